@@ -1,0 +1,120 @@
+"""What sender, receiver and model must agree on: the mel definition and the tile format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+MIN_TILE_FRAMES = 2
+MAX_TILE_FRAMES = 64
+
+
+def _from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
+    """Build a configuration from untrusted JSON: exact keys, numbers where numbers belong."""
+    types = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(values, Mapping) or set(values) != set(types):
+        raise ValueError(f"{cls.__name__} needs exactly the keys {', '.join(sorted(types))}")
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        wants_int = types[name] == "int"
+        if isinstance(value, bool) or not isinstance(value, int if wants_int else (int, float)):
+            raise ValueError(f"{cls.__name__}.{name} must be a number, not {value!r}")
+        checked[name] = value if wants_int else float(value)
+    return cls(**checked)
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """The log-mel definition: periodic Hann, centred STFT, Slaney scale and area norm, magnitude, log10.
+
+    The defaults are what microsoft/speecht5_hifigan was trained on. Scale, norm and power are not fields: another choice
+    of them is another codec, and a model trained on it must not load.
+    """
+
+    rate_hz: int = 16_000
+    n_fft: int = 1024
+    hop_samples: int = 256
+    n_mels: int = 80
+    fmin_hz: float = 80.0
+    fmax_hz: float = 7600.0
+    floor: float = 1e-10
+
+    def __post_init__(self) -> None:
+        if not 4_000 <= self.rate_hz <= 192_000:
+            raise ValueError(f"rate_hz must be 4000 to 192000, not {self.rate_hz}")
+        if not (64 <= self.n_fft <= 8192 and self.n_fft % 2 == 0):
+            raise ValueError(f"n_fft must be an even number from 64 to 8192, not {self.n_fft}")
+        if not 16 <= self.hop_samples <= self.n_fft or self.n_fft % self.hop_samples:
+            raise ValueError(f"hop_samples must divide n_fft and be at least 16, not {self.hop_samples}")
+        if not 8 <= self.n_mels <= 256:
+            raise ValueError(f"n_mels must be 8 to 256, not {self.n_mels}")
+        if not 0 <= self.fmin_hz < self.fmax_hz <= self.rate_hz / 2:
+            raise ValueError(f"mel bands must lie within 0 and half the rate, not {self.fmin_hz}-{self.fmax_hz} Hz")
+        if not 0 < self.floor < 1:
+            raise ValueError(f"floor must lie between 0 and 1, not {self.floor}")
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop_samples / self.rate_hz
+
+    @property
+    def lookahead_samples(self) -> int:
+        """Samples after its centre that a frame needs."""
+        return self.n_fft // 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form used in the hello message and in model metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> MelConfig:
+        """Parse the JSON form. Raises ValueError for anything else."""
+        return _from_mapping(cls, values)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rate_hz} Hz, n_fft {self.n_fft}, hop {self.hop_samples}, {self.n_mels} bands "
+            f"{self.fmin_hz:g}-{self.fmax_hz:g} Hz, floor {self.floor:g}"
+        )
+
+
+@dataclass(frozen=True)
+class TileConfig:
+    """The picture format of a stream: tile width and the log10 range that the 8-bit pixel values 0..255 span."""
+
+    frames: int = 8
+    log10_min: float = -11.0
+    log10_max: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not MIN_TILE_FRAMES <= self.frames <= MAX_TILE_FRAMES:
+            raise ValueError(f"a tile holds {MIN_TILE_FRAMES} to {MAX_TILE_FRAMES} frames, not {self.frames}")
+        if not -20.0 <= self.log10_min < self.log10_max <= 10.0:
+            raise ValueError(f"the value range must lie within -20..10, not {self.log10_min}..{self.log10_max}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form used in the hello message."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TileConfig:
+        """Parse the JSON form. Raises ValueError for anything else."""
+        return _from_mapping(cls, values)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How the sender compresses tiles; the receiver need not know. Quality is libavif's 0..100, speed libaom's 0..10."""
+
+    quality: int = 60
+    speed: int = 6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quality <= 100:
+            raise ValueError(f"quality must be 0 to 100, not {self.quality}")
+        if not 0 <= self.speed <= 10:
+            raise ValueError(f"speed must be 0 to 10, not {self.speed}")

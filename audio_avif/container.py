@@ -1,0 +1,190 @@
+"""The AVIF container of a tile: what in it never changes is sent once, the rest with every tile.
+
+A still is ``ftyp``, ``meta`` and ``mdat`` boxes (ISO/IEC 23000-22, AVIF 1.1); ``mdat`` holds the open bitstream units
+(OBU, AV1 specification section 5.3) of one picture: a temporal delimiter, a sequence header and a frame. All but the
+frame's body and four length fields is the same for every tile of one size and encoder. Nothing here decodes pixels, so
+it is what untrusted bytes meet first.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from audio_avif.errors import TileError
+
+_OBU_SEQUENCE_HEADER, _OBU_TEMPORAL_DELIMITER, _OBU_FRAME = 1, 2, 6
+_OBU_HAS_SIZE = 0x02
+_FRAME_HEADER = bytes([_OBU_FRAME << 3 | _OBU_HAS_SIZE])
+_ALLOWED_PROPERTIES = {b"ispe", b"pixi", b"av1C", b"colr"}
+
+
+@dataclass(frozen=True)
+class StillLayout:
+    """What a still promises about its pixels, and where its parts lie (byte offsets into the file)."""
+
+    width: int
+    height: int
+    bit_depth: int
+    monochrome: bool
+    iloc_length_at: int
+    mdat_size_at: int
+    frame_at: int
+    frame_body_at: int
+
+
+def inspect_still(still: bytes) -> StillLayout:
+    """Read the layout of an AVIF file that holds one monochrome or colour picture and nothing else.
+
+    Raises TileError for anything else: several items, grids, rotation, sequences, sizes that disagree, bytes left over.
+    """
+    try:
+        boxes = list(_boxes(still, 0, len(still)))
+        if [kind for kind, _, _ in boxes] != [b"ftyp", b"meta", b"mdat"]:
+            raise TileError("the bytes are not an AVIF still of ftyp, meta and mdat")
+        (_, ftyp_at, _), (_, meta_at, meta_end), (_, mdat_at, mdat_end) = boxes
+        if still[ftyp_at : ftyp_at + 4] != b"avif":
+            raise TileError("the file's brand is not avif")
+        iloc_length_at, promised_size = _read_meta(still, meta_at + 4, meta_end, mdat_at, mdat_end)
+        sequence_header, frame_at, frame_body_at = _read_obus(still, mdat_at, mdat_end)
+        width, height, bit_depth, monochrome = _read_sequence_header(sequence_header)
+    except (IndexError, struct.error) as error:
+        raise TileError("the AVIF still is truncated") from error
+    if (width, height) != promised_size:
+        raise TileError(f"the still promises {promised_size} pixels but its bitstream holds {(width, height)}")
+    return StillLayout(width, height, bit_depth, monochrome, iloc_length_at, mdat_at - 8, frame_at, frame_body_at)
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (type, body start, end) of each box; every box must say its size and fit."""
+    while start < end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        if size < 8 or start + size > end:
+            raise TileError("a box of the AVIF still does not fit in its file")
+        yield kind, start + 8, start + size
+        start += size
+
+
+def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) -> tuple[int, tuple[int, int]]:
+    """Return where the item's length stands and the promised (width, height)."""
+    children = {kind: (at, stop) for kind, at, stop in _boxes(still, start, end)}
+    if not {b"iloc", b"iinf", b"iprp"} <= set(children):
+        raise TileError("the AVIF still does not say where its picture lies")
+    iinf_at = children[b"iinf"][0]
+    items = list(_boxes(still, iinf_at + 6, children[b"iinf"][1]))
+    if struct.unpack_from(">IH", still, iinf_at) != (0, 1) or len(items) != 1 or still[items[0][1] + 8 :][:4] != b"av01":
+        raise TileError("the AVIF file holds something else than one AV1 picture")
+
+    # version and flags, offset and length sizes 4, no base offset, one item (id, data reference), one extent
+    iloc_at = children[b"iloc"][0]
+    version, sizes, count, _, reference, extents, offset, length = struct.unpack_from(">IHHHHHII", still, iloc_at)
+    if (version, sizes, count, reference, extents) != (0, 0x4400, 1, 0, 1):
+        raise TileError("the AVIF still is laid out in a way tiles are not")
+    if offset != mdat_at or offset + length != mdat_end:
+        raise TileError("the AVIF still's picture does not fill its mdat box")
+
+    properties = [box for kind, *at in _boxes(still, *children[b"iprp"]) if kind == b"ipco" for box in _boxes(still, *at)]
+    if not {kind for kind, _, _ in properties} <= _ALLOWED_PROPERTIES:
+        raise TileError("the AVIF still carries a transformation, which tiles do not")
+    sizes_promised = [struct.unpack_from(">II", still, at + 4) for kind, at, _ in properties if kind == b"ispe"]
+    if len(sizes_promised) != 1:
+        raise TileError("the AVIF still does not promise one size")
+    return iloc_at + 18, sizes_promised[0]
+
+
+def _read_obus(still: bytes, at: int, end: int) -> tuple[bytes, int, int]:
+    """Return the sequence header's body, and where the frame unit and its body start; nothing may follow the frame."""
+    sequence_header = None
+    while at < end:
+        unit_at, kind = at, still[at] >> 3 & 15
+        if still[at] & ~0x78 != _OBU_HAS_SIZE:
+            raise TileError("an AV1 unit of the still has no size or carries an extension")
+        size, at = _read_leb128(still, at + 1, end)
+        if at + size > end:
+            raise TileError("an AV1 unit of the still does not fit in its file")
+        if kind == _OBU_SEQUENCE_HEADER and sequence_header is None:
+            sequence_header = still[at : at + size]
+        elif kind == _OBU_FRAME and sequence_header is not None and at + size == end:
+            return sequence_header, unit_at, at
+        elif kind != _OBU_TEMPORAL_DELIMITER or size:
+            raise TileError("the still's bitstream holds something else than one sequence header and one frame")
+        at += size
+    raise TileError("the still's bitstream holds no frame")
+
+
+def _read_leb128(data: bytes, at: int, end: int) -> tuple[int, int]:
+    value = 0
+    for i in range(4):
+        if at + i >= end:
+            raise TileError("the AVIF still is truncated")
+        value |= (data[at + i] & 0x7F) << (7 * i)
+        if not data[at + i] & 0x80:
+            return value, at + i + 1
+    raise TileError("an AV1 unit of the still is too long")
+
+
+def _leb128(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_sequence_header(body: bytes) -> tuple[int, int, int, bool]:
+    """Return (width, height, bit depth, monochrome) of a reduced still picture header (AV1 specification 5.5)."""
+    bits = int.from_bytes(body, "big")
+    left = 8 * len(body)
+
+    def take(count: int) -> int:
+        nonlocal left
+        left -= count
+        if left < 0:
+            raise TileError("the AV1 sequence header is truncated")
+        return bits >> left & (1 << count) - 1
+
+    profile, _still_picture, reduced = take(3), take(1), take(1)
+    if not reduced:
+        raise TileError("the picture is not coded as a still")
+    take(5)  # level
+    width_bits, height_bits = take(4) + 1, take(4) + 1
+    width, height = take(width_bits) + 1, take(height_bits) + 1
+    take(6)  # superblock size, filter intra, intra edge filter, superres, cdef, restoration
+    high_bit_depth = take(1)
+    bit_depth = 8 + 2 * high_bit_depth + (2 * take(1) if profile == 2 and high_bit_depth else 0)
+    return width, height, bit_depth, bool(profile != 1 and take(1))
+
+
+@dataclass(frozen=True)
+class StillTemplate:
+    """All bytes of a still before its frame unit, with both lengths as they would be without that unit."""
+
+    prefix: bytes
+    iloc_length_at: int
+    mdat_size_at: int
+
+    @classmethod
+    def of(cls, still: bytes) -> StillTemplate:
+        """Take the template from a real still. Raises TileError where it is none."""
+        layout = inspect_still(still)
+        template = cls(still[: layout.frame_at], layout.iloc_length_at, layout.mdat_size_at)
+        return cls(template._with_lengths(layout.frame_at - len(still)), layout.iloc_length_at, layout.mdat_size_at)
+
+    def strip(self, still: bytes) -> bytes | None:
+        """Return what ``rebuild`` needs to give this still back byte for byte, or None where it cannot."""
+        frame_body = still[inspect_still(still).frame_body_at :]
+        return frame_body if self.rebuild(frame_body) == still else None
+
+    def rebuild(self, frame_body: bytes) -> bytes:
+        """The whole AVIF still around a frame unit's body."""
+        frame = _FRAME_HEADER + _leb128(len(frame_body)) + frame_body
+        return self._with_lengths(len(frame)) + frame
+
+    def _with_lengths(self, change: int) -> bytes:
+        prefix = bytearray(self.prefix)
+        for at in (self.iloc_length_at, self.mdat_size_at):
+            (length,) = struct.unpack_from(">I", prefix, at)
+            struct.pack_into(">I", prefix, at, (length + change) & 0xFFFFFFFF)
+        return bytes(prefix)

@@ -1,0 +1,54 @@
+"""Every error a user of audio-avif can meet; each message is one sentence that says what happened and what to do.
+
+::
+
+    AudioAvifError
+    ├── FileError         a file or stream of sound that cannot be read or written
+    ├── DeviceError       a sound device that is missing, busy or refuses the format
+    ├── ModelError        a model that is missing, damaged or made for another mel definition
+    ├── TileError         a picture that is not the tile that was promised
+    ├── ProtocolError     a wire message that breaks the protocol
+    │   ├── LocalProtocolError    this side misused the protocol: a bug here
+    │   └── RemoteProtocolError   the peer did: refuse the message, keep the program
+    └── ConnectionFailed  a peer that cannot be reached, refuses or vanished
+
+A caller's mistake in the Python API is a ``ValueError`` or ``TypeError`` instead.
+"""
+
+from __future__ import annotations
+
+
+class AudioAvifError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class FileError(AudioAvifError):
+    """A file or stream of sound cannot be read or written."""
+
+
+class DeviceError(AudioAvifError):
+    """A sound device is missing, busy or refuses the format."""
+
+
+class ModelError(AudioAvifError):
+    """A model is missing, damaged or made for another mel definition."""
+
+
+class TileError(AudioAvifError):
+    """A picture is not the tile that was promised; the stream goes on without it."""
+
+
+class ProtocolError(AudioAvifError):
+    """A wire message breaks the protocol of ``docs/wire.md``."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to send something the protocol does not allow."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent something the protocol does not allow."""
+
+
+class ConnectionFailed(AudioAvifError):
+    """A peer cannot be reached, refuses the stream or vanished."""

@@ -1,0 +1,75 @@
+"""Log-mel frames to tiles of pixels and back: time runs left to right, the low band lies at the bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif.config import TileConfig
+
+FloatArray = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+_WHITE = 255
+
+
+def to_pixels(log_mel: FloatArray, config: TileConfig) -> Pixels:
+    """Map ``[n_mels, frames] float32, log10`` to ``[n_mels, frames] uint8``, low band in the last row.
+
+    The configured range spans 0..255; what lies outside is clipped, and the rest is rounded to the nearest step.
+    """
+    scaled = (log_mel - config.log10_min) * (_WHITE / (config.log10_max - config.log10_min))
+    return np.ascontiguousarray(np.rint(np.clip(scaled, 0, _WHITE)).astype(np.uint8)[::-1])
+
+
+def from_pixels(pixels: Pixels, config: TileConfig) -> FloatArray:
+    """Map ``[n_mels, frames] uint8`` back to ``[n_mels, frames] float32, log10``."""
+    step = (config.log10_max - config.log10_min) / _WHITE
+    return (pixels[::-1] * np.float32(step) + np.float32(config.log10_min)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PixelTile:
+    """One tile before compression: ``pixels`` ``[n_mels, tile_frames]`` whose first column is frame ``first_frame``."""
+
+    sequence: int
+    first_frame: int
+    pixels: Pixels
+
+
+class TileCutter:
+    """Cuts a stream of frames into numbered tiles of one width."""
+
+    def __init__(self, n_mels: int, config: TileConfig) -> None:
+        self._config = config
+        self._n_mels = n_mels
+        self.latency_frames = config.frames - 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Start at frame and tile 0."""
+        self._pending = np.zeros((self._n_mels, 0), np.float32)
+        self._sequence = 0
+
+    def push(self, log_mel: FloatArray) -> list[PixelTile]:
+        """Take ``[n_mels, frames]``; return the tiles now full."""
+        self._pending = np.concatenate([self._pending, log_mel], axis=1)
+        tiles = []
+        while self._pending.shape[1] >= self._config.frames:
+            tiles.append(self._cut(self._pending[:, : self._config.frames]))
+            self._pending = self._pending[:, self._config.frames :]
+        return tiles
+
+    def flush(self) -> list[PixelTile]:
+        """Return the last tile, if any frames are left; its missing columns repeat the last frame."""
+        missing = self._config.frames - self._pending.shape[1]
+        if missing == self._config.frames:
+            return []
+        return self.push(np.repeat(self._pending[:, -1:], missing, axis=1))
+
+    def _cut(self, log_mel: FloatArray) -> PixelTile:
+        tile = PixelTile(self._sequence, self._sequence * self._config.frames, to_pixels(log_mel, self._config))
+        self._sequence += 1
+        return tile

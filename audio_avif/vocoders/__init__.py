@@ -1,0 +1,1 @@
+"""Ways from log-mel to sound, behind one protocol."""

@@ -1,0 +1,174 @@
+"""Vocoders exported to ONNX, run by ONNX Runtime.
+
+The contract of such a file is ``docs/models.md``: input ``log_mel`` ``[batch, n_mels, frames]``, output ``samples``
+``[batch, frames * hop_samples]``, optional state as inputs ``state.NAME`` with outputs ``next.NAME``, and metadata that
+carries the mel definition.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audio_avif.config import MelConfig
+from audio_avif.errors import ModelError
+from audio_avif.vocoders.protocol import FloatArray
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FORMAT_VERSION = "1"
+STATE_PREFIX = "state."
+NEXT_PREFIX = "next."
+_METADATA_PREFIX = "audio_avif."
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says about itself.
+
+    ``context_frames`` before and ``lookahead_frames`` after a chunk are what a stream feeds besides the chunk;
+    ``receptive_frames`` on each side make a stream equal to whole-signal synthesis. A model with state needs none of them:
+    its output simply lags ``latency_samples`` behind.
+    """
+
+    name: str
+    mel: MelConfig
+    lookahead_frames: int = 0
+    context_frames: int = 0
+    receptive_frames: int = 0
+    latency_samples: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("lookahead_frames", "context_frames", "receptive_frames", "latency_samples"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} must not be negative")
+
+    def to_metadata(self) -> dict[str, str]:
+        """The key-value pairs stored in the ONNX file."""
+        return {
+            f"{_METADATA_PREFIX}format": FORMAT_VERSION,
+            f"{_METADATA_PREFIX}name": self.name,
+            f"{_METADATA_PREFIX}mel": json.dumps(self.mel.to_dict()),
+            f"{_METADATA_PREFIX}lookahead_frames": str(self.lookahead_frames),
+            f"{_METADATA_PREFIX}context_frames": str(self.context_frames),
+            f"{_METADATA_PREFIX}receptive_frames": str(self.receptive_frames),
+            f"{_METADATA_PREFIX}latency_samples": str(self.latency_samples),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ModelInfo:
+        """Parse the pairs of an ONNX file. Raises ModelError where they are missing or make no sense."""
+        own = {key.removeprefix(_METADATA_PREFIX): value for key, value in metadata.items() if key.startswith(_METADATA_PREFIX)}
+        if "mel" not in own:
+            raise ModelError(
+                "the model carries no mel definition in its metadata; export it with audio-avif-export, or add the keys of docs/models.md"
+            )
+        if own.get("format") != FORMAT_VERSION:
+            raise ModelError(f"the model's metadata has format {own.get('format')!r}; this version reads {FORMAT_VERSION}")
+        try:
+            return cls(
+                name=own["name"],
+                mel=MelConfig.from_dict(json.loads(own["mel"])),
+                lookahead_frames=int(own["lookahead_frames"]),
+                context_frames=int(own["context_frames"]),
+                receptive_frames=int(own["receptive_frames"]),
+                latency_samples=int(own["latency_samples"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"the model's metadata is damaged: {error}") from error
+
+
+def _providers(provider: str) -> list[str]:
+    """Map ``auto``, ``cpu`` or ``cuda`` to ONNX Runtime's names, never naming CUDA where there is no such device."""
+    import onnxruntime
+
+    if provider == "cpu":
+        return ["CPUExecutionProvider"]
+    has_device = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
+    available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if provider == "cuda" and not (available and has_device):
+        missing = "an NVIDIA device" if available else "onnxruntime-gpu"
+        raise ModelError(f"--provider cuda needs {missing}, which is not here; use --provider cpu")
+    if available and has_device:
+        onnxruntime.preload_dlls(directory="")
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def _open_session(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"ONNX Runtime cannot be imported ({error}); reinstall audio-avif") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    # Tile after tile has the same shape: the arena would only keep the largest intermediate of every shape alive.
+    options.enable_cpu_mem_arena = False
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=_providers(provider))
+    except ModelError:
+        raise
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
+        raise ModelError(f"{path} is not a model ONNX Runtime can load: {str(error).splitlines()[0]}") from error
+
+
+class OnnxVocoder:
+    """A vocoder in an ONNX file: HiFi-GAN generators without state, or streaming graphs with it."""
+
+    def __init__(self, path: str | Path, *, provider: str = "auto", threads: int = 1) -> None:
+        """Load the model. Raises ModelError where the file is missing, damaged or no vocoder of this contract."""
+        self._session = _open_session(Path(path), provider, threads)
+        self.info = ModelInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map)
+        self.name = self.info.name
+        self.mel = self.info.mel
+        inputs = {node.name: node for node in self._session.get_inputs()}
+        outputs = {node.name for node in self._session.get_outputs()}
+        if "log_mel" not in inputs or "samples" not in outputs:
+            raise ModelError(f"{path} has no input log_mel and output samples; docs/models.md says what a model needs")
+        states = [name for name in inputs if name.startswith(STATE_PREFIX)]
+        if {NEXT_PREFIX + name.removeprefix(STATE_PREFIX) for name in states} != outputs - {"samples"}:
+            raise ModelError(f"{path} does not give back each of its states; docs/models.md says how they are named")
+        self._state_shapes = {name: self._state_shape(path, inputs[name].shape) for name in states}
+        self._output_names = ["samples", *(NEXT_PREFIX + name.removeprefix(STATE_PREFIX) for name in states)]
+
+    @staticmethod
+    def _state_shape(path: str | Path, shape: list[Any]) -> tuple[int, ...]:
+        if not all(isinstance(size, int) for size in shape[1:]):
+            raise ModelError(f"{path} has a state of unknown size {shape}; only its batch may be open")
+        return (1, *shape[1:])
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the graph carries its own past, so that no context frames are fed again."""
+        return bool(self._state_shapes)
+
+    def zero_state(self) -> dict[str, FloatArray]:
+        """The state before the first frame."""
+        return {name: np.zeros(shape, np.float32) for name, shape in self._state_shapes.items()}
+
+    def run(self, log_mel: FloatArray, state: dict[str, FloatArray]) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """Run the graph once on ``[n_mels, frames]``; return ``[frames * hop_samples]`` samples and the next state."""
+        feeds = {"log_mel": np.ascontiguousarray(log_mel, np.float32)[None], **state}
+        samples, *states = self._session.run(self._output_names, feeds)
+        return np.asarray(samples[0], np.float32), dict(zip(state, states, strict=True))
+
+    def synthesize(self, log_mel: FloatArray) -> FloatArray:
+        """Take ``[n_mels, frames] float32, log10 magnitude``; return ``[frames * hop_samples] float32``.
+
+        A model with state is fed silence after the last frame until its latency has passed.
+        """
+        latency_frames = -(-self.info.latency_samples // self.mel.hop_samples)
+        silence = np.full((self.mel.n_mels, latency_frames), np.log10(self.mel.floor), np.float32)
+        samples, _ = self.run(np.concatenate([log_mel, silence], axis=1), self.zero_state())
+        return samples[self.info.latency_samples :][: log_mel.shape[1] * self.mel.hop_samples]
