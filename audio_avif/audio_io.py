@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import struct
 import sys
-import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from audio_avif.errors import DeviceError, FileError
 from audio_avif.ring import FloatArray, Ring
 
 RATE_HZ = 16_000
-BLOCK_S = 0.016
+BLOCK_S = 0.008
 LATENCY_S = 0.032
 _PLAIN_CHANNELS = 8  # devices that claim more are converters (pulse: 32, pipewire: 64), which are happy with stereo
+_WAV_HEADER_BYTES = 44
 _WAV_BYTES_MAX = 2**32 - 64
 
 
@@ -175,7 +177,9 @@ def find_device(device: str | int | None, kind: str, devices: list[Device]) -> D
         found = found or [d for d in able if wanted.casefold() in d.name.casefold()]
     if len({d.name for d in found}) == 1:
         return found[0]
-    names = [d.name for d in found] or difflib.get_close_matches(wanted, [d.name for d in able], cutoff=0.4)
+    names = list(dict.fromkeys(d.name for d in found)) or difflib.get_close_matches(
+        wanted, [d.name for d in able], cutoff=0.4
+    )
     problem = f"{kind} device {wanted!r} fits several devices" if found else f"there is no {kind} device {wanted!r}"
     hint = f"did you mean {' or '.join(repr(name) for name in names)}?" if names else "--list-devices shows them all"
     raise DeviceError(f"{problem}; {hint}")
@@ -315,9 +319,9 @@ class Microphone(_Stream):
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
         self.xruns += bool(status.input_overflow)
         self.dropped_samples += frames - self._ring.write(block.reshape(-1)) // self.channels
-        if time.inputBufferAdcTime:  # some host APIs leave it at 0
-            self._newest_s = time.inputBufferAdcTime + frames / self.rate_hz
-            self.device_latency_s = time.currentTime - time.inputBufferAdcTime
+        if time.inputBufferAdcTime:  # some host APIs leave it at 0, others forget the block's own length
+            self.device_latency_s = max(time.currentTime - time.inputBufferAdcTime, frames / self.rate_hz)
+            self._newest_s = time.currentTime - self.device_latency_s + frames / self.rate_hz
         if self._on_data is not None:
             self._on_data()
 
@@ -452,8 +456,14 @@ def _open_sound(path: str | Path) -> Any:
         raise FileError(f"soundfile cannot be loaded ({error}); reinstall audio-avif") from error
     if not Path(path).is_file():
         raise FileError(f"there is no sound file {path}")
+
+    class Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+        def seekable(self) -> bool:
+            """Say no: soundfile seeks after every read of a file that can, which tears holes into MP3."""
+            return False
+
     try:
-        return soundfile.SoundFile(str(path))
+        return Sequential(str(path))
     except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: raw data without a header
         raise FileError(f"{path} is not a sound file that can be read; WAV, FLAC, OGG and MP3 can be") from error
 
@@ -499,14 +509,22 @@ def _raw_blocks(stream: IO[bytes], block_samples: int) -> Iterator[FloatArray]:
 
 def to_s16le(samples: FloatArray) -> bytes:
     """Convert ``[samples] float32`` in -1..1 to raw 16-bit little-endian; what is louder is clipped."""
-    scaled = np.clip(np.rint(np.nan_to_num(samples) * np.float32(32768)), -32768, 32767)
-    return bytes(scaled.astype("<i2").tobytes())
+    clipped = np.clip(np.nan_to_num(samples), np.float32(-1.0), np.float32(32767 / 32768))
+    pcm: npt.NDArray[np.int16] = np.rint(clipped * np.float32(32768)).astype("<i2")
+    return pcm.tobytes()
 
 
 def from_s16le(data: bytes) -> FloatArray:
     """Convert raw 16-bit little-endian to ``[samples] float32``; half a sample at the end is left out."""
     whole = np.frombuffer(data, "<i2", count=len(data) // 2)
     return whole.astype(np.float32) / np.float32(32768)
+
+
+def _wav_header(rate_hz: int, data_bytes: int) -> bytes:
+    """The RIFF header of 16-bit mono PCM. Source: Microsoft and IBM, Multimedia Programming Interface 1.0, 1991."""
+    size = _WAV_HEADER_BYTES - 8 + data_bytes
+    pcm_format = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
+    return struct.pack("<4sI4s", b"RIFF", size, b"WAVE") + pcm_format + struct.pack("<4sI", b"data", data_bytes)
 
 
 class WavWriter:
@@ -519,29 +537,32 @@ class WavWriter:
     def __init__(self, path: str | Path, rate_hz: int = RATE_HZ) -> None:
         """Create or replace the file. Raises FileError where that is not possible."""
         self._path = path
+        self._rate_hz = rate_hz
+        self._data_bytes = 0
         try:
             self._file = Path(path).open("wb")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise self._failure(error) from error
-        self._wav = wave.open(self._file, "wb")  # noqa: SIM115 - likewise
-        self._wav.setparams((1, 2, rate_hz, 0, "NONE", ""))
         self.write(np.zeros(0, np.float32))
 
     def write(self, samples: FloatArray) -> None:
         """Append ``[samples] float32``. Raises FileError where the disk or the format (4 GiB) is full."""
         data = to_s16le(samples)
-        if 2 * self._wav.tell() + len(data) > _WAV_BYTES_MAX:
+        if self._data_bytes + len(data) > _WAV_BYTES_MAX:
             raise FileError(f"{self._path} is full: a WAV file holds 4 GiB")
         try:
-            self._wav.writeframes(data)
+            self._file.seek(_WAV_HEADER_BYTES + self._data_bytes)
+            self._file.write(data)
+            self._data_bytes += len(data)
+            self._file.seek(0)
+            self._file.write(_wav_header(self._rate_hz, self._data_bytes))
             self._file.flush()
         except OSError as error:
+            self.close()
             raise self._failure(error) from error
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
-        with suppress(OSError):
-            self._wav.close()
         with suppress(OSError):
             self._file.close()
 

@@ -1,7 +1,8 @@
-"""What every command does with its failures."""
+"""What all commands share: how they fail, how they log, and the arguments they check."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -20,3 +21,36 @@ def run(program: str, body: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def log_to_stderr(program: str) -> None:
+    """Let warnings reach the user as lines that name the program."""
+    logging.basicConfig(level=logging.WARNING, format=f"{program}: %(message)s", stream=sys.stderr)
+    # A peer that is no WebSocket is this program's to report, without a traceback.
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+def port(text: str) -> int:
+    """Parse a TCP port. Raises ValueError, as argparse wants it."""
+    return int(_checked(int(text), 0, 65_535))
+
+
+def milliseconds(text: str) -> float:
+    """Parse a duration of up to ten seconds. Raises ValueError."""
+    return _checked(float(text), 0, 10_000)
+
+
+def integer_in(low: int, high: int) -> Callable[[str], int]:
+    """A parser of integers from ``low`` to ``high``; argparse shows its name where it raises ValueError."""
+
+    def parse(text: str) -> int:
+        return int(_checked(int(text), low, high))
+
+    parse.__name__ = f"integer from {low} to {high}"
+    return parse
+
+
+def _checked(value: float, low: float, high: float) -> float:
+    if not low <= value <= high:
+        raise ValueError(f"{value} is not within {low} to {high}")
+    return value

@@ -73,7 +73,11 @@ def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) 
         raise TileError("the AVIF still does not say where its picture lies")
     iinf_at = children[b"iinf"][0]
     items = list(_boxes(still, iinf_at + 6, children[b"iinf"][1]))
-    if struct.unpack_from(">IH", still, iinf_at) != (0, 1) or len(items) != 1 or still[items[0][1] + 8 :][:4] != b"av01":
+    if (
+        struct.unpack_from(">IH", still, iinf_at) != (0, 1)
+        or len(items) != 1
+        or still[items[0][1] + 8 :][:4] != b"av01"
+    ):
         raise TileError("the AVIF file holds something else than one AV1 picture")
 
     # version and flags, offset and length sizes 4, no base offset, one item (id, data reference), one extent
@@ -84,7 +88,9 @@ def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) 
     if offset != mdat_at or offset + length != mdat_end:
         raise TileError("the AVIF still's picture does not fill its mdat box")
 
-    properties = [box for kind, *at in _boxes(still, *children[b"iprp"]) if kind == b"ipco" for box in _boxes(still, *at)]
+    properties = [
+        box for kind, *at in _boxes(still, *children[b"iprp"]) if kind == b"ipco" for box in _boxes(still, *at)
+    ]
     if not {kind for kind, _, _ in properties} <= _ALLOWED_PROPERTIES:
         raise TileError("the AVIF still carries a transformation, which tiles do not")
     sizes_promised = [struct.unpack_from(">II", still, at + 4) for kind, at, _ in properties if kind == b"ispe"]

@@ -1,0 +1,1 @@
+"""The live programs: a sender and a receiver, asyncio around the core."""

@@ -1,8 +1,8 @@
 """A sound card without hardware, for tests and measurements on Linux.
 
-A private PulseAudio daemon has two null sinks, and ALSA names them for PortAudio: what is played on ``mouth`` is recorded
-from ``mouth_mic``, what is played on ``ear`` from ``ear_mic``. The daemon lives in a temporary folder, on its own
-socket; the user's sound server is not touched.
+A private PulseAudio daemon has two null sinks, and ALSA names them for PortAudio: what is played on ``mouth`` is
+recorded from ``mouth_mic``, what is played on ``ear`` from ``ear_mic``. The daemon lives in a temporary folder, on its
+own socket; the user's sound server is not touched.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class VirtualSoundCard:
     """Runs while the ``with`` block does; ``env`` is the environment that leads a child process to it.
 
     In there the default devices are ``ear`` for playing and ``mouth_mic`` for recording, as for somebody who listens
-    with the ear to what another one's mouth said. PortAudio reads its environment when it starts, so only a process started
-    with ``env`` sees the card.
+    with the ear to what another one's mouth said. PortAudio reads its environment when it starts, so only a process
+    started with ``env`` sees the card.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ def _daemon_command(socket: Path) -> list[str]:
     command = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disable-shm=no"]
     command += ["--realtime=no", "--high-priority=no", "--log-level=error", "--log-target=stderr"]
     for sink in SINKS:
-        command += ["-L", f"module-null-sink sink_name={sink} rate={RATE_HZ} channels=2"]
+        command += ["-L", f"module-null-sink sink_name={sink} rate={RATE_HZ} channels=2 norewinds=1"]
     return [*command, "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
 
 

@@ -64,13 +64,19 @@ class ModelInfo:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ModelInfo:
         """Parse the pairs of an ONNX file. Raises ModelError where they are missing or make no sense."""
-        own = {key.removeprefix(_METADATA_PREFIX): value for key, value in metadata.items() if key.startswith(_METADATA_PREFIX)}
+        own = {
+            key.removeprefix(_METADATA_PREFIX): value
+            for key, value in metadata.items()
+            if key.startswith(_METADATA_PREFIX)
+        }
         if "mel" not in own:
             raise ModelError(
                 "the model carries no mel definition in its metadata; export it with audio-avif-export, or add the keys of docs/models.md"
             )
         if own.get("format") != FORMAT_VERSION:
-            raise ModelError(f"the model's metadata has format {own.get('format')!r}; this version reads {FORMAT_VERSION}")
+            raise ModelError(
+                f"the model's metadata has format {own.get('format')!r}; this version reads {FORMAT_VERSION}"
+            )
         try:
             return cls(
                 name=own["name"],
@@ -90,7 +96,9 @@ def _providers(provider: str) -> list[str]:
 
     if provider == "cpu":
         return ["CPUExecutionProvider"]
-    has_device = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
+    has_device = (
+        Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
+    )
     available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if provider == "cuda" and not (available and has_device):
         missing = "an NVIDIA device" if available else "onnxruntime-gpu"

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import platformdirs
 
+from audio_avif.errors import ModelError
+from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif.vocoders.protocol import Vocoder
+
 MODEL_SUFFIX = ".onnx"
 _FOLDER_VARIABLE = "AUDIO_AVIF_MODELS"
 
@@ -25,3 +29,22 @@ def model_path(name: str) -> Path | None:
     """Return the kept model of that name, or None where there is none."""
     path = model_folder() / f"{name}{MODEL_SUFFIX}"
     return path if Path(name).name == name and path.is_file() else None
+
+
+def load_vocoder(name: str, provider: str = "auto") -> Vocoder:
+    """Load a vocoder by its name or path: ``griffin-lim``, ``default``, a kept model, or an ``.onnx`` file.
+
+    Raises ModelError where there is none, or where its file is damaged.
+    """
+    if name in ("default", GriffinLim.name):
+        return GriffinLim()
+    path = Path(name) if name.endswith(MODEL_SUFFIX) else model_path(name)
+    if path is None:
+        known = ", ".join([GriffinLim.name, *sorted(kept.stem for kept in model_folder().glob(f"*{MODEL_SUFFIX}"))])
+        raise ModelError(
+            f"there is no vocoder {name!r}; known here: {known}; audio-avif-export {name} may add it, "
+            f"and a path that ends in {MODEL_SUFFIX} is loaded as it is"
+        )
+    from audio_avif.vocoders.onnx_model import OnnxVocoder
+
+    return OnnxVocoder(path, provider=provider)

@@ -9,7 +9,7 @@ import json
 import logging
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,13 @@ def _fetch(hub_name: str) -> tuple[Path, Path]:
     """Return config and weights from the hub's cache, downloading what is not there."""
     try:
         import huggingface_hub
-        from huggingface_hub import errors, utils
+        from huggingface_hub import errors
+        from huggingface_hub.utils.logging import set_verbosity
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise ModelError("a model by name needs huggingface_hub: pip install 'audio-avif[export]'") from error
-    utils.disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    disable_progress_bars()
+    set_verbosity(logging.ERROR)  # it retries for half a minute; the sentence below says what came of it
 
     def fetch(*names: str) -> Path:
         """Return the first of these files that the model has."""
@@ -121,18 +123,14 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 
 def _understand(config: Mapping[str, Any], path: Path) -> tuple[GeneratorConfig, MelConfig]:
-    reader: Callable[[Mapping[str, Any]], tuple[GeneratorConfig, MelConfig]]
-    if config.get("model_type") == "speecht5_hifigan":
-        reader = _understand_speecht5
-    elif "model_type" not in config and {"num_mels", "hop_size", "upsample_rates"} <= set(config):
-        reader = _understand_original
-    else:
+    is_speecht5 = config.get("model_type") == "speecht5_hifigan"
+    if not is_speecht5 and ("model_type" in config or "upsample_rates" not in config):
         kind = config.get("model_type") or "unknown"
         raise ModelError(
             f"{path} describes a model of type {kind}; only speecht5_hifigan and jik876/hifi-gan can be exported"
         )
     try:
-        shape, mel = reader(config)
+        shape, mel = _understand_speecht5(config) if is_speecht5 else _understand_original(config)
     except KeyError as error:
         raise ModelError(f"{path} lacks the key {error}") from error
     except (TypeError, ValueError) as error:
@@ -224,7 +222,7 @@ def _fill(generator: Generator, loaded: dict[str, Tensor], path: Path) -> None:
     wanted = generator.state_dict()
     if not generator.config.normalised:
         given = {key: value for key, value in given.items() if key not in ("mean", "scale")}
-    if lost := [key for key in ("mean", "scale") if key in wanted and key not in given]:
+    if lost := [key for key in wanted if key in ("mean", "scale") and key not in given]:
         raise ModelError(
             f"{path} lacks the buffer {' and '.join(lost)}; without its input normalisation the generator gives noise"
         )
@@ -237,7 +235,8 @@ def _fill(generator: Generator, loaded: dict[str, Tensor], path: Path) -> None:
     for key, tensor in given.items():
         if tensor.shape != wanted[key].shape:
             raise ModelError(
-                f"{key} in {path} has the shape {list(tensor.shape)}, not {list(wanted[key].shape)} as in {_CONFIG_NAME}"
+                f"{key} in {path} has the shape {list(tensor.shape)}, but {_CONFIG_NAME} makes it "
+                f"{list(wanted[key].shape)}"
             )
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{key} in {path} holds values that are no numbers: the file is damaged")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,37 +56,36 @@ def export_module(module: nn.Module, info: ModelInfo, path: Path) -> None:
     The file appears only if ONNX Runtime's output equals torch's at several lengths. Raises ModelError where it
     does not, or where the file cannot be written.
     """
-    model = _to_onnx(module, info)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save_model(model, partial)
+        _write(module, info, partial)
         _check(module, info, partial)
         partial.replace(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
-def _to_onnx(module: nn.Module, info: ModelInfo) -> onnx.ModelProto:
-    buffer = io.BytesIO()
+def _write(module: nn.Module, info: ModelInfo, path: Path) -> None:
     with _quiet_torch():
         # The tracing exporter: the newer one needs onnxscript besides, and gives the same graph for these modules.
         torch.onnx.export(
             module,
             (torch.zeros(1, info.mel.n_mels, _TRACED_FRAMES),),
-            buffer,
+            path,
             input_names=["log_mel"],
             output_names=["samples"],
             dynamic_axes={"log_mel": {0: "batch", 2: "frames"}, "samples": {0: "batch", 1: "samples"}},
             opset_version=_OPSET,
             dynamo=False,
         )
-    model = onnx.load_model_from_string(buffer.getvalue())
+    model = onnx.load_model(path)
     onnx.helper.set_model_props(model, info.to_metadata())
     onnx.checker.check_model(model)
-    return model
+    onnx.save_model(model, path)
 
 
 @contextmanager

@@ -1,0 +1,356 @@
+"""The wire protocol without its I/O: messages to bytes and back, and the order they may come in.
+
+``docs/wire.md`` is the byte table. Every message is one binary WebSocket message; integers are big-endian.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from audio_avif.config import MelConfig, TileConfig
+from audio_avif.container import StillTemplate, inspect_still
+from audio_avif.errors import LocalProtocolError, RemoteProtocolError, TileError
+
+SUBPROTOCOL = "audio-avif.v1"
+VERSION = 1
+DEFAULT_PORT = 8765
+MAX_MESSAGE_BYTES = 65_536
+
+# RFC 6455 leaves 4000-4999 to applications.
+CLOSE_PROTOCOL_ERROR = 4000
+CLOSE_UNSUPPORTED = 4001
+CLOSE_BUSY = 4002
+
+_IP_TCP_BYTES = 20 + 32  # IPv4, and TCP with its timestamp option
+_MAX_SAMPLES = 2**53
+
+
+def wire_bytes(message_bytes: int) -> int:
+    """What a message from a sender costs on the wire: with its masked WebSocket frame header, TCP and IPv4."""
+    return message_bytes + (6 if message_bytes < 126 else 8) + _IP_TCP_BYTES
+
+
+class Message(Protocol):
+    """One message of the protocol."""
+
+    TYPE: ClassVar[int]
+
+    def to_bytes(self) -> bytes:
+        """The whole message, type byte included."""
+        ...
+
+
+def _unpack(layout: str, data: bytes) -> tuple[Any, ...]:
+    size = struct.calcsize(layout)
+    if len(data) < size:
+        raise RemoteProtocolError(
+            f"a message of type {data[0]:#04x} is truncated: {len(data)} of at least {size} bytes"
+        )
+    return struct.unpack_from(layout, data)
+
+
+def _unpack_exactly(layout: str, data: bytes) -> tuple[Any, ...]:
+    if len(data) > struct.calcsize(layout):
+        raise RemoteProtocolError(f"a message of type {data[0]:#04x} is {len(data)} bytes, longer than its kind")
+    return _unpack(layout, data)
+
+
+def _unpack_json(data: bytes, keys: dict[str, type]) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RemoteProtocolError("a message holds JSON that cannot be read") from error
+    if not isinstance(values, dict):
+        raise RemoteProtocolError("a message holds JSON that is not an object")
+    for key, kind in keys.items():
+        if type(values.get(key)) is not kind:
+            raise RemoteProtocolError(f"a message's {key!r} is missing or not of type {kind.__name__}")
+    return values
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The sender's first message: what the stream is, and the bytes all its stills share.
+
+    ``live`` asks for playout against the clock; otherwise every tile is decoded in its own time. ``report`` asks for a
+    Report per tile.
+    """
+
+    TYPE: ClassVar[int] = 0x01
+
+    mel: MelConfig
+    tile: TileConfig
+    template: StillTemplate
+    session: str
+    live: bool = True
+    report: bool = False
+    agent: str = ""
+
+    def to_bytes(self) -> bytes:
+        text = json.dumps(
+            {
+                "mel": self.mel.to_dict(),
+                "tile": self.tile.to_dict(),
+                "session": self.session,
+                "live": self.live,
+                "report": self.report,
+                "agent": self.agent,
+            },
+            separators=(",", ":"),
+        ).encode()
+        offsets = struct.pack(">HH", self.template.iloc_length_at, self.template.mdat_size_at)
+        return struct.pack(">BBH", self.TYPE, VERSION, len(text)) + text + offsets + self.template.prefix
+
+    @classmethod
+    def parse(cls, data: bytes) -> Hello:
+        """Raises RemoteProtocolError for another version, damaged bytes, or a template that is not of the promised size."""
+        _, version, json_bytes = _unpack(">BBH", data)
+        if version != VERSION:
+            raise RemoteProtocolError(
+                f"the peer speaks version {version} of the protocol; this program speaks {VERSION}"
+            )
+        text, rest = data[4 : 4 + json_bytes], data[4 + json_bytes :]
+        kinds = {"mel": dict, "tile": dict, "session": str, "live": bool, "report": bool, "agent": str}
+        values = _unpack_json(text, kinds)
+        try:
+            mel, tile = MelConfig.from_dict(values["mel"]), TileConfig.from_dict(values["tile"])
+        except ValueError as error:
+            raise RemoteProtocolError(f"the stream's settings make no sense: {error}") from error
+        if len(rest) < 4:
+            raise RemoteProtocolError("the hello message ends before its template")
+        template = StillTemplate(rest[4:], *struct.unpack_from(">HH", rest))
+        _check_template(template, tile.frames, mel.n_mels)
+        return cls(mel, tile, template, values["session"][:64], values["live"], values["report"], values["agent"][:64])
+
+
+def _check_template(template: StillTemplate, width: int, height: int) -> None:
+    if max(template.iloc_length_at, template.mdat_size_at) + 4 > len(template.prefix):
+        raise RemoteProtocolError("the template's length fields lie outside it")
+    try:
+        layout = inspect_still(template.rebuild(b"\0"))
+    except TileError as error:
+        raise RemoteProtocolError(f"the template is no AVIF still: {error}") from error
+    if (layout.iloc_length_at, layout.mdat_size_at) != (template.iloc_length_at, template.mdat_size_at):
+        raise RemoteProtocolError("the template's length fields are not where the hello message says")
+    if (layout.width, layout.height, layout.bit_depth, layout.monochrome) != (width, height, 8, True):
+        raise RemoteProtocolError(
+            f"the template is of {layout.width}x{layout.height} pixels at {layout.bit_depth} bit, "
+            f"not {width}x{height} monochrome at 8 bit as the hello message says"
+        )
+
+
+@dataclass(frozen=True)
+class TilePacket:
+    """One tile: the body of its AV1 frame unit, or the whole AVIF still where the template does not fit."""
+
+    TYPE: ClassVar[int] = 0x02
+    STILL_TYPE: ClassVar[int] = 0x03
+
+    sequence: int
+    first_frame: int
+    payload: bytes
+    is_whole_still: bool = False
+
+    def to_bytes(self) -> bytes:
+        kind = self.STILL_TYPE if self.is_whole_still else self.TYPE
+        return struct.pack(">BII", kind, self.sequence, self.first_frame) + self.payload
+
+    @classmethod
+    def parse(cls, data: bytes) -> TilePacket:
+        """Raises RemoteProtocolError for a truncated message."""
+        kind, sequence, first_frame = _unpack(">BII", data)
+        if len(data) == 9:
+            raise RemoteProtocolError(f"tile {sequence} is empty")
+        return cls(sequence, first_frame, data[9:], kind == cls.STILL_TYPE)
+
+    def still(self, template: StillTemplate) -> bytes:
+        """The tile as a standard AVIF file."""
+        return self.payload if self.is_whole_still else template.rebuild(self.payload)
+
+
+@dataclass(frozen=True)
+class Bye:
+    """The sender's last message: how many tiles and samples the stream had."""
+
+    TYPE: ClassVar[int] = 0x04
+
+    tiles: int
+    samples: int
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BIQ", self.TYPE, self.tiles, self.samples)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Bye:
+        """Raises RemoteProtocolError for a message of the wrong size or an impossible count."""
+        _, tiles, samples = _unpack_exactly(">BIQ", data)
+        if samples > _MAX_SAMPLES:
+            raise RemoteProtocolError("the stream claims more samples than can be")
+        return cls(tiles, samples)
+
+
+@dataclass(frozen=True)
+class Ping:
+    """The sender's clock: when it sends this, and when it captured sample 0 of the stream.
+
+    ``receiver_ahead_us`` is what the sender has found the receiver's clock to be ahead of its own, 0 until known;
+    with it the receiver can tell the delay of what it plays.
+    """
+
+    TYPE: ClassVar[int] = 0x05
+
+    sent_us: int
+    sample_zero_us: int
+    receiver_ahead_us: int
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BQqq", self.TYPE, self.sent_us, self.sample_zero_us, self.receiver_ahead_us)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Ping:
+        """Raises RemoteProtocolError for a message of the wrong size."""
+        return cls(*_unpack_exactly(">BQqq", data)[1:])
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The receiver's answer to a hello it accepts: which vocoder will speak."""
+
+    TYPE: ClassVar[int] = 0x81
+
+    vocoder: str
+    vocoder_latency_samples: int
+    agent: str = ""
+
+    def to_bytes(self) -> bytes:
+        return bytes([self.TYPE]) + json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Welcome:
+        """Raises RemoteProtocolError for damaged bytes."""
+        values = _unpack_json(data[1:], {"vocoder": str, "vocoder_latency_samples": int, "agent": str})
+        return cls(values["vocoder"][:64], values["vocoder_latency_samples"], values["agent"][:64])
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The receiver's answer to a Ping: the ping's time, and its own clock when it answered."""
+
+    TYPE: ClassVar[int] = 0x85
+
+    ping_sent_us: int
+    receiver_us: int
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BQQ", self.TYPE, self.ping_sent_us, self.receiver_us)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Pong:
+        """Raises RemoteProtocolError for a message of the wrong size."""
+        return cls(*_unpack_exactly(">BQQ", data)[1:])
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one tile at the receiver.
+
+    ``first_sample`` is the stream position of the first sample that this tile's arrival let the receiver speak;
+    ``received_us`` is on the receiver's clock, and what follows are the durations after it, in order, until that sample
+    is heard: waiting to be decoded, decoding, the vocoder, waiting to be played, and the device's own delay.
+    """
+
+    TYPE: ClassVar[int] = 0x86
+
+    sequence: int
+    first_sample: int
+    received_us: int
+    wait_us: int
+    decode_us: int
+    vocoder_us: int
+    buffer_us: int
+    device_us: int
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BIQQIIIII", self.TYPE, *asdict(self).values())
+
+    @classmethod
+    def parse(cls, data: bytes) -> Report:
+        """Raises RemoteProtocolError for a message of the wrong size."""
+        return cls(*_unpack_exactly(">BIQQIIIII", data)[1:])
+
+
+_FROM_SENDER: dict[int, Callable[[bytes], Message]] = {
+    Hello.TYPE: Hello.parse,
+    TilePacket.TYPE: TilePacket.parse,
+    TilePacket.STILL_TYPE: TilePacket.parse,
+    Bye.TYPE: Bye.parse,
+    Ping.TYPE: Ping.parse,
+}
+_FROM_RECEIVER: dict[int, Callable[[bytes], Message]] = {
+    Welcome.TYPE: Welcome.parse,
+    Pong.TYPE: Pong.parse,
+    Report.TYPE: Report.parse,
+}
+
+
+def _parse(data: bytes | str, parsers: dict[int, Callable[[bytes], Message]]) -> Message:
+    if isinstance(data, str):
+        raise RemoteProtocolError("the peer sent a text message; this protocol is binary")
+    if not data or data[0] not in parsers:
+        kind = f"of unknown type {data[0]:#04x}" if data else "without a byte in it"
+        raise RemoteProtocolError(f"the peer sent a message {kind}")
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise RemoteProtocolError(f"the peer sent a message of {len(data)} bytes; {MAX_MESSAGE_BYTES} is the limit")
+    return parsers[data[0]](data)
+
+
+@dataclass
+class ReceiverProtocol:
+    """The receiving end: one Hello, then tiles and pings in any order, at last one Bye."""
+
+    hello: Hello | None = None
+    is_over: bool = False
+
+    def receive(self, data: bytes | str) -> Message:
+        """Parse one message from the sender. Raises RemoteProtocolError; the stream cannot go on after it."""
+        message = _parse(data, _FROM_SENDER)
+        if isinstance(message, Hello):
+            if self.hello is not None:
+                raise RemoteProtocolError("the peer said hello twice")
+            self.hello = message
+        elif self.hello is None:
+            raise RemoteProtocolError("the peer's first message is not a hello")
+        elif self.is_over:
+            raise RemoteProtocolError("the peer sent a message after its bye")
+        self.is_over = isinstance(message, Bye)
+        return message
+
+
+@dataclass
+class SenderProtocol:
+    """The sending end: numbers go up, nothing follows the Bye, and the first answer is a Welcome."""
+
+    is_welcome: bool = False
+    _said: list[type[Message]] = field(default_factory=list)
+
+    def send(self, message: Hello | TilePacket | Ping | Bye) -> bytes:
+        """Serialise one message. Raises LocalProtocolError where it may not come now."""
+        if isinstance(message, Hello) == bool(self._said):
+            raise LocalProtocolError("a stream begins with one hello")
+        if Bye in self._said:
+            raise LocalProtocolError("nothing may follow the bye")
+        if type(message) not in self._said:
+            self._said.append(type(message))
+        return message.to_bytes()
+
+    def receive(self, data: bytes | str) -> Message:
+        """Parse one message from the receiver. Raises RemoteProtocolError."""
+        message = _parse(data, _FROM_RECEIVER)
+        if isinstance(message, Welcome) == self.is_welcome:
+            raise RemoteProtocolError("the receiver must answer the hello with one welcome, before anything else")
+        self.is_welcome = True
+        return message

@@ -1,0 +1,93 @@
+"""Random training segments: what the network hears, and the sound it should have been."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from audio_avif.config import MelConfig
+from corpus import Corpus
+from degrade import GAIN_DB, Variant
+from spectra import Analysis
+from torch import Tensor
+
+CLEAN_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``log_mel`` ``[batch, frames + lookahead, n_mels]`` as received, and ``samples`` ``[batch, n_fft + hop * (frames - 1)]``
+    of the original, whose first window is that of the first frame."""
+
+    log_mel: Tensor
+    samples: Tensor
+
+
+class Batcher:
+    """Draws batches; its state is one random generator, so that a resumed run continues the same sequence."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        variants: Sequence[Variant],
+        mel: MelConfig,
+        *,
+        batch_size: int,
+        frames: int,
+        lookahead_frames: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._corpus = corpus
+        self._variants = variants
+        self._mel = mel
+        self._batch_size = batch_size
+        self._frames = frames
+        self._lookahead = lookahead_frames
+        self._device = device
+        self._rng = np.random.default_rng(seed)
+        self._analysis = Analysis(mel).to(device)
+        lengths = np.array([clip.frames for clip in corpus.clips], np.float64)
+        self._clip_ends = np.cumsum(lengths / lengths.sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the random sequence stands."""
+        return dict(self._rng.bit_generator.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue a sequence."""
+        self._rng.bit_generator.state = state
+
+    def draw(self) -> Batch:
+        """The next batch."""
+        frames_in = self._frames + self._lookahead
+        length = self._mel.n_fft + self._mel.hop_samples * (frames_in - 1)
+        audio = np.empty((self._batch_size, length), np.float32)
+        received = np.full((self._batch_size, frames_in, self._mel.n_mels), np.nan, np.float32)
+        for row in range(self._batch_size):
+            self._draw_row(audio[row], received[row])
+        samples = torch.from_numpy(audio).to(self._device)
+        log_mel = torch.from_numpy(received).to(self._device)
+        clean = self._analysis.log_mel(self._analysis.magnitude(samples))
+        log_mel = torch.where(log_mel.isnan(), clean, log_mel)
+        return Batch(log_mel, samples[:, : length - self._mel.hop_samples * self._lookahead])
+
+    def _draw_row(self, audio: np.ndarray, received: np.ndarray) -> None:
+        rng, mel = self._rng, self._mel
+        number = min(int(np.searchsorted(self._clip_ends, rng.random())), len(self._corpus.clips) - 1)
+        clip = self._corpus.clips[number]
+        frames_in = received.shape[0]
+        first = int(rng.integers(0, max(1, clip.frames - frames_in + 1)))
+        variant = self._variants[int(rng.integers(len(self._variants)))] if self._variants else None
+        clean = variant is None or rng.random() < CLEAN_SHARE
+        gain_db = rng.uniform(*GAIN_DB) if clean else variant.settings[number].gain_db
+        start = first * mel.hop_samples - mel.n_fft // 2
+        audio[:] = self._corpus.audio(clip, start, start + audio.size) * np.float32(10 ** (gain_db / 20))
+        if not clean:
+            rows = clip.first_frame + first
+            here = min(frames_in, clip.frames - first)
+            received[:here] = variant.log_mel(number, rows, rows + here)
+            received[here:] = received[here - 1]

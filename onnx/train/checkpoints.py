@@ -1,0 +1,37 @@
+"""Checkpoints that resume exactly: written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from audio_avif.errors import FileError, ModelError
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint beside its place and move it there. Raises FileError where the disk is full or read-only."""
+    partial = path.with_suffix(".part")
+    try:
+        torch.save(content, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        partial.unlink(missing_ok=True)
+        raise FileError(f"the checkpoint {path} cannot be written: {error}; the one before it is untouched") from error
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint. Raises ModelError where it is missing or damaged."""
+    if not path.is_file():
+        raise ModelError(f"there is no checkpoint {path}; train without --resume first")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises pickle, zip and runtime errors alike
+        raise ModelError(f"{path} is not a checkpoint of this program: {error}") from error
+    return content
+
+
+def check_architecture(content: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    """Raises ModelError where a checkpoint was made by another architecture than the one asked for."""
+    if content.get("architecture") != wanted:
+        raise ModelError(f"{path} holds another architecture ({content.get('architecture')}) than asked for ({wanted})")

@@ -1,0 +1,110 @@
+"""What a receiver sees: the corpus's log-mel sent through tiles and AVIF at random settings, cached because encoding costs
+more than a training step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.features import log_mel
+from audio_avif.images import decode_still, encode_still
+from audio_avif.tiles import TileCutter, from_pixels
+from corpus import Corpus
+
+FloatArray = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+_WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+_WIDTH_WEIGHTS = (0.05, 0.05, 0.2, 0.1, 0.3, 0.1, 0.1, 0.05, 0.05)
+_RANGES = ((-11.0, 4.0), (-5.5, 1.0), (-6.0, 2.0), (-8.0, 3.0))
+_RANGE_WEIGHTS = (0.4, 0.3, 0.2, 0.1)
+GAIN_DB = (-18.0, 6.0)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One sender's settings: level, tile format and encoder."""
+
+    gain_db: float
+    tile: TileConfig
+    encoder: EncoderConfig
+
+
+def draw_degradation(rng: np.random.Generator) -> Degradation:
+    """Random settings; common tile widths and qualities come up more often."""
+    low, high = _RANGES[rng.choice(len(_RANGES), p=_RANGE_WEIGHTS)]
+    return Degradation(
+        gain_db=float(rng.uniform(*GAIN_DB)),
+        tile=TileConfig(int(rng.choice(_WIDTHS, p=_WIDTH_WEIGHTS)), low, high),
+        encoder=EncoderConfig(quality=int(np.clip(rng.normal(60, 17), 20, 95)), speed=int(rng.choice([6, 8]))),
+    )
+
+
+def through_tiles(clean: FloatArray, tile: TileConfig, encoder: EncoderConfig) -> tuple[Pixels, int]:
+    """Send ``[n_mels, frames]`` through tiles and AVIF; return the decoded pixels ``[n_mels, frames]`` and the bytes used."""
+    n_mels, frames = clean.shape
+    cutter = TileCutter(n_mels, tile)
+    stills = [encode_still(cut.pixels, encoder) for cut in [*cutter.push(clean), *cutter.flush()]]
+    decoded = np.concatenate([decode_still(still, tile.frames, n_mels) for still in stills], axis=1)
+    return decoded[:, :frames], sum(map(len, stills))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The whole corpus as received once: ``pixels`` ``[frames, n_mels] uint8``, and each clip's settings."""
+
+    pixels: Pixels
+    settings: tuple[Degradation, ...]
+
+    def log_mel(self, clip: int, start: int, stop: int) -> FloatArray:
+        """Rows ``start:stop`` of the array, which belong to clip number ``clip``, as ``[frames, n_mels]``."""
+        return from_pixels(self.pixels[start:stop].T, self.settings[clip].tile).T
+
+
+def open_variants(
+    corpus: Corpus, mel: MelConfig, count: int, seed: int, progress: Callable[[str], None]
+) -> list[Variant]:
+    """The first ``count`` variants of a corpus, encoded into its cache folder where they are missing."""
+    return [_open_variant(corpus, mel, number, seed, progress) for number in range(count)]
+
+
+def _open_variant(
+    corpus: Corpus, mel: MelConfig, number: int, seed: int, progress: Callable[[str], None]
+) -> Variant:
+    index = corpus.folder / f"variant_{seed}_{number}.json"
+    target = index.with_suffix(".u8")
+    if not index.is_file():
+        settings = _encode_variant(corpus, mel, target, np.random.default_rng([seed, number]), progress, number)
+        partial = index.with_suffix(".part")
+        partial.write_text(json.dumps([asdict(each) for each in settings]))
+        partial.replace(index)
+    pixels = np.memmap(target, np.uint8, mode="r", shape=(corpus.frames, mel.n_mels))
+    return Variant(pixels, tuple(map(_parse_degradation, json.loads(index.read_text()))))
+
+
+def _parse_degradation(values: dict) -> Degradation:
+    return Degradation(values["gain_db"], TileConfig(**values["tile"]), EncoderConfig(**values["encoder"]))
+
+
+def _encode_variant(
+    corpus: Corpus,
+    mel: MelConfig,
+    target: Path,
+    rng: np.random.Generator,
+    progress: Callable[[str], None],
+    number: int,
+) -> list[Degradation]:
+    settings = [draw_degradation(rng) for _ in corpus.clips]
+    with target.open("wb") as out:
+        for done, (clip, each) in enumerate(zip(corpus.clips, settings, strict=True)):
+            gained = corpus.audio(clip) * np.float32(10 ** (each.gain_db / 20))
+            pixels, _ = through_tiles(log_mel(gained, mel), each.tile, each.encoder)
+            out.write(np.ascontiguousarray(pixels.T).tobytes())
+            if done % 20 == 0:
+                progress(f"encoding variant {number}: {done} of {len(corpus.clips)} clips")
+    return settings

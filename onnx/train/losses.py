@@ -1,0 +1,56 @@
+"""How far a sound is from the one it should be."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+COMPRESSION = 0.3
+_POWER_WEIGHT = 2.0
+
+
+def magnitude_loss(log_predicted: Tensor, log_target: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean L1 of the logarithm, and of the 0.3rd power, of two magnitudes given as natural logarithms."""
+    power = torch.exp(COMPRESSION * log_predicted) - torch.exp(COMPRESSION * log_target)
+    return (log_predicted - log_target).abs().mean(), power.abs().mean()
+
+
+def weigh(log_l1: Tensor, power_l1: Tensor) -> Tensor:
+    """The one number that training descends."""
+    return log_l1 + _POWER_WEIGHT * power_l1
+
+
+def phase_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean of ``1 - cos`` of the phase error, weighted by the 0.3rd power of the target's magnitude.
+
+    ``predicted`` has modulus one, ``target`` is the spectrum.
+    """
+    size = target.abs()
+    weight = size**COMPRESSION
+    error = 1 - (predicted * target.conj()).real / (size + 1e-6)
+    return (error * weight).sum() / weight.sum()
+
+
+class MultiResolution(nn.Module):
+    """Magnitude loss of two waveforms ``[batch, samples]`` at several window lengths, hop a quarter of each."""
+
+    def __init__(self, lengths: tuple[int, ...] = (2048, 1024, 512, 256, 128)) -> None:
+        super().__init__()
+        self._lengths = lengths
+        for length in lengths:
+            self.register_buffer(f"window_{length}", torch.hann_window(length), persistent=False)
+
+    def forward(self, predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = [
+            magnitude_loss(self._log_magnitude(predicted, length), self._log_magnitude(target, length))
+            for length in self._lengths
+        ]
+        logs, powers = zip(*pairs, strict=True)
+        return torch.stack(logs).mean(), torch.stack(powers).mean()
+
+    def _log_magnitude(self, samples: Tensor, length: int) -> Tensor:
+        window = self.get_buffer(f"window_{length}")
+        spectrum = torch.fft.rfft(samples.unfold(-1, length, length // 4) * window)
+        # Magnitudes grow with the window: the floor, far below hearing, must as well.
+        floor = 1e-7 * length
+        return 0.5 * (spectrum.real.square() + spectrum.imag.square() + floor**2).log()

@@ -1,0 +1,78 @@
+"""The project's mel analysis in torch, batched and differentiable, and the way back from mel to magnitude."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from audio_avif.config import MelConfig
+from audio_avif.features import hann, mel_basis
+from torch import Tensor, nn
+
+LOG_FLOOR = 2e-4
+_MEL_LOG10_FLOOR = -6.0
+_MEL_LOG10_CEILING = 3.0
+_ENVELOPE_SHARE = 0.1
+_REFINEMENTS = 4
+_OVERRELAXATION = 1.8
+_TINY = 1e-12
+
+
+class Analysis(nn.Module):
+    """Windows, spectra and mel of ``[batch, n_fft + hop * (frames - 1)]`` samples; frame k is window k, nothing is padded."""
+
+    window: Tensor
+    basis: Tensor
+
+    def __init__(self, mel: MelConfig) -> None:
+        super().__init__()
+        self._mel = mel
+        self.register_buffer("window", torch.tensor(hann(mel.n_fft), dtype=torch.float32), persistent=False)
+        self.register_buffer("basis", torch.tensor(mel_basis(mel).T, dtype=torch.float32), persistent=False)
+
+    def spectrum(self, samples: Tensor) -> Tensor:
+        """``[batch, frames, n_fft // 2 + 1] complex``."""
+        return torch.fft.rfft(samples.unfold(-1, self._mel.n_fft, self._mel.hop_samples) * self.window)
+
+    def magnitude(self, samples: Tensor) -> Tensor:
+        """``[batch, frames, n_fft // 2 + 1]``."""
+        return self.spectrum(samples).abs()
+
+    def log_mel(self, magnitude: Tensor) -> Tensor:
+        """``[batch, frames, n_mels]``, log10."""
+        return (magnitude @ self.basis).clamp(min=self._mel.floor).log10()
+
+
+class MagnitudePrior(nn.Module):
+    """Log-mel to a first guess of the natural-log magnitude: the pseudo-inverse, kept above a fraction of the smooth
+    envelope where it would be negative (Lv et al., FreeV, 2024), then made to agree with its mel bands again by
+    multiplicative updates (Richardson 1972, Lucy 1974; over-relaxed).
+
+    Shape: ``[batch, frames, n_mels]`` log10 -> ``[batch, frames, n_fft // 2 + 1]`` natural log.
+    """
+
+    basis: Tensor
+    inverse: Tensor
+    shares: Tensor
+    envelope: Tensor
+
+    def __init__(self, mel: MelConfig) -> None:
+        super().__init__()
+        basis = mel_basis(mel)
+        totals = basis.sum(axis=0, keepdims=True)
+        shares = np.divide(basis, totals, out=np.zeros_like(basis), where=totals > 0)
+        for name, matrix in (
+            ("basis", basis.T),
+            ("inverse", np.linalg.pinv(basis).T),
+            ("shares", shares),
+            ("envelope", shares / basis.sum(axis=1, keepdims=True)),
+        ):
+            self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32), persistent=False)
+
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
+    def forward(self, log_mel: Tensor) -> Tensor:
+        mel = torch.pow(10.0, log_mel.float().clamp(_MEL_LOG10_FLOOR, _MEL_LOG10_CEILING))
+        bins = torch.maximum(mel @ self.inverse, _ENVELOPE_SHARE * (mel @ self.envelope))
+        for _ in range(_REFINEMENTS):
+            bins = bins * ((mel / (bins @ self.basis + _TINY)) @ self.shares) ** _OVERRELAXATION
+        return bins.clamp(min=LOG_FLOOR).log()

@@ -1,0 +1,233 @@
+"""Train the embedded vocoder: ``python onnx/train/train.py --data DIR --out DIR``; README.md beside this file says how."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from audio_avif.config import MelConfig
+from audio_avif.errors import AudioAvifError, FileError, ModelError
+from batches import Batcher
+from checkpoints import check_architecture, load_checkpoint, save_checkpoint
+from corpus import open_corpus
+from degrade import open_variants
+from tasks import TASKS
+from torch import nn
+
+logger = logging.getLogger("train")
+
+CHECKPOINT = "last.pt"
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run; what is not in here follows from the task."""
+
+    data: Path
+    out: Path
+    task: str = "magnitude"
+    device: str = "auto"
+    minutes: float = math.inf
+    steps: int = sys.maxsize
+    batch_size: int = 16
+    frames: int = 64
+    variants: int = 4
+    learning_rate: float = 1e-3
+    warmup_steps: int = 300
+    decay_from_step: int = 4000
+    ema_decay: float = 0.999
+    seed: int = 0
+    bfloat16: bool = True
+    save_every_s: float = 120.0
+    log_every_steps: int = 50
+
+
+class Trainer:
+    """A task, its optimiser, averaged weights and random sequences: everything a checkpoint holds."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.device = _device(config.device)
+        torch.manual_seed(config.seed)
+        mel = MelConfig()
+        corpus = open_corpus(config.data, config.out / "cache", mel)
+        variants = open_variants(corpus, mel, config.variants, config.seed, _show)
+        self.task = TASKS[config.task](mel).to(self.device)
+        self.average = copy.deepcopy(self.task).requires_grad_(False)
+        self.batcher = Batcher(
+            corpus,
+            variants,
+            mel,
+            batch_size=config.batch_size,
+            frames=config.frames,
+            lookahead_frames=self.task.lookahead_frames,
+            seed=config.seed,
+            device=self.device,
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        self.step = 0
+        self.trained_s = 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where this run's checkpoint lies."""
+        return self.config.out / CHECKPOINT
+
+    def save(self) -> None:
+        """Write everything needed to go on exactly here."""
+        save_checkpoint(
+            self.checkpoint,
+            {
+                "architecture": self.task.architecture,
+                "task": self.task.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "batcher": json.dumps(self.batcher.state_dict()),
+                "torch_rng": torch.get_rng_state(),
+                "step": self.step,
+                "trained_s": self.trained_s,
+            },
+        )
+
+    def resume(self) -> None:
+        """Go on from this run's checkpoint. Raises ModelError where it is missing, damaged or of another architecture."""
+        content = load_checkpoint(self.checkpoint, self.device)
+        check_architecture(content, self.task.architecture, self.checkpoint)
+        self.task.load_state_dict(content["task"])
+        self.average.load_state_dict(content["average"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.batcher.load_state_dict(json.loads(content["batcher"]))
+        torch.set_rng_state(content["torch_rng"].cpu())
+        self.step = content["step"]
+        self.trained_s = content["trained_s"]
+
+    def train_step(self) -> dict[str, float]:
+        """One step. Raises ModelError for a non-finite loss, before it touches a weight."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        batch = self.batcher.draw()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            losses = self.task(batch)
+        if not torch.isfinite(losses["loss"]):
+            raise ModelError(
+                f"the loss is no longer finite at step {self.step}; {self.checkpoint} holds the last good weights: "
+                "resume with a lower --learning-rate"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        nn.utils.clip_grad_norm_(self.task.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _learning_rate(self) -> float:
+        """Warm-up, then inverse square root: needs no end date, so a run can always be prolonged."""
+        config = self.config
+        warmup = min(1.0, (self.step + 1) / config.warmup_steps)
+        return config.learning_rate * warmup * min(1.0, (config.decay_from_step / (self.step + 1)) ** 0.5)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        pairs = zip(self.average.parameters(), self.task.parameters(), strict=True)
+        for kept, new in pairs:
+            kept.lerp_(new, 1 - decay)
+
+
+def train(config: TrainConfig, *, resume: bool) -> None:
+    """Run until the minutes or steps are up, saving as it goes."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config)
+    if resume:
+        trainer.resume()
+    elif trainer.checkpoint.exists():
+        raise FileError(f"{trainer.checkpoint} exists; add --resume to go on, or give another --out")
+    started = saved = time.monotonic()
+    trained_before_s = trainer.trained_s
+    sums: dict[str, float] = {}
+    while trainer.step < config.steps and time.monotonic() - started < 60 * config.minutes:
+        for name, value in trainer.train_step().items():
+            sums[name] = sums.get(name, 0.0) + value / config.log_every_steps
+        now = time.monotonic()
+        trainer.trained_s = trained_before_s + now - started
+        if trainer.step % config.log_every_steps == 0:
+            _log(config.out / LOG, {"step": trainer.step, "trained_s": round(trainer.trained_s, 1), **sums})
+            sums = {}
+        if now - saved > config.save_every_s:
+            trainer.save()
+            saved = now
+    trainer.save()
+
+
+def _log(path: Path, entry: dict[str, Any]) -> None:
+    rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in entry.items()}
+    with path.open("a") as out:
+        out.write(json.dumps(rounded) + "\n")
+    _show("  ".join(f"{key} {value}" for key, value in rounded.items()))
+
+
+def _show(text: str) -> None:
+    """One progress line: rewritten in place on a terminal, a line each in a file."""
+    end = "\r" if sys.stderr.isatty() else "\n"
+    print(f"{text:<100}", end=end, file=sys.stderr, flush=True)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ModelError("--device cuda needs an NVIDIA device and a CUDA build of torch; use --device cpu")
+    return torch.device(name)
+
+
+def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool]:
+    defaults = TrainConfig(Path(), Path())
+    parser = argparse.ArgumentParser(description="Train the embedded vocoder; checkpoints resume exactly.")
+    parser.add_argument("--data", type=Path, required=True, help="a folder of audio files, searched recursively")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoints, log and cache go")
+    parser.add_argument("--task", choices=sorted(TASKS), default=defaults.task, help="what to train")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default=defaults.device)
+    parser.add_argument("--minutes", type=float, default=defaults.minutes, help="stop after so long (default: never)")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="stop at this step (default: never)")
+    parser.add_argument("--batch-size", type=int, default=defaults.batch_size, help="segments a step")
+    parser.add_argument("--frames", type=int, default=defaults.frames, help="frames a segment")
+    parser.add_argument("--variants", type=int, default=defaults.variants, help="degraded copies of the corpus to cache")
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--float32", dest="bfloat16", action="store_false", help="train without bfloat16 autocast")
+    values = vars(parser.parse_args(arguments))
+    resume = values.pop("resume")
+    return TrainConfig(**values), resume
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0, or 1 for a failure told in one sentence."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config, resume = _parse(arguments)
+    try:
+        train(config, resume=resume)
+    except AudioAvifError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ntrain: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Where a receiver's sound goes: a speaker, a WAV file or a pipe, behind one protocol."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol
+
+import numpy as np
+
+from audio_avif.audio_io import RATE_HZ, Speaker, WavWriter, to_s16le
+from audio_avif.errors import FileError
+from audio_avif.ring import FloatArray
+
+
+class Output(Protocol):
+    """A place for 16 kHz mono sound. ``begin`` and ``end`` frame each stream; only one thread may use it."""
+
+    underruns: int
+    device_latency_s: float
+
+    @property
+    def buffered_s(self) -> float:
+        """Sound written but not yet played."""
+        ...
+
+    def begin(self, is_live: bool) -> None:
+        """A stream starts; a live one is played against the clock."""
+        ...
+
+    def write(self, samples: FloatArray) -> None:
+        """Queue ``[samples] float32``."""
+        ...
+
+    def silence(self, seconds: float) -> None:
+        """Let so much time pass before what is written next."""
+        ...
+
+    def end(self) -> None:
+        """The stream is over: return when all of it has been played."""
+        ...
+
+    def close(self) -> None:
+        """Give the file or device back."""
+        ...
+
+
+class SpeakerOutput:
+    """An output device, open for as long as the receiver runs."""
+
+    def __init__(self, device: str | None) -> None:
+        self._speaker = Speaker(device)
+        self._speaker.start()
+        self._is_live = True
+
+    @property
+    def underruns(self) -> int:
+        """Times the device found too little sound."""
+        return self._speaker.underruns
+
+    @property
+    def device_latency_s(self) -> float:
+        """What the device adds after a sample has left the buffer."""
+        return self._speaker.device_latency_s
+
+    @property
+    def buffered_s(self) -> float:
+        """Sound written but not yet taken by the device."""
+        return self._speaker.buffered_s
+
+    def begin(self, is_live: bool) -> None:
+        """Start to count underruns with the first sample."""
+        self._is_live = is_live
+
+    def write(self, samples: FloatArray) -> None:
+        """Queue samples; those of a stream that is not live wait for room."""
+        for part in np.array_split(samples, -(-samples.size // RATE_HZ) or 1):
+            while not self._is_live and self.buffered_s > 0.5:
+                time.sleep(0.05)
+            self._speaker.write(part)
+        self._speaker.playing = self._speaker.playing or bool(samples.size)
+
+    def silence(self, seconds: float) -> None:
+        """Queue silence."""
+        self._speaker.write(np.zeros(round(seconds * RATE_HZ), np.float32))
+
+    def end(self) -> None:
+        """Wait until the buffer has been played."""
+        self._speaker.playing = False
+        deadline_s = time.monotonic() + self.buffered_s + 1.0
+        while self.buffered_s > 0.005 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        time.sleep(max(0.0, self.device_latency_s))
+
+    def close(self) -> None:
+        """Give the device back."""
+        self._speaker.close()
+
+
+class _Clocked:
+    """Sound written to something that takes it at once, played by an imaginary device that keeps the time."""
+
+    device_latency_s = 0.0
+
+    def __init__(self) -> None:
+        self.underruns = 0
+        self._is_live = True
+        self._written_until_s: float | None = None
+
+    @property
+    def buffered_s(self) -> float:
+        """How far the written sound reaches beyond now."""
+        if self._written_until_s is None or not self._is_live:
+            return 0.0
+        return max(0.0, self._written_until_s - time.monotonic())
+
+    def begin(self, is_live: bool) -> None:
+        """The clock starts with the first sound."""
+        self._is_live = is_live
+        self._written_until_s = None
+
+    def write(self, samples: FloatArray) -> None:
+        """Take samples; time that has passed without any becomes a gap and counts as an underrun."""
+        if not samples.size:
+            return
+        self._written_until_s = self._until_s() + samples.size / RATE_HZ
+        self._put(samples)
+
+    def silence(self, seconds: float) -> None:
+        """Before the first sound, start the clock later; after it, play silence."""
+        has_begun = self._written_until_s is not None
+        self._written_until_s = self._until_s() + seconds
+        if has_begun:
+            self._put_gap(seconds)
+
+    def _until_s(self) -> float:
+        """When what is written next is played; closes the gap where that should have been earlier."""
+        now_s = time.monotonic()
+        until_s = now_s if self._written_until_s is None else self._written_until_s
+        if self._is_live and now_s > until_s:
+            self.underruns += 1
+            self._put_gap(now_s - until_s)
+            return now_s
+        return until_s
+
+    def end(self) -> None:
+        """A file needs no time to be played."""
+
+    def _put(self, samples: FloatArray) -> None:
+        raise NotImplementedError
+
+    def _put_gap(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+class WavOutput(_Clocked):
+    """A WAV file that holds what a listener would have heard, gaps included."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._file = WavWriter(path)
+
+    def _put(self, samples: FloatArray) -> None:
+        self._file.write(samples)
+
+    def _put_gap(self, seconds: float) -> None:
+        self._file.write(np.zeros(round(seconds * RATE_HZ), np.float32))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+class PipeOutput(_Clocked):
+    """Raw s16le on standard output, without gaps: whoever plays it pauses by itself, and must not be made late."""
+
+    def _put(self, samples: FloatArray) -> None:
+        try:
+            sys.stdout.buffer.write(to_s16le(samples))
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            raise FileError("the program that read the sound has closed its pipe") from error
+
+    def _put_gap(self, seconds: float) -> None:
+        pass
+
+    def close(self) -> None:
+        """Leave standard output to its owner."""
+
+
+def open_output(target: str, device: str | None) -> Output:
+    """Open ``speaker``, ``-`` or a WAV path. Raises DeviceError or FileError."""
+    if target == "speaker":
+        return SpeakerOutput(device)
+    if target == "-":
+        return PipeOutput()
+    if not target.lower().endswith(".wav"):
+        raise FileError(f"the output {target!r} is neither speaker, - nor a file that ends in .wav")
+    return WavOutput(target)

@@ -1,0 +1,414 @@
+"""``audio-avif-recv``: listens for a stream of tiles and plays it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_avif import __version__, console
+from audio_avif.errors import AudioAvifError, ConnectionFailed, FileError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from websockets.asyncio.server import ServerConnection
+
+    from audio_avif.codec import PlayoutConfig
+    from audio_avif.stream.live_line import JsonLines, LiveLine
+    from audio_avif.stream.outputs import Output
+    from audio_avif.stream.playout import Player
+    from audio_avif.vocoders.protocol import Vocoder
+    from audio_avif.wire import Bye, Hello, Report
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "audio-avif-recv"
+_BACKLOG_TILES = 64
+_REPORT_QUEUE = 256
+_AGENT = f"audio-avif/{__version__}"
+
+
+@dataclass
+class StreamStats:
+    """What has been received of one stream."""
+
+    began_s: float
+    payload_bytes: int = 0
+    wire_bytes: int = 0
+    whole_stills: int = 0
+    first_frame: int | None = None
+    frames: int = 0
+    delay_s: float | None = None
+
+
+@dataclass
+class Receiver:
+    """Plays one stream at a time and refuses others while it does."""
+
+    vocoder: Vocoder
+    output: Output
+    playout: PlayoutConfig
+    live_line: LiveLine
+    stats_json: JsonLines
+    is_once: bool = False
+    save_tiles: Path | None = None
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    error: AudioAvifError | None = None
+    _current: _Stream | None = None
+
+    async def handle(self, connection: ServerConnection) -> None:
+        """Serve one connection to its end."""
+        from audio_avif.wire import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_UNSUPPORTED
+
+        if self._current is not None:
+            await connection.close(CLOSE_BUSY, "another stream is playing here; try again when it is over")
+            return
+        stream = self._current = _Stream(self, connection)
+        try:
+            await stream.receive()
+            await stream.play_out()
+            await connection.close()
+        except RemoteProtocolError as error:
+            await connection.close(CLOSE_PROTOCOL_ERROR, _close_reason(error))
+            log.warning("the stream was refused: %s", error)
+        except _Unsupported as error:
+            await connection.close(CLOSE_UNSUPPORTED, _close_reason(error))
+            log.warning("the stream was refused: %s", error)
+        finally:
+            await stream.play_out()
+            self._current = None
+            if stream.player is not None:
+                self.error = stream.player.error
+                if self.is_once or self.error is not None:
+                    self.finished.set()
+
+    async def close(self) -> None:
+        """Stop listening to the stream that plays, if any, and play what has come of it."""
+        if self._current is not None and self._current.player is not None:
+            self._current.player.end(None)
+            await asyncio.wait_for(self._current.is_done.wait(), 10)
+
+
+class _Unsupported(AudioAvifError):
+    """The stream is well formed but nothing this receiver can play."""
+
+
+def _close_reason(error: Exception) -> str:
+    """A WebSocket close reason holds 123 bytes (RFC 6455, 5.5)."""
+    return str(error).encode()[:123].decode(errors="ignore")
+
+
+class _Stream:
+    """One connection: its protocol state, its player and its figures."""
+
+    def __init__(self, receiver: Receiver, connection: ServerConnection) -> None:
+        from audio_avif.wire import ReceiverProtocol
+
+        self.player: Player | None = None
+        self.is_done = asyncio.Event()
+        self._receiver = receiver
+        self._connection = connection
+        self._protocol = ReceiverProtocol()
+        self._reports: asyncio.Queue[Report] = asyncio.Queue(_REPORT_QUEUE)
+        self._stats = StreamStats(time.monotonic())
+        self._clock_offset_s: tuple[float, float] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._bye: Bye | None = None
+
+    async def receive(self) -> None:
+        """Receive until the bye or the end of the connection. Raises RemoteProtocolError or _Unsupported."""
+        from websockets.exceptions import ConnectionClosed
+
+        from audio_avif.wire import Bye
+
+        self._watcher = asyncio.create_task(self._watch())
+        try:
+            async for data in self._connection:
+                message = self._protocol.receive(data)
+                await self._react(message)
+                if isinstance(message, Bye):
+                    self._bye = message
+                    return
+        except ConnectionClosed:
+            pass
+        if self.player is not None and not self._receiver.finished.is_set():
+            log.warning("the connection broke off; what had come is played")
+
+    async def play_out(self) -> None:
+        """Play what has come, to its end; the second call does nothing."""
+        if self._watcher is None:
+            return
+        if self.player is not None:
+            self.player.end(self._bye)
+            await self.is_done.wait()
+            await self._send_reports()
+        self._watcher.cancel()
+        self._watcher = None
+        self._receiver.live_line.close()
+        self._conclude()
+
+    async def _react(self, message: Any) -> None:
+        from audio_avif.wire import Hello, Ping, Pong, TilePacket, wire_bytes
+
+        now_s = time.monotonic()
+        if isinstance(message, Hello):
+            await self._begin(message)
+        elif isinstance(message, TilePacket) and self.player is not None and self._protocol.hello is not None:
+            hello = self._protocol.hello
+            self._stats.payload_bytes += len(message.payload)
+            self._stats.wire_bytes += wire_bytes(len(message.to_bytes()))
+            self._stats.whole_stills += message.is_whole_still
+            self._stats.frames += hello.tile.frames
+            self.player.push(message, now_s)
+            while not hello.live and self.player.backlog > _BACKLOG_TILES and not self.is_done.is_set():
+                await asyncio.sleep(0.01)  # the sender's socket fills, and it waits
+        elif isinstance(message, Ping):
+            self._clock_offset_s = (message.sample_zero_us / 1e6, message.receiver_ahead_us / 1e6)
+            await self._connection.send(Pong(message.sent_us, round(now_s * 1e6)).to_bytes())
+
+    async def _begin(self, hello: Hello) -> None:
+        from audio_avif.stream.playout import Player
+        from audio_avif.synthesis import open_stream, warm_up
+        from audio_avif.wire import Welcome
+
+        receiver = self._receiver
+        vocoder = receiver.vocoder
+        if hello.mel != vocoder.mel:
+            raise _Unsupported(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}")
+        stream = open_stream(vocoder)
+        await asyncio.to_thread(warm_up, stream, hello.mel.n_mels, hello.tile.frames)
+        loop = asyncio.get_running_loop()
+        self.player = Player(
+            hello,
+            stream,
+            receiver.output,
+            receiver.playout,
+            on_report=lambda report: _from_thread(loop, self._on_report, report),
+            on_done=lambda: _from_thread(loop, self.is_done.set),
+            save_tiles=receiver.save_tiles,
+        )
+        await self._connection.send(Welcome(vocoder.name, stream.latency_samples, _AGENT).to_bytes())
+
+    def _on_report(self, report: Report) -> None:
+        from audio_avif.config import MelConfig
+
+        rate_hz = (self._protocol.hello.mel if self._protocol.hello else MelConfig()).rate_hz
+        played_us = report.received_us + report.wait_us + report.decode_us + report.vocoder_us + report.buffer_us
+        played_s = (played_us + report.device_us) / 1e6
+        if self._clock_offset_s is not None:
+            sample_zero_s, receiver_ahead_s = self._clock_offset_s
+            self._stats.delay_s = played_s - (sample_zero_s + receiver_ahead_s + report.first_sample / rate_hz)
+        if self._protocol.hello is not None and self._protocol.hello.report and not self._reports.full():
+            self._reports.put_nowait(report)
+
+    async def _send_reports(self) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            while not self._reports.empty():
+                await self._connection.send(self._reports.get_nowait().to_bytes())
+        except ConnectionClosed:
+            return
+
+    async def _watch(self) -> None:
+        """Ten times a second: send reports and redraw the live line; once a second: a line of JSON."""
+        ticks = 0
+        while True:
+            await asyncio.sleep(0.1)
+            await self._send_reports()
+            if self.player is not None:
+                figures = self.figures()
+                self._receiver.live_line.update(_live_text(figures), time.monotonic())
+                ticks += 1
+                if ticks % 10 == 0:
+                    self._receiver.stats_json.write(figures)
+
+    def figures(self) -> dict[str, Any]:
+        """What ``--stats`` and ``--stats-json`` show; rates are means over the stream so far."""
+        assert self.player is not None and self._protocol.hello is not None
+        stats, counts, hello = self._stats, self.player.decoder.counts, self._protocol.hello
+        heard_s = max(stats.frames, 1) * hello.mel.frame_s
+        return {
+            "codec_kbps": round(stats.payload_bytes * 8e-3 / heard_s, 3),
+            "wire_kbps": round(stats.wire_bytes * 8e-3 / heard_s, 3),
+            "buffer_ms": round(self.player.output.buffered_s * 1e3, 1),
+            "delay_ms": None if stats.delay_s is None else round(stats.delay_s * 1e3, 1),
+            "received_tiles": counts.received,
+            "lost_tiles": counts.lost + counts.damaged,
+            "late_tiles": counts.late,
+            "repeated_tiles": counts.repeated,
+            "skipped_tiles": counts.skipped,
+            "concealed_ms": round(self.player.decoder.concealed_frames * hello.mel.frame_s * 1e3),
+            "underruns": self.player.output.underruns,
+            "whole_stills": stats.whole_stills,
+            "played_s": round(self.player.played_samples / hello.mel.rate_hz, 3),
+            "vocoder": self._receiver.vocoder.name,
+        }
+
+    def _conclude(self) -> None:
+        if self.player is None:
+            return
+        figures = self.figures()
+        self._receiver.stats_json.write({**figures, "is_final": True})
+        print(
+            f"played {figures['played_s']:.1f} s: codec {figures['codec_kbps']:.2f} kbps, wire {figures['wire_kbps']:.2f} kbps, "
+            f"{figures['lost_tiles']} tiles lost, {figures['concealed_ms']} ms concealed, {figures['underruns']} underruns",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, callback: Any, *args: Any) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(callback, *args)
+
+
+def _live_text(figures: dict[str, Any]) -> str:
+    delay = "   ?" if figures["delay_ms"] is None else f"{figures['delay_ms']:4.0f}"
+    return (
+        f"{figures['played_s']:7.1f} s  codec {figures['codec_kbps']:5.2f} kbps  wire {figures['wire_kbps']:5.2f} kbps  "
+        f"buffer {figures['buffer_ms']:4.0f} ms  delay {delay} ms  lost {figures['lost_tiles']}  "
+        f"concealed {figures['concealed_ms']} ms  underruns {figures['underruns']}"
+    )
+
+
+async def listen(receiver: Receiver, host: str, port: int) -> None:
+    """Accept streams on ``host:port`` until interrupted, or until the first is over if ``is_once``.
+
+    Raises ConnectionFailed where the port cannot be had, and what made playing fail.
+    """
+    from websockets.asyncio.server import serve
+
+    from audio_avif.wire import MAX_MESSAGE_BYTES, SUBPROTOCOL
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, receiver.finished.set)
+    try:
+        server = await serve(
+            receiver.handle,
+            host,
+            port,
+            subprotocols=[SUBPROTOCOL],
+            compression=None,
+            max_size=MAX_MESSAGE_BYTES,
+            write_limit=4096,
+            close_timeout=2,
+        )
+    except OSError as error:
+        raise ConnectionFailed(_bind_failure(error, host, port)) from error
+    async with server:
+        bound = server.sockets[0].getsockname()[1]
+        print(f"listening; on the other machine type:\n  {send_line(host, bound)}", file=sys.stderr, flush=True)
+        await receiver.finished.wait()
+        await receiver.close()
+    if receiver.error is not None:
+        raise receiver.error
+
+
+def _bind_failure(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use; stop the program that holds it or choose another with --port"
+    return f"cannot listen on {host}:{port} ({error.strerror or error}); --host must be an address of this machine"
+
+
+def send_line(host: str, port: int) -> str:
+    """The command that reaches a receiver bound to ``host:port``."""
+    port_option = "" if port == 8765 else f" --port {port}"
+    if host in ("127.0.0.1", "localhost", "::1"):
+        return f"audio-avif-send --host {host}{port_option}    (this machine only; --host 0.0.0.0 lets others in)"
+    return f"audio-avif-send --host {_lan_address() if host in ('0.0.0.0', '::') else host}{port_option}"
+
+
+def _lan_address() -> str:
+    """The address of the interface that leads outward; connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Listen for a stream of audio-avif tiles and play it.",
+        epilog="Start this first; it prints what to type on the machine with the microphone.",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: this machine only)"
+    )
+    parser.add_argument(
+        "--port", type=console.port, default=8765, help="port to listen on, 0 for any free one (default: 8765)"
+    )
+    parser.add_argument("--output", default="speaker", metavar="speaker|FILE.wav|-", help="where the sound goes; - writes raw s16le mono 16 kHz to standard output (default: speaker)")  # fmt: skip
+    parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
+    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
+    parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="griffin-lim, the name of an exported model, or an .onnx file")  # fmt: skip
+    parser.add_argument(
+        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"
+    )
+    parser.add_argument("--once", action="store_true", help="exit after the first stream")
+    parser.add_argument("--save-tiles", type=Path, metavar="DIR", help="keep each received tile as an .avif picture")
+    parser.add_argument("--buffer-ms", type=console.milliseconds, default=40.0, metavar="MS", help="sound held ready against network jitter (default: 40)")  # fmt: skip
+    parser.add_argument("--stats", action="store_true", help="show a live line: rates, buffer, delay, losses")
+    parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-recv``."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.output == "-" and options.stats_json == "-":
+        parser.error("--output - and --stats-json - cannot share standard output")
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    console.log_to_stderr(PROGRAM)
+    if options.list_devices:
+        from audio_avif.audio_io import format_devices, list_devices
+
+        print(format_devices(list_devices()))
+        return
+
+    from audio_avif.codec import PlayoutConfig
+    from audio_avif.stream.live_line import JsonLines, LiveLine
+    from audio_avif.stream.outputs import open_output
+    from audio_avif.vocoders.registry import load_vocoder
+
+    vocoder = load_vocoder(options.vocoder, options.provider)
+    _make_folder(options.save_tiles)
+    with JsonLines(options.stats_json) as stats_json:
+        output = open_output(options.output, options.device)
+        try:
+            playout = PlayoutConfig(target_s=options.buffer_ms / 1e3)
+            live_line = LiveLine(options.stats)
+            receiver = Receiver(vocoder, output, playout, live_line, stats_json, options.once, options.save_tiles)
+            asyncio.run(listen(receiver, options.host, options.port))
+        finally:
+            output.close()
+
+
+def _make_folder(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

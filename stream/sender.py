@@ -1,0 +1,376 @@
+"""``audio-avif-send``: cuts sound into tiles and sends them to a receiver."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import secrets
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from audio_avif import __version__, console
+from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
+from audio_avif.errors import ConnectionFailed, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+    from audio_avif.codec import Encoder
+    from audio_avif.stream.capture import Source
+    from audio_avif.stream.live_line import JsonLines, LiveLine
+    from audio_avif.wire import TilePacket
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "audio-avif-send"
+_QUEUE_S = 1.0
+_PING_S = 1.0
+_WELCOME_S = 30.0
+_FAREWELL_S = 10.0
+_AGENT = f"audio-avif/{__version__}"
+
+
+class TileOutbox:
+    """Encoded tiles that wait for the socket. Of a live stream the oldest is dropped when it is full; a file waits."""
+
+    def __init__(self, capacity: int, is_live: bool) -> None:
+        self._tiles: deque[TilePacket] = deque()
+        self._capacity = capacity
+        self._is_live = is_live
+        self._is_closed = False
+        self._changed = asyncio.Condition()
+        self.dropped = 0
+
+    async def put(self, tile: TilePacket) -> None:
+        """Add a tile."""
+        async with self._changed:
+            if self._is_live and len(self._tiles) >= self._capacity:
+                self._tiles.popleft()
+                self.dropped += 1
+            await self._changed.wait_for(lambda: len(self._tiles) < self._capacity or self._is_closed)
+            self._tiles.append(tile)
+            self._changed.notify_all()
+
+    async def get(self) -> TilePacket | None:
+        """Wait for the next tile; None after ``close``, once all are taken."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._tiles or self._is_closed)
+            tile = self._tiles.popleft() if self._tiles else None
+            self._changed.notify_all()
+            return tile
+
+    async def close(self) -> None:
+        """No more tiles will be put."""
+        async with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+
+class Sender:
+    """One stream from a source to a receiver."""
+
+    def __init__(self, encoder: Encoder, source: Source, is_live: bool, trace: JsonLines, live_line: LiveLine) -> None:
+        from audio_avif.stream.trace import ClockOffset
+        from audio_avif.wire import SenderProtocol
+
+        self.stop = asyncio.Event()
+        self._encoder = encoder
+        self._source = source
+        self._is_live = is_live
+        self._trace_lines = trace
+        self._trace: Any = None
+        self._live_line = live_line
+        self._protocol = SenderProtocol()
+        self._clock = ClockOffset()
+        tile_s = encoder.tile.frames * encoder.mel.frame_s
+        self._outbox = TileOutbox(max(2, round(_QUEUE_S / tile_s)), is_live)
+        self._sample_zero_s = 0.0
+        self._payload_bytes = 0
+        self._wire_bytes = 0
+        self._tiles_sent = 0
+        self._vocoder = ""
+        self._delay_ms: float | None = None
+
+    async def run(self, connection: ClientConnection) -> None:
+        """Greet, send the source to its end or until ``stop`` is set, say bye, and wait until all has been played.
+
+        Raises ConnectionFailed where the receiver refuses or vanishes, FileError or DeviceError where the source breaks.
+        """
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            await self._greet(connection)
+            sending = [asyncio.create_task(work) for work in (self._produce(), self._transmit(connection))]
+            beside = [asyncio.create_task(work) for work in (self._listen(connection), self._ping(connection))]
+            try:
+                await self._first_failure_or_all(sending, beside[0])
+                beside[1].cancel()
+                await connection.send(self._protocol.send(self._encoder.bye()))
+                await asyncio.wait(beside[:1], timeout=self._patience_s())
+            finally:
+                for task in (*sending, *beside):
+                    task.cancel()
+                await asyncio.gather(*sending, *beside, return_exceptions=True)
+        except ConnectionClosed as closed:
+            raise ConnectionFailed(self._how_it_ended(closed)) from closed
+        finally:
+            self._live_line.close()
+            self._conclude()
+
+    async def _greet(self, connection: ClientConnection) -> None:
+        from audio_avif.stream.trace import Trace
+        from audio_avif.wire import Hello, Welcome
+
+        encoder = self._encoder
+        hello = Hello(
+            encoder.mel, encoder.tile, encoder.template, secrets.token_hex(8), self._is_live, bool(self._trace_lines), _AGENT
+        )  # fmt: skip
+        await connection.send(self._protocol.send(hello))
+        try:
+            welcome = self._protocol.receive(await asyncio.wait_for(connection.recv(), _WELCOME_S))
+        except TimeoutError as error:
+            raise ConnectionFailed("the receiver did not answer the hello; is its vocoder still loading?") from error
+        except RemoteProtocolError as error:
+            raise ConnectionFailed(f"the receiver does not speak this protocol: {error}") from error
+        assert isinstance(welcome, Welcome)
+        self._vocoder = welcome.vocoder
+        self._trace = Trace(encoder.mel.rate_hz, welcome.vocoder_latency_samples, self._clock)
+
+    async def _first_failure_or_all(self, sending: list[asyncio.Task[None]], listening: asyncio.Task[None]) -> None:
+        """Wait until all is sent; a connection that ends before that is a failure."""
+        pending: set[asyncio.Task[None]] = {*sending, listening}
+        while not all(task.done() for task in sending):
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        for task in sending:
+            task.result()
+
+    async def _produce(self) -> None:
+        """Source to outbox."""
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.create_task(self.stop.wait())
+        blocks = aiter(self._source.blocks())
+        try:
+            while True:
+                block = asyncio.ensure_future(anext(blocks, None))
+                await asyncio.wait({block, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not block.done():
+                    block.cancel()
+                    break
+                if (captured := block.result()) is None:
+                    break
+                arrived_s = loop.time()
+                samples_after = self._encoder.samples + captured.samples.size
+                self._sample_zero_s = arrived_s - captured.age_s - samples_after / self._encoder.mel.rate_hz
+                self._trace.captured(samples_after, arrived_s, captured.age_s)
+                for tile in await asyncio.to_thread(self._encoder.push, captured.samples):
+                    await self._enqueue(tile, arrived_s)
+            for tile in await asyncio.to_thread(self._encoder.flush):
+                await self._enqueue(tile, loop.time())
+        finally:
+            stopped.cancel()
+            await self._outbox.close()
+
+    async def _enqueue(self, tile: TilePacket, cut_s: float) -> None:
+        from audio_avif.wire import wire_bytes
+
+        size = wire_bytes(9 + len(tile.payload))
+        self._trace.sent(tile.sequence, cut_s, asyncio.get_running_loop().time(), len(tile.payload), size)
+        await self._outbox.put(tile)
+
+    async def _transmit(self, connection: ClientConnection) -> None:
+        """Outbox to socket."""
+        from audio_avif.wire import wire_bytes
+
+        while (tile := await self._outbox.get()) is not None:
+            message = self._protocol.send(tile)
+            await connection.send(message)
+            self._tiles_sent += 1
+            self._payload_bytes += len(tile.payload)
+            self._wire_bytes += wire_bytes(len(message))
+            self._live_line.update(self._live_text(), asyncio.get_running_loop().time())
+
+    async def _ping(self, connection: ClientConnection) -> None:
+        """Tell the receiver our clock, five times quickly and then once a second."""
+        from audio_avif.wire import Ping
+
+        loop = asyncio.get_running_loop()
+        pings = 0
+        while True:
+            ping = Ping(round(loop.time() * 1e6), round(self._sample_zero_s * 1e6), self._clock.ahead_us)
+            await connection.send(self._protocol.send(ping))
+            pings += 1
+            await asyncio.sleep(_PING_S if pings > 5 else 0.1)
+
+    async def _listen(self, connection: ClientConnection) -> None:
+        """Pongs and reports, until the receiver closes the connection as it does when all has been played."""
+        from audio_avif.wire import Pong, Report
+
+        async for data in connection:
+            try:
+                message = self._protocol.receive(data)
+            except RemoteProtocolError as error:
+                raise ConnectionFailed(f"the receiver does not speak this protocol: {error}") from error
+            if isinstance(message, Pong):
+                self._clock.push(message, round(asyncio.get_running_loop().time() * 1e6))
+            elif isinstance(message, Report) and (line := self._trace.join(message)) is not None:
+                self._delay_ms = line["mouth_to_ear_ms"]
+                self._trace_lines.write(line)
+
+    def _patience_s(self) -> float:
+        """How long the receiver may take to play what it has: a file sent at once is played in its own time."""
+        played_later_s = 0.0 if self._is_live else self._encoder.samples / self._encoder.mel.rate_hz
+        return _FAREWELL_S + played_later_s
+
+    def _how_it_ended(self, closed: Any) -> str:
+        if closed.rcvd is not None and closed.rcvd.reason:
+            return f"the receiver refused the stream: {closed.rcvd.reason}"
+        return f"the connection was lost after {self._tiles_sent} tiles; start again when the receiver is back"
+
+    def figures(self) -> dict[str, Any]:
+        """What the stream has cost so far; rates are means over the sound sent."""
+        encoder = self._encoder
+        sent_s = max(1, self._tiles_sent) * encoder.tile.frames * encoder.mel.frame_s
+        return {
+            "codec_kbps": round(self._payload_bytes * 8e-3 / sent_s, 3),
+            "wire_kbps": round(self._wire_bytes * 8e-3 / sent_s, 3),
+            "tile_frames": encoder.tile.frames,
+            "sent_tiles": self._tiles_sent,
+            "dropped_tiles": self._outbox.dropped,
+            "whole_stills": encoder.whole_stills,
+            "round_trip_ms": self._clock.round_trip_ms,
+            "vocoder": self._vocoder,
+        }
+
+    def _live_text(self) -> str:
+        figures = self.figures()
+        delay = "" if self._delay_ms is None else f"  delay {self._delay_ms:4.0f} ms"
+        return (
+            f"{self._encoder.samples / self._encoder.mel.rate_hz:7.1f} s  codec {figures['codec_kbps']:5.2f} kbps  "
+            f"wire {figures['wire_kbps']:5.2f} kbps  dropped {figures['dropped_tiles']}{delay}"
+        )
+
+    def _conclude(self) -> None:
+        if not self._tiles_sent:
+            return
+        figures = self.figures()
+        self._trace_lines.write({"summary": figures})
+        whole = f", {figures['whole_stills']} whole stills" if figures["whole_stills"] else ""
+        print(
+            f"sent {figures['sent_tiles']} tiles: codec {figures['codec_kbps']:.2f} kbps, wire {figures['wire_kbps']:.2f} kbps, "
+            f"{figures['dropped_tiles']} dropped{whole}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+async def send(options: argparse.Namespace) -> None:
+    """Open the source, connect and send. Raises AudioAvifError for whatever goes wrong."""
+    from audio_avif.codec import Encoder
+    from audio_avif.config import EncoderConfig, TileConfig
+    from audio_avif.stream.capture import open_source
+    from audio_avif.stream.live_line import JsonLines, LiveLine
+
+    is_live = options.input == "mic" or options.realtime
+    source = open_source(options.input, options.device, is_live)
+    try:
+        encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=EncoderConfig(options.quality))
+        with JsonLines(options.trace) as trace:
+            sender = Sender(encoder, source, is_live, trace, LiveLine(options.stats))
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, sender.stop.set)
+            async with await _connect(options.host, options.port) as connection:
+                await sender.run(connection)
+    finally:
+        source.close()
+
+
+async def _connect(host: str, port: int) -> ClientConnection:
+    """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver."""
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidURI
+
+    from audio_avif.wire import MAX_MESSAGE_BYTES, SUBPROTOCOL
+
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        connection = await connect(
+            f"ws://{where}",
+            subprotocols=[SUBPROTOCOL],
+            compression=None,
+            max_size=MAX_MESSAGE_BYTES,
+            write_limit=4096,
+            open_timeout=10,
+            close_timeout=2,
+            proxy=None,
+        )
+    except TimeoutError as error:
+        raise ConnectionFailed(
+            f"{where} does not answer; is the host right, and does a firewall let the port through?"
+        ) from error
+    except InvalidURI as error:
+        raise ConnectionFailed(f"{where} is not an address; --host takes a name or an IP address") from error
+    except InvalidMessage as error:
+        raise ConnectionFailed(f"what listens on {where} is no WebSocket server; is the port right?") from error
+    except InvalidHandshake as error:
+        raise ConnectionFailed(
+            f"what listens on {where} is no audio-avif receiver of this version ({error})"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or "it cannot be reached"
+        raise ConnectionFailed(f"cannot connect to {where} ({reason}); is audio-avif-recv running there?") from error
+    if connection.subprotocol != SUBPROTOCOL:
+        await connection.close()
+        raise ConnectionFailed(f"what listens on {where} is no audio-avif receiver of this version (no {SUBPROTOCOL})")
+    return connection
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
+        epilog="Start audio-avif-recv on the other machine first; it prints the line to type here.",
+    )
+    parser.add_argument("--host", help="the receiver's name or address")
+    parser.add_argument("--port", type=console.port, default=8765, help="the receiver's port (default: 8765)")
+    parser.add_argument("--input", default="mic", metavar="mic|FILE|-", help="where the sound comes from; - reads raw s16le mono 16 kHz from standard input (default: mic)")  # fmt: skip
+    parser.add_argument("--device", metavar="NAME", help="input device: its name, part of it, or its number")
+    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
+    parser.add_argument("--tile-frames", type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES), default=8, metavar="N", help="frames of 16 ms in a tile, 2 to 64: fewer mean less delay and more bits (default: 8)")  # fmt: skip
+    parser.add_argument("--quality", type=console.integer_in(0, 100), default=60, metavar="Q", help="AVIF quality, 0 to 100 (default: 60)")  # fmt: skip
+    parser.add_argument("--realtime", action=argparse.BooleanOptionalAction, default=True, help="pace a file or pipe like a microphone (default), or send it at once")  # fmt: skip
+    parser.add_argument("--stats", action="store_true", help="show a live line: rates, drops, delay")
+    parser.add_argument(
+        "--trace", metavar="FILE|-", help="write a line of JSON for each tile: where its time went, stage by stage"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-send``."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.host is None and not options.list_devices:
+        parser.error("--host is needed: the machine on which audio-avif-recv runs")
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    console.log_to_stderr(PROGRAM)
+    if options.list_devices:
+        from audio_avif.audio_io import format_devices, list_devices
+
+        print(format_devices(list_devices()))
+        return
+    asyncio.run(send(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
