@@ -25,7 +25,7 @@ from audio_avif.ring import FloatArray, Ring
 
 RATE_HZ = 16_000
 BLOCK_S = 0.008
-LATENCY_S = 0.032
+LATENCY_S = 0.032  # what ran without an xrun on a loaded machine; 24 ms lost a block now and then
 _PLAIN_CHANNELS = 8  # devices that claim more are converters (pulse: 32, pipewire: 64), which are happy with stereo
 _WAV_HEADER_BYTES = 44
 _WAV_BYTES_MAX = 2**32 - 64
@@ -231,6 +231,8 @@ class _Stream:
         self.block_samples = round(BLOCK_S * self.rate_hz)
         self.xruns = 0
         """Times the sound system itself lost or lacked samples."""
+        self._is_closing = False
+        self._has_vanished = False
         self._prepare()
         opener = sd.InputStream if self._kind == "input" else sd.OutputStream
         try:
@@ -243,6 +245,7 @@ class _Stream:
                     blocksize=self.block_samples,
                     latency=latency_s,
                     callback=self._callback,
+                    finished_callback=self._on_finished,
                 )
         except sd.PortAudioError as error:
             raise self._refusal(error) from error
@@ -255,6 +258,14 @@ class _Stream:
 
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
         raise NotImplementedError
+
+    def _on_finished(self) -> None:
+        """PortAudio calls this when the callbacks end, whoever ended them."""
+        self._has_vanished = not self._is_closing
+
+    def _check(self) -> None:
+        if self._has_vanished:
+            raise DeviceError(f"{self._kind} device {self.name!r} has stopped; was it unplugged?")
 
     def _refusal(self, error: Exception) -> DeviceError:
         reason = (
@@ -279,6 +290,7 @@ class _Stream:
         """Stop at once and give the device back; a device that has vanished is closed all the same."""
         import sounddevice as sd
 
+        self._is_closing = True
         with suppress(sd.PortAudioError), _quiet_c_libraries():
             self._stream.close()
 
@@ -286,7 +298,7 @@ class _Stream:
 class Microphone(_Stream):
     """An input device, opened at its own rate and channel count, read as 16 kHz mono.
 
-    ``on_data`` is called from the audio callback after each block; it must only wake somebody up.
+    ``on_data`` is called from the audio thread after each block, and when the device stops; it must only wake somebody.
     """
 
     _kind = "input"
@@ -325,11 +337,18 @@ class Microphone(_Stream):
         if self._on_data is not None:
             self._on_data()
 
+    def _on_finished(self) -> None:
+        super()._on_finished()
+        if self._has_vanished and self._on_data is not None:
+            self._on_data()
+
     def read(self) -> tuple[FloatArray, float]:
         """Return the samples that came since the last call, ``[samples] float32`` at 16 kHz, and the newest one's age.
 
         The age counts from the instant the sound was at the microphone, in seconds. Never waits; may return no samples.
+        Raises DeviceError where the device has stopped by itself.
         """
+        self._check()
         interleaved = np.empty(self._ring.fill // self.channels * self.channels, np.float32)
         newest_s = self._newest_s
         self._ring.read_into(interleaved)
@@ -374,7 +393,11 @@ class Speaker(_Stream):
         self.device_latency_s = time.outputBufferDacTime - time.currentTime
 
     def write(self, samples: FloatArray) -> None:
-        """Queue ``[samples] float32`` at 16 kHz; what finds no room is dropped and counted. Never waits."""
+        """Queue ``[samples] float32`` at 16 kHz; what finds no room is dropped and counted. Never waits.
+
+        Raises DeviceError where the device has stopped by itself.
+        """
+        self._check()
         self._queue(self._resampler.push(samples))
 
     def _queue(self, native: FloatArray) -> None:
@@ -388,16 +411,19 @@ class Speaker(_Stream):
     def close(self, *, drain: bool = False) -> None:
         """Give the device back: at once, or after waiting until all that was written has been played."""
         if drain and self._stream.active:
-            self._drain()
+            self.drain()
         super().close()
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Wait until all that was written has been played; what is written next begins anew."""
         import sounddevice as sd
 
         self.playing = False
         self._queue(self._resampler.flush())
         patience_ms = round(1000 * (self._ring.fill / self.rate_hz + 1.0))
-        while self._ring.fill and patience_ms > 0:  # a device that stalls does not hold the program for ever
+        while (
+            self._ring.fill and patience_ms > 0 and not self._has_vanished
+        ):  # a device that stalls does not hold the program for ever
             sd.sleep(10)
             patience_ms -= 10
         sd.sleep(round(1000 * max(0.0, self.device_latency_s)) + round(1000 * BLOCK_S))
@@ -440,7 +466,8 @@ def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) ->
     if block_samples < 1:
         raise ValueError(f"a block holds at least one sample, not {block_samples}")
     if str(path) == "-":
-        return _raw_blocks(sys.stdin.buffer, block_samples)
+        # A thread that waits in a buffered read holds its lock, on which the interpreter aborts when the program ends.
+        return _raw_blocks(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), block_samples)
     return _reblock(_file_chunks(path, _open_sound(path), rate_hz), block_samples)
 
 
@@ -501,10 +528,14 @@ def _reblock(chunks: Iterator[FloatArray], block_samples: int) -> Iterator[Float
 
 
 def _raw_blocks(stream: IO[bytes], block_samples: int) -> Iterator[FloatArray]:
-    while data := stream.read(2 * block_samples):
-        block = from_s16le(data)
-        if block.size:
-            yield block
+    pending = b""
+    while data := stream.read(2 * block_samples - len(pending)):  # a raw stream gives what there is
+        pending += data
+        if len(pending) == 2 * block_samples:
+            yield from_s16le(pending)
+            pending = b""
+    if len(pending) > 1:
+        yield from_s16le(pending)
 
 
 def to_s16le(samples: FloatArray) -> bytes:

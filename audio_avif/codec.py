@@ -70,8 +70,8 @@ class Encoder:
         self.tiles += 1
         if frame_body is None:
             self.whole_stills += 1
-            return TilePacket(tile.sequence, tile.first_frame, still, is_whole_still=True)
-        return TilePacket(tile.sequence, tile.first_frame, frame_body)
+            return TilePacket(tile.sequence, tile.first_frame, tile.frames, still, is_whole_still=True)
+        return TilePacket(tile.sequence, tile.first_frame, tile.frames, frame_body)
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,16 @@ class PlayoutConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.target_s <= 10:
             raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.target_s}")
+
+
+def warm_up(hello: Hello, vocoder: VocoderStream) -> None:
+    """Decode and speak a few silent tiles of this stream, so that no code or shape is met first in real time."""
+    height, width = hello.mel.n_mels, hello.tile.frames
+    still = encode_still(np.zeros((height, width), np.uint8), EncoderConfig())
+    for _ in range(4):
+        vocoder.push(from_pixels(decode_still(still, width, height), hello.tile))
+    vocoder.flush()
+    vocoder.reset()
 
 
 @dataclass(frozen=True)
@@ -152,12 +162,16 @@ class Decoder:
         while (tile := self._tiles.pop()) is not None or (is_urgent and self._tiles.give_up_missing()):
             if tile is None:
                 continue
+            if tile.first_frame < self._next_frame:
+                self.counts.damaged += 1
+                continue
             try:
                 pixels = decode_still(tile.still(self.hello.template), self.hello.tile.frames, self.hello.mel.n_mels)
             except TileError:
                 self.counts.damaged += 1
                 continue
-            return self._join(tile, from_pixels(pixels, self.hello.tile), buffered_s, was_skipped)
+            log_mel = from_pixels(pixels, self.hello.tile)[:, : tile.frames]
+            return self._join(tile, log_mel, buffered_s, was_skipped)
         return self._bridge() if is_live and is_urgent and not len(self._tiles) else None
 
     def _skip_backlog(self, buffered_s: float) -> bool:
@@ -181,7 +195,7 @@ class Decoder:
             log_mel = log_mel[:, min(surplus, log_mel.shape[1] - 1) :]
         self._position += (unspoken - log_mel.shape[1]) * hop
         self._bridged_frames = 0
-        self._next_frame = tile.first_frame + self.hello.tile.frames
+        self._next_frame = tile.first_frame + tile.frames
         return Frames(log_mel, tile, silence_s if self.hello.live else 0.0)
 
     def _has_fallen_silent(self) -> bool:

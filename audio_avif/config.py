@@ -22,7 +22,10 @@ def _from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
         wants_int = types[name] == "int"
         if isinstance(value, bool) or not isinstance(value, int if wants_int else (int, float)):
             raise ValueError(f"{cls.__name__}.{name} must be a number, not {value!r}")
-        checked[name] = value if wants_int else float(value)
+        try:
+            checked[name] = value if wants_int else float(value)
+        except OverflowError as error:
+            raise ValueError(f"{cls.__name__}.{name} is too large a number") from error
     return cls(**checked)
 
 

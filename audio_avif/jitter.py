@@ -81,9 +81,8 @@ class TileQueue:
 
     def end(self, tiles: int) -> None:
         """The stream had so many tiles; those at its end that never came are lost."""
-        if self._next_sequence is not None:
-            newest = max(self._tiles, default=self._next_sequence - 1)
-            self.counts.lost += max(0, tiles - 1 - newest)
+        newest = max(self._tiles, default=(self._next_sequence or 0) - 1)
+        self.counts.lost += max(0, tiles - 1 - newest)
 
 
 class DepthWatch:

@@ -24,15 +24,6 @@ def open_stream(vocoder: Vocoder) -> VocoderStream:
     raise TypeError(f"{type(vocoder).__name__} has no streaming form")
 
 
-def warm_up(stream: VocoderStream, n_mels: int, tile_frames: int) -> None:
-    """Run every shape a stream of such tiles will meet, so that none is met first in real time."""
-    tile = np.full((n_mels, tile_frames), -5.0, np.float32)
-    for _ in range(4):
-        stream.push(tile)
-    stream.flush()
-    stream.reset()
-
-
 class StateStream:
     """A model that carries its own past: each frame is run once, and the output lags by the model's latency."""
 

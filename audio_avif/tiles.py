@@ -32,10 +32,14 @@ def from_pixels(pixels: Pixels, config: TileConfig) -> FloatArray:
 
 @dataclass(frozen=True)
 class PixelTile:
-    """One tile before compression: ``pixels`` ``[n_mels, tile_frames]`` whose first column is frame ``first_frame``."""
+    """One tile before compression: ``pixels`` ``[n_mels, tile_frames]`` whose first column is frame ``first_frame``.
+
+    The first ``frames`` columns are sound, all of them but in a stream's last tile.
+    """
 
     sequence: int
     first_frame: int
+    frames: int
     pixels: Pixels
 
 
@@ -57,19 +61,23 @@ class TileCutter:
         """Take ``[n_mels, frames]``; return the tiles now full."""
         self._pending = np.concatenate([self._pending, log_mel], axis=1)
         tiles = []
-        while self._pending.shape[1] >= self._config.frames:
-            tiles.append(self._cut(self._pending[:, : self._config.frames]))
-            self._pending = self._pending[:, self._config.frames :]
+        width = self._config.frames
+        while self._pending.shape[1] >= width:
+            tiles.append(self._cut(self._pending[:, :width], width))
+            self._pending = self._pending[:, width:]
         return tiles
 
     def flush(self) -> list[PixelTile]:
         """Return the last tile, if any frames are left; its missing columns repeat the last frame."""
-        missing = self._config.frames - self._pending.shape[1]
-        if missing == self._config.frames:
+        frames = self._pending.shape[1]
+        if not frames:
             return []
-        return self.push(np.repeat(self._pending[:, -1:], missing, axis=1))
+        missing = np.repeat(self._pending[:, -1:], self._config.frames - frames, axis=1)
+        last = np.concatenate([self._pending, missing], axis=1)
+        self._pending = self._pending[:, :0]
+        return [self._cut(last, frames)]
 
-    def _cut(self, log_mel: FloatArray) -> PixelTile:
-        tile = PixelTile(self._sequence, self._sequence * self._config.frames, to_pixels(log_mel, self._config))
+    def _cut(self, log_mel: FloatArray, frames: int) -> PixelTile:
+        tile = PixelTile(self._sequence, self._sequence * self._config.frames, frames, to_pixels(log_mel, self._config))
         self._sequence += 1
         return tile

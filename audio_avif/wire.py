@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from audio_avif.config import MelConfig, TileConfig
+from audio_avif.config import MAX_TILE_FRAMES, MelConfig, TileConfig
 from audio_avif.container import StillTemplate, inspect_still
 from audio_avif.errors import LocalProtocolError, RemoteProtocolError, TileError
 
@@ -27,6 +27,8 @@ CLOSE_BUSY = 4002
 
 _IP_TCP_BYTES = 20 + 32  # IPv4, and TCP with its timestamp option
 _MAX_SAMPLES = 2**53
+_MAX_LATENCY_SAMPLES = 2**24
+_MAX_CLOCK_US = 2**62  # differences of two such clocks fit the fields that carry them
 
 
 def wire_bytes(message_bytes: int) -> int:
@@ -134,8 +136,9 @@ def _check_template(template: StillTemplate, width: int, height: int) -> None:
         layout = inspect_still(template.rebuild(b"\0"))
     except TileError as error:
         raise RemoteProtocolError(f"the template is no AVIF still: {error}") from error
-    if (layout.iloc_length_at, layout.mdat_size_at) != (template.iloc_length_at, template.mdat_size_at):
-        raise RemoteProtocolError("the template's length fields are not where the hello message says")
+    promised = (template.iloc_length_at, template.mdat_size_at, len(template.prefix))
+    if (layout.iloc_length_at, layout.mdat_size_at, layout.frame_at) != promised:
+        raise RemoteProtocolError("the template's fields are not where the hello message says")
     if (layout.width, layout.height, layout.bit_depth, layout.monochrome) != (width, height, 8, True):
         raise RemoteProtocolError(
             f"the template is of {layout.width}x{layout.height} pixels at {layout.bit_depth} bit, "
@@ -145,27 +148,32 @@ def _check_template(template: StillTemplate, width: int, height: int) -> None:
 
 @dataclass(frozen=True)
 class TilePacket:
-    """One tile: the body of its AV1 frame unit, or the whole AVIF still where the template does not fit."""
+    """One tile: the body of its AV1 frame unit, or the whole AVIF still where the template does not fit.
+
+    Of the picture's columns the first ``frames`` are sound, all of them but in a stream's last tile.
+    """
 
     TYPE: ClassVar[int] = 0x02
     STILL_TYPE: ClassVar[int] = 0x03
+    HEADER_BYTES: ClassVar[int] = 10
 
     sequence: int
     first_frame: int
+    frames: int
     payload: bytes
     is_whole_still: bool = False
 
     def to_bytes(self) -> bytes:
         kind = self.STILL_TYPE if self.is_whole_still else self.TYPE
-        return struct.pack(">BII", kind, self.sequence, self.first_frame) + self.payload
+        return struct.pack(">BIIB", kind, self.sequence, self.first_frame, self.frames) + self.payload
 
     @classmethod
     def parse(cls, data: bytes) -> TilePacket:
-        """Raises RemoteProtocolError for a truncated message."""
-        kind, sequence, first_frame = _unpack(">BII", data)
-        if len(data) == 9:
+        """Raises RemoteProtocolError for a truncated message or one without frames."""
+        kind, sequence, first_frame, frames = _unpack(">BIIB", data)
+        if len(data) == cls.HEADER_BYTES or not 1 <= frames <= MAX_TILE_FRAMES:
             raise RemoteProtocolError(f"tile {sequence} is empty")
-        return cls(sequence, first_frame, data[9:], kind == cls.STILL_TYPE)
+        return cls(sequence, first_frame, frames, data[cls.HEADER_BYTES :], kind == cls.STILL_TYPE)
 
     def still(self, template: StillTemplate) -> bytes:
         """The tile as a standard AVIF file."""
@@ -231,8 +239,10 @@ class Welcome:
 
     @classmethod
     def parse(cls, data: bytes) -> Welcome:
-        """Raises RemoteProtocolError for damaged bytes."""
+        """Raises RemoteProtocolError for damaged bytes or an impossible delay."""
         values = _unpack_json(data[1:], {"vocoder": str, "vocoder_latency_samples": int, "agent": str})
+        if not 0 <= values["vocoder_latency_samples"] <= _MAX_LATENCY_SAMPLES:
+            raise RemoteProtocolError("the receiver's vocoder claims a delay that cannot be")
         return cls(values["vocoder"][:64], values["vocoder_latency_samples"], values["agent"][:64])
 
 
@@ -250,8 +260,11 @@ class Pong:
 
     @classmethod
     def parse(cls, data: bytes) -> Pong:
-        """Raises RemoteProtocolError for a message of the wrong size."""
-        return cls(*_unpack_exactly(">BQQ", data)[1:])
+        """Raises RemoteProtocolError for a message of the wrong size or an impossible clock."""
+        _, ping_sent_us, receiver_us = _unpack_exactly(">BQQ", data)
+        if max(ping_sent_us, receiver_us) > _MAX_CLOCK_US:
+            raise RemoteProtocolError("the receiver's clock shows a time that cannot be")
+        return cls(ping_sent_us, receiver_us)
 
 
 @dataclass(frozen=True)
@@ -326,13 +339,19 @@ class ReceiverProtocol:
             raise RemoteProtocolError("the peer's first message is not a hello")
         elif self.is_over:
             raise RemoteProtocolError("the peer sent a message after its bye")
+        elif isinstance(message, TilePacket) and message.frames > self.hello.tile.frames:
+            raise RemoteProtocolError(f"tile {message.sequence} claims more frames than its picture has columns")
+        elif isinstance(message, TilePacket) and message.frames > self.hello.tile.frames:
+            raise RemoteProtocolError(
+                f"tile {message.sequence} claims {message.frames} frames, more than the hello message"
+            )
         self.is_over = isinstance(message, Bye)
         return message
 
 
 @dataclass
 class SenderProtocol:
-    """The sending end: numbers go up, nothing follows the Bye, and the first answer is a Welcome."""
+    """The sending end: one Hello first, nothing after the Bye, and the first answer is a Welcome."""
 
     is_welcome: bool = False
     _said: list[type[Message]] = field(default_factory=list)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from audio_avif.audio_io import RATE_HZ, Speaker, WavWriter, to_s16le
-from audio_avif.errors import FileError
+from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.ring import FloatArray
 
 
@@ -86,11 +87,7 @@ class SpeakerOutput:
 
     def end(self) -> None:
         """Wait until the buffer has been played."""
-        self._speaker.playing = False
-        deadline_s = time.monotonic() + self.buffered_s + 1.0
-        while self.buffered_s > 0.005 and time.monotonic() < deadline_s:
-            time.sleep(0.01)
-        time.sleep(max(0.0, self.device_latency_s))
+        self._speaker.drain()
 
     def close(self) -> None:
         """Give the device back."""
@@ -188,8 +185,68 @@ class PipeOutput(_Clocked):
         """Leave standard output to its owner."""
 
 
-def open_output(target: str, device: str | None) -> Output:
-    """Open ``speaker``, ``-`` or a WAV path. Raises DeviceError or FileError."""
+class TeeOutput:
+    """Several outputs at once; the first keeps the time, so a recording beside a speaker follows the speaker."""
+
+    def __init__(self, outputs: list[Output]) -> None:
+        self._first = outputs[0]
+        self._outputs = outputs
+
+    @property
+    def underruns(self) -> int:
+        """Those of the first output."""
+        return self._first.underruns
+
+    @property
+    def device_latency_s(self) -> float:
+        """That of the first output."""
+        return self._first.device_latency_s
+
+    @property
+    def buffered_s(self) -> float:
+        """That of the first output."""
+        return self._first.buffered_s
+
+    def begin(self, is_live: bool) -> None:
+        """A stream starts."""
+        for output in self._outputs:
+            output.begin(is_live)
+
+    def write(self, samples: FloatArray) -> None:
+        """Queue samples in each."""
+        for output in self._outputs:
+            output.write(samples)
+
+    def silence(self, seconds: float) -> None:
+        """Let time pass in each."""
+        for output in self._outputs:
+            output.silence(seconds)
+
+    def end(self) -> None:
+        """Return when each has played all of it."""
+        for output in self._outputs:
+            output.end()
+
+    def close(self) -> None:
+        """Give all back."""
+        for output in self._outputs:
+            output.close()
+
+
+def open_output(targets: Sequence[str], device: str | None) -> Output:
+    """Open each of ``speaker``, ``-`` or WAV paths. Raises DeviceError or FileError, leaving nothing open."""
+    outputs: list[Output] = []
+    try:
+        for target in targets:
+            outputs.append(_open_one(target, device))
+    except AudioAvifError:
+        for output in outputs:
+            output.close()
+        raise
+    return outputs[0] if len(outputs) == 1 else TeeOutput(outputs)
+
+
+def _open_one(target: str, device: str | None) -> Output:
     if target == "speaker":
         return SpeakerOutput(device)
     if target == "-":

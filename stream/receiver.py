@@ -164,7 +164,7 @@ class _Stream:
         elif isinstance(message, TilePacket) and self.player is not None and self._protocol.hello is not None:
             hello = self._protocol.hello
             self._stats.payload_bytes += len(message.payload)
-            self._stats.wire_bytes += wire_bytes(len(message.to_bytes()))
+            self._stats.wire_bytes += wire_bytes(TilePacket.HEADER_BYTES + len(message.payload))
             self._stats.whole_stills += message.is_whole_still
             self._stats.frames += hello.tile.frames
             self.player.push(message, now_s)
@@ -175,8 +175,9 @@ class _Stream:
             await self._connection.send(Pong(message.sent_us, round(now_s * 1e6)).to_bytes())
 
     async def _begin(self, hello: Hello) -> None:
+        from audio_avif.codec import warm_up
         from audio_avif.stream.playout import Player
-        from audio_avif.synthesis import open_stream, warm_up
+        from audio_avif.synthesis import open_stream
         from audio_avif.wire import Welcome
 
         receiver = self._receiver
@@ -184,7 +185,7 @@ class _Stream:
         if hello.mel != vocoder.mel:
             raise _Unsupported(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}")
         stream = open_stream(vocoder)
-        await asyncio.to_thread(warm_up, stream, hello.mel.n_mels, hello.tile.frames)
+        await asyncio.to_thread(warm_up, hello, stream)
         loop = asyncio.get_running_loop()
         self.player = Player(
             hello,
@@ -307,7 +308,8 @@ async def listen(receiver: Receiver, host: str, port: int) -> None:
         raise ConnectionFailed(_bind_failure(error, host, port)) from error
     async with server:
         bound = server.sockets[0].getsockname()[1]
-        print(f"listening; on the other machine type:\n  {send_line(host, bound)}", file=sys.stderr, flush=True)
+        where = "from this machine (--host 0.0.0.0 lets others in)" if _is_loopback(host) else "from the other machine"
+        print(f"listening; send {where} with:\n  {send_line(host, bound)}", file=sys.stderr, flush=True)
         await receiver.finished.wait()
         await receiver.close()
     if receiver.error is not None:
@@ -320,11 +322,13 @@ def _bind_failure(error: OSError, host: str, port: int) -> str:
     return f"cannot listen on {host}:{port} ({error.strerror or error}); --host must be an address of this machine"
 
 
+def _is_loopback(host: str) -> bool:
+    return host in ("127.0.0.1", "localhost", "::1")
+
+
 def send_line(host: str, port: int) -> str:
     """The command that reaches a receiver bound to ``host:port``."""
     port_option = "" if port == 8765 else f" --port {port}"
-    if host in ("127.0.0.1", "localhost", "::1"):
-        return f"audio-avif-send --host {host}{port_option}    (this machine only; --host 0.0.0.0 lets others in)"
     return f"audio-avif-send --host {_lan_address() if host in ('0.0.0.0', '::') else host}{port_option}"
 
 
@@ -350,7 +354,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=console.port, default=8765, help="port to listen on, 0 for any free one (default: 8765)"
     )
-    parser.add_argument("--output", default="speaker", metavar="speaker|FILE.wav|-", help="where the sound goes; - writes raw s16le mono 16 kHz to standard output (default: speaker)")  # fmt: skip
+    parser.add_argument("--output", action="append", metavar="speaker|FILE.wav|-", help="where the sound goes; - writes raw s16le mono 16 kHz to standard output; may be given twice (default: speaker)")  # fmt: skip
     parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
     parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
     parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="griffin-lim, the name of an exported model, or an .onnx file")  # fmt: skip
@@ -370,7 +374,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif-recv``."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.output == "-" and options.stats_json == "-":
+    options.output = options.output or ["speaker"]
+    if "-" in options.output and options.stats_json == "-":
         parser.error("--output - and --stats-json - cannot share standard output")
     return console.run(PROGRAM, lambda: _run(options))
 

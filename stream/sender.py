@@ -177,9 +177,9 @@ class Sender:
             await self._outbox.close()
 
     async def _enqueue(self, tile: TilePacket, cut_s: float) -> None:
-        from audio_avif.wire import wire_bytes
+        from audio_avif.wire import TilePacket, wire_bytes
 
-        size = wire_bytes(9 + len(tile.payload))
+        size = wire_bytes(TilePacket.HEADER_BYTES + len(tile.payload))
         self._trace.sent(tile.sequence, cut_s, asyncio.get_running_loop().time(), len(tile.payload), size)
         await self._outbox.put(tile)
 

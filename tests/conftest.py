@@ -1,8 +1,11 @@
 """What several test modules share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
 from audio_avif.tools.virtual_sound_card import VirtualSoundCard
 
 
@@ -13,3 +16,9 @@ def sound_card() -> Iterator[VirtualSoundCard]:
         pytest.skip(reason)
     with VirtualSoundCard() as card:
         yield card
+
+
+# The same examples every time in CI; new ones on every run elsewhere. A busy machine is no reason to fail.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("dev", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")

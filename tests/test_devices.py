@@ -4,6 +4,8 @@ PortAudio reads its environment when it starts, so everything that touches a dev
 """
 
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -109,6 +111,35 @@ def watch_silence(seconds: float) -> bool:
 
 def test_a_microphone_that_gives_exact_zeros_is_noticed(sound_card: VirtualSoundCard) -> None:
     assert in_process(sound_card.env, watch_silence, 1.0)
+
+
+def lose_the_card(daemon_pid: int) -> list[str]:
+    messages, data = [], threading.Event()
+    with Microphone("mouth_mic", on_data=data.set) as microphone, Speaker("ear") as speaker:
+        record(microphone, data, 1600)
+        os.kill(daemon_pid, signal.SIGKILL)
+        for use in (lambda: record(microphone, data, 16_000), lambda: play_until_refused(speaker)):
+            try:
+                use()
+            except DeviceError as error:
+                messages.append(str(error))
+        speaker.close(drain=True)
+    return messages
+
+
+def play_until_refused(speaker: Speaker) -> None:
+    deadline_s = time.monotonic() + 5
+    while time.monotonic() < deadline_s:
+        speaker.write(np.zeros(1, np.float32))
+
+
+def test_a_device_that_vanishes_is_told_and_closed(sound_card: VirtualSoundCard) -> None:
+    with VirtualSoundCard() as card:
+        messages = in_process(card.env, lose_the_card, card.pid)
+    assert messages == [
+        "input device 'mouth_mic' has stopped; was it unplugged?",
+        "output device 'ear' has stopped; was it unplugged?",
+    ]
 
 
 def test_devices_are_listed_with_their_directions(sound_card: VirtualSoundCard) -> None:

@@ -382,6 +382,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "config.json").write_text(json.dumps({**ORIGINAL, "num_mels": None})),
         "describes no usable generator",
     ),
+    "channels of a wrong type": (
+        lambda f: edit_config(f, upsample_initial_channel=32.0),
+        "describes no usable generator",
+    ),
     "impossible rates": (lambda f: edit_config(f, upsample_rates=[4, 4, 4, 3]), "exceed its rate by an even number"),
     "rates and kernels": (lambda f: edit_config(f, upsample_rates=[4]), "one upsampling kernel for each of its rates"),
     "another rate": (lambda f: edit_config(f, sampling_rate=100), "rate_hz must be 4000 to 192000"),
@@ -544,6 +548,6 @@ def test_unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     use_hub(monkeypatch, tmp_path, port=9)  # discard: nothing listens there
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its retries
     sentence = refusal([HUB_NAME], capsys)
-    assert f"{HUB_NAME} is not in the local cache and the hub cannot be reached; download the model" in sentence
+    assert "is not in the hub's cache, and the hub cannot be reached; download the model elsewhere" in sentence
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert refusal([HUB_NAME], capsys) == sentence

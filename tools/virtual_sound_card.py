@@ -21,6 +21,7 @@ RATE_HZ = 44_100
 """What PortAudio takes for the rate of every ALSA device that has no rate of its own, so nobody resamples twice."""
 _START_S = 10.0
 _STOP_S = 5.0
+_ABANDONED_S = 600
 
 
 class VirtualSoundCard:
@@ -82,6 +83,12 @@ class VirtualSoundCard:
             raise
         return self
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process; to end it is to pull the card out."""
+        assert self._daemon is not None, "only while the with block runs"
+        return self._daemon.pid
+
     def __exit__(self, *exc_info: object) -> None:
         if self._daemon is not None:
             self._daemon.terminate()
@@ -107,8 +114,16 @@ class VirtualSoundCard:
 
 
 def _daemon_command(socket: Path) -> list[str]:
-    command = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disable-shm=no"]
+    command = [
+        "pulseaudio",
+        "-n",
+        "--daemonize=no",
+        "--use-pid-file=no",
+        f"--exit-idle-time={_ABANDONED_S}",
+        "--disable-shm=no",
+    ]
     command += ["--realtime=no", "--high-priority=no", "--log-level=error", "--log-target=stderr"]
+    # Without norewinds an idle sink sleeps for up to two seconds, and the first sound comes late or never.
     for sink in SINKS:
         command += ["-L", f"module-null-sink sink_name={sink} rate={RATE_HZ} channels=2 norewinds=1"]
     return [*command, "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]

@@ -176,6 +176,8 @@ class OnnxVocoder:
 
         A model with state is fed silence after the last frame until its latency has passed.
         """
+        if log_mel.shape[1] == 0:
+            return np.zeros(0, np.float32)
         latency_frames = -(-self.info.latency_samples // self.mel.hop_samples)
         silence = np.full((self.mel.n_mels, latency_frames), np.log10(self.mel.floor), np.float32)
         samples, _ = self.run(np.concatenate([log_mel, silence], axis=1), self.zero_state())

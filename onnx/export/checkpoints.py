@@ -88,8 +88,8 @@ def _fetch(hub_name: str) -> tuple[Path, Path]:
         return fetch(_CONFIG_NAME), fetch(*_WEIGHT_NAMES)
     except errors.LocalEntryNotFoundError as error:
         raise ModelError(
-            f"{hub_name} is not in the local cache and the hub cannot be reached; download the model elsewhere "
-            "and give its folder instead"
+            f"{hub_name} is no local folder, is not in the hub's cache, and the hub cannot be reached; "
+            "download the model elsewhere and give its folder instead"
         ) from error
     except errors.EntryNotFoundError as error:
         raise ModelError(
@@ -102,9 +102,7 @@ def _fetch(hub_name: str) -> tuple[Path, Path]:
 
 
 def _load_files(name: str, config_path: Path, weights_path: Path) -> Checkpoint:
-    config = _read_config(config_path)
-    shape, mel = _understand(config, config_path)
-    generator = Generator(shape)
+    generator, mel = _build(_read_config(config_path), config_path)
     _fill(generator, _read_weights(weights_path), weights_path)
     generator.eval().requires_grad_(False)
     return Checkpoint(name=name, generator=generator, mel=mel)
@@ -122,7 +120,8 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _understand(config: Mapping[str, Any], path: Path) -> tuple[GeneratorConfig, MelConfig]:
+def _build(config: Mapping[str, Any], path: Path) -> tuple[Generator, MelConfig]:
+    """Return a generator without its weights, and its mel definition."""
     is_speecht5 = config.get("model_type") == "speecht5_hifigan"
     if not is_speecht5 and ("model_type" in config or "upsample_rates" not in config):
         kind = config.get("model_type") or "unknown"
@@ -131,15 +130,16 @@ def _understand(config: Mapping[str, Any], path: Path) -> tuple[GeneratorConfig,
         )
     try:
         shape, mel = _understand_speecht5(config) if is_speecht5 else _understand_original(config)
+        generator = Generator(shape)
     except KeyError as error:
         raise ModelError(f"{path} lacks the key {error}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} describes no usable generator: {_first_line(error)}") from error
     if shape.hop_samples != mel.hop_samples:
         raise ModelError(
             f"{path} promises {mel.hop_samples} samples per frame, but its upsampling makes {shape.hop_samples}"
         )
-    return shape, mel
+    return generator, mel
 
 
 def _understand_speecht5(config: Mapping[str, Any]) -> tuple[GeneratorConfig, MelConfig]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from audio_avif.config import MelConfig
 from corpus import Corpus
 from degrade import GAIN_DB, Variant
 from spectra import Analysis
 from torch import Tensor
+
+from audio_avif.config import MelConfig
 
 CLEAN_SHARE = 0.2
 

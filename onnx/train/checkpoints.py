@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from audio_avif.errors import FileError, ModelError
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
+
 from audio_avif.config import MelConfig
 from audio_avif.errors import FileError
 from audio_avif.features import frame_count

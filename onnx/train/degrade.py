@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from corpus import Corpus
+
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still, encode_still
 from audio_avif.tiles import TileCutter, from_pixels
-from corpus import Corpus
 
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -73,9 +74,7 @@ def open_variants(
     return [_open_variant(corpus, mel, number, seed, progress) for number in range(count)]
 
 
-def _open_variant(
-    corpus: Corpus, mel: MelConfig, number: int, seed: int, progress: Callable[[str], None]
-) -> Variant:
+def _open_variant(corpus: Corpus, mel: MelConfig, number: int, seed: int, progress: Callable[[str], None]) -> Variant:
     index = corpus.folder / f"variant_{seed}_{number}.json"
     target = index.with_suffix(".u8")
     if not index.is_file():

@@ -23,11 +23,11 @@ def weigh(log_l1: Tensor, power_l1: Tensor) -> Tensor:
 def phase_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean of ``1 - cos`` of the phase error, weighted by the 0.3rd power of the target's magnitude.
 
-    ``predicted`` has modulus one, ``target`` is the spectrum.
+    Shape: ``[..., 2, bins]`` both; ``predicted`` has modulus one, ``target`` is the spectrum.
     """
-    size = target.abs()
+    size = target.square().sum(dim=-2).sqrt()
     weight = size**COMPRESSION
-    error = 1 - (predicted * target.conj()).real / (size + 1e-6)
+    error = 1 - (predicted * target).sum(dim=-2) / (size + 1e-6)
     return (error * weight).sum() / weight.sum()
 
 

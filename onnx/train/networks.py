@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from audio_avif.config import MelConfig
 from spectra import MagnitudePrior
 from torch import Tensor, nn
 from torch.nn import functional
+
+from audio_avif.config import MelConfig
 
 LOG_CEILING = 7.0
 
@@ -84,9 +85,8 @@ class MagnitudeNet(nn.Module):
         like = self.leave.weight
         return [like.new_zeros(batch, block.mix.past_frames, self.config.channels) for block in self.blocks]
 
-    def stream(self, log_mel: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Log-magnitude, hidden features and the next state; output frame k belongs to mel frame k - 1."""
-        prior = self.prior(log_mel)
+    def stream(self, log_mel: Tensor, prior: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Correction of the prior, hidden features and the next state; output frame k belongs to mel frame k - 1."""
         x = self.enter(torch.cat([(log_mel.clamp(min=-6.0) + 3.0) / 1.5, (prior + 2.0) / 3.0], dim=-1))
         next_state = []
         for block, past in zip(self.blocks, state, strict=True):
@@ -97,6 +97,7 @@ class MagnitudeNet(nn.Module):
 
     def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """Log-magnitude ``[batch, frames, bins]`` and hidden features ``[batch, frames, channels]``."""
-        correction, hidden, _ = self.stream(log_mel, self.zero_state(log_mel.shape[0]))
-        log_magnitude = self.prior(log_mel[:, :-1]) + correction[:, 1:].float()
+        prior = self.prior(log_mel)
+        correction, hidden, _ = self.stream(log_mel, prior, self.zero_state(log_mel.shape[0]))
+        log_magnitude = prior[:, :-1] + correction[:, 1:].float()
         return log_magnitude.clamp(max=LOG_CEILING), hidden[:, 1:]

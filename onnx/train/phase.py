@@ -1,8 +1,11 @@
-"""The learned phase step: from what was already produced to the spectrum of the next frame, and the recursion around it.
+"""The learned phase step: from what was already produced to the spectrum of the next frame.
 
-A frame's spectrum is predicted relative to the spectrum of the partial overlap-add, that is of what the frames before say
-about its span (the first guess of RTISI, Zhu et al. 2007). Everything the network sees is invariant to a common rotation
-of phase, and its first layer is shared by all frequencies.
+A frame's spectrum is predicted relative to the spectrum of the partial overlap-add, that is of what the frames before
+say about its span (the first guess of RTISI, Zhu et al. 2007). All the network sees is invariant to a common rotation of
+phase, and its first layer is shared by all frequencies.
+
+Spectra are real tensors ``[..., 2, bins]``, real part before imaginary part, so that ONNX can hold the same arithmetic.
+They are centred (phase zero is the middle of the window) and lack the Nyquist bin: ``bins`` is ``n_fft // 2``.
 """
 
 from __future__ import annotations
@@ -10,24 +13,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from audio_avif.config import MelConfig
-from audio_avif.features import hann
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio_avif.config import MelConfig
+from audio_avif.features import hann
+
 _FEATURES = 7
 _SMALLEST = 1e-4
+_PULSE = 1e-5  # where nothing has been produced, the guess is a pulse at the centre
 
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """Sizes of the phase network: every token stands for ``stride`` bins and sees ``patch`` of them."""
+    """Sizes of the phase network: a token stands for ``stride`` bins and sees twice as many."""
 
     channels: int = 64
     blocks: int = 3
-    expansion: int = 3
+    expansion: int = 2
     stride: int = 8
-    patch: int = 16
 
 
 class MixerBlock(nn.Module):
@@ -35,34 +39,30 @@ class MixerBlock(nn.Module):
 
     def __init__(self, tokens: int, channels: int, expansion: int) -> None:
         super().__init__()
-        self.norm_tokens = nn.LayerNorm(channels)
-        self.tokens = nn.Linear(tokens, tokens)
+        self.across = nn.Parameter(torch.randn(tokens, tokens) * 0.2 / tokens**0.5)
         self.norm = nn.LayerNorm(channels)
         self.widen = nn.Linear(channels, channels * expansion)
         self.narrow = nn.Linear(channels * expansion, channels)
-        nn.init.normal_(self.tokens.weight, std=0.2 / tokens**0.5)
         nn.init.normal_(self.narrow.weight, std=0.3 / (channels * expansion) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.tokens(self.norm_tokens(x).transpose(1, 2)).transpose(1, 2)
+        x = x + torch.matmul(self.across, x)
         return x + self.narrow(functional.gelu(self.widen(self.norm(x)), approximate="tanh"))
 
 
 class PhaseNet(nn.Module):
-    """One frame's spectrum from the guess, the spectrum before it, the wanted magnitude and the magnitude network's features.
+    """One frame's spectrum from the guess, the frame before it, the wanted magnitude and the magnitude network's features."""
 
-    All spectra are centred (phase zero is the middle of the window) and lack the Nyquist bin: ``[rows, n_fft // 2]``.
-    """
+    advance: Tensor
 
     def __init__(self, mel: MelConfig, hidden: int, config: PhaseConfig) -> None:
         super().__init__()
         self.config = config
-        self.bins = mel.n_fft // 2
-        tokens = self.bins // config.stride
-        self.margin = (config.patch - config.stride) // 2
-        advance = 2 * torch.pi * mel.hop_samples / mel.n_fft * torch.arange(self.bins)
-        self.register_buffer("advance", torch.polar(torch.ones_like(advance), advance), persistent=False)
-        self.enter = nn.Linear(_FEATURES * config.patch, config.channels)
+        bins = mel.n_fft // 2
+        tokens = bins // config.stride
+        angle = 2 * torch.pi * mel.hop_samples / mel.n_fft * torch.arange(bins)
+        self.register_buffer("advance", torch.stack([angle.cos(), angle.sin()]), persistent=False)
+        self.enter = nn.Linear(_FEATURES * 2 * config.stride, config.channels)
         self.place = nn.Parameter(0.02 * torch.randn(tokens, config.channels))
         self.condition = nn.Linear(hidden, config.channels)
         self.blocks = nn.ModuleList(MixerBlock(tokens, config.channels, config.expansion) for _ in range(config.blocks))
@@ -74,46 +74,57 @@ class PhaseNet(nn.Module):
     def forward(
         self, guess: Tensor, before: Tensor, log_magnitude: Tensor, log_before: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the unit phase ``[rows, bins] complex`` and the log-magnitude ``[rows, bins]``."""
-        unit, size = _unit(guess)
-        x = self._tokens(self._features(unit, size, before, log_magnitude, log_before))
-        x = self.enter(x) + self.place + self.condition(hidden)[:, None]
+        """Return the phase as a spectrum of modulus one ``[rows, 2, bins]`` and the log-magnitude ``[rows, bins]``."""
+        unit, size = _unit(guess + guess.new_tensor([[_PULSE], [0.0]]))
+        planes = self._features(unit, size, before, log_magnitude, log_before)
+        x = self.enter(self._tokens(planes)) + self.place + self.condition(hidden)[:, None]
         for block in self.blocks:
             x = block(x)
-        out = self.leave(self.norm(x)).float().unflatten(-1, (3, self.config.stride))
-        turn_real, turn_imag, louder = out.transpose(1, 2).flatten(2).unbind(1)
-        turned = unit * torch.complex(1.0 + turn_real, turn_imag)
-        return _unit(turned)[0], log_magnitude + louder
+        out = self.leave(self.norm(x)).float().unflatten(-1, (3, self.config.stride)).transpose(1, 2).flatten(2)
+        turn = torch.stack([1.0 + out[:, 0], out[:, 1]], dim=1)
+        return _unit(_product(unit, turn))[0], log_magnitude + out[:, 2]
 
     def _features(self, unit: Tensor, size: Tensor, before: Tensor, log_now: Tensor, log_before: Tensor) -> Tensor:
-        across = functional.pad(unit[:, 1:] * unit[:, :-1].conj(), (0, 1))
-        along = unit * (_unit(before)[0] * self.advance).conj()
-        log_size = (size + _SMALLEST).log()
-        planes = [
+        next_bin = functional.pad(unit[..., 1:], (0, 1))
+        across = _product(next_bin, unit, conjugate=True)
+        along = _product(unit, _product(_unit(before)[0], self.advance), conjugate=True)
+        levels = [
             (log_now + 2.0) / 3.0,
-            (log_size - log_now).clamp(min=-6.0) / 2.0,
+            ((size + _SMALLEST).log() - log_now).clamp(min=-6.0) / 2.0,
             (log_before - log_now).clamp(-6.0, 6.0) / 2.0,
-            across.real,
-            across.imag,
-            along.real,
-            along.imag,
         ]
-        return torch.stack(planes, dim=1)
+        return torch.cat([torch.stack(levels, dim=1), across, along], dim=1)
 
     def _tokens(self, planes: Tensor) -> Tensor:
-        padded = functional.pad(planes, (self.margin, self.margin))
-        patches = padded.unfold(-1, self.config.patch, self.config.stride)
-        return patches.transpose(1, 2).flatten(2)
+        """``[rows, features, bins]`` -> ``[rows, tokens, features * 2 * stride]``: each token and half of either neighbour."""
+        stride = self.config.stride
+        padded = functional.pad(planes, (stride // 2, stride // 2))
+        halves = [padded[..., :-stride], padded[..., stride:]]
+        return torch.cat([half.unflatten(-1, (-1, stride)) for half in halves], dim=-1).transpose(1, 2).flatten(2)
+
+
+def _product(left: Tensor, right: Tensor, *, conjugate: bool = False) -> Tensor:
+    """The complex product of two spectra, the right one conjugated on demand."""
+    a, b = left.unbind(-2)
+    c, d = right.unbind(-2)
+    if conjugate:
+        d = -d
+    return torch.stack([a * c - b * d, a * d + b * c], dim=-2)
 
 
 def _unit(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """A spectrum's phases as numbers of modulus one (nearly zero where it is nearly silent), and its magnitudes."""
-    size = (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
-    return spectrum / (size + _SMALLEST), size
+    """A spectrum at modulus one, and its magnitudes ``[..., bins]``."""
+    size = (spectrum.square().sum(dim=-2) + 1e-16).sqrt()
+    return spectrum / size.unsqueeze(-2), size
 
 
 class Frames(nn.Module):
-    """Windowed overlap-add and its analysis, with centred spectra that lack the Nyquist bin."""
+    """Windowed analysis and overlap-add."""
+
+    window: Tensor
+    synthesis: Tensor
+    past_share: Tensor
+    sign: Tensor
 
     def __init__(self, mel: MelConfig) -> None:
         super().__init__()
@@ -121,24 +132,31 @@ class Frames(nn.Module):
         self.hop = mel.hop_samples
         window = torch.tensor(hann(mel.n_fft), dtype=torch.float32)
         steps = mel.n_fft // mel.hop_samples
-        total = sum(torch.roll(window**2, step * self.hop) for step in range(steps))
+        total = torch.stack([torch.roll(window**2, step * self.hop) for step in range(steps)]).sum(dim=0)
         share = window**2 / total
-        past = sum(functional.pad(share[step * self.hop :], (0, step * self.hop)) for step in range(1, steps))
+        tails = [functional.pad(share[step * self.hop :], (0, step * self.hop)) for step in range(1, steps)]
         sign = 1.0 - 2.0 * (torch.arange(mel.n_fft // 2) % 2)
-        for name, buffer in (("window", window), ("synthesis", window / total), ("past_share", past), ("sign", sign)):
+        for name, buffer in (
+            ("window", window),
+            ("synthesis", window / total),
+            ("past_share", torch.stack(tails).sum(dim=0)),
+            ("sign", sign),
+        ):
             self.register_buffer(name, buffer, persistent=False)
 
     def analyse(self, windows: Tensor) -> Tensor:
-        """``[..., n_fft]`` -> ``[..., n_fft // 2] complex``."""
-        return torch.fft.rfft(windows * self.window)[..., :-1] * self.sign
+        """``[..., n_fft]`` -> ``[..., 2, bins]``."""
+        spectrum = torch.fft.rfft(windows * self.window)[..., :-1] * self.sign
+        return torch.stack([spectrum.real, spectrum.imag], dim=-2)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """``[..., n_fft // 2] complex`` -> ``[..., n_fft]``, ready to be added up."""
-        return torch.fft.irfft(functional.pad(spectrum * self.sign, (0, 1)), self.length) * self.synthesis
+        """``[..., 2, bins]`` -> ``[..., n_fft]``, ready to be added up."""
+        real, imag = (spectrum * self.sign).unbind(-2)
+        return torch.fft.irfft(functional.pad(torch.complex(real, imag), (0, 1)), self.length) * self.synthesis
 
     def overlap_add(self, pieces: Tensor) -> Tensor:
         """``[batch, frames, n_fft]`` -> ``[batch, n_fft + hop * (frames - 1)]``."""
-        steps, frames = self.length // self.hop, pieces.shape[1]
+        steps = self.length // self.hop
         hops = pieces.unflatten(-1, (steps, self.hop))
         parts = [functional.pad(hops[:, :, step], (0, 0, step, steps - 1 - step)) for step in range(steps)]
-        return torch.stack(parts).sum(dim=0)[:, : frames + steps - 1].flatten(1)
+        return torch.stack(parts).sum(dim=0).flatten(1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from audio_avif.config import MelConfig
 from audio_avif.features import hann, mel_basis
-from torch import Tensor, nn
 
 LOG_FLOOR = 2e-4
 _MEL_LOG10_FLOOR = -6.0
@@ -52,27 +53,29 @@ class MagnitudePrior(nn.Module):
 
     basis: Tensor
     inverse: Tensor
-    shares: Tensor
-    envelope: Tensor
+    band_totals: Tensor
+    bin_totals: Tensor
 
     def __init__(self, mel: MelConfig) -> None:
         super().__init__()
         basis = mel_basis(mel)
-        totals = basis.sum(axis=0, keepdims=True)
-        shares = np.divide(basis, totals, out=np.zeros_like(basis), where=totals > 0)
-        for name, matrix in (
-            ("basis", basis.T),
+        for name, values in (
+            ("basis", basis),
             ("inverse", np.linalg.pinv(basis).T),
-            ("shares", shares),
-            ("envelope", shares / basis.sum(axis=1, keepdims=True)),
+            ("band_totals", basis.sum(axis=1)),
+            ("bin_totals", basis.sum(axis=0) + _TINY),
         ):
-            self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32), persistent=False)
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def forward(self, log_mel: Tensor) -> Tensor:
         mel = torch.pow(10.0, log_mel.float().clamp(_MEL_LOG10_FLOOR, _MEL_LOG10_CEILING))
-        bins = torch.maximum(mel @ self.inverse, _ENVELOPE_SHARE * (mel @ self.envelope))
+        bins = torch.maximum(mel @ self.inverse, _ENVELOPE_SHARE * self._share_out(mel / self.band_totals))
         for _ in range(_REFINEMENTS):
-            bins = bins * ((mel / (bins @ self.basis + _TINY)) @ self.shares) ** _OVERRELAXATION
+            bins = bins * self._share_out(mel / (bins @ self.basis.T + _TINY)) ** _OVERRELAXATION
         return bins.clamp(min=LOG_FLOOR).log()
+
+    def _share_out(self, bands: Tensor) -> Tensor:
+        """To every bin the mean of its bands; 0 where no band reaches."""
+        return (bands @ self.basis) / self.bin_totals

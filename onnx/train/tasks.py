@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from audio_avif.config import MelConfig
 from batches import Batch
 from losses import MultiResolution, magnitude_loss, phase_loss, weigh
 from networks import MagnitudeConfig, MagnitudeNet
@@ -14,6 +13,8 @@ from phase import PhaseConfig
 from spectra import LOG_FLOOR, Analysis
 from torch import Tensor, nn
 from vocoder import Vocoder
+
+from audio_avif.config import MelConfig
 
 _PHASE_WEIGHT = 1.0
 _SPECTRUM_WEIGHT = 0.3
@@ -93,7 +94,7 @@ class WaveTask(_VocoderTask):
         known = (torch.rand(samples.shape[0], 1, device=samples.device) < _TRUE_START_SHARE).float()
         first, second = samples[:, : frames.length], samples[:, frames.hop :][:, : frames.length]
         produced = self.vocoder.free(
-            known * second * frames.past_share, known * frames.analyse(first), log_magnitude, hidden
+            known * second * frames.past_share, known[..., None] * frames.analyse(first), log_magnitude, hidden
         )
         whole = slice(frames.length - frames.hop, produced.shape[1] - frames.length + frames.hop)
         log_l1, power_l1 = self.resolutions(produced[:, whole], samples[:, frames.hop :][:, whole])

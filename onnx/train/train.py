@@ -7,6 +7,7 @@ import copy
 import json
 import logging
 import math
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from audio_avif.config import MelConfig
-from audio_avif.errors import AudioAvifError, FileError, ModelError
 from batches import Batcher
 from checkpoints import check_architecture, load_checkpoint, save_checkpoint
 from corpus import open_corpus
 from degrade import open_variants
 from tasks import TASKS
 from torch import nn
+
+from audio_avif.config import MelConfig
+from audio_avif.errors import AudioAvifError, FileError, ModelError
 
 logger = logging.getLogger("train")
 
@@ -113,6 +115,17 @@ class Trainer:
         self.step = content["step"]
         self.trained_s = content["trained_s"]
 
+    def start_from(self, path: Path) -> None:
+        """Take over another run's averaged weights for all networks it has; the rest stays as it is."""
+        weights = load_checkpoint(path, self.device)["average"]
+        own = self.task.state_dict()
+        if not any(name in own for name in weights) or any(
+            name in own and own[name].shape != weight.shape for name, weight in weights.items()
+        ):
+            raise ModelError(f"{path} holds another architecture than --task {self.config.task} trains")
+        for module in (self.task, self.average):
+            module.load_state_dict(weights, strict=False)
+
     def train_step(self) -> dict[str, float]:
         """One step. Raises ModelError for a non-finite loss, before it touches a weight."""
         for group in self.optimizer.param_groups:
@@ -147,18 +160,21 @@ class Trainer:
             kept.lerp_(new, 1 - decay)
 
 
-def train(config: TrainConfig, *, resume: bool) -> None:
+def train(config: TrainConfig, *, resume: bool = False, init: Path | None = None) -> None:
     """Run until the minutes or steps are up, saving as it goes."""
     config.out.mkdir(parents=True, exist_ok=True)
+    if not resume and (config.out / CHECKPOINT).exists():
+        raise FileError(f"{config.out / CHECKPOINT} exists; add --resume to go on, or give another --out")
     trainer = Trainer(config)
     if resume:
         trainer.resume()
-    elif trainer.checkpoint.exists():
-        raise FileError(f"{trainer.checkpoint} exists; add --resume to go on, or give another --out")
+    elif init:
+        trainer.start_from(init)
     started = saved = time.monotonic()
     trained_before_s = trainer.trained_s
     sums: dict[str, float] = {}
-    while trainer.step < config.steps and time.monotonic() - started < 60 * config.minutes:
+    asked_to_stop = _stop_signals()
+    while trainer.step < config.steps and not asked_to_stop and time.monotonic() - started < 60 * config.minutes:
         for name, value in trainer.train_step().items():
             sums[name] = sums.get(name, 0.0) + value / config.log_every_steps
         now = time.monotonic()
@@ -170,6 +186,19 @@ def train(config: TrainConfig, *, resume: bool) -> None:
             trainer.save()
             saved = now
     trainer.save()
+
+
+def _stop_signals() -> list[int]:
+    """A list that stays empty until SIGINT or SIGTERM comes; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return received
 
 
 def _log(path: Path, entry: dict[str, Any]) -> None:
@@ -193,33 +222,38 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool]:
+def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]:
     defaults = TrainConfig(Path(), Path())
     parser = argparse.ArgumentParser(description="Train the embedded vocoder; checkpoints resume exactly.")
     parser.add_argument("--data", type=Path, required=True, help="a folder of audio files, searched recursively")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, log and cache go")
     parser.add_argument("--task", choices=sorted(TASKS), default=defaults.task, help="what to train")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument(
+        "--init", type=Path, help="start from the weights of this checkpoint, of this or an earlier task"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default=defaults.device)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="stop after so long (default: never)")
     parser.add_argument("--steps", type=int, default=defaults.steps, help="stop at this step (default: never)")
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size, help="segments a step")
     parser.add_argument("--frames", type=int, default=defaults.frames, help="frames a segment")
-    parser.add_argument("--variants", type=int, default=defaults.variants, help="degraded copies of the corpus to cache")
+    parser.add_argument(
+        "--variants", type=int, default=defaults.variants, help="degraded copies of the corpus to cache"
+    )
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--float32", dest="bfloat16", action="store_false", help="train without bfloat16 autocast")
     values = vars(parser.parse_args(arguments))
-    resume = values.pop("resume")
-    return TrainConfig(**values), resume
+    resume, init = values.pop("resume"), values.pop("init")
+    return TrainConfig(**values), resume, init
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point: 0, or 1 for a failure told in one sentence."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config, resume = _parse(arguments)
+    config, resume, init = _parse(arguments)
     try:
-        train(config, resume=resume)
+        train(config, resume=resume, init=init)
     except AudioAvifError as error:
         print(f"train: {error}", file=sys.stderr)
         return 1

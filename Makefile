@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench clean
+
+# One stamp for each set of dependencies; they are installed again when pyproject.toml changes.
+$(VENV)/.installed-demo: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("audio-avif needs Python 3.11 or later; name one with make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing audio-avif into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[plot]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed-demo
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	@sh tools/install-system-packages.sh demo
+	@$(BIN)/python -m audio_avif.tools.demo $(if $(MIC),--mic)
+
+test: $(VENV)/.installed-test
+	@sh tools/install-system-packages.sh test
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-test
+	@sh tools/install-system-packages.sh test
+	@$(BIN)/python -m audio_avif.tools.bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,147 @@
+"""Score vocoders on clips, clean and through tiles: ``python onnx/train/evaluate.py --clips DIR --model FILE``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from checkpoints import check_architecture, load_checkpoint
+from corpus import find_audio, read_mono
+from tasks import WaveTask
+
+from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.container import StillTemplate
+from audio_avif.errors import AudioAvifError, ModelError
+from audio_avif.features import log_mel
+from audio_avif.images import decode_still, encode_still
+from audio_avif.tiles import TileCutter, from_pixels
+from audio_avif.vocoders.griffin_lim import RtisiLa
+from audio_avif.vocoders.onnx_model import OnnxVocoder
+
+FloatArray = npt.NDArray[np.float32]
+Synthesize = Callable[[FloatArray], FloatArray]
+
+TILE = TileConfig(frames=8)
+SPEED = 4
+CLEAN = "clean"
+
+
+def receive(clean: FloatArray, quality: int, mel: MelConfig) -> tuple[FloatArray, int]:
+    """``[n_mels, frames]`` as it comes out of tiles of that quality, and the payload bytes it took."""
+    cutter = TileCutter(mel.n_mels, TILE)
+    stills = [encode_still(cut.pixels, EncoderConfig(quality, SPEED)) for cut in [*cutter.push(clean), *cutter.flush()]]
+    pixels = np.concatenate([decode_still(still, TILE.frames, mel.n_mels) for still in stills], axis=1)
+    template = StillTemplate.of(stills[0])
+    payload = [template.strip(still) for still in stills]
+    size = sum(len(still if unit is None else unit) for still, unit in zip(stills, payload, strict=True))
+    return from_pixels(pixels, TILE)[:, : clean.shape[1]], size
+
+
+def rtisi_la(received: FloatArray) -> FloatArray:
+    """The baseline that needs no training."""
+    stream = RtisiLa()
+    return np.concatenate([stream.push(received), stream.flush()])
+
+
+def open_model(path: Path) -> Synthesize:
+    """A checkpoint's averaged weights, or an exported file. Raises ModelError for neither."""
+    if path.suffix == ".onnx":
+        return OnnxVocoder(path).synthesize
+    task = WaveTask(MelConfig())
+    content = load_checkpoint(path, torch.device("cpu"))
+    check_architecture(content, task.architecture, path)
+    task.load_state_dict(content["average"])
+    vocoder = task.vocoder.eval()
+
+    def synthesize(received: FloatArray) -> FloatArray:
+        with torch.no_grad():
+            return vocoder.synthesize(torch.from_numpy(received.T.copy())[None])[0].numpy()
+
+    return synthesize
+
+
+def scores(produced: FloatArray, original: FloatArray, rate_hz: int) -> dict[str, float]:
+    """PESQ-WB, STOI and, where speechmos is installed, DNSMOS overall."""
+    from pesq import pesq
+    from pystoi import stoi
+
+    result = {
+        "pesq": float(pesq(rate_hz, original, produced, "wb")),
+        "stoi": float(stoi(original, produced, rate_hz)),
+    }
+    try:
+        from speechmos import dnsmos
+    except ImportError:
+        return result
+    return result | {"dnsmos": float(dnsmos.run(np.clip(produced, -1, 1), rate_hz)["ovrl_mos"])}
+
+
+def evaluate(
+    clips: list[Path], systems: dict[str, Synthesize], conditions: list[str], mel: MelConfig
+) -> Iterator[dict[str, object]]:
+    """One row for each clip, condition and system."""
+    for path in clips:
+        original = read_mono(path, mel.rate_hz)
+        clean = log_mel(original, mel)
+        for condition in conditions:
+            received, size = (clean, 0) if condition == CLEAN else receive(clean, int(condition), mel)
+            for name, synthesize in systems.items():
+                produced = synthesize(received)[: original.size]
+                yield {
+                    "clip": path.name,
+                    "condition": condition,
+                    "system": name,
+                    "kbps": size * 8 / (original.size / mel.rate_hz) / 1000,
+                    **scores(produced, original, mel.rate_hz),
+                }
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Means over clips, one line for each condition and system."""
+    keys = list(dict.fromkeys((row["condition"], row["system"]) for row in rows))
+    names = [name for name in rows[0] if name not in ("clip", "condition", "system")]
+    lines = ["| condition | system | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 2)]
+    for key in keys:
+        mine = [row for row in rows if (row["condition"], row["system"]) == key]
+        means = [np.mean([float(str(row[name])) for row in mine]) for name in names]
+        lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0, or 1 for a failure told in one sentence."""
+    parser = argparse.ArgumentParser(description="Score vocoders on clips, clean and through AVIF tiles.")
+    parser.add_argument("--clips", type=Path, required=True, help="a folder of audio files")
+    parser.add_argument("--match", default="", help="only clips whose name contains this")
+    parser.add_argument("--every", type=int, default=1, help="only every so-manieth clip")
+    parser.add_argument("--model", type=Path, action="append", default=[], help="checkpoint or .onnx; may be repeated")
+    parser.add_argument("--conditions", default="clean,45,60,75", help="'clean' and AVIF qualities of 8-frame tiles")
+    parser.add_argument("--no-baseline", action="store_true", help="leave RTISI-LA out")
+    parser.add_argument("--rows", type=Path, help="append every score to this file, one JSON object a line")
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    try:
+        systems = {} if args.no_baseline else {"rtisi-la": rtisi_la}
+        systems |= {str(path): open_model(path) for path in args.model}
+        clips = [path for path in find_audio(args.clips) if args.match in path.name][:: args.every]
+        if not clips or not systems:
+            raise ModelError("there is nothing to score: no clip matches, or no model is given")
+        rows = list(evaluate(clips, systems, args.conditions.split(","), MelConfig()))
+    except AudioAvifError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    if args.rows:
+        with args.rows.open("a") as out:
+            out.writelines(json.dumps(row) + "\n" for row in rows)
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""The two stream commands as processes, and peers that do to them what a proper program would not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sysconfig
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from audio_avif.codec import Encoder
+from audio_avif.config import MelConfig
+from audio_avif.features import log_mel
+from audio_avif.wire import SUBPROTOCOL, Bye, Hello, TilePacket, Welcome
+
+FloatArray = npt.NDArray[np.float32]
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+SENDER, RECEIVER = "audio-avif-send", "audio-avif-recv"
+RATE_HZ = 16_000
+TILE_SAMPLES = 8 * 256
+CLIP = Path(__file__).parents[1] / "tools" / "clips" / "speech.flac"
+PATIENCE_S = 30.0
+"""After so long something hangs; nothing here takes a tenth of it, even on a busy machine."""
+
+
+def speech(seconds: float, start_s: float = 0.3) -> FloatArray:
+    """Samples of the bundled clip."""
+    start = round(start_s * RATE_HZ)
+    samples, rate_hz = soundfile.read(CLIP, start=start, stop=start + round(seconds * RATE_HZ), dtype="float32")
+    assert rate_hz == RATE_HZ
+    return np.asarray(samples, np.float32)
+
+
+def write_wav(path: Path, samples: FloatArray) -> Path:
+    """Write 16-bit mono 16 kHz."""
+    soundfile.write(path, samples, RATE_HZ, subtype="PCM_16")
+    return path
+
+
+def read_wav(path: Path) -> FloatArray:
+    """Read a WAV file whose header must be right to the byte."""
+    assert path.stat().st_size >= 44, "the file has no header"
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE_HZ)
+        data = file.readframes(file.getnframes())
+        assert len(data) == 2 * file.getnframes() == path.stat().st_size - 44
+    return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+
+
+def resemblance(a: FloatArray, b: FloatArray) -> float:
+    """How alike two signals sound: the correlation of their log-mel spectrograms, those of unrelated speech near 0.5."""
+    size = min(a.size, b.size)
+    mels = [np.maximum(log_mel(signal[:size], MelConfig()), -4).ravel() for signal in (a, b)]
+    return float(np.corrcoef(*mels)[0, 1])
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Look again and again until it is so."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"{what} did not come about"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left."""
+
+    code: int
+    out: bytes
+    err: str
+
+    def sentence(self, program: str) -> str:
+        """The one line that a failure is told in."""
+        assert self.code == 1, self.err
+        lines = [line for line in self.err.splitlines() if not is_chatter(line)]
+        assert len(lines) == 1 and lines[0].startswith(f"{program}: "), self.err
+        return lines[0].removeprefix(f"{program}: ")
+
+
+def is_chatter(line: str) -> bool:
+    """Whether a line on standard error belongs to the ordinary course of things."""
+    return line.startswith(("listening; ", "  audio-avif-send ", "(", "played ", "sent "))
+
+
+class Process:
+    """A command that runs; both its outputs are drained."""
+
+    def __init__(self, program: str, *arguments: object, **popen: Any) -> None:
+        command = [str(SCRIPTS / program), *map(str, arguments)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.popen: subprocess.Popen[bytes] = subprocess.Popen(command, bufsize=0, **{**pipes, **popen})
+        self._out, self._err = bytearray(), bytearray()
+        self._readers = [
+            threading.Thread(target=_drain, args=pair, daemon=True)
+            for pair in ((self.popen.stdout, self._out), (self.popen.stderr, self._err))
+            if pair[0] is not None
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def err(self) -> str:
+        """Standard error so far."""
+        return self._err.decode()
+
+    @property
+    def out(self) -> bytes:
+        """Standard output so far."""
+        return bytes(self._out)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.popen.pid
+
+    def wait_for(self, text: str) -> None:
+        """Wait until standard error says this."""
+        wait_until(lambda: text in self.err or self.popen.poll() is not None, f"{text!r} on standard error")
+        assert text in self.err, f"exit code {self.popen.poll()}: {self.err}"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.popen.send_signal(number)
+
+    def ended(self, within_s: float = PATIENCE_S) -> Ended:
+        """Wait for the end."""
+        code = self.popen.wait(within_s)
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        return Ended(code, self.out, self.err)
+
+    def kill(self) -> None:
+        """End it if it still runs."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+
+
+def _drain(pipe: Any, into: bytearray) -> None:
+    with pipe:
+        while data := pipe.read(65_536):
+            into += data
+
+
+@contextmanager
+def running(program: str, *arguments: object, **popen: Any) -> Iterator[Process]:
+    """A command for the length of the block."""
+    process = Process(program, *arguments, **popen)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+@contextmanager
+def receiving(*arguments: object, **popen: Any) -> Iterator[tuple[Process, int]]:
+    """A receiver with a port of its own that listens already, and that port."""
+    with running(RECEIVER, "--port", 0, "--vocoder", "griffin-lim", *arguments, **popen) as process:
+        process.wait_for("listening; ")
+        wait_until(lambda: "--port" in process.err, "the line with the port")
+        port = re.search(r"--port (\d+)", process.err)
+        assert port is not None
+        yield process, int(port[1])
+
+
+def run(program: str, *arguments: object, **popen: Any) -> Ended:
+    """Run a command to its end."""
+    with running(program, *arguments, **popen) as process:
+        return process.ended()
+
+
+def send(port: int, *arguments: object, **popen: Any) -> Ended:
+    """Run a sender to its end."""
+    return run(SENDER, "--host", "127.0.0.1", "--port", port, *arguments, **popen)
+
+
+def json_lines(data: bytes | Path) -> list[dict[str, Any]]:
+    """Parse a line of JSON each."""
+    text = data.read_bytes() if isinstance(data, Path) else data
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class Peer:
+    """A sender made by hand: ``hello`` and ``tiles`` are a proper stream's, and what is done with them is up to a test."""
+
+    def __init__(self, port: int, seconds: float = 1.0) -> None:
+        self.samples = speech(seconds)
+        encoder = Encoder()
+        self.hello = Hello(encoder.mel, encoder.tile, encoder.template, "by hand", live=False)
+        self.tiles: list[TilePacket] = encoder.push(self.samples) + encoder.flush()
+        self.bye: Bye = encoder.bye()
+        self._port = port
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Peer:
+        opening = connect(
+            f"ws://127.0.0.1:{self._port}", subprotocols=[SUBPROTOCOL], compression=None, proxy=None, close_timeout=5
+        )
+        self.socket: ClientConnection = self._stack.enter_context(opening)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def greet(self, **changes: Any) -> None:
+        """Say hello and wait for the welcome."""
+        self.socket.send(replace(self.hello, **changes).to_bytes())
+        answer = self.socket.recv(PATIENCE_S)
+        assert isinstance(answer, bytes)
+        Welcome.parse(answer)
+
+    def send(self, *messages: Hello | TilePacket | Bye | bytes | str) -> None:
+        """Send messages, whatever they are."""
+        for message in messages:
+            self.socket.send(message if isinstance(message, (bytes, str)) else message.to_bytes())
+
+    def closed_with(self) -> tuple[int, str]:
+        """Wait until the receiver closes; return its code and reason."""
+        try:
+            while True:
+                self.socket.recv(PATIENCE_S)
+        except ConnectionClosed as closed:
+            assert closed.rcvd is not None, "the connection was cut without a close"
+            return closed.rcvd.code, closed.rcvd.reason
+
+    def cut(self) -> None:
+        """Cut the connection without a close."""
+        self.socket.socket.shutdown(2)
+
+
+def open_files(pid: int) -> int:
+    """How many files and sockets a process holds."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads(pid: int) -> int:
+    """How many threads a process has."""
+    return len(os.listdir(f"/proc/{pid}/task"))

@@ -1,0 +1,88 @@
+"""Delays as numbers, table and picture: percentiles per stage, and of the whole way from mouth to ear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio_avif.errors import AudioAvifError, FileError
+
+STAGES = {
+    "capture": "capture: device and block",
+    "tile": "window and tile",
+    "encode": "encode",
+    "network": "network",
+    "buffer": "playout buffer",
+    "decode": "decode",
+    "vocoder": "vocoder",
+    "playout": "playout device",
+}
+_PERCENTILES = (50, 95, 99)
+# G.114 (05/2003): one-way delay that users do not notice, and the limit for planning.
+_G114_GOOD_MS, _G114_LIMIT_MS = 150, 400
+
+
+def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
+    """The p50, p95 and p99 of some delays. Raises AudioAvifError where there are none."""
+    if not len(values_ms):
+        raise AudioAvifError("no tile came through, so there is no delay to tell; is the stream long enough?")
+    return {f"p{p}_ms": round(float(np.percentile(values_ms, p)), 2) for p in _PERCENTILES}
+
+
+def summarize(tiles: Sequence[dict[str, Any]], mouth_to_ear_ms: Sequence[float]) -> dict[str, Any]:
+    """``stages`` and ``mouth_to_ear`` from the trace lines of a stream and the delays of its tiles or events."""
+    return {
+        "stages": {stage: percentiles([tile["stages_ms"][stage] for tile in tiles]) for stage in STAGES},
+        "mouth_to_ear": percentiles(mouth_to_ear_ms),
+    }
+
+
+def print_table(result: dict[str, Any], title: str) -> None:
+    """Print the stages and the whole, in ms."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("stage")
+    for p in _PERCENTILES:
+        table.add_column(f"p{p} ms", justify="right")
+    for stage, name in STAGES.items():
+        table.add_row(name, *(f"{result['stages'][stage][f'p{p}_ms']:.1f}" for p in _PERCENTILES))
+    table.add_section()
+    table.add_row("mouth to ear", *(f"{result['mouth_to_ear'][f'p{p}_ms']:.1f}" for p in _PERCENTILES), style="bold")
+    Console(stderr=True).print(table)
+
+
+def plot(result: dict[str, Any], mouth_to_ear_ms: Sequence[float], path: Path) -> None:
+    """Draw a stacked bar of the stages' medians over a histogram of the whole. Raises FileError or AudioAvifError."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise AudioAvifError("--plot needs matplotlib; install it with: pip install 'audio-avif[plot]'") from error
+
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    bar, histogram = figure.subplots(2, 1, height_ratios=(1, 2), sharex=True)
+    left = 0.0
+    for number, (stage, name) in enumerate(STAGES.items()):
+        width = max(0.0, result["stages"][stage]["p50_ms"])
+        bar.barh(0, width, left=left, color=f"C{number}", label=f"{name} {width:.0f} ms")
+        left += width
+    bar.set_yticks([])
+    bar.set_title(
+        f"{result['tile_frames']}-frame tiles, {result['vocoder']}: median of each stage", loc="left", fontsize=10
+    )
+    bar.legend(ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.05), frameon=False)
+    histogram.hist(mouth_to_ear_ms, bins=40, color="0.4")
+    for limit_ms, name in ((_G114_GOOD_MS, "G.114 good"), (_G114_LIMIT_MS, "G.114 limit")):
+        histogram.axvline(limit_ms, color="tab:red", linestyle=":", linewidth=1)
+        histogram.annotate(name, (limit_ms, 0.92), xycoords=("data", "axes fraction"), fontsize=8, color="tab:red")
+    histogram.set_xlim(0, max(_G114_LIMIT_MS * 1.1, max(mouth_to_ear_ms) * 1.05))
+    histogram.set_xlabel("delay from mouth to ear, ms")
+    histogram.set_ylabel("tiles")
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise FileError(f"the plot {path} cannot be written: {error}") from error

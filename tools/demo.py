@@ -1,0 +1,139 @@
+"""``make demo``: the main job on one machine, with a table of what it cost and a picture of what was sent and heard."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio_avif import __version__, console
+from audio_avif.audio_io import list_devices, read_audio
+from audio_avif.config import MelConfig, TileConfig
+from audio_avif.errors import AudioAvifError, DeviceError
+from audio_avif.features import log_mel
+from audio_avif.images import decode_still
+from audio_avif.tiles import from_pixels
+from audio_avif.tools.delays import print_table, summarize
+from audio_avif.tools.loopback import Program, StreamRecord, run_stream
+
+PROGRAM = "audio-avif demo"
+
+
+def has_speaker() -> bool:
+    """Whether there is an output device to play to; says why where there is none."""
+    try:
+        if any(device.is_default_output for device in list_devices()):
+            return True
+        print("no sound output device here, so the sound goes to the WAV file alone", file=sys.stderr)
+    except DeviceError as error:
+        print(f"no speaker: {error}", file=sys.stderr)
+    return False
+
+
+def stream(folder: Path, is_microphone: bool, seconds: float) -> StreamRecord:
+    """Run receiver and sender as two processes; leave ``received.wav`` and ``tiles/`` in the folder."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    receive = ["--output", str(folder / "received.wav"), "--save-tiles", str(folder / "tiles")]
+    if has_speaker():
+        receive = ["--output", "speaker", *receive]
+    with resources.as_file(resources.files("audio_avif.tools") / "clips" / "speech.flac") as clip:
+        send = ["--input", "mic" if is_microphone else str(clip)]
+        if not is_microphone:
+            seconds = read_audio(clip).size / MelConfig().rate_hz
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("speak now" if is_microphone else "streaming", total=seconds)
+            return run_stream(
+                send,
+                receive,
+                lambda tile: progress.advance(task, TileConfig().frames * MelConfig().frame_s),
+                on_sending=(lambda sender: _stop_after(sender, seconds)) if is_microphone else None,
+            )
+
+
+def _stop_after(sender: Program, seconds: float) -> None:
+    def wait_and_stop() -> None:
+        time.sleep(seconds)
+        sender.stop()
+
+    threading.Thread(target=wait_and_stop, daemon=True).start()
+
+
+def draw(folder: Path, is_microphone: bool) -> Path:
+    """Draw what was sent, the tiles as they arrived, and what was heard; return the picture's path."""
+    from matplotlib.figure import Figure
+
+    mel, tile = MelConfig(), TileConfig()
+    stills = [path.read_bytes() for path in sorted((folder / "tiles").glob("*.avif"))]
+    tiles = np.concatenate(
+        [from_pixels(decode_still(still, tile.frames, mel.n_mels), tile) for still in stills], axis=1
+    )
+    panels = [("received: the tiles as they arrived", tiles), ("heard: the sound the vocoder made of them", None)]
+    if not is_microphone:
+        with resources.as_file(resources.files("audio_avif.tools") / "clips" / "speech.flac") as clip:
+            panels.insert(0, ("sent: the sound before it was cut into tiles", log_mel(read_audio(clip))))
+    panels[-1] = (panels[-1][0], log_mel(read_audio(folder / "received.wav")))
+
+    figure = Figure(figsize=(11, 2.4 * len(panels)), layout="constrained")
+    for axes, (title, picture) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
+        extent = (0, picture.shape[1] * mel.frame_s, 0, mel.n_mels)
+        axes.imshow(picture, origin="lower", aspect="auto", extent=extent, vmin=-4.5, vmax=0.5, cmap="magma")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_ylabel("mel band")
+    axes.set_xlabel("s")
+    path = folder / "spectrograms.png"
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def report(record: StreamRecord) -> None:
+    """Print rates, losses and the delay by stage."""
+    result: dict[str, Any] = summarize(record.tiles, [tile["mouth_to_ear_ms"] for tile in record.tiles])
+    print_table(result, f"mouth to ear, {record.summary['tile_frames']}-frame tiles, {record.summary['vocoder']}")
+    lost = record.summary["dropped_tiles"] + record.receiver["lost_tiles"]
+    print(
+        f"codec {record.summary['codec_kbps']:.2f} kbps   wire {record.summary['wire_kbps']:.2f} kbps   "
+        f"tiles lost {lost} of {record.summary['sent_tiles']}   underruns {record.receiver['underruns']}"
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for old in (options.folder / "tiles").glob("*.avif"):
+        old.unlink()
+    if options.mic:
+        print("wear headphones: with loudspeakers the microphone hears the receiver, and it howls", file=sys.stderr)
+    record = stream(options.folder, options.mic, options.seconds)
+    if not record.tiles:
+        raise AudioAvifError("nothing was received; see the lines above")
+    report(record)
+    print(
+        f"sound    {options.folder / 'received.wav'}\npicture  {draw(options.folder, options.mic)}\ntiles    {options.folder / 'tiles'}/"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m audio_avif.tools.demo``."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Stream a clip from a sender to a receiver on this machine."
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("demo"), help="where sound, picture and tiles go (default: demo)"
+    )
+    parser.add_argument("--mic", action="store_true", help="speak yourself instead of playing the clip")
+    parser.add_argument("--seconds", type=console.integer_in(2, 600), default=10, metavar="N", help="with --mic: how long (default: 10)")  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    options = parser.parse_args(arguments)
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

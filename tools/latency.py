@@ -1,0 +1,144 @@
+"""``audio-avif-latency``: how long sound takes from mouth to ear, and where the time goes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_avif import __version__, console
+from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
+from audio_avif.errors import FileError
+
+if TYPE_CHECKING:
+    from audio_avif.tools.loopback import StreamRecord
+
+PROGRAM = "audio-avif-latency"
+# The first tiles meet a start-up, not a running stream.
+_SETTLING_TILES = 8
+
+
+def measure_stream(options: argparse.Namespace, on_tile: Callable[[dict[str, Any]], None]) -> StreamRecord:
+    """Stream clicks and speech through sender and receiver, the latter elsewhere if there is a host."""
+    from audio_avif.audio_io import WavWriter
+    from audio_avif.tools.loopback import run_stream
+    from audio_avif.tools.signals import clicks_and_speech
+
+    with tempfile.TemporaryDirectory() as folder:
+        sent = Path(folder) / "sent.wav"
+        with WavWriter(sent) as wav:
+            wav.write(clicks_and_speech(options.seconds))
+        send = ["--input", str(sent), *_send_options(options)]
+        if options.host is not None:
+            return run_stream([*send, "--host", options.host, "--port", str(options.port)], None, on_tile)
+        return run_stream(send, ["--output", str(Path(folder) / "heard.wav"), *_receive_options(options)], on_tile)
+
+
+def _send_options(options: argparse.Namespace) -> list[str]:
+    return ["--tile-frames", str(options.tile_frames), "--quality", str(options.quality)]
+
+
+def _receive_options(options: argparse.Namespace) -> list[str]:
+    return ["--vocoder", options.vocoder, "--buffer-ms", str(options.buffer_ms)]
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
+    """Run the measurement that the options ask for, with a progress bar; return the result and each delay in ms."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from audio_avif.tools.delays import summarize
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("streaming", total=options.seconds * 62.5 / options.tile_frames)
+        on_tile = lambda tile: progress.advance(task)  # noqa: E731
+        if options.acoustic:
+            from audio_avif.tools.acoustic import measure_acoustic
+
+            record, delays_ms = measure_acoustic(options, _send_options(options), _receive_options(options), on_tile)
+        else:
+            record, delays_ms = measure_stream(options, on_tile), []
+    tiles = record.tiles[_SETTLING_TILES:] or record.tiles
+    delays_ms = delays_ms or [tile["mouth_to_ear_ms"] for tile in tiles]
+    result = summarize(tiles, delays_ms) | {
+        "codec_kbps": record.summary["codec_kbps"],
+        "wire_kbps": record.summary["wire_kbps"],
+        "tile_frames": record.summary["tile_frames"],
+        "lost_tiles": record.summary["dropped_tiles"] + record.receiver.get("lost_tiles", 0),
+        "vocoder": record.summary["vocoder"],
+    }
+    if record.receiver:
+        result |= {key: record.receiver[key] for key in ("concealed_ms", "underruns")}
+    return result, delays_ms
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Measure the delay from mouth to ear, stage by stage. By default a sender and a receiver are started "
+        "here and a test signal of clicks and speech is streamed between them over loopback, paced in real time.",
+        epilog="--acoustic needs two rooms' worth of devices, or one room in which the recording microphone hears both "
+        "the click and the receiver's loudspeaker.",
+    )
+    parser.add_argument("--host", help="measure against the audio-avif-recv that runs there")
+    parser.add_argument("--port", type=console.port, default=8765, help="that receiver's port (default: 8765)")
+    parser.add_argument("--seconds", type=console.integer_in(2, 3600), default=20, metavar="N", help="how long to stream (default: 20)")  # fmt: skip
+    parser.add_argument("--tile-frames", type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES), default=8, metavar="N", help="frames of 16 ms in a tile (default: 8)")  # fmt: skip
+    parser.add_argument("--quality", type=console.integer_in(0, 100), default=60, metavar="Q", help="AVIF quality (default: 60)")  # fmt: skip
+    parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="the receiver's vocoder")
+    parser.add_argument("--buffer-ms", type=console.milliseconds, default=40.0, metavar="MS", help="the receiver's jitter buffer (default: 40)")  # fmt: skip
+    parser.add_argument("--acoustic", action="store_true", help="measure with sound: play chirps, record them before and after the stream, and correlate")  # fmt: skip
+    parser.add_argument("--play-device", metavar="NAME", help="acoustic: plays the chirps to the sender's microphone")
+    parser.add_argument(
+        "--send-device", metavar="NAME", help="acoustic: the sender's microphone, recorded as reference"
+    )
+    parser.add_argument("--receive-device", metavar="NAME", help="acoustic: the receiver's loudspeaker")
+    parser.add_argument("--record-device", metavar="NAME", help="acoustic: hears the receiver's loudspeaker")
+    parser.add_argument("--json", metavar="FILE|-", help="write the result as JSON")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw the stages as a bar and the delays as a histogram"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-latency``."""
+    options = _parser().parse_args(arguments)
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from audio_avif.tools.delays import plot, print_table
+
+    console.log_to_stderr(PROGRAM)
+    result, delays_ms = measure(options)
+    where = options.host or ("acoustic" if options.acoustic else "loopback")
+    print_table(result, f"{where}, {result['tile_frames']}-frame tiles, {result['vocoder']}")
+    print(
+        f"codec {result['codec_kbps']:.2f} kbps, wire {result['wire_kbps']:.2f} kbps, {result['lost_tiles']} tiles lost",
+        file=sys.stderr,
+    )
+    if options.json is not None:
+        _write_json(result, options.json)
+    if options.plot is not None:
+        plot(result, delays_ms, options.plot)
+
+
+def _write_json(result: dict[str, Any], target: str) -> None:
+    text = json.dumps(result, indent=2)
+    if target == "-":
+        print(text)
+        return
+    try:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{target} cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
