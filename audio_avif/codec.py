@@ -6,6 +6,7 @@ tells it how much sound is still waiting to be played; the Decoder decides what 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,24 +79,39 @@ class Encoder:
 class PlayoutConfig:
     """How a live stream is kept in time.
 
-    ``target_s`` of sound is held ready against jitter; with less than ``conceal_at_s`` left and no tile here,
-    ``max_conceal_s`` of concealment is spoken, then silence until tiles come again.
+    ``target_s`` of sound is held ready against jitter, besides what is played during the ``processing_s`` that this
+    machine takes for a tile. With less than ``urgent_s`` left and no tile here, ``max_conceal_s`` of concealment is
+    spoken, then silence until tiles come again.
     """
 
     target_s: float = 0.04
     conceal_at_s: float = 0.025
     max_conceal_s: float = 0.2
+    processing_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.target_s <= 10:
             raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.target_s}")
 
+    @property
+    def depth_s(self) -> float:
+        """How much sound should wait to be played when a tile arrives."""
+        return self.target_s + self.processing_s
+
+    @property
+    def urgent_s(self) -> float:
+        """With less sound than this waiting, there is just time to make some up."""
+        return self.conceal_at_s + self.processing_s
+
+
+WARM_UP_TILES = 4
+
 
 def warm_up(hello: Hello, vocoder: VocoderStream) -> None:
-    """Decode and speak a few silent tiles of this stream, so that no code or shape is met first in real time."""
+    """Decode and speak WARM_UP_TILES silent tiles of this stream, so that no code or shape is met first in real time."""
     height, width = hello.mel.n_mels, hello.tile.frames
     still = encode_still(np.zeros((height, width), np.uint8), EncoderConfig())
-    for _ in range(4):
+    for _ in range(WARM_UP_TILES):
         vocoder.push(from_pixels(decode_still(still, width, height), hello.tile))
     vocoder.flush()
     vocoder.reset()
@@ -103,7 +119,7 @@ def warm_up(hello: Hello, vocoder: VocoderStream) -> None:
 
 @dataclass(frozen=True)
 class Frames:
-    """Log-mel ``[n_mels, frames]`` to be spoken next, after ``silence_s`` of silence.
+    """Log-mel ``[n_mels, frames]`` to be spoken next, ``silence_s`` from when they were asked for.
 
     ``tile`` is where they come from, None if they are concealment.
     """
@@ -125,7 +141,7 @@ class Decoder:
     """Tile packets to samples: order, decompression, concealment, vocoder.
 
     Drive it as ``push`` for each packet, then ``next_frames`` and ``speak`` until ``next_frames`` is None, and ``end``,
-    the same again and ``flush`` at the end. A live decoder must be asked again when the sound it was told of falls to ``playout.conceal_at_s``.
+    the same again and ``flush`` at the end. A live decoder must be asked again when the sound it was told of falls to ``playout.urgent_s``.
     """
 
     def __init__(self, hello: Hello, vocoder: VocoderStream, playout: PlayoutConfig | None = None) -> None:
@@ -134,11 +150,14 @@ class Decoder:
         self._vocoder = vocoder
         self._tiles = TileQueue()
         self._tile_s = hello.tile.frames * hello.mel.frame_s
-        self._depth = DepthWatch(self.playout.target_s, self._tile_s, hello.mel.frame_s)
+        self._depth = DepthWatch(self.playout.depth_s, self._tile_s, hello.mel.frame_s)
         self._last_frame: FloatArray | None = None
         self._next_frame = 0
         self._bridged_frames = 0
-        self._position = 0
+        self._pushed_samples = 0
+        self._emitted_samples = 0
+        self._jumps: deque[tuple[int, int]] = deque()  # (of the samples pushed, before which; how many are left out)
+        self._left_out_samples = 0
         self._is_ending = False
         self._end: int | None = None
         self.counts = self._tiles.counts
@@ -155,7 +174,7 @@ class Decoder:
         """
         is_live = self.hello.live and not self._is_ending
         if is_live:
-            is_urgent = buffered_s <= self.playout.conceal_at_s
+            is_urgent = buffered_s <= self.playout.urgent_s
         else:
             is_urgent = self._is_ending or len(self._tiles) > _REORDER_TILES
         was_skipped = is_live and self._skip_backlog(buffered_s)
@@ -175,7 +194,7 @@ class Decoder:
         return self._bridge() if is_live and is_urgent and not len(self._tiles) else None
 
     def _skip_backlog(self, buffered_s: float) -> bool:
-        room = self.playout.target_s + self._tile_s - buffered_s
+        room = self.playout.depth_s + self._tile_s - buffered_s
         return self._tiles.keep_newest(1 + max(0, int(room / self._tile_s)))
 
     def _join(self, tile: TilePacket, log_mel: FloatArray, buffered_s: float, was_skipped: bool) -> Frames:
@@ -185,15 +204,15 @@ class Decoder:
         unspoken = lost - self._bridged_frames + log_mel.shape[1]
         silence_s = 0.0
         if self._last_frame is None:
-            silence_s = self.playout.target_s + self._vocoder.latency_samples / self.hello.mel.rate_hz
+            silence_s = self.playout.depth_s + self._vocoder.latency_samples / self.hello.mel.rate_hz
         elif self._has_fallen_silent():
-            silence_s = self.playout.target_s
+            silence_s = self.playout.depth_s
         elif 0 < (fill := lost - self._bridged_frames) <= 2 * self.hello.tile.frames and not was_skipped:
             log_mel = np.concatenate([concealment.interpolate(self._last_frame, log_mel[:, 0], fill), log_mel], axis=1)
             self.concealed_frames += fill
         if self.hello.live and (surplus := self._depth.surplus_frames(buffered_s)):
             log_mel = log_mel[:, min(surplus, log_mel.shape[1] - 1) :]
-        self._position += (unspoken - log_mel.shape[1]) * hop
+        self._jumps.append((self._pushed_samples, (unspoken - log_mel.shape[1]) * hop))
         self._bridged_frames = 0
         self._next_frame = tile.first_frame + tile.frames
         return Frames(log_mel, tile, silence_s if self.hello.live else 0.0)
@@ -213,6 +232,7 @@ class Decoder:
     def speak(self, frames: Frames) -> Chunk:
         """Run the vocoder on the frames; return the samples that are now final."""
         self._last_frame = frames.log_mel[:, -1]
+        self._pushed_samples += frames.log_mel.shape[1] * self.hello.mel.hop_samples
         return self._cut(self._vocoder.push(frames.log_mel))
 
     def end(self, bye: Bye | None) -> None:
@@ -227,8 +247,14 @@ class Decoder:
         return self._cut(self._vocoder.flush())
 
     def _cut(self, samples: FloatArray) -> Chunk:
+        first_sample = self._position()
+        self._emitted_samples += samples.size
         if self._end is not None:
-            samples = samples[: max(0, self._end - self._position)]
-        chunk = Chunk(samples, self._position)
-        self._position += samples.size
-        return chunk
+            samples = samples[: samples.size - min(samples.size, max(0, self._position() - self._end))]
+        return Chunk(samples, first_sample)
+
+    def _position(self) -> int:
+        """Stream position of the vocoder's next sample, which may lie before a jump that its input has passed."""
+        while self._jumps and self._jumps[0][0] <= self._emitted_samples:
+            self._left_out_samples += self._jumps.popleft()[1]
+        return self._emitted_samples + self._left_out_samples

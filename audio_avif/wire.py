@@ -74,6 +74,11 @@ def _unpack_json(data: bytes, keys: dict[str, type]) -> dict[str, Any]:
     return values
 
 
+def _label(text: str) -> str:
+    """A peer's text as it may be shown in a terminal: 64 characters of it, without control codes."""
+    return "".join(character for character in text[:64] if character.isprintable())
+
+
 @dataclass(frozen=True)
 class Hello:
     """The sender's first message: what the stream is, and the bytes all its stills share.
@@ -126,7 +131,8 @@ class Hello:
             raise RemoteProtocolError("the hello message ends before its template")
         template = StillTemplate(rest[4:], *struct.unpack_from(">HH", rest))
         _check_template(template, tile.frames, mel.n_mels)
-        return cls(mel, tile, template, values["session"][:64], values["live"], values["report"], values["agent"][:64])
+        session, agent = _label(values["session"]), _label(values["agent"])
+        return cls(mel, tile, template, session, values["live"], values["report"], agent)
 
 
 def _check_template(template: StillTemplate, width: int, height: int) -> None:
@@ -243,7 +249,7 @@ class Welcome:
         values = _unpack_json(data[1:], {"vocoder": str, "vocoder_latency_samples": int, "agent": str})
         if not 0 <= values["vocoder_latency_samples"] <= _MAX_LATENCY_SAMPLES:
             raise RemoteProtocolError("the receiver's vocoder claims a delay that cannot be")
-        return cls(values["vocoder"][:64], values["vocoder_latency_samples"], values["agent"][:64])
+        return cls(_label(values["vocoder"]), values["vocoder_latency_samples"], _label(values["agent"]))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -88,7 +89,7 @@ class FileSource:
         try:
             for item in _with_end(self._file_blocks):
                 asyncio.run_coroutine_threadsafe(self._queue.put(item), self._loop).result()
-        except (RuntimeError, asyncio.CancelledError):
+        except (RuntimeError, concurrent.futures.CancelledError):
             return  # the event loop is gone, and so is whoever wanted the file
 
     async def blocks(self) -> AsyncIterator[Block]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from audio_avif.errors import FileError
+
+log = logging.getLogger(__name__)
 
 
 class LiveLine:
@@ -50,6 +54,7 @@ class JsonLines:
 
     def __init__(self, target: str | None) -> None:
         """Open the file. Raises FileError where that is not possible."""
+        self._target = target
         self._file: IO[str] | None = None
         if target == "-":
             self._file = sys.stdout
@@ -63,9 +68,14 @@ class JsonLines:
         return self._file is not None
 
     def write(self, values: dict[str, Any]) -> None:
-        """Append one object."""
-        if self._file is not None:
+        """Append one object; what cannot be written is reported once, and the stream goes on."""
+        if self._file is None:
+            return
+        try:
             print(json.dumps(values), file=self._file, flush=True)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._target, error.strerror)
+            self._close()
 
     def __enter__(self) -> JsonLines:
         return self
@@ -73,5 +83,10 @@ class JsonLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._file is not None and self._file is not sys.stdout:
-            self._file.close()
+        self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None and file is not sys.stdout:
+            with suppress(OSError):
+                file.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -173,8 +174,10 @@ class PipeOutput(_Clocked):
 
     def _put(self, samples: FloatArray) -> None:
         try:
-            sys.stdout.buffer.write(to_s16le(samples))
-            sys.stdout.buffer.flush()
+            # Not through the buffer of sys.stdout: the interpreter aborts at its end if a thread still waits in there.
+            data = to_s16le(samples)
+            while data:
+                data = data[os.write(sys.stdout.fileno(), data) :]
         except BrokenPipeError as error:
             raise FileError("the program that read the sound has closed its pipe") from error
 

@@ -47,6 +47,7 @@ class Player:
         self._on_report = on_report
         self._on_done = on_done
         self._save_tiles = save_tiles
+        self._is_stopped = False
         self._inbox: queue.Queue[tuple[TilePacket, float] | _End] = queue.Queue()
         self._received_s: dict[int, float] = {}
         self._thread = threading.Thread(target=self._run, name="playout", daemon=True)
@@ -65,6 +66,10 @@ class Player:
     def end(self, bye: Bye | None) -> None:
         """No more tiles will come; what is here is still played."""
         self._inbox.put(_End(bye))
+
+    def stop(self) -> None:
+        """Play no more than what the output has already."""
+        self._is_stopped = True
 
     def _run(self) -> None:
         try:
@@ -87,13 +92,13 @@ class Player:
         while not is_over:
             is_over = self._take_arrivals()
             started_s = time.monotonic()
-            while (frames := self.decoder.next_frames(self.output.buffered_s)) is not None:
+            while not self._is_stopped and (frames := self.decoder.next_frames(self.output.buffered_s)) is not None:
                 self._speak(frames, started_s)
                 started_s = time.monotonic()
 
     def _take_arrivals(self) -> bool:
         """Wait for a packet, or until the output needs more; take all that are here, and say whether the end is among them."""
-        spare_s = self.output.buffered_s - self.decoder.playout.conceal_at_s
+        spare_s = self.output.buffered_s - self.decoder.playout.urgent_s
         try:
             item = self._inbox.get(timeout=spare_s + 0.001 if spare_s > 0 else None)
             while True:
@@ -113,7 +118,7 @@ class Player:
         chunk = self.decoder.speak(frames)
         spoken_s = time.monotonic()
         if frames.silence_s:
-            self.output.silence(frames.silence_s)
+            self.output.silence(max(0.0, frames.silence_s - (spoken_s - started_s)))
         buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
         self.output.write(chunk.samples)
         self.played_samples += chunk.samples.size
@@ -124,8 +129,12 @@ class Player:
             del self._received_s[passed]
         if chunk.samples.size:
             durations_s = (
-                started_s - received_s, decoded_s - started_s, spoken_s - decoded_s, buffered_s, device_s,
-            )  # fmt: skip
+                started_s - received_s,
+                decoded_s - started_s,
+                spoken_s - decoded_s,
+                buffered_s,
+                device_s,
+            )
             durations_us = [max(0, round(duration * 1e6)) for duration in durations_s]
             report = Report(frames.tile.sequence, chunk.first_sample, round(received_s * 1e6), *durations_us)
             self._on_report(report)

@@ -11,7 +11,8 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRAM = "audio-avif-recv"
+_HELLO_S = 10.0
 _BACKLOG_TILES = 64
+_HURRY_S = 1.0  # how long after Ctrl-C each step towards the end may take
 _REPORT_QUEUE = 256
+_CLOSE_INTERNAL_ERROR = 1011  # RFC 6455, 7.4.1
 _AGENT = f"audio-avif/{__version__}"
 
 
@@ -83,18 +87,25 @@ class Receiver:
             await connection.close(CLOSE_UNSUPPORTED, _close_reason(error))
             log.warning("the stream was refused: %s", error)
         finally:
-            await stream.play_out()
-            self._current = None
-            if stream.player is not None:
-                self.error = stream.player.error
-                if self.is_once or self.error is not None:
-                    self.finished.set()
+            try:
+                await stream.play_out()
+            finally:
+                self._current = None
+                if stream.player is not None:
+                    self.error = stream.player.error
+                    if self.is_once or self.error is not None:
+                        self.finished.set()
 
     async def close(self) -> None:
-        """Stop listening to the stream that plays, if any, and play what has come of it."""
-        if self._current is not None and self._current.player is not None:
-            self._current.player.end(None)
-            await asyncio.wait_for(self._current.is_done.wait(), 10)
+        """Stop listening to the stream that plays, if any, and play what has come of it, unless that takes long."""
+        stream = self._current
+        if stream is None or stream.player is None:
+            return
+        for hurry in (lambda: stream.player.end(None), stream.player.stop, stream.is_done.set):
+            hurry()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stream.is_done.wait(), _HURRY_S)
+                return
 
 
 class _Unsupported(AudioAvifError):
@@ -131,15 +142,19 @@ class _Stream:
 
         self._watcher = asyncio.create_task(self._watch())
         try:
-            async for data in self._connection:
-                message = self._protocol.receive(data)
-                await self._react(message)
-                if isinstance(message, Bye):
-                    self._bye = message
-                    return
+            async with asyncio.timeout(_HELLO_S) as patience:
+                async for data in self._connection:
+                    patience.reschedule(None)
+                    message = self._protocol.receive(data)
+                    await self._react(message)
+                    if isinstance(message, Bye):
+                        self._bye = message
+                        return
+        except TimeoutError as error:
+            raise RemoteProtocolError("the peer did not say hello in time") from error
         except ConnectionClosed:
             pass
-        if self.player is not None and not self._receiver.finished.is_set():
+        if self.player is not None and not self.is_done.is_set():
             log.warning("the connection broke off; what had come is played")
 
     async def play_out(self) -> None:
@@ -175,7 +190,7 @@ class _Stream:
             await self._connection.send(Pong(message.sent_us, round(now_s * 1e6)).to_bytes())
 
     async def _begin(self, hello: Hello) -> None:
-        from audio_avif.codec import warm_up
+        from audio_avif.codec import WARM_UP_TILES, warm_up
         from audio_avif.stream.playout import Player
         from audio_avif.synthesis import open_stream
         from audio_avif.wire import Welcome
@@ -186,12 +201,15 @@ class _Stream:
             raise _Unsupported(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}")
         stream = open_stream(vocoder)
         await asyncio.to_thread(warm_up, hello, stream)
+        warm_s = time.monotonic()
+        await asyncio.to_thread(warm_up, hello, stream)
+        processing_s = (time.monotonic() - warm_s) / WARM_UP_TILES
         loop = asyncio.get_running_loop()
         self.player = Player(
             hello,
             stream,
             receiver.output,
-            receiver.playout,
+            replace(receiver.playout, processing_s=processing_s),
             on_report=lambda report: _from_thread(loop, self._on_report, report),
             on_done=lambda: _from_thread(loop, self.is_done.set),
             save_tiles=receiver.save_tiles,
@@ -199,15 +217,15 @@ class _Stream:
         await self._connection.send(Welcome(vocoder.name, stream.latency_samples, _AGENT).to_bytes())
 
     def _on_report(self, report: Report) -> None:
-        from audio_avif.config import MelConfig
-
-        rate_hz = (self._protocol.hello.mel if self._protocol.hello else MelConfig()).rate_hz
+        hello = self._protocol.hello
+        assert hello is not None
         played_us = report.received_us + report.wait_us + report.decode_us + report.vocoder_us + report.buffer_us
         played_s = (played_us + report.device_us) / 1e6
-        if self._clock_offset_s is not None:
+        if hello.live and self._clock_offset_s is not None:
             sample_zero_s, receiver_ahead_s = self._clock_offset_s
-            self._stats.delay_s = played_s - (sample_zero_s + receiver_ahead_s + report.first_sample / rate_hz)
-        if self._protocol.hello is not None and self._protocol.hello.report and not self._reports.full():
+            spoken_s = sample_zero_s + receiver_ahead_s + report.first_sample / hello.mel.rate_hz
+            self._stats.delay_s = played_s - spoken_s
+        if hello.report and not self._reports.full():
             self._reports.put_nowait(report)
 
     async def _send_reports(self) -> None:
@@ -226,6 +244,9 @@ class _Stream:
             await asyncio.sleep(0.1)
             await self._send_reports()
             if self.player is not None:
+                if self.player.error is not None:
+                    await self._connection.close(_CLOSE_INTERNAL_ERROR, "its output has failed")
+                    return
                 figures = self.figures()
                 self._receiver.live_line.update(_live_text(figures), time.monotonic())
                 ticks += 1
@@ -354,16 +375,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port", type=console.port, default=8765, help="port to listen on, 0 for any free one (default: 8765)"
     )
-    parser.add_argument("--output", action="append", metavar="speaker|FILE.wav|-", help="where the sound goes; - writes raw s16le mono 16 kHz to standard output; may be given twice (default: speaker)")  # fmt: skip
+    parser.add_argument(
+        "--output",
+        action="append",
+        metavar="speaker|FILE.wav|-",
+        help="where the sound goes; - writes raw s16le mono 16 kHz to standard output; may be given twice (default: speaker)",
+    )
     parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
     parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
-    parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="griffin-lim, the name of an exported model, or an .onnx file")  # fmt: skip
+    parser.add_argument(
+        "--vocoder",
+        default="default",
+        metavar="NAME|PATH",
+        help="griffin-lim, the name of an exported model, or an .onnx file",
+    )
     parser.add_argument(
         "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"
     )
     parser.add_argument("--once", action="store_true", help="exit after the first stream")
     parser.add_argument("--save-tiles", type=Path, metavar="DIR", help="keep each received tile as an .avif picture")
-    parser.add_argument("--buffer-ms", type=console.milliseconds, default=40.0, metavar="MS", help="sound held ready against network jitter (default: 40)")  # fmt: skip
+    parser.add_argument(
+        "--buffer-ms",
+        type=console.milliseconds,
+        default=40.0,
+        metavar="MS",
+        help="sound held ready against network jitter (default: 40)",
+    )
     parser.add_argument("--stats", action="store_true", help="show a live line: rates, buffer, delay, losses")
     parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

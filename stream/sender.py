@@ -9,8 +9,9 @@ import secrets
 import signal
 import sys
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from audio_avif import __version__, console
 from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from audio_avif.wire import TilePacket
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 PROGRAM = "audio-avif-send"
 _QUEUE_S = 1.0
 _PING_S = 1.0
 _WELCOME_S = 30.0
+_CONNECT_S = 10.0
 _FAREWELL_S = 10.0
+_HURRY_S = 1.0  # what remains of the farewell after Ctrl-C
 _AGENT = f"audio-avif/{__version__}"
 
 
@@ -103,14 +107,15 @@ class Sender:
         from websockets.exceptions import ConnectionClosed
 
         try:
-            await self._greet(connection)
+            if not await self._greet(connection):
+                return
             sending = [asyncio.create_task(work) for work in (self._produce(), self._transmit(connection))]
             beside = [asyncio.create_task(work) for work in (self._listen(connection), self._ping(connection))]
             try:
                 await self._first_failure_or_all(sending, beside[0])
                 beside[1].cancel()
                 await connection.send(self._protocol.send(self._encoder.bye()))
-                await asyncio.wait(beside[:1], timeout=self._patience_s())
+                await self._part(beside[0])
             finally:
                 for task in (*sending, *beside):
                     task.cancel()
@@ -121,17 +126,27 @@ class Sender:
             self._live_line.close()
             self._conclude()
 
-    async def _greet(self, connection: ClientConnection) -> None:
+    async def _greet(self, connection: ClientConnection) -> bool:
+        """Exchange hello and welcome; False where ``stop`` is set before."""
         from audio_avif.stream.trace import Trace
         from audio_avif.wire import Hello, Welcome
 
         encoder = self._encoder
         hello = Hello(
-            encoder.mel, encoder.tile, encoder.template, secrets.token_hex(8), self._is_live, bool(self._trace_lines), _AGENT
-        )  # fmt: skip
+            encoder.mel,
+            encoder.tile,
+            encoder.template,
+            secrets.token_hex(8),
+            self._is_live,
+            bool(self._trace_lines),
+            _AGENT,
+        )
         await connection.send(self._protocol.send(hello))
         try:
-            welcome = self._protocol.receive(await asyncio.wait_for(connection.recv(), _WELCOME_S))
+            answer = await _unless(self.stop, asyncio.wait_for(connection.recv(), _WELCOME_S))
+            if answer is None:
+                return False
+            welcome = self._protocol.receive(answer)
         except TimeoutError as error:
             raise ConnectionFailed("the receiver did not answer the hello; is its vocoder still loading?") from error
         except RemoteProtocolError as error:
@@ -139,6 +154,7 @@ class Sender:
         assert isinstance(welcome, Welcome)
         self._vocoder = welcome.vocoder
         self._trace = Trace(encoder.mel.rate_hz, welcome.vocoder_latency_samples, self._clock)
+        return True
 
     async def _first_failure_or_all(self, sending: list[asyncio.Task[None]], listening: asyncio.Task[None]) -> None:
         """Wait until all is sent; a connection that ends before that is a failure."""
@@ -153,6 +169,7 @@ class Sender:
     async def _produce(self) -> None:
         """Source to outbox."""
         loop = asyncio.get_running_loop()
+        self._sample_zero_s = loop.time()  # until the first block says it better
         stopped = asyncio.create_task(self.stop.wait())
         blocks = aiter(self._source.blocks())
         try:
@@ -208,10 +225,14 @@ class Sender:
             await asyncio.sleep(_PING_S if pings > 5 else 0.1)
 
     async def _listen(self, connection: ClientConnection) -> None:
-        """Pongs and reports, until the receiver closes the connection as it does when all has been played."""
+        """Pongs and reports, until the receiver closes the connection as it does when all has been played.
+
+        Raises ConnectionClosed then.
+        """
         from audio_avif.wire import Pong, Report
 
-        async for data in connection:
+        while True:
+            data = await connection.recv()
             try:
                 message = self._protocol.receive(data)
             except RemoteProtocolError as error:
@@ -222,6 +243,17 @@ class Sender:
                 self._delay_ms = line["mouth_to_ear_ms"]
                 self._trace_lines.write(line)
 
+    async def _part(self, listening: asyncio.Task[None]) -> None:
+        """Wait until the receiver closes the connection; after Ctrl-C not for long."""
+        from websockets.exceptions import ConnectionClosedOK
+
+        with suppress(ConnectionClosedOK):
+            await _unless(self.stop, asyncio.wait({listening}, timeout=self._patience_s()))
+            if self.stop.is_set():
+                await asyncio.wait({listening}, timeout=_HURRY_S)
+            if listening.done():
+                listening.result()
+
     def _patience_s(self) -> float:
         """How long the receiver may take to play what it has: a file sent at once is played in its own time."""
         played_later_s = 0.0 if self._is_live else self._encoder.samples / self._encoder.mel.rate_hz
@@ -229,7 +261,8 @@ class Sender:
 
     def _how_it_ended(self, closed: Any) -> str:
         if closed.rcvd is not None and closed.rcvd.reason:
-            return f"the receiver refused the stream: {closed.rcvd.reason}"
+            did = "refused" if self._trace is None else "ended"
+            return f"the receiver {did} the stream: {closed.rcvd.reason}"
         return f"the connection was lost after {self._tiles_sent} tiles; start again when the receiver is back"
 
     def figures(self) -> dict[str, Any]:
@@ -285,10 +318,24 @@ async def send(options: argparse.Namespace) -> None:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, sender.stop.set)
-            async with await _connect(options.host, options.port) as connection:
-                await sender.run(connection)
+            connection = await _unless(sender.stop, _connect(options.host, options.port))
+            if connection is not None:
+                async with connection:
+                    await sender.run(connection)
     finally:
         source.close()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """Do the work and return its result; where ``stop`` is set first, cancel it and return None."""
+    doing, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else None
+    finally:
+        for task in (doing, stopped):
+            task.cancel()
+        await asyncio.gather(doing, stopped, return_exceptions=True)
 
 
 async def _connect(host: str, port: int) -> ClientConnection:
@@ -306,7 +353,7 @@ async def _connect(host: str, port: int) -> ClientConnection:
             compression=None,
             max_size=MAX_MESSAGE_BYTES,
             write_limit=4096,
-            open_timeout=10,
+            open_timeout=_CONNECT_S,
             close_timeout=2,
             proxy=None,
         )
@@ -314,7 +361,7 @@ async def _connect(host: str, port: int) -> ClientConnection:
         raise ConnectionFailed(
             f"{where} does not answer; is the host right, and does a firewall let the port through?"
         ) from error
-    except InvalidURI as error:
+    except (InvalidURI, ValueError) as error:
         raise ConnectionFailed(f"{where} is not an address; --host takes a name or an IP address") from error
     except InvalidMessage as error:
         raise ConnectionFailed(f"what listens on {where} is no WebSocket server; is the port right?") from error
@@ -339,12 +386,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", help="the receiver's name or address")
     parser.add_argument("--port", type=console.port, default=8765, help="the receiver's port (default: 8765)")
-    parser.add_argument("--input", default="mic", metavar="mic|FILE|-", help="where the sound comes from; - reads raw s16le mono 16 kHz from standard input (default: mic)")  # fmt: skip
+    parser.add_argument(
+        "--input",
+        default="mic",
+        metavar="mic|FILE|-",
+        help="where the sound comes from; - reads raw s16le mono 16 kHz from standard input (default: mic)",
+    )
     parser.add_argument("--device", metavar="NAME", help="input device: its name, part of it, or its number")
     parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
-    parser.add_argument("--tile-frames", type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES), default=8, metavar="N", help="frames of 16 ms in a tile, 2 to 64: fewer mean less delay and more bits (default: 8)")  # fmt: skip
-    parser.add_argument("--quality", type=console.integer_in(0, 100), default=60, metavar="Q", help="AVIF quality, 0 to 100 (default: 60)")  # fmt: skip
-    parser.add_argument("--realtime", action=argparse.BooleanOptionalAction, default=True, help="pace a file or pipe like a microphone (default), or send it at once")  # fmt: skip
+    parser.add_argument(
+        "--tile-frames",
+        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        default=8,
+        metavar="N",
+        help="frames of 16 ms in a tile, 2 to 64: fewer mean less delay and more bits (default: 8)",
+    )
+    parser.add_argument(
+        "--quality",
+        type=console.integer_in(0, 100),
+        default=60,
+        metavar="Q",
+        help="AVIF quality, 0 to 100 (default: 60)",
+    )
+    parser.add_argument(
+        "--realtime",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="pace a file or pipe like a microphone (default), or send it at once",
+    )
     parser.add_argument("--stats", action="store_true", help="show a live line: rates, drops, delay")
     parser.add_argument(
         "--trace", metavar="FILE|-", help="write a line of JSON for each tile: where its time went, stage by stage"

@@ -22,7 +22,8 @@ def speech_like(duration_s: float, rate_hz: int = 16_000, seed: int = 0) -> Floa
     syllables = np.clip(np.sin(2 * np.pi * 3.3 * time_s + random.uniform(0, 6)) + 0.3, 0, None)
     hiss = 0.1 * random.normal(size=time_s.size) * np.clip(-np.sin(2 * np.pi * 3.3 * time_s), 0, None)
     signal = voice * syllables + hiss
-    return (0.5 * signal / max(1e-9, np.abs(signal).max(initial=0.0))).astype(np.float32)
+    peak = max(1e-9, np.abs(signal).max(initial=0.0))
+    return np.asarray(0.5 * signal / peak, np.float32)
 
 
 def chunked(length: int, sizes: list[int]) -> list[slice]:

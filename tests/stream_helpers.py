@@ -64,7 +64,7 @@ def read_wav(path: Path) -> FloatArray:
 
 
 def resemblance(a: FloatArray, b: FloatArray) -> float:
-    """How alike two signals sound: the correlation of their log-mel spectrograms, those of unrelated speech near 0.5."""
+    """How alike two signals sound: the correlation of their log-mel spectrograms."""
     size = min(a.size, b.size)
     mels = [np.maximum(log_mel(signal[:size], MelConfig()), -4).ravel() for signal in (a, b)]
     return float(np.corrcoef(*mels)[0, 1])
@@ -198,7 +198,7 @@ def json_lines(data: bytes | Path) -> list[dict[str, Any]]:
 
 
 class Peer:
-    """A sender made by hand: ``hello`` and ``tiles`` are a proper stream's, and what is done with them is up to a test."""
+    """A sender made by hand: its hello and tiles are a proper stream's, and what is done with them is up to a test."""
 
     def __init__(self, port: int, seconds: float = 1.0) -> None:
         self.samples = speech(seconds)

@@ -14,7 +14,8 @@ AFTER = np.linspace(-3, 0, 80).astype(np.float32)
 @pytest.mark.parametrize("frames", [1, 2, 8, 16])
 def test_interpolation_leads_in_equal_steps_from_one_frame_to_the_other(frames: int) -> None:
     filled = interpolate(BEFORE, AFTER, frames)
-    assert (filled.shape, filled.dtype) == ((80, frames), np.float32)
+    assert filled.shape == (80, frames)
+    assert filled.dtype == np.float32
     whole = np.column_stack([BEFORE, filled, AFTER])
     np.testing.assert_allclose(
         np.diff(whole, axis=1), np.outer(AFTER - BEFORE, np.ones(frames + 1)) / (frames + 1), atol=1e-6
@@ -23,7 +24,8 @@ def test_interpolation_leads_in_equal_steps_from_one_frame_to_the_other(frames: 
 
 def test_decay_falls_by_20_db_in_100_ms() -> None:
     faded = decay(BEFORE, 10, 0.01, -11.0)
-    assert (faded.shape, faded.dtype) == ((80, 10), np.float32)
+    assert faded.shape == (80, 10)
+    assert faded.dtype == np.float32
     np.testing.assert_allclose(faded[:, -1], BEFORE - 1.0, atol=1e-5)
     np.testing.assert_allclose(np.diff(faded, axis=1), -0.1, atol=1e-5)
 

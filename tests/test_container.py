@@ -1,4 +1,4 @@
-"""The template gives every still back byte for byte, and no bytes whatever get past ``inspect_still`` as something else."""
+"""The template gives every still back byte for byte, and ``inspect_still`` lets no other bytes pass."""
 
 from __future__ import annotations
 
@@ -150,6 +150,18 @@ ROTATED = {"properties": b"\0\0\0\x09irot\x01"}
 def test_anything_but_one_plain_picture_is_refused(units: bytes, options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(TileError, match=complaint):
         inspect_still(still_of(units, **options))
+
+
+@pytest.mark.parametrize("change", [-1, 1, -30, 2**31])
+@pytest.mark.parametrize("field", ["offset", "length"])
+def test_an_item_that_is_not_the_whole_mdat_is_refused(field: str, change: int) -> None:
+    """A decoder follows these fields; what was checked must be what it reads."""
+    still = bytearray(real_still())
+    at = inspect_still(real_still()).iloc_length_at - (4 if field == "offset" else 0)
+    (value,) = struct.unpack_from(">I", still, at)
+    struct.pack_into(">I", still, at, value + change)
+    with pytest.raises(TileError, match="does not fill"):
+        inspect_still(bytes(still))
 
 
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 8, 3), np.uint8))

@@ -46,7 +46,7 @@ def librosa_log_mel(samples: FloatArray, config: MelConfig) -> np.ndarray:
         pad_mode="constant",
     )
     basis = librosa_basis(config)
-    return np.log10(np.maximum(basis @ np.abs(spectrum), config.floor))
+    return np.asarray(np.log10(np.maximum(basis @ np.abs(spectrum), config.floor)))
 
 
 def librosa_basis(config: MelConfig) -> np.ndarray:

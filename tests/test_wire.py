@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from golden import FOLDER, golden_messages, golden_still
@@ -32,6 +31,7 @@ from audio_avif.wire import (
 )
 
 GOOD = golden_messages()
+GOOD_HELLO = cast(Hello, GOOD["hello"])
 ERRORS: dict[str, str] = json.loads((FOLDER / "malformed" / "errors.json").read_text())
 HELLO = (FOLDER / "good" / "hello.bin").read_bytes()
 WELCOME = (FOLDER / "good" / "welcome.bin").read_bytes()
@@ -91,13 +91,26 @@ def test_every_truncation_is_refused(name: str) -> None:
             parse(data[:length])
 
 
+def test_the_worked_example_of_the_documentation() -> None:
+    """By the steps of ``docs/wire.md``, with nothing of this package."""
+    hello, message = HELLO, (FOLDER / "good" / "tile.bin").read_bytes()
+    json_bytes, body = int.from_bytes(hello[2:4], "big"), message[10:]
+    offsets = [int.from_bytes(hello[at : at + 2], "big") for at in (4 + json_bytes, 6 + json_bytes)]
+    still = bytearray(hello[8 + json_bytes :])
+    assert (json_bytes, offsets, len(still), len(body)) == (243, [113, 261], 281, 29)
+    frame = bytes([0x32, len(body)]) + body  # one byte holds a length below 128
+    for at in offsets:
+        still[at : at + 4] = (int.from_bytes(still[at : at + 4], "big") + len(frame)).to_bytes(4, "big")
+    assert bytes(still) + frame == golden_still()
+
+
 # Round trips
 
 U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)
 I64 = st.integers(-(2**63), 2**63 - 1)
 CLOCK = st.integers(0, 2**62)
-NAME = st.text(max_size=64)
+NAME = st.text(max_size=64).filter(str.isprintable)
 MESSAGES = st.one_of(
     st.builds(TilePacket, U32, U32, st.integers(1, 8), st.binary(min_size=1, max_size=300), st.booleans()),
     st.builds(Bye, U32, st.integers(0, 2**53)),
@@ -105,7 +118,7 @@ MESSAGES = st.one_of(
     st.builds(Welcome, NAME, st.integers(0, 2**24), NAME),
     st.builds(Pong, CLOCK, CLOCK),
     st.builds(Report, U32, U64, U64, U32, U32, U32, U32, U32),
-    st.builds(replace, st.just(GOOD["hello"]), session=NAME, agent=NAME, live=st.booleans(), report=st.booleans()),
+    st.builds(replace, st.just(GOOD_HELLO), session=NAME, agent=NAME, live=st.booleans(), report=st.booleans()),
 )
 
 
@@ -115,11 +128,19 @@ def test_round_trip(message: Message) -> None:
 
 
 def test_long_names_are_cut_and_unknown_keys_ignored() -> None:
-    hello = parse(replace(GOOD["hello"], agent="a" * 100, session="s" * 100).to_bytes())
+    hello = parse(replace(GOOD_HELLO, agent="a" * 100, session="s" * 100).to_bytes())
     assert isinstance(hello, Hello)
     assert (len(hello.agent), len(hello.session)) == (64, 64)
     text = b'{"vocoder":"x","vocoder_latency_samples":0,"agent":"","later":[1]}'
     assert parse(b"\x81" + text) == Welcome("x", 0)
+
+
+def test_a_peers_text_cannot_command_the_terminal() -> None:
+    hello = parse(replace(GOOD_HELLO, agent="a\x1b[2Jb\n\udfff", session="\0s").to_bytes())
+    assert isinstance(hello, Hello)
+    assert (hello.agent, hello.session) == ("a[2Jb", "s")
+    welcome = parse(Welcome("\x07v\u202e", 0, "\x9b").to_bytes())
+    assert welcome == Welcome("v", 0, "")
 
 
 # Anything at all
@@ -129,7 +150,7 @@ def test_long_names_are_cut_and_unknown_keys_ignored() -> None:
 @given(kind=st.sampled_from([0x01, 0x02, 0x03, 0x04, 0x05, 0x81, 0x85, 0x86]), body=st.binary(max_size=600))
 def test_any_bytes_are_a_message_or_a_protocol_error(kind: int, body: bytes) -> None:
     for data in (body, bytes([kind]) + body):
-        for end in (ReceiverProtocol(GOOD["hello"]), ReceiverProtocol(), SenderProtocol(), SenderProtocol(True)):
+        for end in (ReceiverProtocol(GOOD_HELLO), ReceiverProtocol(), SenderProtocol(), SenderProtocol(True)):
             try:
                 end.receive(data)
             except RemoteProtocolError:
@@ -256,8 +277,3 @@ def test_the_first_answer_is_one_welcome() -> None:
 def test_wire_bytes_are_the_message_and_its_headers(message_bytes: int, frame_header: int) -> None:
     """A masked WebSocket frame (RFC 6455, 5.2) in one TCP segment with timestamps (32) over IPv4 (20)."""
     assert wire_bytes(message_bytes) == message_bytes + frame_header + 32 + 20
-
-
-def test_golden_folder_holds_nothing_unknown() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {"good", "malformed", "still.avif"}
-    assert Path(FOLDER / "malformed" / "errors.json").is_file()

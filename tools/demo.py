@@ -129,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--folder", type=Path, default=Path("demo"), help="where sound, picture and tiles go (default: demo)"
     )
     parser.add_argument("--mic", action="store_true", help="speak yourself instead of playing the clip")
-    parser.add_argument("--seconds", type=console.integer_in(2, 600), default=10, metavar="N", help="with --mic: how long (default: 10)")  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=console.integer_in(2, 600), default=10, metavar="N", help="with --mic: how long (default: 10)"
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
     return console.run(PROGRAM, lambda: _run(options))

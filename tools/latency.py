@@ -86,12 +86,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", help="measure against the audio-avif-recv that runs there")
     parser.add_argument("--port", type=console.port, default=8765, help="that receiver's port (default: 8765)")
-    parser.add_argument("--seconds", type=console.integer_in(2, 3600), default=20, metavar="N", help="how long to stream (default: 20)")  # fmt: skip
-    parser.add_argument("--tile-frames", type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES), default=8, metavar="N", help="frames of 16 ms in a tile (default: 8)")  # fmt: skip
-    parser.add_argument("--quality", type=console.integer_in(0, 100), default=60, metavar="Q", help="AVIF quality (default: 60)")  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=console.integer_in(2, 3600), default=20, metavar="N", help="how long to stream (default: 20)"
+    )
+    parser.add_argument(
+        "--tile-frames",
+        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        default=8,
+        metavar="N",
+        help="frames of 16 ms in a tile (default: 8)",
+    )
+    parser.add_argument(
+        "--quality", type=console.integer_in(0, 100), default=60, metavar="Q", help="AVIF quality (default: 60)"
+    )
     parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="the receiver's vocoder")
-    parser.add_argument("--buffer-ms", type=console.milliseconds, default=40.0, metavar="MS", help="the receiver's jitter buffer (default: 40)")  # fmt: skip
-    parser.add_argument("--acoustic", action="store_true", help="measure with sound: play chirps, record them before and after the stream, and correlate")  # fmt: skip
+    parser.add_argument(
+        "--buffer-ms",
+        type=console.milliseconds,
+        default=40.0,
+        metavar="MS",
+        help="the receiver's jitter buffer (default: 40)",
+    )
+    parser.add_argument(
+        "--acoustic",
+        action="store_true",
+        help="measure with sound: play chirps, record them before and after the stream, and correlate",
+    )
     parser.add_argument("--play-device", metavar="NAME", help="acoustic: plays the chirps to the sender's microphone")
     parser.add_argument(
         "--send-device", metavar="NAME", help="acoustic: the sender's microphone, recorded as reference"

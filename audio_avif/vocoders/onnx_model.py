@@ -90,23 +90,25 @@ class ModelInfo:
             raise ModelError(f"the model's metadata is damaged: {error}") from error
 
 
+def has_cuda() -> bool:
+    """Whether ONNX Runtime was built for CUDA and an NVIDIA device is here; prints nothing where not."""
+    import onnxruntime
+
+    driver_files = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg", r"C:\Windows\System32\nvcuda.dll")
+    has_driver = any(Path(path).exists() for path in driver_files)
+    return has_driver and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
 def _providers(provider: str) -> list[str]:
     """Map ``auto``, ``cpu`` or ``cuda`` to ONNX Runtime's names, never naming CUDA where there is no such device."""
     import onnxruntime
 
-    if provider == "cpu":
+    if provider == "cpu" or (provider == "auto" and not has_cuda()):
         return ["CPUExecutionProvider"]
-    has_device = (
-        Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()
-    )
-    available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if provider == "cuda" and not (available and has_device):
-        missing = "an NVIDIA device" if available else "onnxruntime-gpu"
-        raise ModelError(f"--provider cuda needs {missing}, which is not here; use --provider cpu")
-    if available and has_device:
-        onnxruntime.preload_dlls(directory="")
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
+    if not has_cuda():
+        raise ModelError("--provider cuda needs an NVIDIA device and onnxruntime-gpu; use --provider cpu here")
+    onnxruntime.preload_dlls(directory="")  # the wheels of the [cuda] extra, wherever pip put them
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def _open_session(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
@@ -155,6 +157,11 @@ class OnnxVocoder:
         if not all(isinstance(size, int) for size in shape[1:]):
             raise ModelError(f"{path} has a state of unknown size {shape}; only its batch may be open")
         return (1, *shape[1:])
+
+    @property
+    def is_on_cuda(self) -> bool:
+        """Whether the model runs on an NVIDIA device."""
+        return "CUDAExecutionProvider" in self._session.get_providers()
 
     @property
     def has_state(self) -> bool:

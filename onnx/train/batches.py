@@ -20,8 +20,10 @@ CLEAN_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Batch:
-    """``log_mel`` ``[batch, frames + lookahead, n_mels]`` as received, and ``samples`` ``[batch, n_fft + hop * (frames - 1)]``
-    of the original, whose first window is that of the first frame."""
+    """What was received, and the original, whose first window is that of the first frame.
+
+    Shape: ``log_mel`` ``[batch, frames + lookahead, n_mels]``, ``samples`` ``[batch, n_fft + hop * (frames - 1)]``.
+    """
 
     log_mel: Tensor
     samples: Tensor

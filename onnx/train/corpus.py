@@ -70,7 +70,7 @@ def find_audio(data: Path) -> list[Path]:
 
 
 def read_mono(path: Path, rate_hz: int) -> npt.NDArray[np.float32]:
-    """One file as ``[samples] float32`` at ``rate_hz``, channels averaged. Raises FileError where it does not decode."""
+    """One file as mono ``[samples] float32`` at ``rate_hz``. Raises FileError where it does not decode."""
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
@@ -82,8 +82,9 @@ def read_mono(path: Path, rate_hz: int) -> npt.NDArray[np.float32]:
 def open_corpus(data: Path, cache: Path, mel: MelConfig) -> Corpus:
     """The corpus of a folder, decoded into ``cache`` on first use and mapped from there afterwards.
 
-    Files that do not decode or are shorter than ``MIN_CLIP_S`` are skipped, counted and named in the log. Raises FileError
-    where nothing is left.
+    Files that do not decode or are shorter than ``MIN_CLIP_S`` are skipped, counted and named in the log.
+
+    Raises FileError where nothing is left.
     """
     files = find_audio(data)
     folder = cache / _fingerprint(files, mel)

@@ -1,5 +1,7 @@
-"""What a receiver sees: the corpus's log-mel sent through tiles and AVIF at random settings, cached because encoding costs
-more than a training step."""
+"""What a receiver sees: log-mel sent through tiles and AVIF at random settings.
+
+It is cached, because encoding costs more than a training step.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ def draw_degradation(rng: np.random.Generator) -> Degradation:
 
 
 def through_tiles(clean: FloatArray, tile: TileConfig, encoder: EncoderConfig) -> tuple[Pixels, int]:
-    """Send ``[n_mels, frames]`` through tiles and AVIF; return the decoded pixels ``[n_mels, frames]`` and the bytes used."""
+    """Send ``[n_mels, frames]`` through tiles and AVIF; return decoded pixels of that shape, and the bytes used."""
     n_mels, frames = clean.shape
     cutter = TileCutter(n_mels, tile)
     stills = [encode_still(cut.pixels, encoder) for cut in [*cutter.push(clean), *cutter.flush()]]

@@ -1,7 +1,8 @@
 """A trained checkpoint as one self-contained streaming ONNX graph: ``python onnx/train/export.py CHECKPOINT FILE``.
 
-The magnitude network runs over all frames of a call at once; the phase step is the body of a Scan over frames. Fourier
-transforms are matrix products with tables that the graph itself computes, so the file holds the weights and little else.
+The magnitude network runs over all frames of a call at once; the phase step is the body of a Scan over frames.
+Fourier transforms are matrix products with tables that the graph itself computes, so the file holds the weights and
+little else.
 """
 
 from __future__ import annotations
@@ -315,10 +316,17 @@ def export(checkpoint: Path, target: Path, name: str, *, half: bool = True) -> N
     content = load_checkpoint(checkpoint, torch.device("cpu"))
     check_architecture(content, task.architecture, checkpoint)
     task.load_state_dict(content["average"])
-    model = build_graph(task.vocoder, mel, name, half=half)
+    save_graph(build_graph(task.vocoder, mel, name, half=half), target)
+
+
+def save_graph(model: onnx.ModelProto, target: Path) -> None:
+    """Write a graph whole or not at all. Raises FileError where that fails."""
+    partial = target.with_suffix(".part")
     try:
-        onnx.save_model(model, str(target))
+        partial.write_bytes(model.SerializeToString())
+        partial.replace(target)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise FileError(f"{target} cannot be written: {error}") from error
 
 

@@ -1,8 +1,8 @@
 """The learned phase step: from what was already produced to the spectrum of the next frame.
 
 A frame's spectrum is predicted relative to the spectrum of the partial overlap-add, that is of what the frames before
-say about its span (the first guess of RTISI, Zhu et al. 2007). All the network sees is invariant to a common rotation of
-phase, and its first layer is shared by all frequencies.
+say about its span (the first guess of RTISI, Zhu et al. 2007). All the network sees is invariant to a common rotation
+of phase, and its first layer is shared by all frequencies.
 
 Spectra are real tensors ``[..., 2, bins]``, real part before imaginary part, so that ONNX can hold the same arithmetic.
 They are centred (phase zero is the middle of the window) and lack the Nyquist bin: ``bins`` is ``n_fft // 2``.
@@ -51,7 +51,7 @@ class MixerBlock(nn.Module):
 
 
 class PhaseNet(nn.Module):
-    """One frame's spectrum from the guess, the frame before it, the wanted magnitude and the magnitude network's features."""
+    """One frame's spectrum from the guess, the spectrum before, the wanted magnitude and the magnitude net's features."""
 
     advance: Tensor
 
@@ -96,7 +96,10 @@ class PhaseNet(nn.Module):
         return torch.cat([torch.stack(levels, dim=1), across, along], dim=1)
 
     def _tokens(self, planes: Tensor) -> Tensor:
-        """``[rows, features, bins]`` -> ``[rows, tokens, features * 2 * stride]``: each token and half of either neighbour."""
+        """``[rows, features, bins]`` -> ``[rows, tokens, features * 2 * stride]``.
+
+        A token sees its own bins and half of either neighbour's.
+        """
         stride = self.config.stride
         padded = functional.pad(planes, (stride // 2, stride // 2))
         halves = [padded[..., :-stride], padded[..., stride:]]

@@ -19,7 +19,7 @@ _TINY = 1e-12
 
 
 class Analysis(nn.Module):
-    """Windows, spectra and mel of ``[batch, n_fft + hop * (frames - 1)]`` samples; frame k is window k, nothing is padded."""
+    """Spectra and mel of ``[batch, n_fft + hop * (frames - 1)]`` samples; frame k is window k, nothing is padded."""
 
     window: Tensor
     basis: Tensor

@@ -1,4 +1,4 @@
-"""What can be trained, in the order it pays: magnitudes, then phases from the true past, then both on their own output."""
+"""What can be trained, in the order it pays: magnitudes, phases from the true past, then both on their own output."""
 
 from __future__ import annotations
 

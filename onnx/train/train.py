@@ -1,4 +1,4 @@
-"""Train the embedded vocoder: ``python onnx/train/train.py --data DIR --out DIR``; README.md beside this file says how."""
+"""Train the embedded vocoder: ``python onnx/train/train.py --data DIR --out DIR``; see README.md beside this file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ class Trainer:
         )
 
     def resume(self) -> None:
-        """Go on from this run's checkpoint. Raises ModelError where it is missing, damaged or of another architecture."""
+        """Go on from this run's checkpoint. Raises ModelError where it is missing or of another architecture."""
         content = load_checkpoint(self.checkpoint, self.device)
         check_architecture(content, self.task.architecture, self.checkpoint)
         self.task.load_state_dict(content["task"])
@@ -160,8 +161,10 @@ class Trainer:
             kept.lerp_(new, 1 - decay)
 
 
-def train(config: TrainConfig, *, resume: bool = False, init: Path | None = None) -> None:
-    """Run until the minutes or steps are up, saving as it goes."""
+def train(
+    config: TrainConfig, *, resume: bool = False, init: Path | None = None, stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Run until the minutes or steps are up or it is stopped, saving as it goes."""
     config.out.mkdir(parents=True, exist_ok=True)
     if not resume and (config.out / CHECKPOINT).exists():
         raise FileError(f"{config.out / CHECKPOINT} exists; add --resume to go on, or give another --out")
@@ -173,8 +176,7 @@ def train(config: TrainConfig, *, resume: bool = False, init: Path | None = None
     started = saved = time.monotonic()
     trained_before_s = trainer.trained_s
     sums: dict[str, float] = {}
-    asked_to_stop = _stop_signals()
-    while trainer.step < config.steps and not asked_to_stop and time.monotonic() - started < 60 * config.minutes:
+    while trainer.step < config.steps and not stopped() and time.monotonic() - started < 60 * config.minutes:
         for name, value in trainer.train_step().items():
             sums[name] = sums.get(name, 0.0) + value / config.log_every_steps
         now = time.monotonic()
@@ -188,8 +190,8 @@ def train(config: TrainConfig, *, resume: bool = False, init: Path | None = None
     trainer.save()
 
 
-def _stop_signals() -> list[int]:
-    """A list that stays empty until SIGINT or SIGTERM comes; a second SIGINT interrupts at once."""
+def _stop_signals() -> Callable[[], bool]:
+    """Whether SIGINT or SIGTERM has come; a second SIGINT interrupts at once."""
     received: list[int] = []
 
     def note(number: int, _frame: object) -> None:
@@ -198,7 +200,7 @@ def _stop_signals() -> list[int]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
-    return received
+    return lambda: bool(received)
 
 
 def _log(path: Path, entry: dict[str, Any]) -> None:
@@ -253,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, resume, init = _parse(arguments)
     try:
-        train(config, resume=resume, init=init)
+        train(config, resume=resume, init=init, stopped=_stop_signals())
     except AudioAvifError as error:
         print(f"train: {error}", file=sys.stderr)
         return 1

@@ -45,12 +45,12 @@ class Vocoder(nn.Module):
     def free(self, past: Tensor, before: Tensor, log_magnitude: Tensor, hidden: Tensor) -> Tensor:
         """Produce every frame but the first from the network's own output.
 
-        The recursion runs without gradients; then all frames are computed once more, together, from the pasts it met. So
-        a frame learns from all sound it is overlapped with, and nothing is propagated through the recursion, which
+        The recursion runs without gradients; then all frames are computed once more, together, from the pasts it met.
+        So a frame learns from all sound it is overlapped with, and nothing is propagated through the recursion, which
         would explode.
 
-        Shape: ``past`` ``[batch, n_fft]``, the overlap-add under the second window so far; ``before`` ``[batch, 2, bins]``,
-        the first frame's spectrum; the others as in ``guided``. Returns ``[batch, n_fft + hop * (frames - 2)]``.
+        Shape: ``past`` ``[batch, n_fft]``, the overlap-add under the second window so far; ``before``
+        ``[batch, 2, bins]``, the first frame's spectrum; the others as in ``guided``. Returns ``[batch, n_fft + hop * (frames - 2)]``.
         """
         with torch.no_grad():
             guess, befores = self._recursion(past, before, log_magnitude, hidden)

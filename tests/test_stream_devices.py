@@ -1,0 +1,139 @@
+"""The two stream commands with microphone and speaker, through a sound server without hardware."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stream_helpers import (
+    CLIP,
+    PATIENCE_S,
+    RATE_HZ,
+    RECEIVER,
+    SENDER,
+    FloatArray,
+    json_lines,
+    read_wav,
+    receiving,
+    resemblance,
+    run,
+    running,
+    speech,
+    wait_until,
+    write_wav,
+)
+
+from audio_avif.audio_io import Microphone, Speaker
+from audio_avif.tools.virtual_sound_card import VirtualSoundCard
+
+pytestmark = pytest.mark.device
+
+HERE = ("--host", "127.0.0.1")
+
+
+def talk_and_listen(said: FloatArray, seconds: float) -> FloatArray:
+    """Play into the mouth and record at the ear; both begin together."""
+    heard = [np.zeros(0, np.float32)]
+    data = multiprocessing.get_context("spawn").Event()
+    with Microphone("ear_mic", on_data=data.set) as ear, Speaker("mouth", ring_s=said.size / RATE_HZ + 1) as mouth:
+        mouth.write(said)
+        while sum(block.size for block in heard) < seconds * RATE_HZ:
+            assert data.wait(5)
+            data.clear()
+            heard.append(ear.read()[0])
+    return np.concatenate(heard)
+
+
+@contextmanager
+def in_another_process(env: Mapping[str, str], said: FloatArray, seconds: float) -> Iterator[Future[FloatArray]]:
+    """Talk and listen in a process that PortAudio leads to the virtual card."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool.submit(talk_and_listen, said, seconds)
+
+
+def best_lag_s(said: FloatArray, heard: FloatArray) -> float:
+    """By how much the second follows the first, from their loudness in steps of 10 ms."""
+    loudness = [
+        np.sqrt(np.square(signal[: signal.size // 160 * 160].reshape(-1, 160)).mean(axis=1)) for signal in (said, heard)
+    ]
+    centred = [level - level.mean() for level in loudness]
+    return float(np.argmax(np.correlate(centred[1], centred[0], "full")) - centred[0].size + 1) / 100
+
+
+@pytest.mark.slow
+def test_what_is_said_into_the_microphone_comes_out_of_the_speaker(
+    sound_card: VirtualSoundCard, tmp_path: Path
+) -> None:
+    said, trace = speech(3.0), tmp_path / "trace.jsonl"
+    with receiving("--once", "--output", "speaker", "--stats-json", "-", env=sound_card.env) as (receiver, port):
+        with running(SENDER, *HERE, "--port", port, "--stats", "--trace", trace, env=sound_card.env) as sender:
+            sender.wait_for("codec")
+            with in_another_process(sound_card.env, said, 4.0) as talking:
+                heard = talking.result(PATIENCE_S)
+            sender.signal(signal.SIGINT)
+            sent = sender.ended(within_s=3)
+        played = receiver.ended(within_s=3)
+    assert (sent.code, played.code) == (0, 0), sent.err + played.err
+    lag_s = best_lag_s(said, heard)
+    assert 0.1 < lag_s < 0.9
+    assert resemblance(said, heard[round(lag_s * RATE_HZ) :]) > 0.6
+    *lines, _ = json_lines(trace)
+    assert np.median([line["mouth_to_ear_ms"] for line in lines]) == pytest.approx(lag_s * 1000, abs=250)
+    assert json_lines(played.out)[-1]["lost_tiles"] == 0
+
+
+@pytest.mark.slow
+def test_a_microphone_that_gives_exact_zeros_is_reported_once(sound_card: VirtualSoundCard) -> None:
+    with (
+        receiving("--once", "--output", "-") as (_, port),
+        running(SENDER, *HERE, "--port", port, "--device", "ear_mic", env=sound_card.env) as sender,
+    ):
+        sender.wait_for("the microphone gives exact zeros")
+        sender.signal(signal.SIGINT)
+        sent = sender.ended(within_s=3)
+    assert sent.code == 0, sent.err
+    assert sent.err.count("exact zeros") == 1
+
+
+@pytest.mark.parametrize("interrupted", ["sender", "receiver"])
+def test_a_file_that_would_play_for_long_can_be_interrupted(
+    sound_card: VirtualSoundCard, tmp_path: Path, interrupted: str
+) -> None:
+    said, copy = write_wav(tmp_path / "said.wav", np.tile(speech(5.0), 4)), tmp_path / "copy.wav"
+    with (
+        receiving("--output", "speaker", "--output", copy, env=sound_card.env) as (receiver, port),
+        running(SENDER, *HERE, "--port", port, "--input", said, "--no-realtime") as sender,
+    ):
+        wait_until(lambda: copy.stat().st_size > RATE_HZ, "half a second of sound")
+        victim = sender if interrupted == "sender" else receiver
+        victim.signal(signal.SIGINT)
+        ended = victim.ended(within_s=5)
+        assert ended.code == 0 and "Traceback" not in ended.err, ended.err
+        if victim is receiver:
+            assert "Traceback" not in sender.ended().err
+            assert read_wav(copy).size >= RATE_HZ // 2
+
+
+def test_both_commands_list_the_devices(sound_card: VirtualSoundCard) -> None:
+    for program in (SENDER, RECEIVER):
+        listed = run(program, "--list-devices", env=sound_card.env)
+        assert (listed.code, listed.err) == (0, "")
+        assert re.search(r"^ +\d+  mouth_mic ", listed.out.decode(), re.MULTILINE)
+
+
+def test_an_unknown_device_is_told_with_those_that_come_near(sound_card: VirtualSoundCard) -> None:
+    ended = run(SENDER, *HERE, "--input", "mic", "--device", "mouth_mike", env=sound_card.env)
+    assert ended.sentence(SENDER) == "there is no input device 'mouth_mike'; did you mean 'mouth_mic'?"
+    ended = run(RECEIVER, "--port", 0, "--device", "nobody", env=sound_card.env)
+    assert "there is no output device 'nobody'" in ended.sentence(RECEIVER)
+    assert run(SENDER, *HERE, "--input", CLIP, "--device", "nobody", env=sound_card.env).code == 1

@@ -1,0 +1,181 @@
+"""The training program: what it hears is what a receiver hears, a run resumes exactly, and what it exports streams."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.errors import FileError, ModelError
+from audio_avif.features import log_mel
+from audio_avif.synthesis import StateStream
+from audio_avif.vocoders.onnx_model import OnnxVocoder
+
+torch = pytest.importorskip("torch")
+onnx_checker = pytest.importorskip("onnx.checker")
+sys.path.insert(0, str(Path(__file__).parents[1] / "onnx" / "train"))
+batches, checkpoints, corpus, degrade, export, tasks, train = map(
+    import_module, ("batches", "checkpoints", "corpus", "degrade", "export", "tasks", "train")
+)
+
+MEL = MelConfig()
+
+
+def voice(seconds: float, pitch_hz: float) -> np.ndarray:
+    """A buzz with a slow swell and a little noise."""
+    time = np.arange(int(seconds * MEL.rate_hz)) / MEL.rate_hz
+    buzz = sum(np.sin(2 * np.pi * pitch_hz * k * time) / k for k in range(1, 20))
+    noise = np.random.default_rng(0).normal(size=time.size)
+    return (0.1 * buzz * np.sin(3 * time) ** 2 + 0.003 * noise).astype(np.float32)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "deeper").mkdir(parents=True)
+    soundfile.write(folder / "a.wav", voice(1.5, 110), MEL.rate_hz)
+    soundfile.write(folder / "deeper" / "b.flac", voice(1.0, 190), MEL.rate_hz)
+    return folder
+
+
+def configuration(data: Path, out: Path, **changes: object) -> train.TrainConfig:
+    small = {"batch_size": 2, "frames": 16, "variants": 1, "device": "cpu"}
+    return train.TrainConfig(data=data, out=out, **(small | changes))
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    content = checkpoints.load_checkpoint(out / train.CHECKPOINT, torch.device("cpu"))
+    return {f"{kind}.{name}": value for kind in ("task", "average") for name, value in content[kind].items()}
+
+
+@pytest.mark.parametrize("task", sorted(tasks.TASKS))
+def test_a_run_in_two_parts_ends_where_an_unbroken_one_ends(task: str, data: Path, tmp_path: Path) -> None:
+    train.train(configuration(data, tmp_path / "whole", task=task, steps=3))
+    train.train(configuration(data, tmp_path / "parts", task=task, steps=1))
+    train.train(configuration(data, tmp_path / "parts", task=task, steps=3), resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_later_task_starts_from_an_earlier_ones_weights(data: Path, tmp_path: Path) -> None:
+    train.train(configuration(data, tmp_path / "first", task="magnitude", steps=1))
+    first = tmp_path / "first" / train.CHECKPOINT
+    train.train(configuration(data, tmp_path / "second", task="phase", steps=0), init=first)
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name.startswith("average."))
+
+
+def test_a_run_is_not_overwritten_without_being_asked(data: Path, tmp_path: Path) -> None:
+    train.train(configuration(data, tmp_path / "out", steps=0))
+    with pytest.raises(FileError, match="--resume"):
+        train.train(configuration(data, tmp_path / "out", steps=1))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(data: Path, tmp_path: Path) -> None:
+    train.train(configuration(data, tmp_path / "out", task="magnitude", steps=0))
+    with pytest.raises(ModelError, match="another architecture"):
+        train.train(configuration(data, tmp_path / "out", task="wave", steps=1), resume=True)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_weights(data: Path, tmp_path: Path) -> None:
+    trainer = train.Trainer(configuration(data, tmp_path / "out"))
+    trainer.save()
+    good = weights(tmp_path / "out")
+    with torch.no_grad():
+        next(trainer.task.parameters()).fill_(float("nan"))
+    with pytest.raises(ModelError, match="finite"):
+        trainer.train_step()
+    assert all(torch.equal(value, good[name]) for name, value in weights(tmp_path / "out").items())
+
+
+def test_files_that_do_not_decode_are_skipped_and_named(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (data / "broken.wav").write_bytes(b"RIFF and nothing more")
+    opened = corpus.open_corpus(data, tmp_path / "cache", MEL)
+    assert [clip.name for clip in opened.clips] == ["a.wav", "deeper/b.flac"]
+    assert "broken.wav" in caplog.text and "1 of 3" in caplog.text
+
+
+def test_a_folder_without_audio_is_one_clear_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "holds no audio file" in capsys.readouterr().err
+
+
+def test_a_variant_is_the_corpus_as_received_at_its_level(data: Path, tmp_path: Path) -> None:
+    opened = corpus.open_corpus(data, tmp_path / "cache", MEL)
+    (variant,) = degrade.open_variants(opened, MEL, 1, seed=0, progress=lambda _: None)
+    for number, clip in enumerate(opened.clips):
+        settings = variant.settings[number]
+        received = variant.log_mel(number, clip.first_frame, clip.first_frame + clip.frames).T
+        louder = opened.audio(clip) * np.float32(10 ** (settings.gain_db / 20))
+        sent = np.clip(log_mel(louder, MEL), settings.tile.log10_min, settings.tile.log10_max)
+        assert received.shape == sent.shape
+        assert 0 < np.abs(received - sent).mean() < 0.25
+
+
+def test_a_cached_variant_is_not_encoded_again(data: Path, tmp_path: Path) -> None:
+    opened = corpus.open_corpus(data, tmp_path / "cache", MEL)
+    said: list[str] = []
+    first = degrade.open_variants(opened, MEL, 1, seed=0, progress=said.append)
+    said.clear()
+    again = degrade.open_variants(opened, MEL, 1, seed=0, progress=said.append)
+    assert not said
+    assert np.array_equal(first[0].pixels, again[0].pixels) and first[0].settings == again[0].settings
+
+
+def test_tiles_of_high_quality_change_little_and_cost_bytes() -> None:
+    clean = log_mel(voice(0.5, 150), MEL)
+    pixels, size = degrade.through_tiles(clean, TileConfig(8), EncoderConfig(quality=100, speed=8))
+    assert pixels.shape == clean.shape and size > 0
+    step = 15 / 255
+    assert np.abs(degrade.from_pixels(pixels, TileConfig(8)) - clean).mean() < step
+
+
+def test_a_clean_batch_is_what_the_encoder_would_compute(data: Path, tmp_path: Path) -> None:
+    opened = corpus.open_corpus(data, tmp_path / "cache", MEL)
+    batcher = batches.Batcher(
+        opened, [], MEL, batch_size=3, frames=8, lookahead_frames=1, seed=0, device=torch.device("cpu")
+    )
+    batch = batcher.draw()
+    assert batch.log_mel.shape == (3, 9, MEL.n_mels)
+    assert batch.samples.shape == (3, MEL.n_fft + 7 * MEL.hop_samples)
+    for row in range(3):  # frame k of the batch is centred on sample n_fft / 2 + hop * k: frame k + 2 of the whole
+        wanted = log_mel(batch.samples[row].numpy(), MEL)[:, 2:10]
+        assert np.abs(batch.log_mel[row, :8].T.numpy() - wanted).max() < 1e-3
+
+
+def test_the_exported_graph_is_the_network_in_any_chunks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vocoder = tasks.WaveTask(MEL).vocoder
+    path = tmp_path / "model.onnx"
+    export.save_graph(export.build_graph(vocoder, MEL, "trained", half=False), path)
+    model = OnnxVocoder(path, provider="cpu")
+    assert model.info.latency_samples == 768
+    received = log_mel(voice(0.6, 120), MEL)
+    with torch.no_grad():
+        wanted = vocoder.synthesize(torch.from_numpy(received.T.copy())[None])[0].numpy()
+    whole = model.synthesize(received)
+    start = 8 * MEL.hop_samples  # later, untrained networks turn rounding into other phases of the same spectrum
+    assert np.abs(wanted[:start]).max() > 0.01
+    assert np.abs(whole - wanted)[:start].max() < 1e-4
+    assert np.abs(log_mel(whole, MEL) - log_mel(wanted, MEL)).mean() < 0.05
+    stream = StateStream(model)
+    pieces = [stream.push(received[:, start : start + 3]) for start in range(0, received.shape[1], 3)]
+    chunked = np.concatenate([*pieces, stream.flush()])
+    assert np.abs(chunked - whole).max() < 1e-4
+
+
+def test_a_model_in_half_precision_stays_below_five_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export.save_graph(export.build_graph(tasks.WaveTask(MEL).vocoder, MEL, "trained"), path)
+    assert path.stat().st_size < 5e6
+    assert OnnxVocoder(path, provider="cpu").synthesize(log_mel(voice(0.2, 120), MEL)).size
+    assert json.loads(OnnxVocoder(path, provider="cpu").info.to_metadata()["audio_avif.mel"]) == MEL.to_dict()

@@ -1,0 +1,345 @@
+"""``make bench``: measures speed, delay and memory on this machine and writes ``docs/bench.md``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio_avif import __version__, console
+from audio_avif.audio_io import WavWriter, read_audio
+from audio_avif.codec import Decoder, Encoder
+from audio_avif.features import LogMelStream
+from audio_avif.images import decode_still, encode_still
+from audio_avif.ring import FloatArray
+from audio_avif.synthesis import open_stream
+from audio_avif.tiles import TileCutter, from_pixels
+from audio_avif.tools.loopback import run_stream
+from audio_avif.tools.signals import demo_clip
+from audio_avif.tools.virtual_sound_card import VirtualSoundCard
+from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif.vocoders.onnx_model import OnnxVocoder
+from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.wire import Hello
+
+PROGRAM = "audio-avif bench"
+_RATE_HZ = 16_000
+_BLOCK_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: what was measured, the result, and what it is to stay under."""
+
+    what: str
+    result: str
+    target: str = ""
+    is_met: bool | None = None
+
+    def cells(self) -> str:
+        """The row in Markdown."""
+        verdict = "" if self.is_met is None else ("yes" if self.is_met else "**no**")
+        return f"| {self.what} | {self.result} | {self.target} | {verdict} |"
+
+
+def _quantiles(seconds: Sequence[float]) -> tuple[float, float]:
+    median, high = np.percentile(np.asarray(seconds) * 1e3, (50, 95))
+    return float(median), float(high)
+
+
+def bench_encode(sound: FloatArray) -> list[Row]:
+    """Features, tile and AVIF, each 8-frame tile timed apart on the wall clock of one thread."""
+    encoder, frames = Encoder(), LogMelStream()
+    cutter = TileCutter(encoder.mel.n_mels, encoder.tile)
+    times: dict[str, list[float]] = {"features": [], "tile": [], "AVIF": [], "template": []}
+    features_s = 0.0
+    for start in range(0, sound.size, _BLOCK_SAMPLES):
+        t0 = time.perf_counter()
+        log_mel = frames.push(sound[start : start + _BLOCK_SAMPLES])
+        t1 = time.perf_counter()
+        features_s += t1 - t0
+        for tile in cutter.push(log_mel):
+            t2 = time.perf_counter()
+            still = encode_still(tile.pixels, encoder.encoder)
+            t3 = time.perf_counter()
+            encoder.template.strip(still)
+            t4 = time.perf_counter()
+            for name, seconds in zip(times, (features_s, t2 - t1, t3 - t2, t4 - t3), strict=True):
+                times[name].append(seconds)
+            features_s = 0.0
+    whole = np.sum(list(times.values()), axis=0)
+    median, high = _quantiles(whole)
+    parts = ", ".join(f"{name} {_quantiles(seconds)[0]:.2f}" for name, seconds in times.items())
+    return [
+        Row(f"encode path, ms per 8-frame tile, p50 / p95 ({parts})", f"{median:.2f} / {high:.2f}", "p95 < 3", high < 3)
+    ]
+
+
+def bench_receive(sound: FloatArray, vocoder: Vocoder, what: str, limit: float) -> Row:
+    """AVIF decoding and vocoder on one thread, as a share of the time the sound takes."""
+    encoder = Encoder()
+    packets = [*encoder.push(sound), *encoder.flush()]
+    decoder = Decoder(Hello(encoder.mel, encoder.tile, encoder.template, "bench", live=False), open_stream(vocoder))
+    began_s = time.perf_counter()
+    for packet in packets:
+        decoder.push(packet)
+        while (frames := decoder.next_frames(0.0)) is not None:
+            decoder.speak(frames)
+    share = (time.perf_counter() - began_s) * _RATE_HZ / sound.size
+    return Row(what, f"{share:.3f}", f"< {limit:.2f}", share < limit)
+
+
+def bench_peers(sound: FloatArray) -> list[Row]:
+    """The same sound through opusenc and opusdec, in the same run: whole processes, so start-up is counted."""
+    if not (shutil.which("opusenc") and shutil.which("opusdec")):
+        return [Row("opusenc and opusdec (Debian opus-tools) are not installed", "")]
+    encoder = Encoder()
+    began_s = time.perf_counter()
+    packets = [*encoder.push(sound), *encoder.flush()]
+    ours_encode_s = time.perf_counter() - began_s
+    stills = [packet.still(encoder.template) for packet in packets]
+    vocoder = open_stream(GriffinLim())
+    began_s = time.perf_counter()
+    for still in stills:
+        vocoder.push(from_pixels(decode_still(still, encoder.tile.frames, encoder.mel.n_mels), encoder.tile))
+    ours_decode_s = time.perf_counter() - began_s
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with WavWriter(folder / "in.wav") as wav:
+            wav.write(sound)
+        began_s = time.perf_counter()
+        _quiet(["opusenc", "--bitrate", "6", "--comp", "10", str(folder / "in.wav"), str(folder / "a.opus")])
+        opus_encode_s = time.perf_counter() - began_s
+        began_s = time.perf_counter()
+        _quiet(["opusdec", "--rate", "16000", str(folder / "a.opus"), str(folder / "out.wav")])
+        opus_decode_s = time.perf_counter() - began_s
+    return [
+        Row("encoding against opusenc --comp 10 at 6 kbps, ratio of times", f"{ours_encode_s / opus_encode_s:.2f}"),
+        Row("decoding with RTISI-LA against opusdec, ratio of times", f"{ours_decode_s / opus_decode_s:.1f}"),
+    ]
+
+
+def _quiet(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def export_speecht5_size(folder: Path) -> Path:
+    """A SpeechT5-size HiFi-GAN with random weights: it says nothing and costs what the trained one costs."""
+    path = folder / "untrained.onnx"
+    _quiet([sys.executable, "-m", "audio_avif.export.untrained", str(path)])
+    return path
+
+
+def bench_acoustic(seconds: int) -> list[Row]:
+    """The loop from a virtual microphone to a virtual loudspeaker, with real devices in between."""
+    if (reason := VirtualSoundCard.missing()) is not None:
+        return [Row(reason, "")]
+    rows = []
+    for tile_frames, limit_ms in ((8, 300), (4, 220)):
+        with VirtualSoundCard() as card, tempfile.TemporaryDirectory() as name:
+            json_file = Path(name) / "latency.json"
+            command = [sys.executable, "-m", "audio_avif.tools.latency", "--acoustic", "--seconds", str(seconds)]
+            devices = ["--play-device", "mouth", "--send-device", "mouth_mic"]
+            devices += ["--receive-device", "ear", "--record-device", "ear_mic"]
+            command += [*devices, "--tile-frames", str(tile_frames), "--json", str(json_file)]
+            subprocess.run(command, check=True, env=card.env, stderr=subprocess.DEVNULL)
+            result = json.loads(json_file.read_text())
+        delay, underruns = result["mouth_to_ear"], result["underruns"]
+        rows += [
+            Row(
+                f"acoustic loop through PulseAudio, {tile_frames}-frame tiles, ms, p50 / p95 / p99",
+                " / ".join(f"{delay[f'p{p}_ms']:.0f}" for p in (50, 95, 99)),
+                f"p95 <= {limit_ms}",
+                delay["p95_ms"] <= limit_ms,
+            ),
+            Row(
+                f"underruns in those {seconds} s; tiles lost",
+                f"{underruns}; {result['lost_tiles']}",
+                "0",
+                underruns == 0,
+            ),
+        ]
+    return rows
+
+
+@contextmanager
+def _watch_memory(seen: dict[str, list[tuple[float, float]]]) -> Iterator[None]:
+    """Note the resident memory in MB of each of our stream programs once a second."""
+    import psutil
+
+    stop = threading.Event()
+
+    def watch() -> None:
+        began_s = time.monotonic()
+        while not stop.wait(1.0):
+            for process in psutil.Process().children():
+                try:
+                    program = next(
+                        (p for p in ("sender", "receiver") if f"audio_avif.stream.{p}" in process.cmdline()), None
+                    )
+                    if program is not None:
+                        megabytes = process.memory_info().rss / 1e6
+                        seen.setdefault(program, []).append((time.monotonic() - began_s, megabytes))
+                except psutil.Error:
+                    continue
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def bench_memory(model: Path, minutes: float, sound: FloatArray) -> list[Row]:
+    """Resident memory of both programs over a long stream with a SpeechT5-size model."""
+    seen: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        long = Path(name) / "long.wav"
+        with WavWriter(long) as wav:
+            for _ in range(max(1, round(minutes * 60 * _RATE_HZ / sound.size))):
+                wav.write(sound)
+        with _watch_memory(seen):
+            receive = ["--output", str(Path(name) / "heard.wav"), "--vocoder", str(model)]
+            record = run_stream(["--input", str(long)], receive, lambda tile: None)
+    rows = []
+    for program, limit in (("sender", 150), ("receiver", 300)):
+        settled = [megabytes for at_s, megabytes in seen[program] if at_s > 30] or [m for _, m in seen[program]]
+        growth = float(np.mean(settled[-10:]) - np.mean(settled[:10]))
+        rows.append(Row(f"{program}, most MB resident", f"{max(settled):.0f}", f"< {limit}", max(settled) < limit))
+        rows.append(
+            Row(f"{program}, MB grown from 30 s to {minutes:g} min", f"{growth:+.1f}", "flat (< 5)", growth < 5)
+        )
+    receiver = record.receiver
+    rows.append(
+        Row(
+            "that stream's tiles lost; underruns; ms concealed",
+            f"{receiver['lost_tiles']}; {receiver['underruns']}; {receiver['concealed_ms']}",
+        )
+    )
+    return rows
+
+
+def machine() -> str:
+    """The processor, its cores and the versions that decide the figures."""
+    from importlib.metadata import version
+
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        model = next(
+            (line.split(": ", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name")), model
+        )
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "pillow-avif-plugin", "onnxruntime-gpu"))
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {packages}"
+
+
+def speech(corpus: Path | None) -> tuple[FloatArray, str]:
+    """About a minute of real speech from the corpus if it is here, else the demo clip over and over."""
+    clips = sorted(corpus.glob("*_clean_*.flac"))[:8] if corpus is not None else []
+    if clips:
+        return np.concatenate([read_audio(clip) for clip in clips]), f"{len(clips)} clips of real speech"
+    return np.resize(demo_clip(), 60 * _RATE_HZ), "the bundled synthetic clip"
+
+
+def write_page(sections: dict[str, list[Row]], source: str, path: Path) -> None:
+    """Write the tables."""
+    lines = [
+        "# Speed, delay and memory",
+        "",
+        f"Written by `make bench` on {time.strftime('%Y-%m-%d', time.gmtime())}: {machine()}. Sound: {source}.",
+        "Timings are of one run on a machine that may do other things; compare ratios, not milliseconds, between machines.",
+    ]
+    for title, rows in sections.items():
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| what | measured | target | met |",
+            "|---|---|---|---|",
+            *(r.cells() for r in rows),
+        ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sound, source = speech(options.corpus)
+    sections: dict[str, list[Row]] = {}
+    with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
+        model = export_speecht5_size(Path(name))
+        hifigan = OnnxVocoder(model, provider="cpu")
+        steps: list[tuple[str, str, Callable[[], list[Row]]]] = [
+            ("Sending", "encode path", lambda: bench_encode(sound)),
+            (
+                "Receiving, one thread, share of real time",
+                "receive path",
+                lambda: [
+                    bench_receive(sound, GriffinLim(), "AVIF decoding and RTISI-LA", 0.10),
+                    bench_receive(
+                        sound[: 20 * _RATE_HZ],
+                        hifigan,
+                        "AVIF decoding and a SpeechT5-size HiFi-GAN, 8-frame tiles, context included",
+                        0.30,
+                    ),
+                ],
+            ),
+            ("Beside Opus, in the same run", "peers", lambda: bench_peers(sound)),
+            ("Mouth to ear", "acoustic loop", lambda: bench_acoustic(options.acoustic_seconds)),
+            ("Memory", "memory", lambda: bench_memory(model, options.minutes, sound)),
+        ]
+        task = progress.add_task("bench", total=len(steps))
+        for title, step, measure in steps:
+            progress.update(task, description=step)
+            sections[title] = measure()
+            progress.advance(task)
+            for row in sections[title]:
+                progress.console.print(row.cells(), markup=False)
+    write_page(sections, source, options.output)
+    print(f"written to {options.output}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m audio_avif.tools.bench``."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Measure speed, delay and memory, and write docs/bench.md."
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("docs/bench.md"), help="the page to write (default: docs/bench.md)"
+    )
+    parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
+    parser.add_argument("--minutes", type=float, default=10, help="how long the memory run streams (default: 10)")
+    parser.add_argument(
+        "--acoustic-seconds",
+        type=console.integer_in(5, 600),
+        default=60,
+        metavar="N",
+        help="how long each acoustic run is (default: 60)",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    options = parser.parse_args(arguments)
+    if options.corpus is not None and not options.corpus.is_dir():
+        parser.error(f"there is no folder {options.corpus}")
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
