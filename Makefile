@@ -31,8 +31,8 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-test
-	@sh tools/install-system-packages.sh test
-	@$(BIN)/python -m audio_avif.tools.bench
+	@sh tools/install-system-packages.sh bench
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.bench $(if $(CORPUS),--corpus $(CORPUS))
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

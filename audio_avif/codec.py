@@ -108,7 +108,7 @@ WARM_UP_TILES = 4
 
 
 def warm_up(hello: Hello, vocoder: VocoderStream) -> None:
-    """Decode and speak WARM_UP_TILES silent tiles of this stream, so that no code or shape is met first in real time."""
+    """Decode and speak WARM_UP_TILES silent tiles, so that no code or shape is met first in real time."""
     height, width = hello.mel.n_mels, hello.tile.frames
     still = encode_still(np.zeros((height, width), np.uint8), EncoderConfig())
     for _ in range(WARM_UP_TILES):
@@ -141,7 +141,8 @@ class Decoder:
     """Tile packets to samples: order, decompression, concealment, vocoder.
 
     Drive it as ``push`` for each packet, then ``next_frames`` and ``speak`` until ``next_frames`` is None, and ``end``,
-    the same again and ``flush`` at the end. A live decoder must be asked again when the sound it was told of falls to ``playout.urgent_s``.
+    the same again and ``flush`` at the end. A live decoder must be asked again when the sound it was told of falls to
+    ``playout.urgent_s``.
     """
 
     def __init__(self, hello: Hello, vocoder: VocoderStream, playout: PlayoutConfig | None = None) -> None:
@@ -198,7 +199,7 @@ class Decoder:
         return self._tiles.keep_newest(1 + max(0, int(room / self._tile_s)))
 
     def _join(self, tile: TilePacket, log_mel: FloatArray, buffered_s: float, was_skipped: bool) -> Frames:
-        """Put a tile's frames after the last ones spoken: fill a short gap, shorten a buffer that is deeper than needed."""
+        """Put a tile's frames after the last ones spoken: fill a short gap, shorten a buffer too deep."""
         hop = self.hello.mel.hop_samples
         lost = tile.first_frame - self._next_frame
         unspoken = lost - self._bridged_frames + log_mel.shape[1]

@@ -12,7 +12,7 @@ _DECAY_LOG10_PER_S = 10.0
 
 
 def interpolate(before: FloatArray, after: FloatArray, frames: int) -> FloatArray:
-    """Frames ``[n_mels, frames]`` that lead from the last frame heard ``[n_mels]`` to the next one known ``[n_mels]``."""
+    """Frames ``[n_mels, frames]`` that lead from the last one heard ``[n_mels]`` to the next one known."""
     share = np.arange(1, frames + 1, dtype=np.float32) / (frames + 1)
     return np.asarray(before[:, None] + (after - before)[:, None] * share, np.float32)
 

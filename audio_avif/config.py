@@ -33,8 +33,8 @@ def _from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
 class MelConfig:
     """The log-mel definition: periodic Hann, centred STFT, Slaney scale and area norm, magnitude, log10.
 
-    The defaults are what microsoft/speecht5_hifigan was trained on. Scale, norm and power are not fields: another choice
-    of them is another codec, and a model trained on it must not load.
+    The defaults are what microsoft/speecht5_hifigan was trained on. Scale, norm and power are not fields: another
+    choice of them is another codec, and a model trained on it must not load.
     """
 
     rate_hz: int = 16_000
@@ -111,7 +111,7 @@ class TileConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the sender compresses tiles; the receiver need not know. Quality is libavif's 0..100, speed libaom's 0..10."""
+    """How the sender compresses tiles: libavif's quality 0..100, libaom's speed 0..10."""
 
     quality: int = 60
     speed: int = 6

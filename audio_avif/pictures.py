@@ -65,8 +65,8 @@ def image_to_logmel(image: Image.Image, min_val: float = -11.0, max_val: float =
 def reconstruct_wav(logmel: FloatArray, vocoder: Vocoder, device: str | None = None) -> FloatArray:
     """Sound ``[frames * 256] float32`` at ``TARGET_SR`` from ``[frames, 80]`` log10 mel.
 
-    The vocoder already lives on the device it was loaded for; asking for another one raises ModelError, as does a log-mel
-    whose bands are not the vocoder's.
+    The vocoder lives on the device it was loaded for; asking for another one raises ModelError, as does a log-mel whose
+    bands are not the vocoder's.
     """
     if logmel.ndim != 2 or logmel.shape[1] != vocoder.mel.n_mels:
         raise ModelError(f"vocoder {vocoder.name} needs [frames, {vocoder.mel.n_mels}], not {list(logmel.shape)}")

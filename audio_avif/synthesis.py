@@ -59,8 +59,9 @@ class ContextStream:
     """A stateless model fed with context: left context again, right context as lookahead, chunks crossfaded.
 
     With ``context_frames`` and ``lookahead_frames`` at the model's receptive field the output is whole-signal synthesis
-    and nothing is crossfaded. With less, each chunk's last ``lookahead_frames`` are computed with too little future; they are computed
-    again with the next chunk, and the two are crossfaded over the first hop, so no seam is heard and no delay is added.
+    and nothing is crossfaded. With less, each chunk's last ``lookahead_frames`` are computed with too little future;
+    they are computed again with the next chunk, and the two are crossfaded over the first hop: no seam is heard, and
+    no delay is added.
     """
 
     def __init__(self, vocoder: OnnxVocoder, context_frames: int, lookahead_frames: int) -> None:

@@ -114,7 +114,7 @@ class Hello:
 
     @classmethod
     def parse(cls, data: bytes) -> Hello:
-        """Raises RemoteProtocolError for another version, damaged bytes, or a template that is not of the promised size."""
+        """Raises RemoteProtocolError for another version, damaged bytes, or a template of another size."""
         _, version, json_bytes = _unpack(">BBH", data)
         if version != VERSION:
             raise RemoteProtocolError(

@@ -211,9 +211,9 @@ class TeeOutput:
         return self._first.buffered_s
 
     def begin(self, is_live: bool) -> None:
-        """A stream starts."""
+        """A stream starts; those that follow have no clock of their own."""
         for output in self._outputs:
-            output.begin(is_live)
+            output.begin(is_live and output is self._first)
 
     def write(self, samples: FloatArray) -> None:
         """Queue samples in each."""

@@ -97,7 +97,7 @@ class Player:
                 started_s = time.monotonic()
 
     def _take_arrivals(self) -> bool:
-        """Wait for a packet, or until the output needs more; take all that are here, and say whether the end is among them."""
+        """Wait for a packet, or until the output needs more; take all that came, and say whether the end did."""
         spare_s = self.output.buffered_s - self.decoder.playout.urgent_s
         try:
             item = self._inbox.get(timeout=spare_s + 0.001 if spare_s > 0 else None)

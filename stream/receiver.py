@@ -101,11 +101,12 @@ class Receiver:
         stream = self._current
         if stream is None or stream.player is None:
             return
-        for hurry in (lambda: stream.player.end(None), stream.player.stop, stream.is_done.set):
-            hurry()
+        stream.player.end(None)
+        for more_urgent in (stream.player.stop, stream.is_done.set):
             with suppress(TimeoutError):
                 await asyncio.wait_for(stream.is_done.wait(), _HURRY_S)
                 return
+            more_urgent()
 
 
 class _Unsupported(AudioAvifError):
@@ -281,8 +282,8 @@ class _Stream:
         figures = self.figures()
         self._receiver.stats_json.write({**figures, "is_final": True})
         print(
-            f"played {figures['played_s']:.1f} s: codec {figures['codec_kbps']:.2f} kbps, wire {figures['wire_kbps']:.2f} kbps, "
-            f"{figures['lost_tiles']} tiles lost, {figures['concealed_ms']} ms concealed, {figures['underruns']} underruns",
+            "played {played_s:.1f} s: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost, "
+            "{concealed_ms} ms concealed, {underruns} underruns".format(**figures),
             file=sys.stderr,
             flush=True,
         )
@@ -296,9 +297,9 @@ def _from_thread(loop: asyncio.AbstractEventLoop, callback: Any, *args: Any) -> 
 def _live_text(figures: dict[str, Any]) -> str:
     delay = "   ?" if figures["delay_ms"] is None else f"{figures['delay_ms']:4.0f}"
     return (
-        f"{figures['played_s']:7.1f} s  codec {figures['codec_kbps']:5.2f} kbps  wire {figures['wire_kbps']:5.2f} kbps  "
-        f"buffer {figures['buffer_ms']:4.0f} ms  delay {delay} ms  lost {figures['lost_tiles']}  "
-        f"concealed {figures['concealed_ms']} ms  underruns {figures['underruns']}"
+        f"{figures['played_s']:7.1f} s  codec {figures['codec_kbps']:5.2f} kbps  "
+        f"wire {figures['wire_kbps']:5.2f} kbps  buffer {figures['buffer_ms']:4.0f} ms  delay {delay} ms  "
+        f"lost {figures['lost_tiles']}  concealed {figures['concealed_ms']} ms  underruns {figures['underruns']}"
     )
 
 
@@ -379,7 +380,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         action="append",
         metavar="speaker|FILE.wav|-",
-        help="where the sound goes; - writes raw s16le mono 16 kHz to standard output; may be given twice (default: speaker)",
+        help="where the sound goes, - for raw s16le mono 16 kHz on standard output; may be repeated (default: speaker)",
     )
     parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
     parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")

@@ -102,7 +102,8 @@ class Sender:
     async def run(self, connection: ClientConnection) -> None:
         """Greet, send the source to its end or until ``stop`` is set, say bye, and wait until all has been played.
 
-        Raises ConnectionFailed where the receiver refuses or vanishes, FileError or DeviceError where the source breaks.
+        Raises ConnectionFailed where the receiver refuses or vanishes, FileError or DeviceError where the source
+        breaks.
         """
         from websockets.exceptions import ConnectionClosed
 
@@ -293,13 +294,12 @@ class Sender:
             return
         figures = self.figures()
         self._trace_lines.write({"summary": figures})
-        whole = f", {figures['whole_stills']} whole stills" if figures["whole_stills"] else ""
-        print(
-            f"sent {figures['sent_tiles']} tiles: codec {figures['codec_kbps']:.2f} kbps, wire {figures['wire_kbps']:.2f} kbps, "
-            f"{figures['dropped_tiles']} dropped{whole}",
-            file=sys.stderr,
-            flush=True,
+        text = (
+            "sent {sent_tiles} tiles: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {dropped_tiles} dropped"
         )
+        if figures["whole_stills"]:
+            text += ", {whole_stills} whole stills"
+        print(text.format(**figures), file=sys.stderr, flush=True)
 
 
 async def send(options: argparse.Namespace) -> None:

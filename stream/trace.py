@@ -12,7 +12,7 @@ STAGES = ("capture", "tile", "encode", "network", "buffer", "decode", "vocoder",
 
 
 class ClockOffset:
-    """How far the receiver's clock is ahead, from round trips: the fastest of the last ones lies least (RFC 5905, 10)."""
+    """How far the receiver's clock is ahead, from round trips: the fastest lies least (RFC 5905, 10)."""
 
     def __init__(self) -> None:
         self._trips: deque[tuple[float, float]] = deque(maxlen=16)

@@ -1,4 +1,4 @@
-"""Mouth-to-ear delay with real sound: chirps are recorded at the sender's microphone and at the receiver's loudspeaker."""
+"""Mouth-to-ear delay with real sound: chirps recorded at the sender's microphone and at the receiver's speaker."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Recording:
 
 
 class ChirpRun(threading.Thread):
-    """Plays the chirps and records them, beside the thread that follows the sender; interrupts the sender at the end."""
+    """Plays and records the chirps beside the thread that follows the sender; interrupts the sender at the end."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(name="chirps", daemon=True)
@@ -174,8 +174,8 @@ def find_delays_ms(
             delays_ms.append((max(low, whole - reach) + int(np.argmax(score))) * 1e3 / RATE_HZ)
     if len(delays_ms) < max(1, len(starts) // 2):
         raise AudioAvifError(
-            f"only {len(delays_ms)} of {len(starts)} chirps came back; turn the volume up, or choose other devices with "
-            "--play-device, --send-device, --receive-device and --record-device"
+            f"only {len(delays_ms)} of {len(starts)} chirps came back; turn the volume up, or choose other devices "
+            "with --play-device, --send-device, --receive-device and --record-device"
         )
     return delays_ms
 

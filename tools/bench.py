@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -16,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from audio_avif import __version__, console
 from audio_avif.audio_io import WavWriter, read_audio
 from audio_avif.codec import Decoder, Encoder
-from audio_avif.features import LogMelStream
+from audio_avif.config import MelConfig
+from audio_avif.features import LogMelStream, log_mel
 from audio_avif.images import decode_still, encode_still
 from audio_avif.ring import FloatArray
 from audio_avif.synthesis import open_stream
@@ -31,7 +30,7 @@ from audio_avif.tiles import TileCutter, from_pixels
 from audio_avif.tools.loopback import run_stream
 from audio_avif.tools.signals import demo_clip
 from audio_avif.tools.virtual_sound_card import VirtualSoundCard
-from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif.vocoders.griffin_lim import GriffinLim, RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.wire import Hello
@@ -69,10 +68,10 @@ def bench_encode(sound: FloatArray) -> list[Row]:
     features_s = 0.0
     for start in range(0, sound.size, _BLOCK_SAMPLES):
         t0 = time.perf_counter()
-        log_mel = frames.push(sound[start : start + _BLOCK_SAMPLES])
+        columns = frames.push(sound[start : start + _BLOCK_SAMPLES])
         t1 = time.perf_counter()
         features_s += t1 - t0
-        for tile in cutter.push(log_mel):
+        for tile in cutter.push(columns):
             t2 = time.perf_counter()
             still = encode_still(tile.pixels, encoder.encoder)
             t3 = time.perf_counter()
@@ -135,6 +134,45 @@ def bench_peers(sound: FloatArray) -> list[Row]:
 
 def _quiet(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True)
+
+
+def bench_quality(clips: Sequence[Path]) -> list[Row]:
+    """PESQ-WB (ITU-T P.862.2) and STOI (Taal et al. 2011) of the fallback vocoder, without and with pictures."""
+    from pesq import pesq
+    from pystoi import stoi
+
+    def score(make: Callable[[FloatArray], FloatArray]) -> str:
+        scores = []
+        for clip in clips:
+            sound = read_audio(clip)
+            heard = make(sound)[: sound.size]
+            scores.append((pesq(_RATE_HZ, sound, heard, "wb"), stoi(sound, heard, _RATE_HZ)))
+        mean = np.mean(scores, axis=0)
+        return f"{mean[0]:.2f}, {mean[1]:.3f}"
+
+    def stream(log_mel: FloatArray) -> FloatArray:
+        vocoder = RtisiLa(MelConfig())
+        return np.concatenate([vocoder.push(log_mel), vocoder.flush()])
+
+    bits, seconds = 0, 0.0
+
+    def through_tiles(sound: FloatArray) -> FloatArray:
+        nonlocal bits, seconds
+        encoder = Encoder()
+        packets = [*encoder.push(sound), *encoder.flush()]
+        bits += sum(8 * len(packet.payload) for packet in packets)
+        seconds += len(packets) * encoder.tile.frames * encoder.mel.frame_s
+        stills = [decode_still(p.still(encoder.template), encoder.tile.frames, encoder.mel.n_mels) for p in packets]
+        return stream(np.concatenate([from_pixels(pixels, encoder.tile) for pixels in stills], axis=1))
+
+    clean = score(lambda sound: stream(log_mel(sound)))
+    offline = score(lambda sound: GriffinLim().synthesize(log_mel(sound)))
+    tiles = score(through_tiles)
+    return [
+        Row("RTISI-LA on clean mel, streaming", clean, "PESQ-WB >= 2.5", float(clean.split(",")[0]) >= 2.5),
+        Row("fast Griffin-Lim on clean mel, whole signal", offline),
+        Row(f"8-frame tiles at the default quality ({bits / seconds / 1e3:.2f} kbps), RTISI-LA", tiles),
+    ]
 
 
 def export_speecht5_size(folder: Path) -> Path:
@@ -249,12 +287,9 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {packages}"
 
 
-def speech(corpus: Path | None) -> tuple[FloatArray, str]:
-    """About a minute of real speech from the corpus if it is here, else the demo clip over and over."""
-    clips = sorted(corpus.glob("*_clean_*.flac"))[:8] if corpus is not None else []
-    if clips:
-        return np.concatenate([read_audio(clip) for clip in clips]), f"{len(clips)} clips of real speech"
-    return np.resize(demo_clip(), 60 * _RATE_HZ), "the bundled synthetic clip"
+def clean_clips(corpus: Path | None) -> list[Path]:
+    """The clean clips of the corpus, by its manifest's file names."""
+    return [] if corpus is None else sorted(corpus.glob("*_clean_*.flac"))
 
 
 def write_page(sections: dict[str, list[Row]], source: str, path: Path) -> None:
@@ -263,7 +298,7 @@ def write_page(sections: dict[str, list[Row]], source: str, path: Path) -> None:
         "# Speed, delay and memory",
         "",
         f"Written by `make bench` on {time.strftime('%Y-%m-%d', time.gmtime())}: {machine()}. Sound: {source}.",
-        "Timings are of one run on a machine that may do other things; compare ratios, not milliseconds, between machines.",
+        "Timings are of one run on a shared machine; between machines compare ratios, not milliseconds.",
     ]
     for title, rows in sections.items():
         lines += [
@@ -281,8 +316,11 @@ def _run(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sound, source = speech(options.corpus)
+    clips = clean_clips(options.corpus)
+    sound = np.concatenate([read_audio(clip) for clip in clips[:8]]) if clips else np.resize(demo_clip(), 60 * _RATE_HZ)
+    source = (
+        f"{len(clips)} clips of real speech, the first 8 of them for timing" if clips else "the bundled synthetic clip"
+    )
     sections: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         model = export_speecht5_size(Path(name))
@@ -306,6 +344,9 @@ def _run(options: argparse.Namespace) -> None:
             ("Mouth to ear", "acoustic loop", lambda: bench_acoustic(options.acoustic_seconds)),
             ("Memory", "memory", lambda: bench_memory(model, options.minutes, sound)),
         ]
+        if clips:
+            quality = ("Quality of the fallback vocoder: PESQ-WB, STOI", "quality", lambda: bench_quality(clips))
+            steps.insert(3, quality)
         task = progress.add_task("bench", total=len(steps))
         for title, step, measure in steps:
             progress.update(task, description=step)

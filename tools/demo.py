@@ -115,9 +115,8 @@ def _run(options: argparse.Namespace) -> None:
     if not record.tiles:
         raise AudioAvifError("nothing was received; see the lines above")
     report(record)
-    print(
-        f"sound    {options.folder / 'received.wav'}\npicture  {draw(options.folder, options.mic)}\ntiles    {options.folder / 'tiles'}/"
-    )
+    picture = draw(options.folder, options.mic)
+    print(f"sound    {options.folder / 'received.wav'}\npicture  {picture}\ntiles    {options.folder / 'tiles'}/")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

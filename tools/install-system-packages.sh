@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install what pip cannot: PortAudio for sound devices and, for "test", a sound server without hardware.
-# Usage: tools/install-system-packages.sh [demo|test]
+# Install what pip cannot: PortAudio for sound devices; for "test" a sound server without hardware; for "bench" opus-tools too.
+# Usage: tools/install-system-packages.sh [demo|test|bench]
 # Never fails: without these the demo still writes its WAV file, and the device tests are skipped with the reason.
 
 purpose=${1:-demo}
@@ -23,10 +23,11 @@ has_pulse_plugin() {
 
 missing=
 has_library 'libportaudio\.so\.2' || missing="$missing libportaudio2"
-if [ "$purpose" = test ]; then
+if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
     command -v pulseaudio >/dev/null 2>&1 || missing="$missing pulseaudio"
     has_pulse_plugin || missing="$missing libasound2-plugins"
 fi
+[ "$purpose" != bench ] || command -v opusenc >/dev/null 2>&1 || missing="$missing opus-tools"
 missing=${missing# }
 [ -n "$missing" ] || exit 0
 

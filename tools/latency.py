@@ -79,8 +79,8 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Measure the delay from mouth to ear, stage by stage. By default a sender and a receiver are started "
-        "here and a test signal of clicks and speech is streamed between them over loopback, paced in real time.",
+        description="Measure the delay from mouth to ear, stage by stage. By default a sender and a receiver are "
+        "started here, and clicks and speech are streamed between them over loopback, paced in real time.",
         epilog="--acoustic needs two rooms' worth of devices, or one room in which the recording microphone hears both "
         "the click and the receiver's loudspeaker.",
     )
@@ -140,7 +140,7 @@ def _run(options: argparse.Namespace) -> None:
     where = options.host or ("acoustic" if options.acoustic else "loopback")
     print_table(result, f"{where}, {result['tile_frames']}-frame tiles, {result['vocoder']}")
     print(
-        f"codec {result['codec_kbps']:.2f} kbps, wire {result['wire_kbps']:.2f} kbps, {result['lost_tiles']} tiles lost",
+        "codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost".format(**result),
         file=sys.stderr,
     )
     if options.json is not None:

@@ -49,7 +49,7 @@ class Program:
         self._lines.put(None)
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait for a line of standard error that holds the pattern. Raises AudioAvifError with the last one if it ends first."""
+        """Wait for a line of standard error with the pattern. Raises AudioAvifError with the last line at its end."""
         while True:
             try:
                 line = self._lines.get(timeout=_START_S)

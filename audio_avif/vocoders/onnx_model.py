@@ -33,8 +33,8 @@ class ModelInfo:
     """What a model file says about itself.
 
     ``context_frames`` before and ``lookahead_frames`` after a chunk are what a stream feeds besides the chunk;
-    ``receptive_frames`` on each side make a stream equal to whole-signal synthesis. A model with state needs none of them:
-    its output simply lags ``latency_samples`` behind.
+    ``receptive_frames`` on each side make a stream equal to whole-signal synthesis. A model with state needs none of
+    them: its output simply lags ``latency_samples`` behind.
     """
 
     name: str
@@ -71,7 +71,8 @@ class ModelInfo:
         }
         if "mel" not in own:
             raise ModelError(
-                "the model carries no mel definition in its metadata; export it with audio-avif-export, or add the keys of docs/models.md"
+                "the model carries no mel definition in its metadata; "
+                "export it with audio-avif-export, or add the keys of docs/models.md"
             )
         if own.get("format") != FORMAT_VERSION:
             raise ModelError(

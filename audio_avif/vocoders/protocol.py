@@ -20,7 +20,7 @@ class VocoderStream(Protocol):
     """
 
     latency_samples: int
-    """From a frame's centre to the emission of that sample: how many samples output lags behind the newest frame's centre."""
+    """How many samples the output ends before the newest frame's centre."""
 
     def push(self, log_mel: FloatArray) -> FloatArray:
         """Take ``[n_mels, frames] float32, log10 magnitude``; return ``[samples] float32`` that are now final."""

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from phase import Frames
 from tasks import WaveTask
 from torch import Tensor, nn
-from vocoder import LOG_CEILING, SILENT_LOG, Vocoder
+from vocoder import LOG_CEILING, SILENT_LOG, Vocoder, spectrum
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, FileError
@@ -46,8 +46,9 @@ class MagnitudeStream(nn.Module):
         correction, hidden, next_pasts = self.net.stream(frames, priors[:, 1:], list(pasts))
         flags = torch.cat([heard, torch.ones_like(frames[:, :, :1])], dim=1)
         present = flags[:, :-1]
-        level = (priors[:, :-1] + correction).clamp(max=LOG_CEILING)[..., :-1] - SILENT_LOG
-        return present * level, present * hidden, present, flags[:, -1:], priors[:, -1:], *next_pasts
+        now = (priors[:, :-1] + correction).clamp(max=LOG_CEILING)
+        levels = torch.stack([present * (now - SILENT_LOG), priors[:, :-1], priors[:, 1:]], dim=2)[..., :-1]
+        return levels, hidden, present, flags[:, -1:], priors[:, -1:], *next_pasts
 
 
 class MatrixFrames(nn.Module):
@@ -70,27 +71,31 @@ class MatrixFrames(nn.Module):
         self.register_buffer("synthesis", frames.synthesis)
         self.register_buffer("scale", scale)
 
-    def analyse(self, windows: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    def use(self, cosine: Tensor, sine: Tensor) -> None:
+        """Take the tables from the graph."""
+        self._cosine, self._sine = cosine, sine
+
+    def analyse(self, windows: Tensor) -> Tensor:
         """``[rows, n_fft]`` -> ``[rows, 2, bins]``."""
         windowed = windows * self.window
         right = windowed[:, self.half :]
         left = torch.cat([windowed[:, :1], windowed[:, 1 : self.half].flip(1)], dim=1)
-        return torch.stack([(right + left) @ cosine, (left - right) @ sine], dim=1)
+        return torch.stack([(right + left) @ self._cosine, (left - right) @ self._sine], dim=1)
 
-    def synthesise(self, spectrum: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    def synthesise(self, spectrum: Tensor) -> Tensor:
         """``[rows, 2, bins]`` -> ``[rows, n_fft]``, ready to be added up."""
         real, imag = (spectrum * self.scale).unbind(1)
-        even, odd = real @ cosine, imag @ sine
+        even, odd = real @ self._cosine, imag @ self._sine
         left = (even + odd).flip(1)
         return torch.cat([torch.zeros_like(left[:, :1]), left[:, :-1], even - odd], dim=1) * self.synthesis
 
 
-class PhaseStep(nn.Module):
-    """One frame of the recursion. Levels are log-magnitudes above silence, so that zero state is silence."""
+class FrameStep(nn.Module):
+    """One frame of the recursion. Wanted levels are counted from silence, so that zero state is silence."""
 
     def __init__(self, vocoder: Vocoder) -> None:
         super().__init__()
-        self.net = vocoder.phase
+        self.step = vocoder.phase
         self.frames = MatrixFrames(vocoder.frames)
         self.hop = vocoder.frames.hop
 
@@ -99,18 +104,20 @@ class PhaseStep(nn.Module):
         past: Tensor,
         before: Tensor,
         level_before: Tensor,
-        level: Tensor,
+        levels: Tensor,
         hidden: Tensor,
         present: Tensor,
         cosine: Tensor,
         sine: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         whole = torch.cat([past, torch.zeros_like(past[:, : self.hop])], dim=1)
-        guess = self.frames.analyse(whole, cosine, sine)
-        phase, log_size = self.net(guess, before, level + SILENT_LOG, level_before + SILENT_LOG, hidden)
-        spectrum = Vocoder.spectrum(phase, log_size) * present.unsqueeze(-1)
-        whole = whole + self.frames.synthesise(spectrum, cosine, sine)
-        return whole[:, self.hop :], spectrum, level, whole[:, : self.hop]
+        self.frames.use(cosine, sine)
+        level = levels[:, 0]
+        wanted = torch.stack([level, level_before], dim=1) + SILENT_LOG
+        result = self.step(self.frames, whole, before, torch.cat([wanted, levels[:, 1:]], dim=1), hidden)
+        now = spectrum(*result) * present.unsqueeze(-1)
+        whole = whole + self.frames.synthesise(now)
+        return whole[:, self.hop :], now, level, whole[:, : self.hop]
 
 
 def fourier_tables(length: int) -> tuple[Tensor, Tensor]:
@@ -169,7 +176,7 @@ def _export_magnitudes(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
     states = ["heard", "prior", *past_names]
     inputs = (torch.zeros(1, mel.n_mels, 5), torch.zeros(1, 1, 1), torch.zeros(1, 1, mel.n_fft // 2 + 1), *pasts)
     names = ["log_mel", *(STATE_PREFIX + state for state in states)]
-    per_frame = ["level", "hidden", "present"]
+    per_frame = list(_STEP_INPUTS)
     outputs = per_frame + [NEXT_PREFIX + state for state in states]
     open_axes = {name: {0: "batch"} for name in [*names, *outputs]}
     open_axes["log_mel"][2] = "frames"
@@ -179,7 +186,7 @@ def _export_magnitudes(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
 
 
 _STEP_STATES = ("past", "before", "level_before")
-_STEP_INPUTS = ("level", "hidden", "present")
+_STEP_INPUTS = ("levels", "hidden", "present")
 
 
 def _export_step(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
@@ -189,7 +196,7 @@ def _export_step(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
         torch.zeros(1, mel.n_fft - mel.hop_samples),
         torch.zeros(1, 2, bins),
         torch.zeros(1, bins),
-        torch.zeros(1, bins),
+        torch.zeros(1, 3, bins),
         torch.zeros(1, vocoder.magnitude.config.channels),
         torch.zeros(1, 1),
         cosine,
@@ -198,7 +205,7 @@ def _export_step(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
     names = [f"step.{name}" for name in (*_STEP_STATES, *_STEP_INPUTS)]
     outputs = [f"step.next.{name}" for name in _STEP_STATES] + ["step.samples"]
     open_axes = {name: {0: "batch"} for name in [*names, *outputs]}
-    body = _to_onnx(PhaseStep(vocoder), inputs, [*names, "cosine", "sine"], outputs, open_axes)
+    body = _to_onnx(FrameStep(vocoder), inputs, [*names, "cosine", "sine"], outputs, open_axes)
     for table in ("cosine", "sine"):  # the body takes them from the graph around it
         body.input.remove(next(value for value in body.input if value.name == table))
     _prefix_names(body, {*names, *outputs, "cosine", "sine"})
@@ -275,7 +282,7 @@ def _prepend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
 
 
 def _add_scan(graph: onnx.GraphProto, body: onnx.GraphProto, mel: MelConfig) -> None:
-    """Run the body over the frames of ``level``, ``hidden`` and ``present``, and join its hops to ``samples``."""
+    """Run the body over the frames of ``levels``, ``hidden`` and ``present``, and join its hops to ``samples``."""
     for name, inner in zip(_STEP_STATES, list(body.input), strict=False):
         shape = ["batch", *(size.dim_value for size in inner.type.tensor_type.shape.dim[1:])]
         graph.input.append(helper.make_tensor_value_info(STATE_PREFIX + name, TensorProto.FLOAT, shape))

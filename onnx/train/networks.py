@@ -95,9 +95,9 @@ class MagnitudeNet(nn.Module):
         hidden = self.norm(x)
         return self.leave(hidden), hidden, next_state
 
-    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-magnitude ``[batch, frames, bins]`` and hidden features ``[batch, frames, channels]``."""
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-magnitude, hidden features ``[batch, frames, channels]``, and the prior, which has one frame more."""
         prior = self.prior(log_mel)
         correction, hidden, _ = self.stream(log_mel, prior, self.zero_state(log_mel.shape[0]))
         log_magnitude = prior[:, :-1] + correction[:, 1:].float()
-        return log_magnitude.clamp(max=LOG_CEILING), hidden[:, 1:]
+        return log_magnitude.clamp(max=LOG_CEILING), hidden[:, 1:], prior

@@ -19,7 +19,7 @@ from torch.nn import functional
 from audio_avif.config import MelConfig
 from audio_avif.features import hann
 
-_FEATURES = 7
+_FEATURES = 9
 _SMALLEST = 1e-4
 _PULSE = 1e-5  # where nothing has been produced, the guess is a pulse at the centre
 
@@ -51,7 +51,7 @@ class MixerBlock(nn.Module):
 
 
 class PhaseNet(nn.Module):
-    """One frame's spectrum from the guess, the spectrum before, the wanted magnitude and the magnitude net's features."""
+    """One frame's spectrum from the guess, the one before, the wanted magnitude and the magnitude net's features."""
 
     advance: Tensor
 
@@ -71,29 +71,29 @@ class PhaseNet(nn.Module):
         nn.init.normal_(self.leave.weight, std=0.01)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(
-        self, guess: Tensor, before: Tensor, log_magnitude: Tensor, log_before: Tensor, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the phase as a spectrum of modulus one ``[rows, 2, bins]`` and the log-magnitude ``[rows, bins]``."""
+    def forward(self, guess: Tensor, before: Tensor, levels: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the phase as a spectrum of modulus one ``[rows, 2, bins]`` and the log-magnitude ``[rows, bins]``.
+
+        ``levels`` ``[rows, 4, bins]`` are natural logarithms: the magnitude wanted now and that of the frame before, and
+        what the mel alone says about now and about the next frame.
+        """
         unit, size = _unit(guess + guess.new_tensor([[_PULSE], [0.0]]))
-        planes = self._features(unit, size, before, log_magnitude, log_before)
+        planes = self._features(unit, size, before, levels)
         x = self.enter(self._tokens(planes)) + self.place + self.condition(hidden)[:, None]
         for block in self.blocks:
             x = block(x)
         out = self.leave(self.norm(x)).float().unflatten(-1, (3, self.config.stride)).transpose(1, 2).flatten(2)
         turn = torch.stack([1.0 + out[:, 0], out[:, 1]], dim=1)
-        return _unit(_product(unit, turn))[0], log_magnitude + out[:, 2]
+        return _unit(_product(unit, turn))[0], levels[:, 0] + out[:, 2]
 
-    def _features(self, unit: Tensor, size: Tensor, before: Tensor, log_now: Tensor, log_before: Tensor) -> Tensor:
+    def _features(self, unit: Tensor, size: Tensor, before: Tensor, levels: Tensor) -> Tensor:
         next_bin = functional.pad(unit[..., 1:], (0, 1))
         across = _product(next_bin, unit, conjugate=True)
         along = _product(unit, _product(_unit(before)[0], self.advance), conjugate=True)
-        levels = [
-            (log_now + 2.0) / 3.0,
-            ((size + _SMALLEST).log() - log_now).clamp(min=-6.0) / 2.0,
-            (log_before - log_now).clamp(-6.0, 6.0) / 2.0,
-        ]
-        return torch.cat([torch.stack(levels, dim=1), across, along], dim=1)
+        now = levels[:, :1]
+        guessed = (size + _SMALLEST).log().unsqueeze(1)
+        relative = (torch.cat([guessed, levels[:, 1:]], dim=1) - now).clamp(-6.0, 6.0) / 2.0
+        return torch.cat([(now + 2.0) / 3.0, relative, across, along], dim=1)
 
     def _tokens(self, planes: Tensor) -> Tensor:
         """``[rows, features, bins]`` -> ``[rows, tokens, features * 2 * stride]``.

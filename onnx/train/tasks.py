@@ -12,7 +12,7 @@ from networks import MagnitudeConfig, MagnitudeNet
 from phase import PhaseConfig
 from spectra import LOG_FLOOR, Analysis
 from torch import Tensor, nn
-from vocoder import Vocoder
+from vocoder import Conditions, Vocoder
 
 from audio_avif.config import MelConfig
 
@@ -37,7 +37,7 @@ class MagnitudeTask(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name; ``loss`` is the one to descend."""
         target = self.analysis.magnitude(batch.samples).clamp(min=LOG_FLOOR).log()
-        log_magnitude, _ = self.vocoder["magnitude"](batch.log_mel)
+        log_magnitude, _, _ = self.vocoder["magnitude"](batch.log_mel)
         log_l1, power_l1 = magnitude_loss(log_magnitude, target)
         return {"loss": weigh(log_l1, power_l1), "log": log_l1.detach(), "power": power_l1.detach()}
 
@@ -65,8 +65,9 @@ class PhaseTask(_VocoderTask):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name; ``loss`` is the one to descend."""
         target = self.analysis.magnitude(batch.samples).clamp(min=LOG_FLOOR).log()
-        log_magnitude, hidden = self.vocoder.magnitude(batch.log_mel)
-        phase, louder, true = self.vocoder.guided(batch.samples, log_magnitude.detach(), hidden.detach())
+        log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
+        detached = Conditions(*(each.detach() for each in conditions))
+        phase, louder, true = self.vocoder.guided(batch.samples, detached)
         phase_error = phase_loss(phase, true)
         magnitude_error = weigh(*magnitude_loss(log_magnitude, target))
         louder_error = weigh(*magnitude_loss(louder, target[:, 1:, :-1]))
@@ -88,13 +89,13 @@ class WaveTask(_VocoderTask):
         """The losses of a batch by name; ``loss`` is the one to descend."""
         samples, frames = batch.samples, self.vocoder.frames
         target = self.analysis.magnitude(samples).clamp(min=LOG_FLOOR).log()
-        log_magnitude, hidden = self.vocoder.magnitude(batch.log_mel)
+        log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
         magnitude_error = weigh(*magnitude_loss(log_magnitude, target))
         # Some rows start amid true sound, the others from silence, as streams do. The first frame serves as the past.
         known = (torch.rand(samples.shape[0], 1, device=samples.device) < _TRUE_START_SHARE).float()
         first, second = samples[:, : frames.length], samples[:, frames.hop :][:, : frames.length]
         produced = self.vocoder.free(
-            known * second * frames.past_share, known[..., None] * frames.analyse(first), log_magnitude, hidden
+            known * second * frames.past_share, known[..., None] * frames.analyse(first), conditions
         )
         whole = slice(frames.length - frames.hop, produced.shape[1] - frames.length + frames.hop)
         log_l1, power_l1 = self.resolutions(produced[:, whole], samples[:, frames.hop :][:, whole])

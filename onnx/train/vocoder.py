@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from networks import LOG_CEILING, MagnitudeConfig, MagnitudeNet
 from phase import Frames, PhaseConfig, PhaseNet
@@ -11,6 +13,48 @@ from torch.nn import functional
 from audio_avif.config import MelConfig
 
 SILENT_LOG = -9.0
+_SILENT_LOG10_MEL = -10.0
+
+
+class Conditions(NamedTuple):
+    """What the phase step is told about each frame.
+
+    Shape: ``levels`` ``[batch, frames, 4, bins]`` as ``PhaseNet`` wants them, ``hidden`` ``[batch, frames, channels]``.
+    """
+
+    levels: Tensor
+    hidden: Tensor
+
+
+def spectrum(phase: Tensor, log_size: Tensor) -> Tensor:
+    """Phases of modulus one ``[..., 2, bins]`` and log-magnitude ``[..., bins]`` in one."""
+    return phase * log_size.clamp(max=LOG_CEILING).exp().unsqueeze(-2)
+
+
+class PhaseStep(nn.Module):
+    """One frame from the overlap-add before it, in two passes.
+
+    The first pass starts from what was already produced, the second from what that and the first pass add up to.
+    ``frames`` analyses and synthesises; it is given with each call, because a graph for ONNX has its own way.
+    """
+
+    def __init__(self, mel: MelConfig, hidden: int, config: PhaseConfig) -> None:
+        super().__init__()
+        self.first = PhaseNet(mel, hidden, config)
+        self.second = PhaseNet(mel, hidden, config)
+
+    def forward(
+        self, frames: Frames, past: Tensor, before: Tensor, levels: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return phase and log-magnitude.
+
+        Shape: ``past`` ``[rows, n_fft]``, ``before`` ``[rows, 2, bins]``, ``levels`` ``[rows, 4, bins]``.
+        """
+        phase, log_size = self.first(frames.analyse(past), before, levels, hidden)
+        whole = past + frames.synthesise(spectrum(phase, log_size))
+        levels = torch.cat([log_size.unsqueeze(1), levels[:, 1:]], dim=1)
+        result: tuple[Tensor, Tensor] = self.second(frames.analyse(whole), before, levels, hidden)
+        return result
 
 
 class Vocoder(nn.Module):
@@ -21,73 +65,68 @@ class Vocoder(nn.Module):
     def __init__(self, mel: MelConfig, magnitude: MagnitudeConfig, phase: PhaseConfig) -> None:
         super().__init__()
         self.magnitude = MagnitudeNet(mel, magnitude)
-        self.phase = PhaseNet(mel, magnitude.channels, phase)
+        self.phase = PhaseStep(mel, magnitude.channels, phase)
         self.frames = Frames(mel)
 
-    @staticmethod
-    def spectrum(phase: Tensor, log_size: Tensor) -> Tensor:
-        """Phases of modulus one ``[..., 2, bins]`` and log-magnitude ``[..., bins]`` in one."""
-        return phase * log_size.clamp(max=LOG_CEILING).exp().unsqueeze(-2)
+    def conditions(self, log_mel: Tensor) -> tuple[Tensor, Conditions]:
+        """Log-magnitude ``[batch, frames, bins + 1]`` of all frames, and what the phase step is told about them."""
+        log_magnitude, hidden, prior = self.magnitude(log_mel)
+        now = log_magnitude[..., :-1]
+        before = functional.pad(now[:, :-1], (0, 0, 1, 0), value=SILENT_LOG)
+        levels = torch.stack([now, before, prior[:, :-1, :-1], prior[:, 1:, :-1]], dim=2)
+        return log_magnitude, Conditions(levels, hidden)
 
-    def guided(self, samples: Tensor, log_magnitude: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def guided(self, samples: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
         """Predict every frame but the first from the true past, all at once.
 
-        Shape: ``samples`` ``[batch, n_fft + hop * (frames - 1)]``, ``log_magnitude`` ``[batch, frames, bins + 1]``,
-        ``hidden`` ``[batch, frames, channels]``. Returns phase ``[batch, frames - 1, 2, bins]``, log-magnitude and the
-        true spectrum.
+        Shape: ``samples`` ``[batch, n_fft + hop * (frames - 1)]``. Returns phase ``[batch, frames - 1, 2, bins]``,
+        log-magnitude and the true spectrum.
         """
         windows = samples.unfold(-1, self.frames.length, self.frames.hop)
         true = self.frames.analyse(windows)
-        guess = self.frames.analyse(windows[:, 1:] * self.frames.past_share)
-        phase, log_size = self._all_frames(guess, true[:, :-1], log_magnitude, hidden)
+        phase, log_size = self._all_frames(windows[:, 1:] * self.frames.past_share, true[:, :-1], conditions, 1)
         return phase, log_size, true[:, 1:]
 
-    def free(self, past: Tensor, before: Tensor, log_magnitude: Tensor, hidden: Tensor) -> Tensor:
-        """Produce every frame but the first from the network's own output.
+    def free(self, past: Tensor, before: Tensor, conditions: Conditions, *, skip: int = 1) -> Tensor:
+        """Produce every frame but the first ``skip`` from the network's own output.
 
         The recursion runs without gradients; then all frames are computed once more, together, from the pasts it met.
         So a frame learns from all sound it is overlapped with, and nothing is propagated through the recursion, which
         would explode.
 
-        Shape: ``past`` ``[batch, n_fft]``, the overlap-add under the second window so far; ``before``
-        ``[batch, 2, bins]``, the first frame's spectrum; the others as in ``guided``. Returns ``[batch, n_fft + hop * (frames - 2)]``.
+        Shape: ``past`` ``[batch, n_fft]``, the overlap-add so far under the first window to come; ``before``
+        ``[batch, 2, bins]``, the spectrum before it. Returns ``[batch, n_fft + hop * (frames - skip - 1)]``.
         """
         with torch.no_grad():
-            guess, befores = self._recursion(past, before, log_magnitude, hidden)
-        phase, log_size = self._all_frames(guess, befores, log_magnitude, hidden)
-        pieces = self.frames.synthesise(self.spectrum(phase, log_size))
-        produced = self.frames.overlap_add(pieces)
+            pasts, befores = self._recursion(past, before, conditions, skip)
+        phase, log_size = self._all_frames(pasts, befores, conditions, skip)
+        produced = self.frames.overlap_add(self.frames.synthesise(spectrum(phase, log_size)))
         return torch.cat([produced[:, : self.frames.length] + past, produced[:, self.frames.length :]], dim=1)
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
         """A whole signal as a stream makes it: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
         batch, frames, _ = log_mel.shape
-        log_magnitude, hidden = self.magnitude(functional.pad(log_mel, (0, 0, 0, 1), value=-10.0))
-        log_magnitude = functional.pad(log_magnitude, (0, 0, 1, 1), value=SILENT_LOG)
-        hidden = functional.pad(hidden, (0, 0, 1, 1))
-        past = log_mel.new_zeros(batch, self.frames.length)
-        guess, befores = self._recursion(past, self.frames.analyse(past), log_magnitude, hidden)
-        phase, log_size = self._all_frames(guess, befores, log_magnitude, hidden)
-        produced = self.frames.overlap_add(self.frames.synthesise(self.spectrum(phase, log_size)))
+        tail_frames = self.lookahead_frames + self.frames.length // 2 // self.frames.hop
+        _, conditions = self.conditions(functional.pad(log_mel, (0, 0, 0, tail_frames), value=_SILENT_LOG10_MEL))
+        silence = log_mel.new_zeros(batch, self.frames.length)
+        produced = self.free(silence, self.frames.analyse(silence), conditions, skip=0)
         return produced[:, self.frames.length // 2 :][:, : frames * self.frames.hop]
 
-    def _recursion(self, past: Tensor, before: Tensor, log_magnitude: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """What the phase step meets at each frame but the first: its guesses and the spectra before them."""
+    def _recursion(self, past: Tensor, before: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
+        """What the phase step meets at each frame: the overlap-add so far, and the spectrum before."""
         hop = self.frames.hop
-        guesses, befores = [], []
-        for frame in range(1, log_magnitude.shape[1]):
-            guesses.append(self.frames.analyse(past))
+        pasts, befores = [], []
+        for frame in range(skip, conditions.hidden.shape[1]):
+            pasts.append(past)
             befores.append(before)
-            log_before, log_now = log_magnitude[:, frame - 1, :-1], log_magnitude[:, frame, :-1]
-            phase, log_size = self.phase(guesses[-1], before, log_now, log_before, hidden[:, frame])
-            before = self.spectrum(phase, log_size)
+            before = spectrum(
+                *self.phase(self.frames, past, before, conditions.levels[:, frame], conditions.hidden[:, frame])
+            )
             past = functional.pad((past + self.frames.synthesise(before))[:, hop:], (0, hop))
-        return torch.stack(guesses, dim=1), torch.stack(befores, dim=1)
+        return torch.stack(pasts, dim=1), torch.stack(befores, dim=1)
 
-    def _all_frames(
-        self, guess: Tensor, before: Tensor, log_magnitude: Tensor, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        batch = guess.shape[0]
-        inputs = (guess, before, log_magnitude[:, 1:, :-1], log_magnitude[:, :-1, :-1], hidden[:, 1:])
-        phase, log_size = self.phase(*(each.flatten(0, 1) for each in inputs))
+    def _all_frames(self, pasts: Tensor, befores: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
+        batch = pasts.shape[0]
+        inputs = (pasts, befores, conditions.levels[:, skip:], conditions.hidden[:, skip:])
+        phase, log_size = self.phase(self.frames, *(each.flatten(0, 1) for each in inputs))
         return phase.unflatten(0, (batch, -1)), log_size.unflatten(0, (batch, -1))
