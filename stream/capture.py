@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -82,21 +81,24 @@ class FileSource:
         self._is_paced = is_paced
         self._file_blocks = read_blocks(path, _BLOCK_SAMPLES)
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[FloatArray | AudioAvifError | None] = asyncio.Queue(maxsize=64)
+        self._queue: asyncio.Queue[FloatArray | AudioAvifError | None] = asyncio.Queue()
+        self._room = threading.Semaphore(64)
 
     def _read(self) -> None:
         """Read in a thread: a pipe may give nothing for a long time, and must not hold the event loop or Ctrl-C."""
-        try:
-            for item in _with_end(self._file_blocks):
-                asyncio.run_coroutine_threadsafe(self._queue.put(item), self._loop).result()
-        except (RuntimeError, concurrent.futures.CancelledError):
-            return  # the event loop is gone, and so is whoever wanted the file
+        for item in _with_end(self._file_blocks):
+            self._room.acquire()
+            try:
+                self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+            except RuntimeError:
+                return  # the event loop is gone, and so is whoever wanted the file
 
     async def blocks(self) -> AsyncIterator[Block]:
         """Iterate over the file; a paced block comes when a microphone would have given it."""
         threading.Thread(target=self._read, name="file reader", daemon=True).start()
         due_s = self._loop.time()
         while (item := await self._queue.get()) is not None:
+            self._room.release()
             if isinstance(item, AudioAvifError):
                 raise item
             if self._is_paced:

@@ -54,7 +54,7 @@ class JsonLines:
 
     def __init__(self, target: str | None) -> None:
         """Open the file. Raises FileError where that is not possible."""
-        self._target = target
+        self._name = "standard output" if target == "-" else target
         self._file: IO[str] | None = None
         if target == "-":
             self._file = sys.stdout
@@ -74,7 +74,7 @@ class JsonLines:
         try:
             print(json.dumps(values), file=self._file, flush=True)
         except OSError as error:
-            log.warning("%s cannot be written: %s", self._target, error.strerror)
+            log.warning("%s cannot be written: %s", self._name, error.strerror)
             self._close()
 
     def __enter__(self) -> JsonLines:

@@ -79,7 +79,7 @@ class Receiver:
         try:
             await stream.receive()
             await stream.play_out()
-            await connection.close()
+            await stream.close()
         except RemoteProtocolError as error:
             await connection.close(CLOSE_PROTOCOL_ERROR, _close_reason(error))
             log.warning("the stream was refused: %s", error)
@@ -171,6 +171,13 @@ class _Stream:
         self._receiver.live_line.close()
         self._conclude()
 
+    async def close(self) -> None:
+        """Close the connection and let the sender know whether all was played."""
+        if self.player is not None and self.player.error is not None:
+            await self._connection.close(_CLOSE_INTERNAL_ERROR, "its output has failed")
+        else:
+            await self._connection.close()
+
     async def _react(self, message: Any) -> None:
         from audio_avif.wire import Hello, Ping, Pong, TilePacket, wire_bytes
 
@@ -246,7 +253,7 @@ class _Stream:
             await self._send_reports()
             if self.player is not None:
                 if self.player.error is not None:
-                    await self._connection.close(_CLOSE_INTERNAL_ERROR, "its output has failed")
+                    await self.close()
                     return
                 figures = self.figures()
                 self._receiver.live_line.update(_live_text(figures), time.monotonic())

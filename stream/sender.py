@@ -263,7 +263,8 @@ class Sender:
     def _how_it_ended(self, closed: Any) -> str:
         if closed.rcvd is not None and closed.rcvd.reason:
             did = "refused" if self._trace is None else "ended"
-            return f"the receiver {did} the stream: {closed.rcvd.reason}"
+            reason = "".join(character for character in closed.rcvd.reason if character.isprintable())
+            return f"the receiver {did} the stream: {reason}"
         return f"the connection was lost after {self._tiles_sent} tiles; start again when the receiver is back"
 
     def figures(self) -> dict[str, Any]:

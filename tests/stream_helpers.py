@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sysconfig
 import threading
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import soundfile
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from audio_avif.codec import Encoder
 from audio_avif.config import MelConfig
@@ -60,14 +62,33 @@ def read_wav(path: Path) -> FloatArray:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE_HZ)
         data = file.readframes(file.getnframes())
         assert len(data) == 2 * file.getnframes() == path.stat().st_size - 44
-    return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
 
 
 def resemblance(a: FloatArray, b: FloatArray) -> float:
     """How alike two signals sound: the correlation of their log-mel spectrograms."""
     size = min(a.size, b.size)
-    mels = [np.maximum(log_mel(signal[:size], MelConfig()), -4).ravel() for signal in (a, b)]
-    return float(np.corrcoef(*mels)[0, 1])
+    return _correlation(_loud_log_mel(a[:size]), _loud_log_mel(b[:size]))
+
+
+def live_resemblance(said: FloatArray, heard: FloatArray) -> float:
+    """The same for a live stream, in which a busy machine may leave gaps: each half second is looked for on its own."""
+    mels = _loud_log_mel(said), _loud_log_mel(heard)
+    frames, most_late = 31, 40
+    found = []
+    for start in range(0, mels[0].shape[1] - frames, frames):
+        piece = mels[0][:, start : start + frames]
+        there = [mels[1][:, at : at + frames] for at in range(max(0, start - 8), start + most_late)]
+        found.append(max((_correlation(piece, other) for other in there if other.shape == piece.shape), default=0.0))
+    return statistics.median(found)
+
+
+def _loud_log_mel(samples: FloatArray) -> FloatArray:
+    return np.maximum(log_mel(samples, MelConfig()), np.float32(-4))
+
+
+def _correlation(a: FloatArray, b: FloatArray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -171,7 +192,7 @@ def running(program: str, *arguments: object, **popen: Any) -> Iterator[Process]
 
 @contextmanager
 def receiving(*arguments: object, **popen: Any) -> Iterator[tuple[Process, int]]:
-    """A receiver with a port of its own that listens already, and that port."""
+    """A receiver that listens already on a port of its own, and that port."""
     with running(RECEIVER, "--port", 0, "--vocoder", "griffin-lim", *arguments, **popen) as process:
         process.wait_for("listening; ")
         wait_until(lambda: "--port" in process.err, "the line with the port")
@@ -211,7 +232,11 @@ class Peer:
 
     def __enter__(self) -> Peer:
         opening = connect(
-            f"ws://127.0.0.1:{self._port}", subprotocols=[SUBPROTOCOL], compression=None, proxy=None, close_timeout=5
+            f"ws://127.0.0.1:{self._port}",
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            proxy=None,
+            close_timeout=5,
         )
         self.socket: ClientConnection = self._stack.enter_context(opening)
         return self

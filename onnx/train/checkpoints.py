@@ -32,7 +32,8 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return content
 
 
-def check_architecture(content: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+def check_architecture(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     """Raises ModelError where a checkpoint was made by another architecture than the one asked for."""
-    if content.get("architecture") != wanted:
-        raise ModelError(f"{path} holds another architecture ({content.get('architecture')}) than asked for ({wanted})")
+    if found != wanted:
+        differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        raise ModelError(f"{path} holds another architecture than asked for: {', '.join(differing)} differ")

@@ -95,8 +95,8 @@ def open_corpus(data: Path, cache: Path, mel: MelConfig) -> Corpus:
         partial = index.with_suffix(".part")
         partial.write_text(json.dumps([vars(clip) for clip in clips]))
         partial.replace(index)
-    clips = tuple(Clip(**values) for values in json.loads(index.read_text()))
-    return Corpus(folder, np.memmap(folder / "samples.i16", np.int16, mode="r"), clips)
+    listed = tuple(Clip(**values) for values in json.loads(index.read_text()))
+    return Corpus(folder, np.memmap(folder / "samples.i16", np.int16, mode="r"), listed)
 
 
 def _fingerprint(files: list[Path], mel: MelConfig) -> str:

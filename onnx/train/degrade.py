@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +89,7 @@ def _open_variant(corpus: Corpus, mel: MelConfig, number: int, seed: int, progre
     return Variant(pixels, tuple(map(_parse_degradation, json.loads(index.read_text()))))
 
 
-def _parse_degradation(values: dict) -> Degradation:
+def _parse_degradation(values: dict[str, Any]) -> Degradation:
     return Degradation(values["gain_db"], TileConfig(**values["tile"]), EncoderConfig(**values["encoder"]))
 
 

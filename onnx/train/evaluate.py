@@ -6,18 +6,19 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from checkpoints import check_architecture, load_checkpoint
 from corpus import find_audio, read_mono
-from tasks import WaveTask
+from tasks import load_vocoder
+from vocoder import Vocoder
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.container import StillTemplate
-from audio_avif.errors import AudioAvifError, ModelError
+from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still, encode_still
 from audio_avif.tiles import TileCutter, from_pixels
@@ -30,6 +31,7 @@ Synthesize = Callable[[FloatArray], FloatArray]
 TILE = TileConfig(frames=8)
 SPEED = 4
 CLEAN = "clean"
+HEARD_LOG10 = -5.0  # what lies below is not heard and not counted in the mel distance
 
 
 def receive(clean: FloatArray, quality: int, mel: MelConfig) -> tuple[FloatArray, int]:
@@ -52,39 +54,59 @@ def rtisi_la(received: FloatArray) -> FloatArray:
 def open_model(path: Path) -> Synthesize:
     """A checkpoint's averaged weights, or an exported file. Raises ModelError for neither."""
     if path.suffix == ".onnx":
-        return OnnxVocoder(path).synthesize
-    task = WaveTask(MelConfig())
-    content = load_checkpoint(path, torch.device("cpu"))
-    check_architecture(content, task.architecture, path)
-    task.load_state_dict(content["average"])
-    vocoder = task.vocoder.eval()
+        synthesize: Synthesize = OnnxVocoder(path).synthesize
+        return synthesize
+    return synthesizer(load_vocoder(path, MelConfig()))
+
+
+def synthesizer(vocoder: Vocoder) -> Synthesize:
+    """A network as a function of ``[n_mels, frames]``."""
+    device = next(vocoder.parameters()).device
 
     def synthesize(received: FloatArray) -> FloatArray:
         with torch.no_grad():
-            return vocoder.synthesize(torch.from_numpy(received.T.copy())[None])[0].numpy()
+            return vocoder.synthesize(torch.from_numpy(received.T.copy())[None].to(device))[0].cpu().numpy()
 
     return synthesize
 
 
-def scores(produced: FloatArray, original: FloatArray, rate_hz: int) -> dict[str, float]:
-    """PESQ-WB, STOI and, where speechmos is installed, DNSMOS overall."""
+def scores(produced: FloatArray, original: FloatArray, mel: MelConfig) -> dict[str, float]:
+    """PESQ-WB, STOI, mean log10-mel distance and, where speechmos is installed, DNSMOS overall."""
     from pesq import pesq
     from pystoi import stoi
 
+    heard, wanted = (np.maximum(log_mel(each, mel), HEARD_LOG10) for each in (produced, original))
     result = {
-        "pesq": float(pesq(rate_hz, original, produced, "wb")),
-        "stoi": float(stoi(original, produced, rate_hz)),
+        "pesq": float(pesq(mel.rate_hz, original, produced, "wb")),
+        "stoi": float(stoi(original, produced, mel.rate_hz)),
+        "mel_distance": float(np.abs(heard - wanted).mean()),
     }
     try:
         from speechmos import dnsmos
     except ImportError:
         return result
-    return result | {"dnsmos": float(dnsmos.run(np.clip(produced, -1, 1), rate_hz)["ovrl_mos"])}
+    return result | {"dnsmos": float(dnsmos.run(np.clip(produced, -1, 1), mel.rate_hz)["ovrl_mos"])}
 
 
-def evaluate(
-    clips: list[Path], systems: dict[str, Synthesize], conditions: list[str], mel: MelConfig
-) -> Iterator[dict[str, object]]:
+@dataclass(frozen=True)
+class Row:
+    """The scores of one system on one clip in one condition."""
+
+    clip: str
+    condition: str
+    system: str
+    scores: dict[str, float]
+
+
+def choose_clips(folder: Path, match: str, every: int = 1) -> list[Path]:
+    """Audio files whose name contains ``match``. Raises FileError where there is none."""
+    clips = [path for path in find_audio(folder) if match in path.name][::every]
+    if not clips:
+        raise FileError(f"no audio file in {folder} has {match!r} in its name")
+    return clips
+
+
+def evaluate(clips: list[Path], systems: dict[str, Synthesize], conditions: list[str], mel: MelConfig) -> Iterator[Row]:
     """One row for each clip, condition and system."""
     for path in clips:
         original = read_mono(path, mel.rate_hz)
@@ -93,23 +115,18 @@ def evaluate(
             received, size = (clean, 0) if condition == CLEAN else receive(clean, int(condition), mel)
             for name, synthesize in systems.items():
                 produced = synthesize(received)[: original.size]
-                yield {
-                    "clip": path.name,
-                    "condition": condition,
-                    "system": name,
-                    "kbps": size * 8 / (original.size / mel.rate_hz) / 1000,
-                    **scores(produced, original, mel.rate_hz),
-                }
+                kbps = size * 8 / (original.size / mel.rate_hz) / 1000
+                yield Row(path.name, condition, name, {"kbps": kbps} | scores(produced, original, mel))
 
 
-def table(rows: list[dict[str, object]]) -> str:
+def table(rows: list[Row]) -> str:
     """Means over clips, one line for each condition and system."""
-    keys = list(dict.fromkeys((row["condition"], row["system"]) for row in rows))
-    names = [name for name in rows[0] if name not in ("clip", "condition", "system")]
+    keys = list(dict.fromkeys((row.condition, row.system) for row in rows))
+    names = list(rows[0].scores)
     lines = ["| condition | system | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 2)]
     for key in keys:
-        mine = [row for row in rows if (row["condition"], row["system"]) == key]
-        means = [np.mean([float(str(row[name])) for row in mine]) for name in names]
+        mine = [row.scores for row in rows if (row.condition, row.system) == key]
+        means = [np.mean([each[name] for each in mine]) for name in names]
         lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     return "\n".join(lines)
 
@@ -127,18 +144,16 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
-        systems = {} if args.no_baseline else {"rtisi-la": rtisi_la}
+        systems: dict[str, Synthesize] = {} if args.no_baseline else {"rtisi-la": rtisi_la}
         systems |= {str(path): open_model(path) for path in args.model}
-        clips = [path for path in find_audio(args.clips) if args.match in path.name][:: args.every]
-        if not clips or not systems:
-            raise ModelError("there is nothing to score: no clip matches, or no model is given")
+        clips = choose_clips(args.clips, args.match, args.every)
         rows = list(evaluate(clips, systems, args.conditions.split(","), MelConfig()))
     except AudioAvifError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     if args.rows:
         with args.rows.open("a") as out:
-            out.writelines(json.dumps(row) + "\n" for row in rows)
+            out.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
     print(table(rows))
     return 0
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from checkpoints import check_architecture, load_checkpoint
+from networks import LOG_CEILING
 from onnx import TensorProto, helper, numpy_helper
 from phase import Frames
-from tasks import WaveTask
+from tasks import load_vocoder
 from torch import Tensor, nn
-from vocoder import LOG_CEILING, SILENT_LOG, Vocoder, spectrum
+from vocoder import SILENT_LOG, Vocoder, spectrum
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, FileError
@@ -51,24 +51,20 @@ class MagnitudeStream(nn.Module):
         return levels, hidden, present, flags[:, -1:], priors[:, -1:], *next_pasts
 
 
-class MatrixFrames(nn.Module):
+class MatrixFrames(Frames):
     """``Frames`` with matrix products for Fourier transforms, halved by symmetry about the centre of the window.
 
     ``cosine`` and ``sine`` are ``[n_fft // 2, n_fft // 2]`` tables of ``2 pi bin offset / n_fft``. The window's first
     sample, whose partner lies outside, is zero.
     """
 
-    window: Tensor
-    synthesis: Tensor
     scale: Tensor
 
-    def __init__(self, frames: Frames) -> None:
-        super().__init__()
-        self.length, self.half = frames.length, frames.length // 2
-        scale = torch.full((self.half,), 2.0 / self.length)
+    def __init__(self, mel: MelConfig) -> None:
+        super().__init__(mel)
+        self.middle = self.length // 2
+        scale = torch.full((self.middle,), 2.0 / self.length)
         scale[0] /= 2
-        self.register_buffer("window", frames.window)
-        self.register_buffer("synthesis", frames.synthesis)
         self.register_buffer("scale", scale)
 
     def use(self, cosine: Tensor, sine: Tensor) -> None:
@@ -78,8 +74,8 @@ class MatrixFrames(nn.Module):
     def analyse(self, windows: Tensor) -> Tensor:
         """``[rows, n_fft]`` -> ``[rows, 2, bins]``."""
         windowed = windows * self.window
-        right = windowed[:, self.half :]
-        left = torch.cat([windowed[:, :1], windowed[:, 1 : self.half].flip(1)], dim=1)
+        right = windowed[:, self.middle :]
+        left = torch.cat([windowed[:, :1], windowed[:, 1 : self.middle].flip(1)], dim=1)
         return torch.stack([(right + left) @ self._cosine, (left - right) @ self._sine], dim=1)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
@@ -93,10 +89,10 @@ class MatrixFrames(nn.Module):
 class FrameStep(nn.Module):
     """One frame of the recursion. Wanted levels are counted from silence, so that zero state is silence."""
 
-    def __init__(self, vocoder: Vocoder) -> None:
+    def __init__(self, vocoder: Vocoder, mel: MelConfig) -> None:
         super().__init__()
         self.step = vocoder.phase
-        self.frames = MatrixFrames(vocoder.frames)
+        self.frames = MatrixFrames(mel)
         self.hop = vocoder.frames.hop
 
     def forward(
@@ -160,7 +156,7 @@ def _to_onnx(
     torch.onnx.export(
         module,
         inputs,
-        file,
+        file,  # type: ignore[arg-type]
         input_names=names,
         output_names=outputs,
         dynamic_axes=open_axes,
@@ -205,7 +201,7 @@ def _export_step(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
     names = [f"step.{name}" for name in (*_STEP_STATES, *_STEP_INPUTS)]
     outputs = [f"step.next.{name}" for name in _STEP_STATES] + ["step.samples"]
     open_axes = {name: {0: "batch"} for name in [*names, *outputs]}
-    body = _to_onnx(FrameStep(vocoder), inputs, [*names, "cosine", "sine"], outputs, open_axes)
+    body = _to_onnx(FrameStep(vocoder, mel), inputs, [*names, "cosine", "sine"], outputs, open_axes)
     for table in ("cosine", "sine"):  # the body takes them from the graph around it
         body.input.remove(next(value for value in body.input if value.name == table))
     _prefix_names(body, {*names, *outputs, "cosine", "sine"})
@@ -319,11 +315,7 @@ def _store_in_half(graph: onnx.GraphProto) -> None:
 def export(checkpoint: Path, target: Path, name: str, *, half: bool = True) -> None:
     """Write a checkpoint's averaged weights as a model file. Raises ModelError or FileError where that fails."""
     mel = MelConfig()
-    task = WaveTask(mel)
-    content = load_checkpoint(checkpoint, torch.device("cpu"))
-    check_architecture(content, task.architecture, checkpoint)
-    task.load_state_dict(content["average"])
-    save_graph(build_graph(task.vocoder, mel, name, half=half), target)
+    save_graph(build_graph(load_vocoder(checkpoint, mel), mel, name, half=half), target)
 
 
 def save_graph(model: onnx.ModelProto, target: Path) -> None:

@@ -82,8 +82,8 @@ class MagnitudeNet(nn.Module):
 
     def zero_state(self, batch: int) -> list[Tensor]:
         """What stands before the first frame: one ``[batch, kernel - 1, channels]`` a block."""
-        like = self.leave.weight
-        return [like.new_zeros(batch, block.mix.past_frames, self.config.channels) for block in self.blocks]
+        past_frames, channels = self.config.kernel - 1, self.config.channels
+        return [self.leave.weight.new_zeros(batch, past_frames, channels) for _ in self.blocks]
 
     def stream(self, log_mel: Tensor, prior: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Correction of the prior, hidden features and the next state; output frame k belongs to mel frame k - 1."""

@@ -74,8 +74,8 @@ class PhaseNet(nn.Module):
     def forward(self, guess: Tensor, before: Tensor, levels: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the phase as a spectrum of modulus one ``[rows, 2, bins]`` and the log-magnitude ``[rows, bins]``.
 
-        ``levels`` ``[rows, 4, bins]`` are natural logarithms: the magnitude wanted now and that of the frame before, and
-        what the mel alone says about now and about the next frame.
+        ``levels`` ``[rows, 4, bins]`` are natural logarithms: the magnitude wanted now and that of the frame before,
+        and what the mel alone says about now and about the next frame.
         """
         unit, size = _unit(guess + guess.new_tensor([[_PULSE], [0.0]]))
         planes = self._features(unit, size, before, levels)

@@ -13,23 +13,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from batches import Batcher
 from checkpoints import check_architecture, load_checkpoint, save_checkpoint
-from corpus import open_corpus
+from corpus import open_corpus, read_mono
 from degrade import open_variants
+from evaluate import CLEAN, choose_clips, evaluate, synthesizer
+from journal import Journal, show
 from tasks import TASKS
 from torch import nn
+from vocoder import Vocoder
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, FileError, ModelError
+from audio_avif.features import log_mel
 
 logger = logging.getLogger("train")
 
 CHECKPOINT = "last.pt"
-LOG = "log.jsonl"
+BEST = "best.pt"
+EVALUATION_QUALITIES = (45, 60, 75)  # of 8-frame tiles: about 3, 4.5 and 6 kbps
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class TrainConfig:
     ema_decay: float = 0.999
     seed: int = 0
     bfloat16: bool = True
+    clips: Path | None = None
+    clip_match: str = ""
+    evaluate_every_minutes: float = 30.0
     save_every_s: float = 120.0
     log_every_steps: int = 50
 
@@ -62,9 +70,9 @@ class Trainer:
         self.config = config
         self.device = _device(config.device)
         torch.manual_seed(config.seed)
-        mel = MelConfig()
+        self.mel = mel = MelConfig()
         corpus = open_corpus(config.data, config.out / "cache", mel)
-        variants = open_variants(corpus, mel, config.variants, config.seed, _show)
+        variants = open_variants(corpus, mel, config.variants, config.seed, show)
         self.task = TASKS[config.task](mel).to(self.device)
         self.average = copy.deepcopy(self.task).requires_grad_(False)
         self.batcher = Batcher(
@@ -82,16 +90,22 @@ class Trainer:
         )
         self.step = 0
         self.trained_s = 0.0
+        self.best_pesq = 0.0
+
+    @property
+    def can_be_heard(self) -> bool:
+        """Whether the task trains a whole vocoder."""
+        return isinstance(self.task.vocoder, Vocoder)
 
     @property
     def checkpoint(self) -> Path:
         """Where this run's checkpoint lies."""
         return self.config.out / CHECKPOINT
 
-    def save(self) -> None:
+    def save(self, name: str = CHECKPOINT) -> None:
         """Write everything needed to go on exactly here."""
         save_checkpoint(
-            self.checkpoint,
+            self.config.out / name,
             {
                 "architecture": self.task.architecture,
                 "task": self.task.state_dict(),
@@ -101,13 +115,14 @@ class Trainer:
                 "torch_rng": torch.get_rng_state(),
                 "step": self.step,
                 "trained_s": self.trained_s,
+                "best_pesq": self.best_pesq,
             },
         )
 
     def resume(self) -> None:
         """Go on from this run's checkpoint. Raises ModelError where it is missing or of another architecture."""
         content = load_checkpoint(self.checkpoint, self.device)
-        check_architecture(content, self.task.architecture, self.checkpoint)
+        check_architecture(content.get("architecture", {}), self.task.architecture, self.checkpoint)
         self.task.load_state_dict(content["task"])
         self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -115,14 +130,14 @@ class Trainer:
         torch.set_rng_state(content["torch_rng"].cpu())
         self.step = content["step"]
         self.trained_s = content["trained_s"]
+        self.best_pesq = content["best_pesq"]
 
     def start_from(self, path: Path) -> None:
         """Take over another run's averaged weights for all networks it has; the rest stays as it is."""
         weights = load_checkpoint(path, self.device)["average"]
         own = self.task.state_dict()
-        if not any(name in own for name in weights) or any(
-            name in own and own[name].shape != weight.shape for name, weight in weights.items()
-        ):
+        shared = own.keys() & weights.keys()
+        if not shared or any(own[name].shape != weights[name].shape for name in shared):
             raise ModelError(f"{path} holds another architecture than --task {self.config.task} trains")
         for module in (self.task, self.average):
             module.load_state_dict(weights, strict=False)
@@ -141,17 +156,34 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        nn.utils.clip_grad_norm_(self.task.parameters(), 1.0)
+        for part in self.task.children():  # a jury's gradients must not shrink the vocoder's
+            nn.utils.clip_grad_norm_(part.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
         self._update_average()
         return {name: float(value.detach()) for name, value in losses.items()}
 
+    def evaluate(self, clips: list[Path], journal: Journal) -> None:
+        """Score the averaged weights on clips, clean and through tiles; keep the checkpoint with the best mean PESQ."""
+        assert isinstance(self.average.vocoder, Vocoder)
+        synthesize = synthesizer(self.average.vocoder)
+        rows = list(evaluate(clips, {"averaged": synthesize}, [CLEAN, *map(str, EVALUATION_QUALITIES)], self.mel))
+        for condition in dict.fromkeys(row.condition for row in rows):
+            mine = [row.scores for row in rows if row.condition == condition]
+            means = {f"{condition}/{name}": float(np.mean([each[name] for each in mine])) for name in mine[0]}
+            journal.scalars(self.step, self.trained_s, means)
+        first = log_mel(read_mono(clips[0], self.mel.rate_hz), self.mel)
+        journal.sound(self.step, "first clip, clean mel", synthesize(first), self.mel.rate_hz)
+        pesq = float(np.mean([row.scores["pesq"] for row in rows]))
+        if pesq > self.best_pesq:
+            self.best_pesq = pesq
+            self.save(BEST)
+
     def _learning_rate(self) -> float:
         """Warm-up, then inverse square root: needs no end date, so a run can always be prolonged."""
         config = self.config
         warmup = min(1.0, (self.step + 1) / config.warmup_steps)
-        return config.learning_rate * warmup * min(1.0, (config.decay_from_step / (self.step + 1)) ** 0.5)
+        return config.learning_rate * warmup * min(1.0, math.sqrt(config.decay_from_step / (self.step + 1)))
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -173,7 +205,9 @@ def train(
         trainer.resume()
     elif init:
         trainer.start_from(init)
-    started = saved = time.monotonic()
+    journal = Journal(config.out)
+    clips = choose_clips(config.clips, config.clip_match) if config.clips else []
+    started = saved = evaluated = time.monotonic()
     trained_before_s = trainer.trained_s
     sums: dict[str, float] = {}
     while trainer.step < config.steps and not stopped() and time.monotonic() - started < 60 * config.minutes:
@@ -182,11 +216,14 @@ def train(
         now = time.monotonic()
         trainer.trained_s = trained_before_s + now - started
         if trainer.step % config.log_every_steps == 0:
-            _log(config.out / LOG, {"step": trainer.step, "trained_s": round(trainer.trained_s, 1), **sums})
+            journal.scalars(trainer.step, trainer.trained_s, sums)
             sums = {}
         if now - saved > config.save_every_s:
             trainer.save()
             saved = now
+        if clips and trainer.can_be_heard and now - evaluated > 60 * config.evaluate_every_minutes:
+            trainer.evaluate(clips, journal)
+            evaluated = time.monotonic()
     trainer.save()
 
 
@@ -201,19 +238,6 @@ def _stop_signals() -> Callable[[], bool]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
     return lambda: bool(received)
-
-
-def _log(path: Path, entry: dict[str, Any]) -> None:
-    rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in entry.items()}
-    with path.open("a") as out:
-        out.write(json.dumps(rounded) + "\n")
-    _show("  ".join(f"{key} {value}" for key, value in rounded.items()))
-
-
-def _show(text: str) -> None:
-    """One progress line: rewritten in place on a terminal, a line each in a file."""
-    end = "\r" if sys.stderr.isatty() else "\n"
-    print(f"{text:<100}", end=end, file=sys.stderr, flush=True)
 
 
 def _device(name: str) -> torch.device:
@@ -242,6 +266,9 @@ def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]
     parser.add_argument(
         "--variants", type=int, default=defaults.variants, help="degraded copies of the corpus to cache"
     )
+    parser.add_argument("--clips", type=Path, help="other audio to score now and then (needs pesq and pystoi)")
+    parser.add_argument("--clip-match", default=defaults.clip_match, help="only clips whose name contains this")
+    parser.add_argument("--evaluate-every-minutes", type=float, default=defaults.evaluate_every_minutes)
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--float32", dest="bfloat16", action="store_false", help="train without bfloat16 autocast")
