@@ -630,6 +630,7 @@ def test_a_peer_that_says_nothing_does_not_hold_the_receiver(monkeypatch: pytest
     assert receiver.error is None
 
 
+@pytest.mark.slow
 def test_a_receiver_whose_sound_nobody_takes_can_be_interrupted(tmp_path: Path) -> None:
     """As behind a player that is paused: the pipe is full, and the thread that plays waits for it."""
     said = write_wav(tmp_path / "said.wav", np.tile(speech(5.0), 6))

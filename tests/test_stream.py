@@ -67,6 +67,7 @@ def test_a_file_sent_at_once_arrives_whole(tmp_path: Path, clip: Path, tile_fram
     assert resemblance(said, echoed) > 0.9
 
 
+@pytest.mark.slow
 def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_for(tmp_path: Path, clip: Path) -> None:
     heard, tiles, trace = tmp_path / "heard.wav", tmp_path / "deep" / "tiles", tmp_path / "trace.jsonl"
     with receiving("--once", "--output", heard, "--save-tiles", tiles, "--stats-json", "-", "--stats") as (
@@ -141,6 +142,7 @@ def test_streams_follow_one_another(tmp_path: Path, clip: Path) -> None:
         assert resemblance(said, echoed) > 0.9
 
 
+@pytest.mark.slow
 def test_a_second_sender_is_refused_and_the_first_does_not_notice(tmp_path: Path, clip: Path) -> None:
     heard = tmp_path / "heard.wav"
     with receiving("--once", "--output", heard, "--stats-json", "-") as (receiver, port):
@@ -276,6 +278,7 @@ def test_a_stall_does_not_leave_delay_behind(tmp_path: Path, stalled: str) -> No
     assert len(lines) > len(before) + 16
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads and files in /proc")
 def test_streams_leave_no_threads_and_no_sockets_behind() -> None:
     with receiving("--output", "-") as (receiver, port):

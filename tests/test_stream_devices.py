@@ -124,6 +124,7 @@ def test_a_microphone_that_gives_exact_zeros_is_reported_once(sound_card: Virtua
     assert sent.err.count("exact zeros") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", ["sender", "receiver"])
 def test_a_file_that_would_play_for_long_can_be_interrupted(
     sound_card: VirtualSoundCard, tmp_path: Path, interrupted: str

@@ -13,9 +13,11 @@ from degrade import GAIN_DB, Variant
 from spectra import Analysis
 from torch import Tensor
 
-from audio_avif.config import MelConfig
+from audio_avif.concealment import decay, interpolate
+from audio_avif.config import MelConfig, TileConfig
 
 CLEAN_SHARE = 0.2
+LOSS_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,18 @@ class Batcher:
             here = min(frames_in, clip.frames - first)
             received[:here] = variant.log_mel(number, rows, rows + here)
             received[here:] = received[here - 1]
+            if rng.random() < LOSS_SHARE:
+                self._lose_a_tile(received, first, variant.settings[number].tile)
+
+    def _lose_a_tile(self, received: np.ndarray, first: int, tile: TileConfig) -> None:
+        """Conceal one whole tile amid ``[frames, n_mels]``, knowing what follows or not; none where none fits."""
+        starts = range(tile.frames - first % tile.frames, received.shape[0] - tile.frames, tile.frames)
+        if not starts:
+            return
+        start = starts[int(self._rng.integers(len(starts)))]
+        stop = start + tile.frames
+        before = received[start - 1]
+        if self._rng.random() < 0.5:
+            received[start:stop] = interpolate(before, received[stop], tile.frames).T
+        else:
+            received[start:stop] = decay(before, tile.frames, self._mel.frame_s, tile.log10_min).T

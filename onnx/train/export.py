@@ -26,7 +26,7 @@ from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.vocoders.onnx_model import NEXT_PREFIX, STATE_PREFIX, ModelInfo
 
-OPSET = 18
+OPSET = 20
 _FOLD_FROM = 1024  # weights of fewer values stay in single precision
 
 

@@ -23,7 +23,7 @@ from vocoder import Conditions, Vocoder
 from audio_avif.config import MelConfig
 
 _SPECTRUM_WEIGHT = 0.3
-_TRUE_START_SHARE = 0.5
+_TRUE_START_SHARE = 0.8
 _JURY_CHANNELS = 16
 _WAVE_WEIGHT = 10.0
 _FEATURE_WEIGHT = 2.0

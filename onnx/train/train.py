@@ -53,6 +53,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     decay_from_step: int = 4000
+    cooldown_steps: int = 0
     ema_decay: float = 0.999
     seed: int = 0
     bfloat16: bool = True
@@ -156,7 +157,7 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        for part in self.task.children():  # a jury's gradients must not shrink the vocoder's
+        for part in filter(_learns, self.task.children()):  # a jury's gradients must not shrink the vocoder's
             nn.utils.clip_grad_norm_(part.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -180,10 +181,12 @@ class Trainer:
             self.save(BEST)
 
     def _learning_rate(self) -> float:
-        """Warm-up, then inverse square root: needs no end date, so a run can always be prolonged."""
+        """Warm-up, then inverse square root, which needs no end date; to zero over the last ``cooldown_steps``."""
         config = self.config
-        warmup = min(1.0, (self.step + 1) / config.warmup_steps)
-        return config.learning_rate * warmup * min(1.0, math.sqrt(config.decay_from_step / (self.step + 1)))
+        share = min(1.0, (self.step + 1) / config.warmup_steps)
+        if config.cooldown_steps:
+            share *= min(1.0, max(0.0, (config.steps - self.step) / config.cooldown_steps))
+        return config.learning_rate * share * min(1.0, math.sqrt(config.decay_from_step / (self.step + 1)))
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -225,6 +228,10 @@ def train(
             trainer.evaluate(clips, journal)
             evaluated = time.monotonic()
     trainer.save()
+
+
+def _learns(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
 
 
 def _stop_signals() -> Callable[[], bool]:
@@ -270,6 +277,9 @@ def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]
     parser.add_argument("--clip-match", default=defaults.clip_match, help="only clips whose name contains this")
     parser.add_argument("--evaluate-every-minutes", type=float, default=defaults.evaluate_every_minutes)
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument(
+        "--cooldown-steps", type=int, default=defaults.cooldown_steps, help="let the rate fall to zero before --steps"
+    )
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--float32", dest="bfloat16", action="store_false", help="train without bfloat16 autocast")
     values = vars(parser.parse_args(arguments))
