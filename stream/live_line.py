@@ -19,14 +19,14 @@ class LiveLine:
     """Redraws one line in a terminal; elsewhere prints it at most once a second, so that logs stay readable."""
 
     def __init__(self, is_shown: bool) -> None:
-        self._is_shown = is_shown
+        self.is_shown = is_shown
         self._is_terminal = sys.stderr.isatty()
         self._printed_s = float("-inf")
         self._live: Any = None
 
     def update(self, text: str, now_s: float) -> None:
         """Show this text from now on."""
-        if not self._is_shown:
+        if not self.is_shown:
             return
         if not self._is_terminal:
             if now_s - self._printed_s >= 1.0:

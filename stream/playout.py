@@ -38,7 +38,8 @@ class Player:
         *,
         on_report: Callable[[Report], None],
         on_done: Callable[[], None],
-        save_tiles: Path | None = None,
+        save_tiles: Path | None,
+        stream_number: int,
     ) -> None:
         self.decoder = Decoder(hello, vocoder, playout)
         self.output = output
@@ -47,6 +48,7 @@ class Player:
         self._on_report = on_report
         self._on_done = on_done
         self._save_tiles = save_tiles
+        self._stream_number = stream_number
         self._is_stopped = False
         self._inbox: queue.Queue[tuple[TilePacket, float] | _End] = queue.Queue()
         self._received_s: dict[int, float] = {}
@@ -142,7 +144,7 @@ class Player:
     def _save(self, tile: TilePacket) -> None:
         if self._save_tiles is None:
             return
-        path = self._save_tiles / f"{tile.sequence:06d}.avif"
+        path = self._save_tiles / f"{self._stream_number:03d}-{tile.sequence:06d}.avif"
         try:
             path.write_bytes(tile.still(self.decoder.hello.template))
         except OSError as error:

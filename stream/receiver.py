@@ -1,37 +1,49 @@
-"""``audio-avif-recv``: listens for a stream of tiles and plays it."""
+"""Plays streams: accepts connections one at a time, feeds a player, and tells both ends what becomes of the tiles."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import errno
 import logging
-import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from audio_avif import __version__, console
-from audio_avif.errors import AudioAvifError, ConnectionFailed, FileError, RemoteProtocolError
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
-if TYPE_CHECKING:
-    from websockets.asyncio.server import ServerConnection
-
-    from audio_avif.codec import PlayoutConfig
-    from audio_avif.stream.live_line import JsonLines, LiveLine
-    from audio_avif.stream.outputs import Output
-    from audio_avif.stream.playout import Player
-    from audio_avif.vocoders.protocol import Vocoder
-    from audio_avif.wire import Bye, Hello, Report
+from audio_avif import __version__
+from audio_avif.codec import WARM_UP_TILES, PlayoutConfig, warm_up
+from audio_avif.errors import AudioAvifError, ConnectionFailed, RemoteProtocolError
+from audio_avif.stream.interrupts import on_interrupt
+from audio_avif.stream.live_line import JsonLines, LiveLine
+from audio_avif.stream.outputs import Output
+from audio_avif.stream.playout import Player
+from audio_avif.synthesis import open_stream
+from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.wire import (
+    CLOSE_BUSY,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_UNSUPPORTED,
+    MAX_MESSAGE_BYTES,
+    SUBPROTOCOL,
+    Bye,
+    Hello,
+    Ping,
+    Pong,
+    ReceiverProtocol,
+    Report,
+    TilePacket,
+    Welcome,
+    wire_bytes,
+)
 
 log = logging.getLogger(__name__)
 
-PROGRAM = "audio-avif-recv"
 _HELLO_S = 10.0
 _BACKLOG_TILES = 64
 _HURRY_S = 1.0  # how long after Ctrl-C each step towards the end may take
@@ -44,11 +56,9 @@ _AGENT = f"audio-avif/{__version__}"
 class StreamStats:
     """What has been received of one stream."""
 
-    began_s: float
     payload_bytes: int = 0
     wire_bytes: int = 0
     whole_stills: int = 0
-    first_frame: int | None = None
     frames: int = 0
     delay_s: float | None = None
 
@@ -66,12 +76,11 @@ class Receiver:
     save_tiles: Path | None = None
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     error: AudioAvifError | None = None
+    streams: int = 0
     _current: _Stream | None = None
 
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection to its end."""
-        from audio_avif.wire import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_UNSUPPORTED
-
         if self._current is not None:
             await connection.close(CLOSE_BUSY, "another stream is playing here; try again when it is over")
             return
@@ -122,25 +131,19 @@ class _Stream:
     """One connection: its protocol state, its player and its figures."""
 
     def __init__(self, receiver: Receiver, connection: ServerConnection) -> None:
-        from audio_avif.wire import ReceiverProtocol
-
         self.player: Player | None = None
         self.is_done = asyncio.Event()
         self._receiver = receiver
         self._connection = connection
         self._protocol = ReceiverProtocol()
         self._reports: asyncio.Queue[Report] = asyncio.Queue(_REPORT_QUEUE)
-        self._stats = StreamStats(time.monotonic())
+        self._stats = StreamStats()
         self._clock_offset_s: tuple[float, float] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._bye: Bye | None = None
 
     async def receive(self) -> None:
         """Receive until the bye or the end of the connection. Raises RemoteProtocolError or _Unsupported."""
-        from websockets.exceptions import ConnectionClosed
-
-        from audio_avif.wire import Bye
-
         self._watcher = asyncio.create_task(self._watch())
         try:
             async with asyncio.timeout(_HELLO_S) as patience:
@@ -179,8 +182,6 @@ class _Stream:
             await self._connection.close()
 
     async def _react(self, message: Any) -> None:
-        from audio_avif.wire import Hello, Ping, Pong, TilePacket, wire_bytes
-
         now_s = time.monotonic()
         if isinstance(message, Hello):
             await self._begin(message)
@@ -198,11 +199,6 @@ class _Stream:
             await self._connection.send(Pong(message.sent_us, round(now_s * 1e6)).to_bytes())
 
     async def _begin(self, hello: Hello) -> None:
-        from audio_avif.codec import WARM_UP_TILES, warm_up
-        from audio_avif.stream.playout import Player
-        from audio_avif.synthesis import open_stream
-        from audio_avif.wire import Welcome
-
         receiver = self._receiver
         vocoder = receiver.vocoder
         if hello.mel != vocoder.mel:
@@ -213,6 +209,7 @@ class _Stream:
         await asyncio.to_thread(warm_up, hello, stream)
         processing_s = (time.monotonic() - warm_s) / WARM_UP_TILES
         loop = asyncio.get_running_loop()
+        receiver.streams += 1
         self.player = Player(
             hello,
             stream,
@@ -221,6 +218,7 @@ class _Stream:
             on_report=lambda report: _from_thread(loop, self._on_report, report),
             on_done=lambda: _from_thread(loop, self.is_done.set),
             save_tiles=receiver.save_tiles,
+            stream_number=receiver.streams,
         )
         await self._connection.send(Welcome(vocoder.name, stream.latency_samples, _AGENT).to_bytes())
 
@@ -237,8 +235,6 @@ class _Stream:
             self._reports.put_nowait(report)
 
     async def _send_reports(self) -> None:
-        from websockets.exceptions import ConnectionClosed
-
         try:
             while not self._reports.empty():
                 await self._connection.send(self._reports.get_nowait().to_bytes())
@@ -315,13 +311,7 @@ async def listen(receiver: Receiver, host: str, port: int) -> None:
 
     Raises ConnectionFailed where the port cannot be had, and what made playing fail.
     """
-    from websockets.asyncio.server import serve
-
-    from audio_avif.wire import MAX_MESSAGE_BYTES, SUBPROTOCOL
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, receiver.finished.set)
+    on_interrupt(receiver.finished.set)
     try:
         server = await serve(
             receiver.handle,
@@ -369,96 +359,3 @@ def _lan_address() -> str:
         except OSError:
             return socket.gethostname()
         return str(probe.getsockname()[0])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Listen for a stream of audio-avif tiles and play it.",
-        epilog="Start this first; it prints what to type on the machine with the microphone.",
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: this machine only)"
-    )
-    parser.add_argument(
-        "--port", type=console.port, default=8765, help="port to listen on, 0 for any free one (default: 8765)"
-    )
-    parser.add_argument(
-        "--output",
-        action="append",
-        metavar="speaker|FILE.wav|-",
-        help="where the sound goes, - for raw s16le mono 16 kHz on standard output; may be repeated (default: speaker)",
-    )
-    parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
-    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
-    parser.add_argument(
-        "--vocoder",
-        default="default",
-        metavar="NAME|PATH",
-        help="griffin-lim, the name of an exported model, or an .onnx file",
-    )
-    parser.add_argument(
-        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"
-    )
-    parser.add_argument("--once", action="store_true", help="exit after the first stream")
-    parser.add_argument("--save-tiles", type=Path, metavar="DIR", help="keep each received tile as an .avif picture")
-    parser.add_argument(
-        "--buffer-ms",
-        type=console.milliseconds,
-        default=40.0,
-        metavar="MS",
-        help="sound held ready against network jitter (default: 40)",
-    )
-    parser.add_argument("--stats", action="store_true", help="show a live line: rates, buffer, delay, losses")
-    parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``audio-avif-recv``."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    options.output = options.output or ["speaker"]
-    if "-" in options.output and options.stats_json == "-":
-        parser.error("--output - and --stats-json - cannot share standard output")
-    return console.run(PROGRAM, lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> None:
-    console.log_to_stderr(PROGRAM)
-    if options.list_devices:
-        from audio_avif.audio_io import format_devices, list_devices
-
-        print(format_devices(list_devices()))
-        return
-
-    from audio_avif.codec import PlayoutConfig
-    from audio_avif.stream.live_line import JsonLines, LiveLine
-    from audio_avif.stream.outputs import open_output
-    from audio_avif.vocoders.registry import load_vocoder
-
-    vocoder = load_vocoder(options.vocoder, options.provider)
-    _make_folder(options.save_tiles)
-    with JsonLines(options.stats_json) as stats_json:
-        output = open_output(options.output, options.device)
-        try:
-            playout = PlayoutConfig(target_s=options.buffer_ms / 1e3)
-            live_line = LiveLine(options.stats)
-            receiver = Receiver(vocoder, output, playout, live_line, stats_json, options.once, options.save_tiles)
-            asyncio.run(listen(receiver, options.host, options.port))
-        finally:
-            output.close()
-
-
-def _make_folder(path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,34 +1,42 @@
-"""``audio-avif-send``: cuts sound into tiles and sends them to a receiver."""
+"""One stream from a source to a receiver: encodes tiles, sends them, and follows what becomes of them."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import secrets
-import signal
 import sys
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from audio_avif import __version__, console
-from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidMessage, InvalidURI
+
+from audio_avif import __version__
+from audio_avif.codec import Encoder
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
-
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
-
-    from audio_avif.codec import Encoder
-    from audio_avif.stream.capture import Source
-    from audio_avif.stream.live_line import JsonLines, LiveLine
-    from audio_avif.wire import TilePacket
+from audio_avif.stream.capture import Source
+from audio_avif.stream.live_line import JsonLines, LiveLine
+from audio_avif.stream.trace import ClockOffset, Trace
+from audio_avif.wire import (
+    MAX_MESSAGE_BYTES,
+    SUBPROTOCOL,
+    Hello,
+    Ping,
+    Pong,
+    Report,
+    SenderProtocol,
+    TilePacket,
+    Welcome,
+    wire_bytes,
+)
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-PROGRAM = "audio-avif-send"
 _QUEUE_S = 1.0
 _PING_S = 1.0
 _WELCOME_S = 30.0
@@ -78,18 +86,15 @@ class Sender:
     """One stream from a source to a receiver."""
 
     def __init__(self, encoder: Encoder, source: Source, is_live: bool, trace: JsonLines, live_line: LiveLine) -> None:
-        from audio_avif.stream.trace import ClockOffset
-        from audio_avif.wire import SenderProtocol
-
         self.stop = asyncio.Event()
         self._encoder = encoder
         self._source = source
         self._is_live = is_live
         self._trace_lines = trace
-        self._trace: Any = None
         self._live_line = live_line
         self._protocol = SenderProtocol()
         self._clock = ClockOffset()
+        self._trace = Trace(encoder.mel.rate_hz, self._clock)
         tile_s = encoder.tile.frames * encoder.mel.frame_s
         self._outbox = TileOutbox(max(2, round(_QUEUE_S / tile_s)), is_live)
         self._sample_zero_s = 0.0
@@ -105,8 +110,6 @@ class Sender:
         Raises ConnectionFailed where the receiver refuses or vanishes, FileError or DeviceError where the source
         breaks.
         """
-        from websockets.exceptions import ConnectionClosed
-
         try:
             if not await self._greet(connection):
                 return
@@ -129,9 +132,6 @@ class Sender:
 
     async def _greet(self, connection: ClientConnection) -> bool:
         """Exchange hello and welcome; False where ``stop`` is set before."""
-        from audio_avif.stream.trace import Trace
-        from audio_avif.wire import Hello, Welcome
-
         encoder = self._encoder
         hello = Hello(
             encoder.mel,
@@ -139,12 +139,12 @@ class Sender:
             encoder.template,
             secrets.token_hex(8),
             self._is_live,
-            bool(self._trace_lines),
+            self._is_live and (bool(self._trace_lines) or self._live_line.is_shown),
             _AGENT,
         )
         await connection.send(self._protocol.send(hello))
         try:
-            answer = await _unless(self.stop, asyncio.wait_for(connection.recv(), _WELCOME_S))
+            answer = await unless(self.stop, asyncio.wait_for(connection.recv(), _WELCOME_S))
             if answer is None:
                 return False
             welcome = self._protocol.receive(answer)
@@ -154,7 +154,7 @@ class Sender:
             raise ConnectionFailed(f"the receiver does not speak this protocol: {error}") from error
         assert isinstance(welcome, Welcome)
         self._vocoder = welcome.vocoder
-        self._trace = Trace(encoder.mel.rate_hz, welcome.vocoder_latency_samples, self._clock)
+        self._trace.vocoder_latency_samples = welcome.vocoder_latency_samples
         return True
 
     async def _first_failure_or_all(self, sending: list[asyncio.Task[None]], listening: asyncio.Task[None]) -> None:
@@ -195,16 +195,12 @@ class Sender:
             await self._outbox.close()
 
     async def _enqueue(self, tile: TilePacket, cut_s: float) -> None:
-        from audio_avif.wire import TilePacket, wire_bytes
-
         size = wire_bytes(TilePacket.HEADER_BYTES + len(tile.payload))
         self._trace.sent(tile.sequence, cut_s, asyncio.get_running_loop().time(), len(tile.payload), size)
         await self._outbox.put(tile)
 
     async def _transmit(self, connection: ClientConnection) -> None:
         """Outbox to socket."""
-        from audio_avif.wire import wire_bytes
-
         while (tile := await self._outbox.get()) is not None:
             message = self._protocol.send(tile)
             await connection.send(message)
@@ -215,8 +211,6 @@ class Sender:
 
     async def _ping(self, connection: ClientConnection) -> None:
         """Tell the receiver our clock, five times quickly and then once a second."""
-        from audio_avif.wire import Ping
-
         loop = asyncio.get_running_loop()
         pings = 0
         while True:
@@ -230,8 +224,6 @@ class Sender:
 
         Raises ConnectionClosed then.
         """
-        from audio_avif.wire import Pong, Report
-
         while True:
             data = await connection.recv()
             try:
@@ -246,10 +238,8 @@ class Sender:
 
     async def _part(self, listening: asyncio.Task[None]) -> None:
         """Wait until the receiver closes the connection; after Ctrl-C not for long."""
-        from websockets.exceptions import ConnectionClosedOK
-
         with suppress(ConnectionClosedOK):
-            await _unless(self.stop, asyncio.wait({listening}, timeout=self._patience_s()))
+            await unless(self.stop, asyncio.wait({listening}, timeout=self._patience_s()))
             if self.stop.is_set():
                 await asyncio.wait({listening}, timeout=_HURRY_S)
             if listening.done():
@@ -262,7 +252,7 @@ class Sender:
 
     def _how_it_ended(self, closed: Any) -> str:
         if closed.rcvd is not None and closed.rcvd.reason:
-            did = "refused" if self._trace is None else "ended"
+            did = "ended" if self._protocol.is_welcome else "refused"
             reason = "".join(character for character in closed.rcvd.reason if character.isprintable())
             return f"the receiver {did} the stream: {reason}"
         return f"the connection was lost after {self._tiles_sent} tiles; start again when the receiver is back"
@@ -303,31 +293,7 @@ class Sender:
         print(text.format(**figures), file=sys.stderr, flush=True)
 
 
-async def send(options: argparse.Namespace) -> None:
-    """Open the source, connect and send. Raises AudioAvifError for whatever goes wrong."""
-    from audio_avif.codec import Encoder
-    from audio_avif.config import EncoderConfig, TileConfig
-    from audio_avif.stream.capture import open_source
-    from audio_avif.stream.live_line import JsonLines, LiveLine
-
-    is_live = options.input == "mic" or options.realtime
-    source = open_source(options.input, options.device, is_live)
-    try:
-        encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=EncoderConfig(options.quality))
-        with JsonLines(options.trace) as trace:
-            sender = Sender(encoder, source, is_live, trace, LiveLine(options.stats))
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, sender.stop.set)
-            connection = await _unless(sender.stop, _connect(options.host, options.port))
-            if connection is not None:
-                async with connection:
-                    await sender.run(connection)
-    finally:
-        source.close()
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
     """Do the work and return its result; where ``stop`` is set first, cancel it and return None."""
     doing, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
@@ -339,16 +305,11 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | No
         await asyncio.gather(doing, stopped, return_exceptions=True)
 
 
-async def _connect(host: str, port: int) -> ClientConnection:
+async def connect(host: str, port: int) -> ClientConnection:
     """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver."""
-    from websockets.asyncio.client import connect
-    from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidURI
-
-    from audio_avif.wire import MAX_MESSAGE_BYTES, SUBPROTOCOL
-
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        connection = await connect(
+        connection = await connect_websocket(
             f"ws://{where}",
             subprotocols=[SUBPROTOCOL],
             compression=None,
@@ -377,70 +338,3 @@ async def _connect(host: str, port: int) -> ClientConnection:
         await connection.close()
         raise ConnectionFailed(f"what listens on {where} is no audio-avif receiver of this version (no {SUBPROTOCOL})")
     return connection
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
-        epilog="Start audio-avif-recv on the other machine first; it prints the line to type here.",
-    )
-    parser.add_argument("--host", help="the receiver's name or address")
-    parser.add_argument("--port", type=console.port, default=8765, help="the receiver's port (default: 8765)")
-    parser.add_argument(
-        "--input",
-        default="mic",
-        metavar="mic|FILE|-",
-        help="where the sound comes from; - reads raw s16le mono 16 kHz from standard input (default: mic)",
-    )
-    parser.add_argument("--device", metavar="NAME", help="input device: its name, part of it, or its number")
-    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
-    parser.add_argument(
-        "--tile-frames",
-        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
-        default=8,
-        metavar="N",
-        help="frames of 16 ms in a tile, 2 to 64: fewer mean less delay and more bits (default: 8)",
-    )
-    parser.add_argument(
-        "--quality",
-        type=console.integer_in(0, 100),
-        default=60,
-        metavar="Q",
-        help="AVIF quality, 0 to 100 (default: 60)",
-    )
-    parser.add_argument(
-        "--realtime",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="pace a file or pipe like a microphone (default), or send it at once",
-    )
-    parser.add_argument("--stats", action="store_true", help="show a live line: rates, drops, delay")
-    parser.add_argument(
-        "--trace", metavar="FILE|-", help="write a line of JSON for each tile: where its time went, stage by stage"
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``audio-avif-send``."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.host is None and not options.list_devices:
-        parser.error("--host is needed: the machine on which audio-avif-recv runs")
-    return console.run(PROGRAM, lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> None:
-    console.log_to_stderr(PROGRAM)
-    if options.list_devices:
-        from audio_avif.audio_io import format_devices, list_devices
-
-        print(format_devices(list_devices()))
-        return
-    asyncio.run(send(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

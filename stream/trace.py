@@ -44,9 +44,9 @@ class _Sent:
 class Trace:
     """Joins what the sender knows of a tile with what the receiver reports of it."""
 
-    def __init__(self, rate_hz: int, vocoder_latency_samples: int, clock: ClockOffset) -> None:
+    def __init__(self, rate_hz: int, clock: ClockOffset) -> None:
+        self.vocoder_latency_samples = 0
         self._rate_hz = rate_hz
-        self._vocoder_latency_s = vocoder_latency_samples / rate_hz
         self._clock = clock
         self._arrivals: deque[tuple[int, float, float]] = deque(maxlen=4096)
         self._sent: dict[int, _Sent] = {}
@@ -73,15 +73,16 @@ class Trace:
             return None
         end_sample, available_s, newest_captured_s = arrival
         captured_s = newest_captured_s - (end_sample - 1 - report.first_sample) / self._rate_hz
+        vocoder_latency_s = self.vocoder_latency_samples / self._rate_hz
         received_s = (report.received_us - self._clock.ahead_us) / 1e6
         stages_s = {
             "capture": available_s - captured_s,
-            "tile": sent.cut_s - available_s - self._vocoder_latency_s,
+            "tile": sent.cut_s - available_s - vocoder_latency_s,
             "encode": sent.encoded_s - sent.cut_s,
             "network": received_s - sent.encoded_s,
             "buffer": (report.wait_us + report.buffer_us) / 1e6,
             "decode": report.decode_us / 1e6,
-            "vocoder": self._vocoder_latency_s + report.vocoder_us / 1e6,
+            "vocoder": vocoder_latency_s + report.vocoder_us / 1e6,
             "playout": report.device_us / 1e6,
         }
         return {

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from audio_avif.tools.virtual_sound_card import VirtualSoundCard
 
 from audio_avif.audio_io import Device, Microphone, Speaker, ZeroWatch, list_devices
 from audio_avif.errors import DeviceError
+from audio_avif.tools.virtual_sound_card import VirtualSoundCard
 
 pytestmark = pytest.mark.device
 _T = TypeVar("_T")

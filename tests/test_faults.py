@@ -51,6 +51,7 @@ from websockets.typing import Subprotocol
 from audio_avif.config import MelConfig
 from audio_avif.errors import ConnectionFailed
 from audio_avif.stream import receiver as receiver_module
+from audio_avif.stream import send as send_module
 from audio_avif.stream import sender as sender_module
 from audio_avif.wire import CLOSE_PROTOCOL_ERROR, CLOSE_UNSUPPORTED, SUBPROTOCOL, Bye, Hello, TilePacket
 
@@ -313,7 +314,7 @@ def options(port: int, **changes: Any) -> Namespace:
 def test_a_host_that_takes_the_call_and_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender_module, "_CONNECT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionFailed, match="does not answer"):
-        asyncio.run(sender_module.send(options(silent.getsockname()[1])))
+        asyncio.run(send_module.send(options(silent.getsockname()[1])))
 
 
 def test_a_receiver_that_never_welcomes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +325,7 @@ def test_a_receiver_that_never_welcomes_is_told(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(sender_module, "_WELCOME_S", 0.3)
     with websocket_server(listen) as port, pytest.raises(ConnectionFailed, match="did not answer the hello"):
-        asyncio.run(sender_module.send(options(port)))
+        asyncio.run(send_module.send(options(port)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -19,9 +19,7 @@ SECONDS = 6.0
 
 def through_codec(sound: np.ndarray) -> np.ndarray:
     encoder = Encoder()
-    decoder = Decoder(
-        Hello(encoder.mel, encoder.tile, encoder.template, "test", live=False), open_stream(GriffinLim())
-    )
+    decoder = Decoder(Hello(encoder.mel, encoder.tile, encoder.template, "test", live=False), open_stream(GriffinLim()))
     parts = []
     for packet in [*encoder.push(sound), *encoder.flush()]:
         decoder.push(packet)

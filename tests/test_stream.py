@@ -104,7 +104,7 @@ def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_f
     assert re.search(r"codec +[\d.]+ kbps", sent.err) and re.search(r"buffer +\d+ ms  delay +\d+ ms", played.err)
 
     pictures = sorted(tiles.iterdir())
-    assert [picture.name for picture in pictures] == [f"{number:06d}.avif" for number in range(tile_count)]
+    assert [picture.name for picture in pictures] == [f"001-{number:06d}.avif" for number in range(tile_count)]
     for picture in pictures:
         with Image.open(picture) as image:
             assert (image.format, image.size) == ("AVIF", (8, 80))

@@ -41,7 +41,8 @@ def test_old_round_trips_are_forgotten_since_clocks_drift() -> None:
 
 def test_stages_add_up_to_the_delay() -> None:
     """A tile whose first new sample is captured at 1.25 s and heard at 1.4 s by the sender's clock."""
-    trace = Trace(RATE_HZ, 256, clock())
+    trace = Trace(RATE_HZ, clock())
+    trace.vocoder_latency_samples = 256
     trace.captured(20_001 + 160, 1.265, 0.005)  # newest sample of this block is 20160, captured at 1.260
     trace.captured(40_000, 2.6, 0.005)
     trace.sent(7, cut_s=1.300, encoded_s=1.302, payload_bytes=70, wire_bytes=137)
@@ -79,7 +80,7 @@ def report_of(sequence: int, first_sample: int = 0) -> Report:
 
 
 def test_a_tile_is_joined_once_and_only_if_it_is_known() -> None:
-    trace = Trace(RATE_HZ, 0, clock())
+    trace = Trace(RATE_HZ, clock())
     trace.captured(1000, 1.0, 0.0)
     trace.sent(0, 1.0, 1.0, 1, 1)
     assert trace.join(report_of(1)) is None
@@ -88,14 +89,14 @@ def test_a_tile_is_joined_once_and_only_if_it_is_known() -> None:
 
 
 def test_a_sample_that_was_never_captured_is_no_delay() -> None:
-    trace = Trace(RATE_HZ, 0, clock())
+    trace = Trace(RATE_HZ, clock())
     trace.captured(1000, 1.0, 0.0)
     trace.sent(0, 1.0, 1.0, 1, 1)
     assert trace.join(report_of(0, first_sample=2**63)) is None
 
 
 def test_memory_is_bounded_without_reports() -> None:
-    trace = Trace(RATE_HZ, 0, clock())
+    trace = Trace(RATE_HZ, clock())
     for sequence in range(5000):
         trace.captured(sequence + 1, 0.0, 0.0)
         trace.sent(sequence, 0.0, 0.0, 1, 1)

@@ -227,9 +227,7 @@ def _watch_memory(seen: dict[str, list[tuple[float, float]]]) -> Iterator[None]:
         while not stop.wait(1.0):
             for process in psutil.Process().children():
                 try:
-                    program = next(
-                        (p for p in ("sender", "receiver") if f"audio_avif.stream.{p}" in process.cmdline()), None
-                    )
+                    program = next((p for p in ("send", "recv") if f"audio_avif.stream.{p}" in process.cmdline()), None)
                     if program is not None:
                         megabytes = process.memory_info().rss / 1e6
                         seen.setdefault(program, []).append((time.monotonic() - began_s, megabytes))
@@ -257,12 +255,19 @@ def bench_memory(model: Path, minutes: float, sound: FloatArray) -> list[Row]:
             receive = ["--output", str(Path(name) / "heard.wav"), "--vocoder", str(model)]
             record = run_stream(["--input", str(long)], receive, lambda tile: None)
     rows = []
-    for program, limit in (("sender", 150), ("receiver", 300)):
+    for program, limit in (("send", 150), ("recv", 300)):
         settled = [megabytes for at_s, megabytes in seen[program] if at_s > 30] or [m for _, m in seen[program]]
         growth = float(np.mean(settled[-10:]) - np.mean(settled[:10]))
-        rows.append(Row(f"{program}, most MB resident", f"{max(settled):.0f}", f"< {limit}", max(settled) < limit))
         rows.append(
-            Row(f"{program}, MB grown from 30 s to {minutes:g} min", f"{growth:+.1f}", "flat (< 5)", growth < 5)
+            Row(f"audio-avif-{program}, most MB resident", f"{max(settled):.0f}", f"< {limit}", max(settled) < limit)
+        )
+        rows.append(
+            Row(
+                f"audio-avif-{program}, MB grown from 30 s to {minutes:g} min",
+                f"{growth:+.1f}",
+                "flat (< 5)",
+                growth < 5,
+            )
         )
     receiver = record.receiver
     rows.append(

@@ -95,7 +95,7 @@ def run_stream(
         try:
             where: list[str] = []
             if receive is not None:
-                receiver = Program("receiver", [*receive, "--port", "0", "--once", "--stats-json", str(stats)])
+                receiver = Program("recv", [*receive, "--port", "0", "--once", "--stats-json", str(stats)])
                 port = receiver.wait_for(r"--port (\d+)")[1]
                 where = ["--host", "127.0.0.1", "--port", port]
             _follow_sender([*where, *send], record, on_tile, on_sending)
@@ -116,7 +116,7 @@ def _follow_sender(
     on_tile: Callable[[dict[str, Any]], None],
     on_sending: Callable[[Program], None] | None,
 ) -> None:
-    sender = Program("sender", [*send, "--trace", "-"], stdout=subprocess.PIPE)
+    sender = Program("send", [*send, "--trace", "-"], stdout=subprocess.PIPE)
     try:
         if on_sending is not None:
             on_sending(sender)

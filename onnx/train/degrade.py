@@ -6,9 +6,9 @@ It is cached, because encoding costs more than a training step.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,17 +71,25 @@ class Variant:
 
 
 def open_variants(
-    corpus: Corpus, mel: MelConfig, count: int, seed: int, progress: Callable[[str], None]
+    corpus: Corpus, mel: MelConfig, count: int, seed: int, *, workers: int = 1, progress: Callable[[str], None]
 ) -> list[Variant]:
     """The first ``count`` variants of a corpus, encoded into its cache folder where they are missing."""
-    return [_open_variant(corpus, mel, number, seed, progress) for number in range(count)]
+    return [_open_variant(corpus, mel, number, seed, workers, progress) for number in range(count)]
 
 
-def _open_variant(corpus: Corpus, mel: MelConfig, number: int, seed: int, progress: Callable[[str], None]) -> Variant:
+def _open_variant(
+    corpus: Corpus, mel: MelConfig, number: int, seed: int, workers: int, progress: Callable[[str], None]
+) -> Variant:
     index = corpus.folder / f"variant_{seed}_{number}.json"
     target = index.with_suffix(".u8")
     if not index.is_file():
-        settings = _encode_variant(corpus, mel, target, np.random.default_rng([seed, number]), progress, number)
+        rng = np.random.default_rng([seed, number])
+        settings = [draw_degradation(rng) for _ in corpus.clips]
+        with target.open("wb") as out:
+            for done, pixels in enumerate(_received(corpus, mel, settings, workers)):
+                out.write(pixels)
+                if done % 20 == 0:
+                    progress(f"encoding variant {number}: {done} of {len(corpus.clips)} clips")
         partial = index.with_suffix(".part")
         partial.write_text(json.dumps([asdict(each) for each in settings]))
         partial.replace(index)
@@ -93,20 +101,18 @@ def _parse_degradation(values: dict[str, Any]) -> Degradation:
     return Degradation(values["gain_db"], TileConfig(**values["tile"]), EncoderConfig(**values["encoder"]))
 
 
-def _encode_variant(
-    corpus: Corpus,
-    mel: MelConfig,
-    target: Path,
-    rng: np.random.Generator,
-    progress: Callable[[str], None],
-    number: int,
-) -> list[Degradation]:
-    settings = [draw_degradation(rng) for _ in corpus.clips]
-    with target.open("wb") as out:
-        for done, (clip, each) in enumerate(zip(corpus.clips, settings, strict=True)):
-            gained = corpus.audio(clip) * np.float32(10 ** (each.gain_db / 20))
-            pixels, _ = through_tiles(log_mel(gained, mel), each.tile, each.encoder)
-            out.write(np.ascontiguousarray(pixels.T).tobytes())
-            if done % 20 == 0:
-                progress(f"encoding variant {number}: {done} of {len(corpus.clips)} clips")
-    return settings
+def _received(corpus: Corpus, mel: MelConfig, settings: list[Degradation], workers: int) -> Iterator[bytes]:
+    """Each clip's pixels ``[frames, n_mels]``, in order."""
+    jobs = ((corpus.audio(clip), each, mel) for clip, each in zip(corpus.clips, settings, strict=True))
+    if workers <= 1:
+        yield from map(_receive_clip, jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(_receive_clip, jobs, chunksize=8)
+
+
+def _receive_clip(job: tuple[FloatArray, Degradation, MelConfig]) -> bytes:
+    audio, settings, mel = job
+    louder = audio * np.float32(10 ** (settings.gain_db / 20))
+    pixels, _ = through_tiles(log_mel(louder, mel), settings.tile, settings.encoder)
+    return np.ascontiguousarray(pixels.T).tobytes()

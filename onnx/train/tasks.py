@@ -25,8 +25,8 @@ from audio_avif.config import MelConfig
 _SPECTRUM_WEIGHT = 0.3
 _TRUE_START_SHARE = 0.8
 _JURY_CHANNELS = 16
-_WAVE_WEIGHT = 10.0
-_FEATURE_WEIGHT = 2.0
+_DECEIT_WEIGHT = 0.05
+_FEATURE_WEIGHT = 0.2
 _JUDGED_SAMPLES = 8192
 
 
@@ -136,7 +136,7 @@ class AdversarialTask(WaveTask):
         fixed = {name: value.detach() for name, value in self.jury.named_parameters()}
         judged: list[list[Tensor]] = torch.func.functional_call(self.jury, fixed, (produced,))
         deceit, features = deceit_loss(judged), feature_loss(real, judged)
-        loss = _WAVE_WEIGHT * losses["loss"] + deceit + _FEATURE_WEIGHT * features + judging
+        loss = losses["loss"] + _DECEIT_WEIGHT * deceit + _FEATURE_WEIGHT * features + judging
         return losses | {"loss": loss, "deceit": deceit, "features": features, "judging": judging}
 
 

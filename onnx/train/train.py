@@ -50,6 +50,7 @@ class TrainConfig:
     batch_size: int = 16
     frames: int = 64
     variants: int = 4
+    workers: int = 1
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     decay_from_step: int = 4000
@@ -73,7 +74,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.mel = mel = MelConfig()
         corpus = open_corpus(config.data, config.out / "cache", mel)
-        variants = open_variants(corpus, mel, config.variants, config.seed, show)
+        variants = open_variants(corpus, mel, config.variants, config.seed, workers=config.workers, progress=show)
         self.task = TASKS[config.task](mel).to(self.device)
         self.average = copy.deepcopy(self.task).requires_grad_(False)
         self.batcher = Batcher(
@@ -273,6 +274,7 @@ def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]
     parser.add_argument(
         "--variants", type=int, default=defaults.variants, help="degraded copies of the corpus to cache"
     )
+    parser.add_argument("--workers", type=int, default=defaults.workers, help="processes that encode those copies")
     parser.add_argument("--clips", type=Path, help="other audio to score now and then (needs pesq and pystoi)")
     parser.add_argument("--clip-match", default=defaults.clip_match, help="only clips whose name contains this")
     parser.add_argument("--evaluate-every-minutes", type=float, default=defaults.evaluate_every_minutes)
@@ -295,6 +297,9 @@ def main(arguments: list[str] | None = None) -> int:
         train(config, resume=resume, init=init, stopped=_stop_signals())
     except AudioAvifError as error:
         print(f"train: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"train: {error}; nothing is lost but the steps since the last checkpoint", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ntrain: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)

@@ -1,0 +1,108 @@
+"""``audio-avif-recv``: listens for a stream of tiles and plays it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from audio_avif import __version__, console
+from audio_avif.errors import FileError
+
+PROGRAM = "audio-avif-recv"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Listen for a stream of audio-avif tiles and play it.",
+        epilog="Start this first; it prints what to type on the machine with the microphone.",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: this machine only)"
+    )
+    parser.add_argument(
+        "--port", type=console.port, default=8765, help="port to listen on, 0 for any free one (default: 8765)"
+    )
+    parser.add_argument(
+        "--output",
+        action="append",
+        metavar="speaker|FILE.wav|-",
+        help="where the sound goes, - for raw s16le mono 16 kHz on standard output; may be repeated (default: speaker)",
+    )
+    parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
+    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
+    parser.add_argument(
+        "--vocoder",
+        default="default",
+        metavar="NAME|PATH",
+        help="griffin-lim, the name of an exported model, or an .onnx file",
+    )
+    parser.add_argument(
+        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"
+    )
+    parser.add_argument("--once", action="store_true", help="exit after the first stream")
+    parser.add_argument("--save-tiles", type=Path, metavar="DIR", help="keep each received tile as an .avif picture")
+    parser.add_argument(
+        "--buffer-ms",
+        type=console.milliseconds,
+        default=40.0,
+        metavar="MS",
+        help="sound held ready against network jitter (default: 40)",
+    )
+    parser.add_argument("--stats", action="store_true", help="show a live line: rates, buffer, delay, losses")
+    parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-recv``."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    options.output = options.output or ["speaker"]
+    if "-" in options.output and options.stats_json == "-":
+        parser.error("--output - and --stats-json - cannot share standard output")
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    console.log_to_stderr(PROGRAM)
+    if options.list_devices:
+        from audio_avif.audio_io import format_devices, list_devices
+
+        print(format_devices(list_devices()))
+        return
+
+    from audio_avif.codec import PlayoutConfig
+    from audio_avif.stream.live_line import JsonLines, LiveLine
+    from audio_avif.stream.outputs import open_output
+    from audio_avif.stream.receiver import Receiver, listen
+    from audio_avif.vocoders.registry import load_vocoder
+
+    vocoder = load_vocoder(options.vocoder, options.provider)
+    _make_folder(options.save_tiles)
+    with JsonLines(options.stats_json) as stats_json:
+        output = open_output(options.output, options.device)
+        try:
+            playout = PlayoutConfig(target_s=options.buffer_ms / 1e3)
+            live_line = LiveLine(options.stats)
+            receiver = Receiver(vocoder, output, playout, live_line, stats_json, options.once, options.save_tiles)
+            asyncio.run(listen(receiver, options.host, options.port))
+        finally:
+            output.close()
+
+
+def _make_folder(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
