@@ -79,29 +79,18 @@ class Encoder:
 class PlayoutConfig:
     """How a live stream is kept in time.
 
-    ``target_s`` of sound is held ready against jitter, besides what is played during the ``processing_s`` that this
-    machine takes for a tile. With less than ``urgent_s`` left and no tile here, ``max_conceal_s`` of concealment is
-    spoken, then silence until tiles come again.
+    ``target_s`` of sound is held ready against jitter. With less than ``conceal_at_s`` left and no tile here,
+    ``max_conceal_s`` of concealment is spoken, then silence until tiles come again. To both is added what is played
+    while this machine makes sound of a tile.
     """
 
     target_s: float = 0.04
     conceal_at_s: float = 0.025
     max_conceal_s: float = 0.2
-    processing_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.target_s <= 10:
             raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.target_s}")
-
-    @property
-    def depth_s(self) -> float:
-        """How much sound should wait to be played when a tile arrives."""
-        return self.target_s + self.processing_s
-
-    @property
-    def urgent_s(self) -> float:
-        """With less sound than this waiting, there is just time to make some up."""
-        return self.conceal_at_s + self.processing_s
 
 
 WARM_UP_TILES = 4
@@ -142,7 +131,7 @@ class Decoder:
 
     Drive it as ``push`` for each packet, then ``next_frames`` and ``speak`` until ``next_frames`` is None, and ``end``,
     the same again and ``flush`` at the end. A live decoder must be asked again when the sound it was told of falls to
-    ``playout.urgent_s``.
+    ``urgent_s``.
     """
 
     def __init__(self, hello: Hello, vocoder: VocoderStream, playout: PlayoutConfig | None = None) -> None:
@@ -150,8 +139,8 @@ class Decoder:
         self.playout = playout or PlayoutConfig()
         self._vocoder = vocoder
         self._tiles = TileQueue()
-        self._tile_s = hello.tile.frames * hello.mel.frame_s
-        self._depth = DepthWatch(self.playout.depth_s, self._tile_s, hello.mel.frame_s)
+        self.tile_s = hello.tile.frames * hello.mel.frame_s
+        self._depth = DepthWatch(self.tile_s, hello.mel.frame_s)
         self._last_frame: FloatArray | None = None
         self._next_frame = 0
         self._bridged_frames = 0
@@ -163,6 +152,18 @@ class Decoder:
         self._end: int | None = None
         self.counts = self._tiles.counts
         self.concealed_frames = 0
+        self.processing_s = 0.0
+        """How long this machine takes for a tile; whoever drives the decoder measures it."""
+
+    @property
+    def urgent_s(self) -> float:
+        """With less sound than this waiting to be played, there is just time to make some up."""
+        return self.playout.conceal_at_s + self.processing_s
+
+    @property
+    def _depth_s(self) -> float:
+        """How much sound should be waiting when a tile arrives."""
+        return self.playout.target_s + self.processing_s
 
     def push(self, tile: TilePacket) -> None:
         """Take a tile as it arrives."""
@@ -174,10 +175,8 @@ class Decoder:
         A tile that does not decode counts as damaged and is concealed like a lost one.
         """
         is_live = self.hello.live and not self._is_ending
-        if is_live:
-            is_urgent = buffered_s <= self.playout.urgent_s
-        else:
-            is_urgent = self._is_ending or len(self._tiles) > _REORDER_TILES
+        has_waited = buffered_s <= self.urgent_s if is_live else len(self._tiles) > _REORDER_TILES
+        is_urgent = has_waited or self._is_ending
         was_skipped = is_live and self._skip_backlog(buffered_s)
         while (tile := self._tiles.pop()) is not None or (is_urgent and self._tiles.give_up_missing()):
             if tile is None:
@@ -195,8 +194,8 @@ class Decoder:
         return self._bridge() if is_live and is_urgent and not len(self._tiles) else None
 
     def _skip_backlog(self, buffered_s: float) -> bool:
-        room = self.playout.depth_s + self._tile_s - buffered_s
-        return self._tiles.keep_newest(1 + max(0, int(room / self._tile_s)))
+        room = self._depth_s + self.tile_s - buffered_s
+        return self._tiles.keep_newest(1 + max(0, int(room / self.tile_s)))
 
     def _join(self, tile: TilePacket, log_mel: FloatArray, buffered_s: float, was_skipped: bool) -> Frames:
         """Put a tile's frames after the last ones spoken: fill a short gap, shorten a buffer too deep."""
@@ -205,13 +204,13 @@ class Decoder:
         unspoken = lost - self._bridged_frames + log_mel.shape[1]
         silence_s = 0.0
         if self._last_frame is None:
-            silence_s = self.playout.depth_s + self._vocoder.latency_samples / self.hello.mel.rate_hz
+            silence_s = self._depth_s + self._vocoder.latency_samples / self.hello.mel.rate_hz
         elif self._has_fallen_silent():
-            silence_s = self.playout.depth_s
+            silence_s = self._depth_s
         elif 0 < (fill := lost - self._bridged_frames) <= 2 * self.hello.tile.frames and not was_skipped:
             log_mel = np.concatenate([concealment.interpolate(self._last_frame, log_mel[:, 0], fill), log_mel], axis=1)
             self.concealed_frames += fill
-        if self.hello.live and (surplus := self._depth.surplus_frames(buffered_s)):
+        if self.hello.live and (surplus := self._depth.surplus_frames(buffered_s - self._depth_s)):
             log_mel = log_mel[:, min(surplus, log_mel.shape[1] - 1) :]
         self._jumps.append((self._pushed_samples, (unspoken - log_mel.shape[1]) * hop))
         self._bridged_frames = 0

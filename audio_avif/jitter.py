@@ -88,22 +88,21 @@ class TileQueue:
 class DepthWatch:
     """Finds how many frames of the playout buffer are more than needed, from its depth whenever a tile arrives.
 
-    The least depth of the last second is the slack that no jitter has used; what of it exceeds the target is delay for
-    nothing.
+    The least depth of the last second is the slack that no jitter has used; what of it exceeds the depth aimed at is
+    delay for nothing.
     """
 
-    def __init__(self, target_s: float, tile_s: float, frame_s: float) -> None:
-        self._target_s = target_s
+    def __init__(self, tile_s: float, frame_s: float) -> None:
         self._frame_s = frame_s
-        self._depths: deque[float] = deque(maxlen=max(2, round(1.0 / tile_s)))
+        self._excesses: deque[float] = deque(maxlen=max(2, round(1.0 / tile_s)))
 
-    def surplus_frames(self, depth_s: float) -> int:
-        """Take the depth just before a tile is added; return how many frames to leave out (0 if fewer than two)."""
-        self._depths.append(depth_s)
-        if len(self._depths) < (self._depths.maxlen or 0):
+    def surplus_frames(self, excess_s: float) -> int:
+        """Take how much deeper than aimed at the buffer is as a tile arrives; return how many frames to omit."""
+        self._excesses.append(excess_s)
+        if len(self._excesses) < (self._excesses.maxlen or 0):
             return 0
-        surplus = int((min(self._depths) - self._target_s) / self._frame_s)
-        if surplus < 2:
+        surplus = int(min(self._excesses) / self._frame_s)
+        if surplus < 1:
             return 0
-        self._depths.clear()
+        self._excesses.clear()
         return surplus

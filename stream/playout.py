@@ -6,9 +6,11 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from audio_avif.codec import Decoder, Frames, PlayoutConfig
 from audio_avif.errors import AudioAvifError
@@ -19,6 +21,7 @@ from audio_avif.wire import Bye, Hello, Report, TilePacket
 log = logging.getLogger(__name__)
 
 _INBOX_TILES = 256
+_PROCESSING_MEMORY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Player:
         vocoder: VocoderStream,
         output: Output,
         playout: PlayoutConfig,
+        processing_s: float,
         *,
         on_report: Callable[[Report], None],
         on_done: Callable[[], None],
@@ -42,6 +46,8 @@ class Player:
         stream_number: int,
     ) -> None:
         self.decoder = Decoder(hello, vocoder, playout)
+        self.decoder.processing_s = processing_s
+        self._processing_s = deque([processing_s], maxlen=max(2, round(_PROCESSING_MEMORY_S / self.decoder.tile_s)))
         self.output = output
         self.error: AudioAvifError | None = None
         self.played_samples = 0
@@ -100,7 +106,7 @@ class Player:
 
     def _take_arrivals(self) -> bool:
         """Wait for a packet, or until the output needs more; take all that came, and say whether the end did."""
-        spare_s = self.output.buffered_s - self.decoder.playout.urgent_s
+        spare_s = self.output.buffered_s - self.decoder.urgent_s
         try:
             item = self._inbox.get(timeout=spare_s + 0.001 if spare_s > 0 else None)
             while True:
@@ -126,6 +132,8 @@ class Player:
         self.played_samples += chunk.samples.size
         if frames.tile is None:
             return
+        self._processing_s.append(spoken_s - started_s)
+        self.decoder.processing_s = median(self._processing_s)
         received_s = self._received_s.pop(frames.tile.sequence, started_s)
         for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:
             del self._received_s[passed]

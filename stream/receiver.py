@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,8 @@ class _Stream:
             hello,
             stream,
             receiver.output,
-            replace(receiver.playout, processing_s=processing_s),
+            receiver.playout,
+            processing_s,
             on_report=lambda report: _from_thread(loop, self._on_report, report),
             on_done=lambda: _from_thread(loop, self.is_done.set),
             save_tiles=receiver.save_tiles,

@@ -149,35 +149,35 @@ def test_every_tile_is_counted_once_whatever_happens(arrivals: list[int], acts: 
 
 # Depth
 
-TILE_S, FRAME_S, TARGET_S = 0.128, 0.016, 0.04
+TILE_S, FRAME_S = 0.128, 0.016
 
 
 def test_a_second_of_unused_depth_is_surplus() -> None:
-    watch = DepthWatch(TARGET_S, TILE_S, FRAME_S)
-    surplus = [watch.surplus_frames(0.2) for _ in range(8)]
+    watch = DepthWatch(TILE_S, FRAME_S)
+    surplus = [watch.surplus_frames(0.165) for _ in range(8)]
     assert surplus == [0] * 7 + [10]
 
 
 def test_after_a_correction_a_new_second_is_watched() -> None:
-    watch = DepthWatch(TARGET_S, TILE_S, FRAME_S)
-    surplus = [watch.surplus_frames(0.2) for _ in range(17)]
+    watch = DepthWatch(TILE_S, FRAME_S)
+    surplus = [watch.surplus_frames(0.165) for _ in range(17)]
     assert [i for i, frames in enumerate(surplus) if frames] == [7, 15]
 
 
 def test_one_shallow_moment_in_the_second_is_need() -> None:
-    watch = DepthWatch(TARGET_S, TILE_S, FRAME_S)
-    depths = [0.3] * 4 + [0.05] + [0.3] * 7
-    assert not any(watch.surplus_frames(depth) for depth in depths)
-    assert watch.surplus_frames(0.3) == 16
+    watch = DepthWatch(TILE_S, FRAME_S)
+    excesses = [0.265] * 4 + [0.01] + [0.265] * 7
+    assert not any(watch.surplus_frames(excess) for excess in excesses)
+    assert watch.surplus_frames(0.265) == 16
 
 
-@pytest.mark.parametrize(("depth_s", "surplus"), [(0.0, 0), (0.04, 0), (0.071, 0), (0.0721, 2)])
-def test_less_than_two_frames_are_left_alone(depth_s: float, surplus: int) -> None:
-    watch = DepthWatch(TARGET_S, TILE_S, FRAME_S)
-    assert [watch.surplus_frames(depth_s) for _ in range(8)][-1] == surplus
+@pytest.mark.parametrize(("excess_s", "surplus"), [(-0.04, 0), (0.0, 0), (0.0159, 0), (0.0161, 1)])
+def test_less_than_a_frame_is_left_alone(excess_s: float, surplus: int) -> None:
+    watch = DepthWatch(TILE_S, FRAME_S)
+    assert [watch.surplus_frames(excess_s) for _ in range(8)][-1] == surplus
 
 
 def test_wide_tiles_need_two_looks() -> None:
-    watch = DepthWatch(TARGET_S, 1.024, FRAME_S)
-    assert watch.surplus_frames(0.5) == 0
-    assert watch.surplus_frames(0.5) == 28
+    watch = DepthWatch(1.024, FRAME_S)
+    assert watch.surplus_frames(0.46) == 0
+    assert watch.surplus_frames(0.46) == 28

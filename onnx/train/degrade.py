@@ -71,19 +71,19 @@ class Variant:
 
 
 def open_variants(
-    corpus: Corpus, mel: MelConfig, count: int, seed: int, *, workers: int = 1, progress: Callable[[str], None]
+    corpus: Corpus, mel: MelConfig, count: int, *, workers: int = 1, progress: Callable[[str], None]
 ) -> list[Variant]:
     """The first ``count`` variants of a corpus, encoded into its cache folder where they are missing."""
-    return [_open_variant(corpus, mel, number, seed, workers, progress) for number in range(count)]
+    return [_open_variant(corpus, mel, number, workers, progress) for number in range(count)]
 
 
 def _open_variant(
-    corpus: Corpus, mel: MelConfig, number: int, seed: int, workers: int, progress: Callable[[str], None]
+    corpus: Corpus, mel: MelConfig, number: int, workers: int, progress: Callable[[str], None]
 ) -> Variant:
-    index = corpus.folder / f"variant_{seed}_{number}.json"
+    index = corpus.folder / f"variant_{number}.json"
     target = index.with_suffix(".u8")
     if not index.is_file():
-        rng = np.random.default_rng([seed, number])
+        rng = np.random.default_rng(number)
         settings = [draw_degradation(rng) for _ in corpus.clips]
         with target.open("wb") as out:
             for done, pixels in enumerate(_received(corpus, mel, settings, workers)):

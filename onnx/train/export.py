@@ -76,12 +76,13 @@ class MatrixFrames(Frames):
         windowed = windows * self.window
         right = windowed[:, self.middle :]
         left = torch.cat([windowed[:, :1], windowed[:, 1 : self.middle].flip(1)], dim=1)
-        return torch.stack([(right + left) @ self._cosine, (left - right) @ self._sine], dim=1)
+        parts = [(right + left) @ self._cosine, (left - right) @ self._sine]
+        return torch.cat(parts, dim=1).reshape(-1, 2, self.middle)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
         """``[rows, 2, bins]`` -> ``[rows, n_fft]``, ready to be added up."""
-        real, imag = (spectrum * self.scale).unbind(1)
-        even, odd = real @ self._cosine, imag @ self._sine
+        scaled = spectrum * self.scale
+        even, odd = scaled[:, 0] @ self._cosine, scaled[:, 1] @ self._sine
         left = (even + odd).flip(1)
         return torch.cat([torch.zeros_like(left[:, :1]), left[:, :-1], even - odd], dim=1) * self.synthesis
 

@@ -58,14 +58,16 @@ class PhaseNet(nn.Module):
     def __init__(self, mel: MelConfig, hidden: int, config: PhaseConfig) -> None:
         super().__init__()
         self.config = config
-        bins = mel.n_fft // 2
-        tokens = bins // config.stride
-        angle = 2 * torch.pi * mel.hop_samples / mel.n_fft * torch.arange(bins)
+        self.bins = mel.n_fft // 2
+        self.tokens = self.bins // config.stride
+        angle = 2 * torch.pi * mel.hop_samples / mel.n_fft * torch.arange(self.bins)
         self.register_buffer("advance", torch.stack([angle.cos(), angle.sin()]), persistent=False)
         self.enter = nn.Linear(_FEATURES * 2 * config.stride, config.channels)
-        self.place = nn.Parameter(0.02 * torch.randn(tokens, config.channels))
+        self.place = nn.Parameter(0.02 * torch.randn(self.tokens, config.channels))
         self.condition = nn.Linear(hidden, config.channels)
-        self.blocks = nn.ModuleList(MixerBlock(tokens, config.channels, config.expansion) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(
+            MixerBlock(self.tokens, config.channels, config.expansion) for _ in range(config.blocks)
+        )
         self.norm = nn.LayerNorm(config.channels)
         self.leave = nn.Linear(config.channels, 3 * config.stride)
         nn.init.normal_(self.leave.weight, std=0.01)
@@ -82,16 +84,16 @@ class PhaseNet(nn.Module):
         x = self.enter(self._tokens(planes)) + self.place + self.condition(hidden)[:, None]
         for block in self.blocks:
             x = block(x)
-        out = self.leave(self.norm(x)).float().unflatten(-1, (3, self.config.stride)).transpose(1, 2).flatten(2)
-        turn = torch.stack([1.0 + out[:, 0], out[:, 1]], dim=1)
-        return _unit(_product(unit, turn))[0], levels[:, 0] + out[:, 2]
+        out = self.leave(self.norm(x)).float()
+        out = out.reshape(-1, self.tokens, 3, self.config.stride).transpose(1, 2).reshape(-1, 3, self.bins)
+        return _unit(unit + _product(unit, out[:, :2]))[0], levels[:, 0] + out[:, 2]
 
     def _features(self, unit: Tensor, size: Tensor, before: Tensor, levels: Tensor) -> Tensor:
         next_bin = functional.pad(unit[..., 1:], (0, 1))
         across = _product(next_bin, unit, conjugate=True)
         along = _product(unit, _product(_unit(before)[0], self.advance), conjugate=True)
         now = levels[:, :1]
-        guessed = (size + _SMALLEST).log().unsqueeze(1)
+        guessed = (size + _SMALLEST).log()
         relative = (torch.cat([guessed, levels[:, 1:]], dim=1) - now).clamp(-6.0, 6.0) / 2.0
         return torch.cat([(now + 2.0) / 3.0, relative, across, along], dim=1)
 
@@ -101,24 +103,30 @@ class PhaseNet(nn.Module):
         A token sees its own bins and half of either neighbour's.
         """
         stride = self.config.stride
-        padded = functional.pad(planes, (stride // 2, stride // 2))
-        halves = [padded[..., :-stride], padded[..., stride:]]
-        return torch.cat([half.unflatten(-1, (-1, stride)) for half in halves], dim=-1).transpose(1, 2).flatten(2)
+        padded = functional.pad(planes, (stride // 2, stride // 2)).reshape(-1, _FEATURES, self.tokens + 1, stride)
+        patches = torch.cat([padded[:, :, :-1], padded[:, :, 1:]], dim=-1).transpose(1, 2)
+        return patches.reshape(-1, self.tokens, _FEATURES * 2 * stride)
 
 
 def _product(left: Tensor, right: Tensor, *, conjugate: bool = False) -> Tensor:
     """The complex product of two spectra, the right one conjugated on demand."""
-    a, b = left.unbind(-2)
-    c, d = right.unbind(-2)
+    a, b = _parts(left)
+    c, d = _parts(right)
     if conjugate:
-        d = -d
-    return torch.stack([a * c - b * d, a * d + b * c], dim=-2)
+        return torch.cat([a * c + b * d, b * c - a * d], dim=-2)
+    return torch.cat([a * c - b * d, a * d + b * c], dim=-2)
+
+
+def _parts(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part, each ``[..., 1, bins]``."""
+    return spectrum[..., :1, :], spectrum[..., 1:, :]
 
 
 def _unit(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """A spectrum at modulus one, and its magnitudes ``[..., bins]``."""
-    size = (spectrum.square().sum(dim=-2) + 1e-16).sqrt()
-    return spectrum / size.unsqueeze(-2), size
+    """A spectrum at modulus one, and its magnitudes ``[..., 1, bins]``."""
+    real, imag = _parts(spectrum)
+    size = (real * real + imag * imag + 1e-16).sqrt()
+    return spectrum / size, size
 
 
 class Frames(nn.Module):

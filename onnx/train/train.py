@@ -74,7 +74,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.mel = mel = MelConfig()
         corpus = open_corpus(config.data, config.out / "cache", mel)
-        variants = open_variants(corpus, mel, config.variants, config.seed, workers=config.workers, progress=show)
+        variants = open_variants(corpus, mel, config.variants, workers=config.workers, progress=show)
         self.task = TASKS[config.task](mel).to(self.device)
         self.average = copy.deepcopy(self.task).requires_grad_(False)
         self.batcher = Batcher(
@@ -213,15 +213,15 @@ def train(
     clips = choose_clips(config.clips, config.clip_match) if config.clips else []
     started = saved = evaluated = time.monotonic()
     trained_before_s = trainer.trained_s
-    sums: dict[str, float] = {}
+    recent: list[dict[str, float]] = []
     while trainer.step < config.steps and not stopped() and time.monotonic() - started < 60 * config.minutes:
-        for name, value in trainer.train_step().items():
-            sums[name] = sums.get(name, 0.0) + value / config.log_every_steps
+        recent.append(trainer.train_step())
         now = time.monotonic()
         trainer.trained_s = trained_before_s + now - started
         if trainer.step % config.log_every_steps == 0:
-            journal.scalars(trainer.step, trainer.trained_s, sums)
-            sums = {}
+            means = {name: float(np.mean([losses[name] for losses in recent])) for name in recent[0]}
+            journal.scalars(trainer.step, trainer.trained_s, means)
+            recent = []
         if now - saved > config.save_every_s:
             trainer.save()
             saved = now
@@ -229,6 +229,8 @@ def train(
             trainer.evaluate(clips, journal)
             evaluated = time.monotonic()
     trainer.save()
+    if clips and trainer.can_be_heard and not stopped():
+        trainer.evaluate(clips, journal)
 
 
 def _learns(module: nn.Module) -> bool:
@@ -282,7 +284,7 @@ def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]
     parser.add_argument(
         "--cooldown-steps", type=int, default=defaults.cooldown_steps, help="let the rate fall to zero before --steps"
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="give every run of a chain another one")
     parser.add_argument("--float32", dest="bfloat16", action="store_false", help="train without bfloat16 autocast")
     values = vars(parser.parse_args(arguments))
     resume, init = values.pop("resume"), values.pop("init")
