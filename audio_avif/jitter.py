@@ -101,7 +101,7 @@ class DepthWatch:
         self._excesses.append(excess_s)
         if len(self._excesses) < (self._excesses.maxlen or 0):
             return 0
-        surplus = int(min(self._excesses) / self._frame_s)
+        surplus = int(min(self._excesses) / self._frame_s + 0.5)
         if surplus < 1:
             return 0
         self._excesses.clear()

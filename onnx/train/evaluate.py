@@ -28,21 +28,21 @@ from audio_avif.vocoders.onnx_model import OnnxVocoder
 FloatArray = npt.NDArray[np.float32]
 Synthesize = Callable[[FloatArray], FloatArray]
 
-TILE = TileConfig(frames=8)
 SPEED = 4
+_DEFAULT_TILE = TileConfig()
 CLEAN = "clean"
 HEARD_LOG10 = -5.0  # what lies below is not heard and not counted in the mel distance
 
 
-def receive(clean: FloatArray, quality: int, mel: MelConfig) -> tuple[FloatArray, int]:
+def receive(clean: FloatArray, quality: int, mel: MelConfig, tile: TileConfig) -> tuple[FloatArray, int]:
     """``[n_mels, frames]`` as it comes out of tiles of that quality, and the payload bytes it took."""
-    cutter = TileCutter(mel.n_mels, TILE)
+    cutter = TileCutter(mel.n_mels, tile)
     stills = [encode_still(cut.pixels, EncoderConfig(quality, SPEED)) for cut in [*cutter.push(clean), *cutter.flush()]]
-    pixels = np.concatenate([decode_still(still, TILE.frames, mel.n_mels) for still in stills], axis=1)
+    pixels = np.concatenate([decode_still(still, tile.frames, mel.n_mels) for still in stills], axis=1)
     template = StillTemplate.of(stills[0])
     payload = [template.strip(still) for still in stills]
     size = sum(len(still if unit is None else unit) for still, unit in zip(stills, payload, strict=True))
-    return from_pixels(pixels, TILE)[:, : clean.shape[1]], size
+    return from_pixels(pixels, tile)[:, : clean.shape[1]], size
 
 
 def rtisi_la(received: FloatArray) -> FloatArray:
@@ -106,13 +106,19 @@ def choose_clips(folder: Path, match: str, every: int = 1) -> list[Path]:
     return clips
 
 
-def evaluate(clips: list[Path], systems: dict[str, Synthesize], conditions: list[str], mel: MelConfig) -> Iterator[Row]:
+def evaluate(
+    clips: list[Path],
+    systems: dict[str, Synthesize],
+    conditions: list[str],
+    mel: MelConfig,
+    tile: TileConfig = _DEFAULT_TILE,
+) -> Iterator[Row]:
     """One row for each clip, condition and system."""
     for path in clips:
         original = read_mono(path, mel.rate_hz)
         clean = log_mel(original, mel)
         for condition in conditions:
-            received, size = (clean, 0) if condition == CLEAN else receive(clean, int(condition), mel)
+            received, size = (clean, 0) if condition == CLEAN else receive(clean, int(condition), mel, tile)
             for name, synthesize in systems.items():
                 produced = synthesize(received)[: original.size]
                 kbps = size * 8 / (original.size / mel.rate_hz) / 1000
@@ -138,7 +144,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--match", default="", help="only clips whose name contains this")
     parser.add_argument("--every", type=int, default=1, help="only every so-manieth clip")
     parser.add_argument("--model", type=Path, action="append", default=[], help="checkpoint or .onnx; may be repeated")
-    parser.add_argument("--conditions", default="clean,45,60,75", help="'clean' and AVIF qualities of 8-frame tiles")
+    parser.add_argument("--conditions", default="clean,45,60,75", help="'clean' and AVIF qualities of tiles")
+    parser.add_argument("--tile-frames", type=int, default=_DEFAULT_TILE.frames, help="width of those tiles")
+    parser.add_argument("--log10-min", type=float, default=_DEFAULT_TILE.log10_min, help="what black stands for")
+    parser.add_argument("--log10-max", type=float, default=_DEFAULT_TILE.log10_max, help="what white stands for")
     parser.add_argument("--no-baseline", action="store_true", help="leave RTISI-LA out")
     parser.add_argument("--rows", type=Path, help="append every score to this file, one JSON object a line")
     args = parser.parse_args(arguments)
@@ -146,8 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         systems: dict[str, Synthesize] = {} if args.no_baseline else {"rtisi-la": rtisi_la}
         systems |= {str(path): open_model(path) for path in args.model}
+        tile = TileConfig(args.tile_frames, args.log10_min, args.log10_max)
         clips = choose_clips(args.clips, args.match, args.every)
-        rows = list(evaluate(clips, systems, args.conditions.split(","), MelConfig()))
+        rows = list(evaluate(clips, systems, args.conditions.split(","), MelConfig(), tile))
     except AudioAvifError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
