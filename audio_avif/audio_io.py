@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_avif.console import quiet_c_libraries
 from audio_avif.errors import DeviceError, FileError
 from audio_avif.ring import FloatArray, Ring
 
@@ -199,23 +199,6 @@ def _sounddevice() -> Any:
     return sounddevice
 
 
-@contextmanager
-def _quiet_c_libraries() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere: ALSA and PortAudio print what they also return as errors."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # the program has no standard error
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
 class _Stream:
     """What microphone and speaker share: finding, opening, starting and closing a device at its own rate."""
 
@@ -236,7 +219,7 @@ class _Stream:
         self._prepare()
         opener = sd.InputStream if self._kind == "input" else sd.OutputStream
         try:
-            with _quiet_c_libraries():
+            with quiet_c_libraries():
                 self._stream = opener(
                     device=found.index,
                     samplerate=self.rate_hz,
@@ -281,7 +264,7 @@ class _Stream:
         import sounddevice as sd
 
         try:
-            with _quiet_c_libraries():
+            with quiet_c_libraries():
                 self._stream.start()
         except sd.PortAudioError as error:
             raise self._refusal(error) from error
@@ -291,7 +274,7 @@ class _Stream:
         import sounddevice as sd
 
         self._is_closing = True
-        with suppress(sd.PortAudioError), _quiet_c_libraries():
+        with suppress(sd.PortAudioError), quiet_c_libraries():
             self._stream.close()
 
 
@@ -322,11 +305,6 @@ class Microphone(_Stream):
         self._newest_s = 0.0
         self.dropped_samples = 0
         """Samples of the device that were lost because ``read`` came too late."""
-
-    @property
-    def overruns(self) -> int:
-        """Times the sound system lost samples."""
-        return self.xruns
 
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
         self.xruns += bool(status.input_overflow)
@@ -381,14 +359,17 @@ class Speaker(_Stream):
         self.playing = False
         """Set by the program while sound is due, so that silence in between is not counted as an underrun."""
         self.underruns = 0
-        """Callbacks that found too few samples while ``playing``."""
+        """Times the samples ran out while ``playing``, however long they stayed out."""
+        self._was_short = False
         self.dropped_samples = 0
         """Samples at the device's rate that found no room."""
 
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
         self.xruns += bool(status.output_underflow)
         mono = self._mono[:frames]
-        self.underruns += self._ring.read_into(mono) < frames and self.playing
+        is_short = self._ring.read_into(mono) < frames and self.playing
+        self.underruns += is_short and not self._was_short
+        self._was_short = is_short
         block[:] = mono[:, None]
         self.device_latency_s = time.outputBufferDacTime - time.currentTime
 
@@ -398,7 +379,7 @@ class Speaker(_Stream):
         Raises DeviceError where the device has stopped by itself.
         """
         self._check()
-        self._queue(self._resampler.push(samples))
+        self._queue(self._resampler.push(np.clip(np.nan_to_num(samples), -1.0, 1.0)))
 
     def _queue(self, native: FloatArray) -> None:
         self.dropped_samples += native.size - self._ring.write(native)
@@ -467,6 +448,8 @@ def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) ->
         raise ValueError(f"a block holds at least one sample, not {block_samples}")
     if str(path) == "-":
         # A thread that waits in a buffered read holds its lock, on which the interpreter aborts when the program ends.
+        if sys.stdin is None:
+            raise FileError("there is no standard input to read from")
         return _raw_blocks(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), block_samples)
     return _reblock(_file_chunks(path, _open_sound(path), rate_hz), block_samples)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from audio_avif.errors import AudioAvifError
 
@@ -12,7 +14,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def run(program: str, body: Callable[[], None]) -> int:
-    """Run a command's body and return its exit code: 0, 1 after a failure told in one sentence, 130 after Ctrl-C."""
+    """Run a command's body and return its exit code: 0, 1 after a failure told in one sentence, 130 after Ctrl-C.
+
+    A reader of our output that goes away ends the command without a word, as it does in a shell.
+    """
     try:
         body()
     except AudioAvifError as error:
@@ -20,7 +25,27 @@ def run(program: str, body: Callable[[], None]) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains again when it flushes
+        return 1
     return 0
+
+
+@contextmanager
+def quiet_c_libraries() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere: ALSA, PortAudio and CUDA print what they also return as errors."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # the program has no standard error
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def log_to_stderr(program: str) -> None:

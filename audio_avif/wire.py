@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 from audio_avif.config import MAX_TILE_FRAMES, MelConfig, TileConfig
@@ -25,6 +25,7 @@ CLOSE_PROTOCOL_ERROR = 4000
 CLOSE_UNSUPPORTED = 4001
 CLOSE_BUSY = 4002
 
+MAX_DURATION_US = 2**32 - 1
 _IP_TCP_BYTES = 20 + 32  # IPv4, and TCP with its timestamp option
 _MAX_SAMPLES = 2**53
 _MAX_LATENCY_SAMPLES = 2**24
@@ -347,10 +348,6 @@ class ReceiverProtocol:
             raise RemoteProtocolError("the peer sent a message after its bye")
         elif isinstance(message, TilePacket) and message.frames > self.hello.tile.frames:
             raise RemoteProtocolError(f"tile {message.sequence} claims more frames than its picture has columns")
-        elif isinstance(message, TilePacket) and message.frames > self.hello.tile.frames:
-            raise RemoteProtocolError(
-                f"tile {message.sequence} claims {message.frames} frames, more than the hello message"
-            )
         self.is_over = isinstance(message, Bye)
         return message
 
@@ -360,16 +357,17 @@ class SenderProtocol:
     """The sending end: one Hello first, nothing after the Bye, and the first answer is a Welcome."""
 
     is_welcome: bool = False
-    _said: list[type[Message]] = field(default_factory=list)
+    _has_begun: bool = False
+    _is_over: bool = False
 
     def send(self, message: Hello | TilePacket | Ping | Bye) -> bytes:
         """Serialise one message. Raises LocalProtocolError where it may not come now."""
-        if isinstance(message, Hello) == bool(self._said):
+        if isinstance(message, Hello) == self._has_begun:
             raise LocalProtocolError("a stream begins with one hello")
-        if Bye in self._said:
+        if self._is_over:
             raise LocalProtocolError("nothing may follow the bye")
-        if type(message) not in self._said:
-            self._said.append(type(message))
+        self._has_begun = True
+        self._is_over = isinstance(message, Bye)
         return message.to_bytes()
 
     def receive(self, data: bytes | str) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,43 @@ from typing import IO, Any
 from audio_avif.errors import FileError
 
 log = logging.getLogger(__name__)
+
+
+_RATE_WINDOW_S = 2.0
+
+
+class RateMeter:
+    """What a stream costs: over its whole length, and over its last two seconds."""
+
+    def __init__(self) -> None:
+        self._payload_bytes = 0
+        self._wire_bytes = 0
+        self._sound_s = 0.0
+        self._past: deque[tuple[float, int, int]] = deque([(0.0, 0, 0)])
+
+    def tile(self, payload_bytes: int, wire_bytes: int, sound_s: float) -> None:
+        """Count a tile that lasts ``sound_s``."""
+        self._payload_bytes += payload_bytes
+        self._wire_bytes += wire_bytes
+        self._sound_s += sound_s
+        self._past.append((self._sound_s, self._payload_bytes, self._wire_bytes))
+        while self._past[1][0] <= self._sound_s - _RATE_WINDOW_S:
+            self._past.popleft()
+
+    def control(self, wire_bytes: int) -> None:
+        """Count a message that is no tile."""
+        self._wire_bytes += wire_bytes
+
+    def mean_kbps(self) -> tuple[float, float]:
+        """Codec and wire rate over all tiles so far."""
+        sound_s = self._sound_s or 1.0
+        return self._payload_bytes * 8e-3 / sound_s, self._wire_bytes * 8e-3 / sound_s
+
+    def recent_kbps(self) -> tuple[float, float]:
+        """Codec and wire rate over the last two seconds of sound."""
+        began_s, payload_bytes, wire_bytes = self._past[0]
+        sound_s = self._sound_s - began_s or 1.0
+        return (self._payload_bytes - payload_bytes) * 8e-3 / sound_s, (self._wire_bytes - wire_bytes) * 8e-3 / sound_s
 
 
 class LiveLine:

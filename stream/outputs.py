@@ -14,6 +14,8 @@ from audio_avif.audio_io import RATE_HZ, Speaker, WavWriter, to_s16le
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.ring import FloatArray
 
+_RING_S = 2.5  # the widest tile lasts a second, and comes on top of what is buffered
+
 
 class Output(Protocol):
     """A place for 16 kHz mono sound. ``begin`` and ``end`` frame each stream; only one thread may use it."""
@@ -50,8 +52,8 @@ class Output(Protocol):
 class SpeakerOutput:
     """An output device, open for as long as the receiver runs."""
 
-    def __init__(self, device: str | None) -> None:
-        self._speaker = Speaker(device)
+    def __init__(self, device: str | None, target_s: float) -> None:
+        self._speaker = Speaker(device, ring_s=target_s + _RING_S)
         self._speaker.start()
         self._is_live = True
 
@@ -71,7 +73,7 @@ class SpeakerOutput:
         return self._speaker.buffered_s
 
     def begin(self, is_live: bool) -> None:
-        """Start to count underruns with the first sample."""
+        """A stream starts."""
         self._is_live = is_live
 
     def write(self, samples: FloatArray) -> None:
@@ -162,7 +164,10 @@ class WavOutput(_Clocked):
         self._file.write(samples)
 
     def _put_gap(self, seconds: float) -> None:
-        self._file.write(np.zeros(round(seconds * RATE_HZ), np.float32))
+        left = round(seconds * RATE_HZ)
+        while left > 0:  # in parts: a pause may have lasted for hours
+            self._file.write(np.zeros(min(left, RATE_HZ), np.float32))
+            left -= RATE_HZ
 
     def close(self) -> None:
         """Finish the file."""
@@ -236,12 +241,15 @@ class TeeOutput:
             output.close()
 
 
-def open_output(targets: Sequence[str], device: str | None) -> Output:
-    """Open each of ``speaker``, ``-`` or WAV paths. Raises DeviceError or FileError, leaving nothing open."""
+def open_output(targets: Sequence[str], device: str | None, target_s: float) -> Output:
+    """Open each of ``speaker``, ``-`` or WAV paths, with room for a playout buffer of ``target_s``.
+
+    Raises DeviceError or FileError, leaving nothing open.
+    """
     outputs: list[Output] = []
     try:
         for target in targets:
-            outputs.append(_open_one(target, device))
+            outputs.append(_open_one(target, device, target_s))
     except AudioAvifError:
         for output in outputs:
             output.close()
@@ -249,9 +257,9 @@ def open_output(targets: Sequence[str], device: str | None) -> Output:
     return outputs[0] if len(outputs) == 1 else TeeOutput(outputs)
 
 
-def _open_one(target: str, device: str | None) -> Output:
+def _open_one(target: str, device: str | None, target_s: float) -> Output:
     if target == "speaker":
-        return SpeakerOutput(device)
+        return SpeakerOutput(device, target_s)
     if target == "-":
         return PipeOutput()
     if not target.lower().endswith(".wav"):

@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 
 from audio_avif.codec import Decoder, Frames, PlayoutConfig
-from audio_avif.errors import AudioAvifError
+from audio_avif.container import inspect_still
+from audio_avif.errors import AudioAvifError, TileError
 from audio_avif.stream.outputs import Output
 from audio_avif.vocoders.protocol import VocoderStream
-from audio_avif.wire import Bye, Hello, Report, TilePacket
+from audio_avif.wire import MAX_DURATION_US, Bye, Hello, Report, TilePacket
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Player:
         except AudioAvifError as error:
             self.error = error
         except Exception as error:  # the thread's last words must reach the user
-            log.exception("playout failed")
+            log.debug("playout failed", exc_info=True)
             self.error = AudioAvifError(f"playing the stream failed: {error}")
         finally:
             self._on_done()
@@ -116,6 +117,8 @@ class Player:
                 tile, received_s = item
                 self._save(tile)
                 self._received_s[tile.sequence] = received_s
+                if len(self._received_s) > _INBOX_TILES:
+                    del self._received_s[next(iter(self._received_s))]
                 self.decoder.push(tile)
                 item = self._inbox.get_nowait()
         except queue.Empty:
@@ -145,16 +148,21 @@ class Player:
                 buffered_s,
                 device_s,
             )
-            durations_us = [max(0, round(duration * 1e6)) for duration in durations_s]
+            durations_us = [min(max(0, round(duration * 1e6)), MAX_DURATION_US) for duration in durations_s]
             report = Report(frames.tile.sequence, chunk.first_sample, round(received_s * 1e6), *durations_us)
             self._on_report(report)
 
     def _save(self, tile: TilePacket) -> None:
+        """Keep a tile as a picture; what is none is not written, since a viewer may be opened on it."""
         if self._save_tiles is None:
             return
+        still = tile.still(self.decoder.hello.template)
         path = self._save_tiles / f"{self._stream_number:03d}-{tile.sequence:06d}.avif"
         try:
-            path.write_bytes(tile.still(self.decoder.hello.template))
+            inspect_still(still)
+            path.write_bytes(still)
+        except TileError:
+            return
         except OSError as error:
             log.warning("%s cannot be written (%s); the tiles that follow are not saved", path, error.strerror)
             self._save_tiles = None

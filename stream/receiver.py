@@ -20,7 +20,7 @@ from audio_avif import __version__
 from audio_avif.codec import WARM_UP_TILES, PlayoutConfig, warm_up
 from audio_avif.errors import AudioAvifError, ConnectionFailed, RemoteProtocolError
 from audio_avif.stream.interrupts import on_interrupt
-from audio_avif.stream.live_line import JsonLines, LiveLine
+from audio_avif.stream.live_line import JsonLines, LiveLine, RateMeter
 from audio_avif.stream.outputs import Output
 from audio_avif.stream.playout import Player
 from audio_avif.synthesis import open_stream
@@ -33,6 +33,7 @@ from audio_avif.wire import (
     SUBPROTOCOL,
     Bye,
     Hello,
+    Message,
     Ping,
     Pong,
     ReceiverProtocol,
@@ -56,10 +57,8 @@ _AGENT = f"audio-avif/{__version__}"
 class StreamStats:
     """What has been received of one stream."""
 
-    payload_bytes: int = 0
-    wire_bytes: int = 0
+    rates: RateMeter = field(default_factory=RateMeter)
     whole_stills: int = 0
-    frames: int = 0
     delay_s: float | None = None
 
 
@@ -81,29 +80,41 @@ class Receiver:
 
     async def handle(self, connection: ServerConnection) -> None:
         """Serve one connection to its end."""
-        if self._current is not None:
-            await connection.close(CLOSE_BUSY, "another stream is playing here; try again when it is over")
-            return
-        stream = self._current = _Stream(self, connection)
+        stream = _Stream(self, connection)
         try:
             await stream.receive()
             await stream.play_out()
             await stream.close()
+        except _Refusal as refusal:
+            await connection.close(refusal.code, _close_reason(refusal))
+            log.warning("a stream was refused: %s", refusal)
         except RemoteProtocolError as error:
             await connection.close(CLOSE_PROTOCOL_ERROR, _close_reason(error))
-            log.warning("the stream was refused: %s", error)
-        except _Unsupported as error:
-            await connection.close(CLOSE_UNSUPPORTED, _close_reason(error))
-            log.warning("the stream was refused: %s", error)
+            log.warning("a stream was refused: %s", error)
+        except Exception as error:  # whatever it is, the user is told, and the next stream has a clean start
+            self.error = error if isinstance(error, AudioAvifError) else AudioAvifError(f"the receiver failed: {error}")
+            await connection.close(_CLOSE_INTERNAL_ERROR, "the receiver failed")
+            self.finished.set()
         finally:
             try:
                 await stream.play_out()
             finally:
-                self._current = None
-                if stream.player is not None:
-                    self.error = stream.player.error
-                    if self.is_once or self.error is not None:
-                        self.finished.set()
+                self._release(stream)
+
+    def take(self, stream: _Stream) -> None:
+        """Let this stream play. Raises _Refusal while another one does."""
+        if self._current is not None:
+            raise _Refusal(CLOSE_BUSY, "another stream is playing here; try again when it is over")
+        self._current = stream
+
+    def _release(self, stream: _Stream) -> None:
+        if self._current is not stream:
+            return
+        self._current = None
+        if stream.player is not None:
+            self.error = self.error or stream.player.error
+            if self.is_once or self.error is not None:
+                self.finished.set()
 
     async def close(self) -> None:
         """Stop listening to the stream that plays, if any, and play what has come of it, unless that takes long."""
@@ -118,8 +129,12 @@ class Receiver:
             more_urgent()
 
 
-class _Unsupported(AudioAvifError):
-    """The stream is well formed but nothing this receiver can play."""
+class _Refusal(AudioAvifError):
+    """The stream is well formed but will not be played here; ``code`` is the WebSocket close code that says why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def _close_reason(error: Exception) -> str:
@@ -143,14 +158,14 @@ class _Stream:
         self._bye: Bye | None = None
 
     async def receive(self) -> None:
-        """Receive until the bye or the end of the connection. Raises RemoteProtocolError or _Unsupported."""
+        """Receive until the bye or the end of the connection. Raises RemoteProtocolError or _Refusal."""
         self._watcher = asyncio.create_task(self._watch())
         try:
             async with asyncio.timeout(_HELLO_S) as patience:
                 async for data in self._connection:
                     patience.reschedule(None)
                     message = self._protocol.receive(data)
-                    await self._react(message)
+                    await self._react(message, len(data))
                     if isinstance(message, Bye):
                         self._bye = message
                         return
@@ -170,6 +185,9 @@ class _Stream:
             await self.is_done.wait()
             await self._send_reports()
         self._watcher.cancel()
+        (failure,) = await asyncio.gather(self._watcher, return_exceptions=True)
+        if isinstance(failure, Exception):
+            log.warning("the stream's figures ended early: %s", failure)
         self._watcher = None
         self._receiver.live_line.close()
         self._conclude()
@@ -181,28 +199,29 @@ class _Stream:
         else:
             await self._connection.close()
 
-    async def _react(self, message: Any) -> None:
+    async def _react(self, message: Message, message_bytes: int) -> None:
         now_s = time.monotonic()
         if isinstance(message, Hello):
             await self._begin(message)
         elif isinstance(message, TilePacket) and self.player is not None and self._protocol.hello is not None:
             hello = self._protocol.hello
-            self._stats.payload_bytes += len(message.payload)
-            self._stats.wire_bytes += wire_bytes(TilePacket.HEADER_BYTES + len(message.payload))
+            self._stats.rates.tile(len(message.payload), wire_bytes(message_bytes), self.player.decoder.tile_s)
             self._stats.whole_stills += message.is_whole_still
-            self._stats.frames += hello.tile.frames
             self.player.push(message, now_s)
             while not hello.live and self.player.backlog > _BACKLOG_TILES and not self.is_done.is_set():
                 await asyncio.sleep(0.01)  # the sender's socket fills, and it waits
         elif isinstance(message, Ping):
+            self._stats.rates.control(wire_bytes(message_bytes))
             self._clock_offset_s = (message.sample_zero_us / 1e6, message.receiver_ahead_us / 1e6)
             await self._connection.send(Pong(message.sent_us, round(now_s * 1e6)).to_bytes())
 
     async def _begin(self, hello: Hello) -> None:
         receiver = self._receiver
+        receiver.take(self)
         vocoder = receiver.vocoder
         if hello.mel != vocoder.mel:
-            raise _Unsupported(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}")
+            reason = f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}"
+            raise _Refusal(CLOSE_UNSUPPORTED, reason)
         stream = open_stream(vocoder)
         await asyncio.to_thread(warm_up, hello, stream)
         warm_s = time.monotonic()
@@ -253,19 +272,20 @@ class _Stream:
                     await self.close()
                     return
                 figures = self.figures()
-                self._receiver.live_line.update(_live_text(figures), time.monotonic())
+                text = live_text(figures, *self._stats.rates.recent_kbps())
+                self._receiver.live_line.update(text, time.monotonic())
                 ticks += 1
                 if ticks % 10 == 0:
                     self._receiver.stats_json.write(figures)
 
     def figures(self) -> dict[str, Any]:
-        """What ``--stats`` and ``--stats-json`` show; rates are means over the stream so far."""
+        """What ``--stats-json`` shows; rates are means over the stream so far."""
         assert self.player is not None and self._protocol.hello is not None
         stats, counts, hello = self._stats, self.player.decoder.counts, self._protocol.hello
-        heard_s = max(stats.frames, 1) * hello.mel.frame_s
+        codec_kbps, wire_kbps = stats.rates.mean_kbps()
         return {
-            "codec_kbps": round(stats.payload_bytes * 8e-3 / heard_s, 3),
-            "wire_kbps": round(stats.wire_bytes * 8e-3 / heard_s, 3),
+            "codec_kbps": round(codec_kbps, 3),
+            "wire_kbps": round(wire_kbps, 3),
             "buffer_ms": round(self.player.output.buffered_s * 1e3, 1),
             "delay_ms": None if stats.delay_s is None else round(stats.delay_s * 1e3, 1),
             "received_tiles": counts.received,
@@ -273,6 +293,7 @@ class _Stream:
             "late_tiles": counts.late,
             "repeated_tiles": counts.repeated,
             "skipped_tiles": counts.skipped,
+            "concealed_tiles": -(-self.player.decoder.concealed_frames // hello.tile.frames),
             "concealed_ms": round(self.player.decoder.concealed_frames * hello.mel.frame_s * 1e3),
             "underruns": self.player.output.underruns,
             "whole_stills": stats.whole_stills,
@@ -298,12 +319,12 @@ def _from_thread(loop: asyncio.AbstractEventLoop, callback: Any, *args: Any) -> 
         loop.call_soon_threadsafe(callback, *args)
 
 
-def _live_text(figures: dict[str, Any]) -> str:
-    delay = "   ?" if figures["delay_ms"] is None else f"{figures['delay_ms']:4.0f}"
+def live_text(figures: dict[str, Any], codec_kbps: float, wire_kbps: float) -> str:
+    """The line of ``--stats``, which fits into 80 columns."""
+    delay = "  ?" if figures["delay_ms"] is None else f"{figures['delay_ms']:3.0f}"
     return (
-        f"{figures['played_s']:7.1f} s  codec {figures['codec_kbps']:5.2f} kbps  "
-        f"wire {figures['wire_kbps']:5.2f} kbps  buffer {figures['buffer_ms']:4.0f} ms  delay {delay} ms  "
-        f"lost {figures['lost_tiles']}  concealed {figures['concealed_ms']} ms  underruns {figures['underruns']}"
+        f"codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps buffer {figures['buffer_ms']:3.0f} delay {delay} ms "
+        f"lost {figures['lost_tiles']} concealed {figures['concealed_tiles']} xruns {figures['underruns']}"
     )
 
 
@@ -319,6 +340,7 @@ async def listen(receiver: Receiver, host: str, port: int) -> None:
             host,
             port,
             subprotocols=[SUBPROTOCOL],
+            origins=[None],  # a page in a browser names its origin; programs do not
             compression=None,
             max_size=MAX_MESSAGE_BYTES,
             write_limit=4096,

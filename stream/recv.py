@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> None:
     vocoder = load_vocoder(options.vocoder, options.provider)
     _make_folder(options.save_tiles)
     with JsonLines(options.stats_json) as stats_json:
-        output = open_output(options.output, options.device)
+        output = open_output(options.output, options.device, options.buffer_ms / 1e3)
         try:
             playout = PlayoutConfig(target_s=options.buffer_ms / 1e3)
             live_line = LiveLine(options.stats)

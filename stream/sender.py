@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import socket
 import sys
 from collections import deque
 from collections.abc import Coroutine
@@ -19,7 +21,7 @@ from audio_avif import __version__
 from audio_avif.codec import Encoder
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
 from audio_avif.stream.capture import Source
-from audio_avif.stream.live_line import JsonLines, LiveLine
+from audio_avif.stream.live_line import JsonLines, LiveLine, RateMeter
 from audio_avif.stream.trace import ClockOffset, Trace
 from audio_avif.wire import (
     MAX_MESSAGE_BYTES,
@@ -95,11 +97,10 @@ class Sender:
         self._protocol = SenderProtocol()
         self._clock = ClockOffset()
         self._trace = Trace(encoder.mel.rate_hz, self._clock)
-        tile_s = encoder.tile.frames * encoder.mel.frame_s
-        self._outbox = TileOutbox(max(2, round(_QUEUE_S / tile_s)), is_live)
+        self._tile_s = encoder.tile.frames * encoder.mel.frame_s
+        self._outbox = TileOutbox(max(2, round(_QUEUE_S / self._tile_s)), is_live)
         self._sample_zero_s = 0.0
-        self._payload_bytes = 0
-        self._wire_bytes = 0
+        self._rates = RateMeter()
         self._tiles_sent = 0
         self._vocoder = ""
         self._delay_ms: float | None = None
@@ -205,8 +206,7 @@ class Sender:
             message = self._protocol.send(tile)
             await connection.send(message)
             self._tiles_sent += 1
-            self._payload_bytes += len(tile.payload)
-            self._wire_bytes += wire_bytes(len(message))
+            self._rates.tile(len(tile.payload), wire_bytes(len(message)), self._tile_s)
             self._live_line.update(self._live_text(), asyncio.get_running_loop().time())
 
     async def _ping(self, connection: ClientConnection) -> None:
@@ -215,7 +215,9 @@ class Sender:
         pings = 0
         while True:
             ping = Ping(round(loop.time() * 1e6), round(self._sample_zero_s * 1e6), self._clock.ahead_us)
-            await connection.send(self._protocol.send(ping))
+            message = self._protocol.send(ping)
+            await connection.send(message)
+            self._rates.control(wire_bytes(len(message)))
             pings += 1
             await asyncio.sleep(_PING_S if pings > 5 else 0.1)
 
@@ -260,24 +262,25 @@ class Sender:
     def figures(self) -> dict[str, Any]:
         """What the stream has cost so far; rates are means over the sound sent."""
         encoder = self._encoder
-        sent_s = max(1, self._tiles_sent) * encoder.tile.frames * encoder.mel.frame_s
+        codec_kbps, wire_kbps = self._rates.mean_kbps()
         return {
-            "codec_kbps": round(self._payload_bytes * 8e-3 / sent_s, 3),
-            "wire_kbps": round(self._wire_bytes * 8e-3 / sent_s, 3),
+            "codec_kbps": round(codec_kbps, 3),
+            "wire_kbps": round(wire_kbps, 3),
             "tile_frames": encoder.tile.frames,
             "sent_tiles": self._tiles_sent,
             "dropped_tiles": self._outbox.dropped,
             "whole_stills": encoder.whole_stills,
             "round_trip_ms": self._clock.round_trip_ms,
             "vocoder": self._vocoder,
+            "vocoder_latency_samples": self._trace.vocoder_latency_samples,
         }
 
     def _live_text(self) -> str:
-        figures = self.figures()
-        delay = "" if self._delay_ms is None else f"  delay {self._delay_ms:4.0f} ms"
+        codec_kbps, wire_kbps = self._rates.recent_kbps()
+        delay = "" if self._delay_ms is None else f"  delay {self._delay_ms:3.0f} ms"
         return (
-            f"{self._encoder.samples / self._encoder.mel.rate_hz:7.1f} s  codec {figures['codec_kbps']:5.2f} kbps  "
-            f"wire {figures['wire_kbps']:5.2f} kbps  dropped {figures['dropped_tiles']}{delay}"
+            f"{self._encoder.samples / self._encoder.mel.rate_hz:7.1f} s  codec {codec_kbps:4.1f} "
+            f"wire {wire_kbps:4.1f} kbps  dropped {self._outbox.dropped}{delay}"
         )
 
     def _conclude(self) -> None:
@@ -332,7 +335,9 @@ async def connect(host: str, port: int) -> ClientConnection:
             f"what listens on {where} is no audio-avif receiver of this version ({error})"
         ) from error
     except OSError as error:
-        reason = error.strerror or "it cannot be reached"
+        if isinstance(error, socket.gaierror):
+            raise ConnectionFailed(f"there is no host {host!r}; is the name right?") from error
+        reason = os.strerror(error.errno) if error.errno else "it cannot be reached"
         raise ConnectionFailed(f"cannot connect to {where} ({reason}); is audio-avif-recv running there?") from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()

@@ -53,7 +53,7 @@ def play_tone_and_record(seconds: float) -> tuple[np.ndarray, dict[str, int]]:
         speaker.close(drain=True)
         heard = record(microphone, data, round(16_000 * seconds) + 8000)
         lost = {
-            "microphone": microphone.overruns + microphone.dropped_samples,
+            "microphone": microphone.xruns + microphone.dropped_samples,
             "speaker": speaker.xruns + speaker.underruns + speaker.dropped_samples,
         }
     return heard, lost

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import socketserver
+import subprocess
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from stream_helpers import (
     CLIP,
     PATIENCE_S,
     RECEIVER,
+    SCRIPTS,
     SENDER,
     TILE_SAMPLES,
     FloatArray,
@@ -581,6 +583,54 @@ def test_what_is_no_websocket_does_not_disturb(ear: Ear) -> None:
         browser.settimeout(PATIENCE_S)
         assert browser.recv(64).startswith(b"HTTP/1.1 426")
         assert silent.fileno() > 0
+
+
+def test_a_page_in_a_browser_is_refused(ear: Ear) -> None:
+    """Else any web site could speak through a receiver on its visitor's machine."""
+    with (
+        ear.peer(),
+        pytest.raises(InvalidStatus, match="403"),
+        websockets.sync.client.connect(
+            f"ws://127.0.0.1:{ear.port}", subprotocols=[SUBPROTOCOL], origin="https://page.example", proxy=None
+        ),
+    ):
+        pass
+
+
+def test_who_has_not_said_hello_keeps_nobody_out(ear: Ear) -> None:
+    with (
+        websockets.sync.client.connect(f"ws://127.0.0.1:{ear.port}", subprotocols=[SUBPROTOCOL], proxy=None),
+        ear.peer() as peer,
+    ):
+        peer.greet()
+        peer.send(*peer.tiles, peer.bye)
+        assert peer.closed_with() == (1000, "")
+
+
+def test_only_pictures_are_saved(tmp_path: Path) -> None:
+    """What is saved may be opened in a viewer."""
+    tiles = tmp_path / "tiles"
+    with receiving("--once", "--output", tmp_path / "heard.wav", "--save-tiles", tiles) as (process, port):
+        with Peer(port, 0.5) as peer:
+            peer.greet()
+            script = TilePacket(1, 8, 8, b"#!/bin/sh\necho boo\n", is_whole_still=True)
+            peer.send(peer.tiles[0], script, *peer.tiles[2:], peer.bye)
+            assert peer.closed_with() == (1000, "")
+        assert process.ended().code == 0
+    expected = [f"001-{number:06d}.avif" for number in range(len(peer.tiles)) if number != 1]
+    assert sorted(path.name for path in tiles.iterdir()) == expected
+
+
+def test_a_listing_into_a_closed_pipe_and_a_closed_input_make_no_fuss() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    listed = run(SENDER, "--list-devices", stdout=write_end)
+    os.close(write_end)
+    assert "Traceback" not in listed.err and "BrokenPipe" not in listed.err
+    command = f"{SCRIPTS / SENDER} --host 127.0.0.1 --port {closed_port()} --input - <&-"
+    closed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert closed.returncode == 1
+    assert closed.stderr == f"{SENDER}: there is no standard input to read from\n"
 
 
 @pytest.mark.parametrize("subprotocols", [None, ["audio-avif.v2"]])

@@ -173,6 +173,16 @@ def test_the_exported_graph_is_the_network_in_any_chunks(tmp_path: Path) -> None
     assert np.abs(chunked - whole).max() < 1e-4
 
 
+def test_damaged_frames_do_not_outlast_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export.save_graph(export.build_graph(tasks.WaveTask(MEL).vocoder, MEL, "trained", half=False), path)
+    stream = StateStream(OnnxVocoder(path, provider="cpu"))
+    for damaged in (float("nan"), 4.0, -11.0):
+        stream.push(np.full((MEL.n_mels, 8), damaged, np.float32))
+        samples = stream.push(log_mel(voice(0.3, 120), MEL))
+        assert np.isfinite(samples).all() and np.abs(samples).max() <= 1
+
+
 def test_a_model_in_half_precision_stays_below_five_megabytes(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export.save_graph(export.build_graph(tasks.WaveTask(MEL).vocoder, MEL, "trained"), path)

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 from audio_avif import __version__, console
 from audio_avif.audio_io import WavWriter, read_audio
 from audio_avif.codec import Decoder, Encoder
 from audio_avif.config import MelConfig
+from audio_avif.errors import AudioAvifError
 from audio_avif.features import LogMelStream, log_mel
 from audio_avif.images import decode_still, encode_still
 from audio_avif.ring import FloatArray
@@ -133,8 +135,10 @@ def bench_peers(sound: FloatArray) -> list[Row]:
     ]
 
 
-def _quiet(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def _quiet(command: list[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise AudioAvifError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
 
 
 def bench_quality(clips: Sequence[Path]) -> list[Row]:
@@ -195,7 +199,7 @@ def bench_acoustic(seconds: int) -> list[Row]:
             devices = ["--play-device", "mouth", "--send-device", "mouth_mic"]
             devices += ["--receive-device", "ear", "--record-device", "ear_mic"]
             command += [*devices, "--tile-frames", str(tile_frames), "--json", str(json_file)]
-            subprocess.run(command, check=True, env=card.env, stderr=subprocess.DEVNULL)
+            _quiet(command, card.env)
             result = json.loads(json_file.read_text())
         delay, underruns = result["mouth_to_ear"], result["underruns"]
         rows += [
@@ -289,7 +293,8 @@ def machine() -> str:
         model = next(
             (line.split(": ", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name")), model
         )
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "pillow-avif-plugin", "onnxruntime-gpu"))
+    packages = f"numpy {np.__version__}, pillow-avif-plugin {version('pillow-avif-plugin')}"
+    packages += f", onnxruntime {onnxruntime.__version__}"
     return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {packages}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,16 @@ def print_table(result: dict[str, Any], title: str) -> None:
     Console(stderr=True).print(table)
 
 
+def require_matplotlib() -> None:
+    """Raises AudioAvifError where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise AudioAvifError("--plot needs matplotlib; install it with: pip install 'audio-avif[plot]'")
+
+
 def plot(result: dict[str, Any], mouth_to_ear_ms: Sequence[float], path: Path) -> None:
     """Draw a stacked bar of the stages' medians over a histogram of the whole. Raises FileError or AudioAvifError."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise AudioAvifError("--plot needs matplotlib; install it with: pip install 'audio-avif[plot]'") from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     bar, histogram = figure.subplots(2, 1, height_ratios=(1, 2), sharex=True)

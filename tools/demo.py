@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ import numpy as np
 from audio_avif import __version__, console
 from audio_avif.audio_io import list_devices, read_audio
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.errors import AudioAvifError, DeviceError
+from audio_avif.errors import AudioAvifError, DeviceError, FileError
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still
 from audio_avif.tiles import from_pixels
 from audio_avif.tools.delays import print_table, summarize
 from audio_avif.tools.loopback import Program, StreamRecord, run_stream
+from audio_avif.tools.signals import demo_clip, demo_clip_path
 
 PROGRAM = "audio-avif demo"
 
@@ -45,18 +45,17 @@ def stream(folder: Path, is_microphone: bool, seconds: float) -> StreamRecord:
     receive = ["--output", str(folder / "received.wav"), "--save-tiles", str(folder / "tiles")]
     if has_speaker():
         receive = ["--output", "speaker", *receive]
-    with resources.as_file(resources.files("audio_avif.tools") / "clips" / "speech.flac") as clip:
-        send = ["--input", "mic" if is_microphone else str(clip)]
-        if not is_microphone:
-            seconds = read_audio(clip).size / MelConfig().rate_hz
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("speak now" if is_microphone else "streaming", total=seconds)
-            return run_stream(
-                send,
-                receive,
-                lambda tile: progress.advance(task, TileConfig().frames * MelConfig().frame_s),
-                on_sending=(lambda sender: _stop_after(sender, seconds)) if is_microphone else None,
-            )
+    send = ["--input", "mic" if is_microphone else str(demo_clip_path())]
+    if not is_microphone:
+        seconds = demo_clip().size / MelConfig().rate_hz
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("speak now" if is_microphone else "streaming", total=seconds)
+        return run_stream(
+            send,
+            receive,
+            lambda tile: progress.advance(task, TileConfig().frames * MelConfig().frame_s),
+            on_sending=(lambda sender: _stop_after(sender, seconds)) if is_microphone else None,
+        )
 
 
 def _stop_after(sender: Program, seconds: float) -> None:
@@ -76,12 +75,11 @@ def draw(folder: Path, is_microphone: bool) -> Path:
     tiles = np.concatenate(
         [from_pixels(decode_still(still, tile.frames, mel.n_mels), tile) for still in stills], axis=1
     )
-    panels = [("received: the tiles as they arrived", tiles), ("heard: the sound the vocoder made of them", None)]
-    if not is_microphone:
-        with resources.as_file(resources.files("audio_avif.tools") / "clips" / "speech.flac") as clip:
-            panels.insert(0, ("sent: the sound before it was cut into tiles", log_mel(read_audio(clip))))
-    panels[-1] = (panels[-1][0], log_mel(read_audio(folder / "received.wav")))
-
+    panels = [] if is_microphone else [("sent: the sound before it was cut into tiles", log_mel(demo_clip()))]
+    panels += [
+        ("received: the tiles as they arrived", tiles),
+        ("heard: the sound the vocoder made of them", log_mel(read_audio(folder / "received.wav"))),
+    ]
     figure = Figure(figsize=(11, 2.4 * len(panels)), layout="constrained")
     for axes, (title, picture) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
         extent = (0, picture.shape[1] * mel.frame_s, 0, mel.n_mels)
@@ -98,15 +96,17 @@ def report(record: StreamRecord) -> None:
     """Print rates, losses and the delay by stage."""
     result: dict[str, Any] = summarize(record.tiles, [tile["mouth_to_ear_ms"] for tile in record.tiles])
     print_table(result, f"mouth to ear, {record.summary['tile_frames']}-frame tiles, {record.summary['vocoder']}")
-    lost = record.summary["dropped_tiles"] + record.receiver["lost_tiles"]
     print(
         f"codec {record.summary['codec_kbps']:.2f} kbps   wire {record.summary['wire_kbps']:.2f} kbps   "
-        f"tiles lost {lost} of {record.summary['sent_tiles']}   underruns {record.receiver['underruns']}"
+        f"tiles lost {record.lost_tiles} of {record.summary['sent_tiles']}   underruns {record.receiver['underruns']}"
     )
 
 
 def _run(options: argparse.Namespace) -> None:
-    options.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the folder {options.folder} cannot be made: {error.strerror}") from error
     for old in (options.folder / "tiles").glob("*.avif"):
         old.unlink()
     if options.mic:

@@ -43,7 +43,8 @@ def _send_options(options: argparse.Namespace) -> list[str]:
 
 
 def _receive_options(options: argparse.Namespace) -> list[str]:
-    return ["--vocoder", options.vocoder, "--buffer-ms", str(options.buffer_ms)]
+    given = {"--vocoder": options.vocoder, "--buffer-ms": options.buffer_ms}
+    return [text for option, value in given.items() if value is not None for text in (option, str(value))]
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
@@ -68,7 +69,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
         "codec_kbps": record.summary["codec_kbps"],
         "wire_kbps": record.summary["wire_kbps"],
         "tile_frames": record.summary["tile_frames"],
-        "lost_tiles": record.summary["dropped_tiles"] + record.receiver.get("lost_tiles", 0),
+        "lost_tiles": record.lost_tiles,
         "vocoder": record.summary["vocoder"],
     }
     if record.receiver:
@@ -99,11 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quality", type=console.integer_in(0, 100), default=60, metavar="Q", help="AVIF quality (default: 60)"
     )
-    parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="the receiver's vocoder")
+    parser.add_argument("--vocoder", metavar="NAME|PATH", help="the receiver's vocoder")
     parser.add_argument(
         "--buffer-ms",
         type=console.milliseconds,
-        default=40.0,
         metavar="MS",
         help="the receiver's jitter buffer (default: 40)",
     )
@@ -128,14 +128,34 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif-latency``."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for option, is_ignored in _ignored(options).items():
+        if is_ignored:
+            parser.error(option)
     return console.run(PROGRAM, lambda: _run(options))
 
 
+def _ignored(options: argparse.Namespace) -> dict[str, bool]:
+    """What is wrong with options that would have no effect together, and whether it is."""
+    devices = (options.play_device, options.send_device, options.receive_device, options.record_device)
+    is_elsewhere = options.host is not None
+    return {
+        "the receiver at --host has its own --vocoder and --buffer-ms": is_elsewhere
+        and (options.vocoder is not None or options.buffer_ms is not None),
+        "the receiver at --host has its own --receive-device": is_elsewhere and options.receive_device is not None,
+        "devices are for --acoustic": not options.acoustic and any(device is not None for device in devices),
+    }
+
+
 def _run(options: argparse.Namespace) -> None:
-    from audio_avif.tools.delays import plot, print_table
+    from audio_avif.tools.delays import plot, print_table, require_matplotlib
 
     console.log_to_stderr(PROGRAM)
+    if options.plot is not None:
+        require_matplotlib()
+    for target in (options.json, options.plot):
+        _require_writable(target)
     result, delays_ms = measure(options)
     where = options.host or ("acoustic" if options.acoustic else "loopback")
     print_table(result, f"{where}, {result['tile_frames']}-frame tiles, {result['vocoder']}")
@@ -147,6 +167,16 @@ def _run(options: argparse.Namespace) -> None:
         _write_json(result, options.json)
     if options.plot is not None:
         plot(result, delays_ms, options.plot)
+
+
+def _require_writable(target: str | Path | None) -> None:
+    """Raises FileError before the measurement rather than after it."""
+    if target is None or str(target) == "-":
+        return
+    try:
+        Path(target).touch()
+    except OSError as error:
+        raise FileError(f"{target} cannot be written: {error.strerror}") from error
 
 
 def _write_json(result: dict[str, Any], target: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, ConnectionFailed
 
 _START_S = 60.0
@@ -28,6 +29,18 @@ class StreamRecord:
     tiles: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     receiver: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lost_tiles(self) -> int:
+        """Tiles that were not spoken: as the receiver counts them if it is ours, else those of which no report came.
+
+        A receiver that is not ours still owes the reports of the first tiles, from which its vocoder made no sound yet.
+        """
+        if self.receiver:
+            return int(self.receiver["lost_tiles"] + self.receiver["skipped_tiles"])
+        silent = self.summary["vocoder_latency_samples"] // (self.summary["tile_frames"] * MelConfig().hop_samples)
+        cut = self.summary["sent_tiles"] + self.summary["dropped_tiles"]
+        return max(0, int(cut - len(self.tiles) - silent))
 
 
 class Program:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from audio_avif.audio_io import read_audio
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -13,12 +15,14 @@ RATE_HZ = 16_000
 CHIRP_SAMPLES = 960  # 60 ms, about four hops: short enough to place, long enough to survive the codec
 
 
-def demo_clip() -> FloatArray:
-    """The bundled clip of synthesised speech ``[samples]`` at 16 kHz."""
-    from audio_avif.audio_io import read_audio
+def demo_clip_path() -> Path:
+    """The bundled clip of synthesised speech, a FLAC file at 16 kHz."""
+    return Path(__file__).with_name("clips") / "speech.flac"
 
-    with resources.as_file(resources.files("audio_avif.tools") / "clips" / "speech.flac") as path:
-        return read_audio(path)
+
+def demo_clip() -> FloatArray:
+    """The bundled clip ``[samples]`` at 16 kHz."""
+    return read_audio(demo_clip_path())
 
 
 def clicks_and_speech(seconds: float) -> FloatArray:

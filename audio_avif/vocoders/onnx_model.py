@@ -7,8 +7,11 @@ carries the mel definition.
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audio_avif.config import MelConfig
+from audio_avif.console import quiet_c_libraries
 from audio_avif.errors import ModelError
 from audio_avif.vocoders.protocol import FloatArray
 
 if TYPE_CHECKING:
     import onnxruntime
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = "1"
 STATE_PREFIX = "state."
@@ -102,13 +108,10 @@ def has_cuda() -> bool:
 
 def _providers(provider: str) -> list[str]:
     """Map ``auto``, ``cpu`` or ``cuda`` to ONNX Runtime's names, never naming CUDA where there is no such device."""
-    import onnxruntime
-
     if provider == "cpu" or (provider == "auto" and not has_cuda()):
         return ["CPUExecutionProvider"]
     if not has_cuda():
         raise ModelError("--provider cuda needs an NVIDIA device and onnxruntime-gpu; use --provider cpu here")
-    onnxruntime.preload_dlls(directory="")  # the wheels of the [cuda] extra, wherever pip put them
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
@@ -121,17 +124,30 @@ def _open_session(path: Path, provider: str, threads: int) -> onnxruntime.Infere
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     # Tile after tile has the same shape: the arena would only keep the largest intermediate of every shape alive.
     options.enable_cpu_mem_arena = False
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
+    providers = _providers(provider)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=_providers(provider))
-    except ModelError:
-        raise
+        # Both report on the standard streams what is also to be had as an exception or from get_providers.
+        with quiet_c_libraries(), redirect_stdout(io.StringIO()):
+            if len(providers) > 1:
+                onnxruntime.preload_dlls(directory="")  # the wheels of the [cuda] extra, wherever pip put them
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
-        raise ModelError(f"{path} is not a model ONNX Runtime can load: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{path} is not a model ONNX Runtime can load: {_first_line(error)}") from error
+    if providers[0] not in session.get_providers():
+        missing = "the CUDA libraries cannot be loaded; install them with: pip install 'audio-avif[cuda]'"
+        if provider == "cuda":
+            raise ModelError(missing)
+        log.warning("%s (running on the processor)", missing)
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class OnnxVocoder:
@@ -152,6 +168,22 @@ class OnnxVocoder:
             raise ModelError(f"{path} does not give back each of its states; docs/models.md says how they are named")
         self._state_shapes = {name: self._state_shape(path, inputs[name].shape) for name in states}
         self._output_names = ["samples", *(NEXT_PREFIX + name.removeprefix(STATE_PREFIX) for name in states)]
+        self._try_out(path)
+
+    def _try_out(self, path: str | Path) -> None:
+        """Run two frames: a graph that contradicts its metadata must be refused now, not in the middle of a stream."""
+        silence = np.full((self.mel.n_mels, 2), np.log10(self.mel.floor), np.float32)
+        try:
+            samples, _ = self.run(silence, self.zero_state())
+        except ModelError as error:
+            raise ModelError(
+                f"{path} does not take {self.mel.n_mels} bands as its metadata promises: {error}"
+            ) from error
+        if samples.shape != (2 * self.mel.hop_samples,):
+            raise ModelError(
+                f"{path} makes {samples.size // 2} samples of a frame, "
+                f"not {self.mel.hop_samples} as its metadata promises"
+            )
 
     @staticmethod
     def _state_shape(path: str | Path, shape: list[Any]) -> tuple[int, ...]:
@@ -174,9 +206,15 @@ class OnnxVocoder:
         return {name: np.zeros(shape, np.float32) for name, shape in self._state_shapes.items()}
 
     def run(self, log_mel: FloatArray, state: dict[str, FloatArray]) -> tuple[FloatArray, dict[str, FloatArray]]:
-        """Run the graph once on ``[n_mels, frames]``; return ``[frames * hop_samples]`` samples and the next state."""
+        """Run the graph once on ``[n_mels, frames]``; return ``[frames * hop_samples]`` samples and the next state.
+
+        Raises ModelError where ONNX Runtime fails.
+        """
         feeds = {"log_mel": np.ascontiguousarray(log_mel, np.float32)[None], **state}
-        samples, *states = self._session.run(self._output_names, feeds)
+        try:
+            samples, *states = self._session.run(self._output_names, feeds)
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
+            raise ModelError(f"the model fails: {_first_line(error)}") from error
         return np.asarray(samples[0], np.float32), dict(zip(state, states, strict=True))
 
     def synthesize(self, log_mel: FloatArray) -> FloatArray:

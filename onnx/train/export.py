@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from phase import Frames
 from tasks import load_vocoder
 from torch import Tensor, nn
-from vocoder import SILENT_LOG, Vocoder, spectrum
+from vocoder import SILENT_LOG, SILENT_LOG10_MEL, Vocoder, spectrum
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, FileError
@@ -33,7 +33,8 @@ _FOLD_FROM = 1024  # weights of fewer values stay in single precision
 class MagnitudeStream(nn.Module):
     """The magnitude network with its past as explicit state; output frame k belongs to mel frame k - 1.
 
-    The frame before a stream's first is silent: ``heard`` is 0 until a frame has been heard.
+    The frame before a stream's first is silent: ``heard`` is 0 until a frame has been heard. NaN counts as silence, for
+    it would never leave the state again.
     """
 
     def __init__(self, vocoder: Vocoder) -> None:
@@ -42,6 +43,7 @@ class MagnitudeStream(nn.Module):
 
     def forward(self, log_mel: Tensor, heard: Tensor, prior: Tensor, *pasts: Tensor) -> tuple[Tensor, ...]:
         frames = log_mel.transpose(1, 2)
+        frames = torch.where(frames.isnan(), torch.full_like(frames, SILENT_LOG10_MEL), frames)
         priors = torch.cat([prior, self.net.prior(frames)], dim=1)
         correction, hidden, next_pasts = self.net.stream(frames, priors[:, 1:], list(pasts))
         flags = torch.cat([heard, torch.ones_like(frames[:, :, :1])], dim=1)
@@ -114,7 +116,7 @@ class FrameStep(nn.Module):
         result = self.step(self.frames, whole, before, torch.cat([wanted, levels[:, 1:]], dim=1), hidden)
         now = spectrum(*result) * present.unsqueeze(-1)
         whole = whole + self.frames.synthesise(now)
-        return whole[:, self.hop :], now, level, whole[:, : self.hop]
+        return whole[:, self.hop :], now, level, whole[:, : self.hop].clamp(-1.0, 1.0)
 
 
 def fourier_tables(length: int) -> tuple[Tensor, Tensor]:

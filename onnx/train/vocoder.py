@@ -13,7 +13,7 @@ from torch.nn import functional
 from audio_avif.config import MelConfig
 
 SILENT_LOG = -9.0
-_SILENT_LOG10_MEL = -10.0
+SILENT_LOG10_MEL = -10.0
 
 
 class Conditions(NamedTuple):
@@ -107,7 +107,7 @@ class Vocoder(nn.Module):
         """A whole signal as a stream makes it: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
         batch, frames, _ = log_mel.shape
         tail_frames = self.lookahead_frames + self.frames.length // 2 // self.frames.hop
-        _, conditions = self.conditions(functional.pad(log_mel, (0, 0, 0, tail_frames), value=_SILENT_LOG10_MEL))
+        _, conditions = self.conditions(functional.pad(log_mel, (0, 0, 0, tail_frames), value=SILENT_LOG10_MEL))
         silence = log_mel.new_zeros(batch, self.frames.length)
         produced = self.free(silence, self.frames.analyse(silence), conditions, skip=0)
         return produced[:, self.frames.length // 2 :][:, : frames * self.frames.hop]

@@ -1,0 +1,46 @@
+"""The figures that follow a stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from audio_avif.stream.live_line import RateMeter
+from audio_avif.stream.receiver import live_text
+from audio_avif.tools.loopback import StreamRecord
+
+
+def test_the_live_line_fits_a_terminal() -> None:
+    figures = {"delay_ms": 876.5, "buffer_ms": 999.0, "lost_tiles": 99, "concealed_tiles": 99, "underruns": 99}
+    assert len(live_text(figures, 24.0, 48.0)) < 80
+    assert "delay   ? ms" in live_text(figures | {"delay_ms": None}, 4.0, 8.0)
+
+
+def test_rates_are_of_the_last_two_seconds_and_of_the_whole() -> None:
+    meter = RateMeter()
+    assert meter.mean_kbps() == meter.recent_kbps() == (0.0, 0.0)
+    for _ in range(80):
+        meter.tile(100, 200, 0.125)
+    for _ in range(16):
+        meter.tile(50, 150, 0.125)
+    assert meter.recent_kbps() == pytest.approx((3.2, 9.6))
+    assert meter.mean_kbps() == pytest.approx(((8000 + 800) * 8e-3 / 12, (16000 + 2400) * 8e-3 / 12))
+
+
+def test_control_messages_are_wire_and_not_codec() -> None:
+    meter = RateMeter()
+    meter.tile(100, 200, 1.0)
+    meter.control(125)
+    assert meter.mean_kbps() == pytest.approx((0.8, 2.6))
+
+
+@pytest.mark.parametrize(
+    ("receiver", "reports", "lost"),
+    [
+        ({"lost_tiles": 7, "skipped_tiles": 1}, 50, 8),  # what the sender dropped is a gap the receiver counted
+        ({}, 49, 0),  # 2-frame tiles, RTISI-LA: the first tile makes no sound yet
+        ({}, 44, 5),
+    ],
+)
+def test_lost_tiles_are_counted_once(receiver: dict[str, int], reports: int, lost: int) -> None:
+    summary = {"sent_tiles": 45, "dropped_tiles": 5, "tile_frames": 2, "vocoder_latency_samples": 768}
+    assert StreamRecord([{}] * reports, summary, receiver).lost_tiles == lost
