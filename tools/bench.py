@@ -21,21 +21,21 @@ import numpy as np
 import onnxruntime
 
 from audio_avif import __version__, console
-from audio_avif.audio_io import WavWriter, read_audio
+from audio_avif.audio_io import Resampler, WavWriter, read_audio
 from audio_avif.codec import Decoder, Encoder
-from audio_avif.config import MelConfig
+from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import AudioAvifError
 from audio_avif.features import LogMelStream, log_mel
 from audio_avif.images import decode_still, encode_still
 from audio_avif.ring import FloatArray
-from audio_avif.synthesis import open_stream
+from audio_avif.synthesis import ContextStream
 from audio_avif.tiles import TileCutter, from_pixels
 from audio_avif.tools.loopback import run_stream
 from audio_avif.tools.signals import demo_clip
 from audio_avif.tools.virtual_sound_card import VirtualSoundCard
 from audio_avif.vocoders.griffin_lim import GriffinLim, RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.wire import Hello
 
 PROGRAM = "audio-avif bench"
@@ -91,18 +91,58 @@ def bench_encode(sound: FloatArray) -> list[Row]:
     ]
 
 
-def bench_receive(sound: FloatArray, vocoder: Vocoder, what: str, limit: float) -> Row:
+def bench_receive(sound: FloatArray, model: Path) -> list[Row]:
     """AVIF decoding and vocoder on one thread, as a share of the time the sound takes."""
-    encoder = Encoder()
+    rows = [_receive_row("RTISI-LA", sound, RtisiLa(MelConfig()), 8, 0.10)]
+    hifigan = OnnxVocoder(model, provider="cpu")
+    for tile_frames, context_frames, lookahead_frames, limit in (
+        (8, hifigan.info.context_frames, hifigan.info.lookahead_frames, 0.30),
+        (8, 4, 2, None),
+        (8, 12, 2, None),
+        (8, hifigan.info.receptive_frames, hifigan.info.receptive_frames, None),
+        (4, 8, 2, None),
+        (16, 8, 2, None),
+    ):
+        what = f"SpeechT5-size HiFi-GAN, {tile_frames}-frame tiles, {context_frames} frames of context, "
+        what += f"{lookahead_frames} of lookahead"
+        vocoder = ContextStream(hifigan, context_frames, lookahead_frames)
+        rows.append(_receive_row(what, sound[: 20 * _RATE_HZ], vocoder, tile_frames, limit))
+    return rows
+
+
+def _receive_row(what: str, sound: FloatArray, vocoder: VocoderStream, tile_frames: int, limit: float | None) -> Row:
+    encoder = Encoder(tile=TileConfig(tile_frames))
     packets = [*encoder.push(sound), *encoder.flush()]
-    decoder = Decoder(Hello(encoder.mel, encoder.tile, encoder.template, "bench", live=False), open_stream(vocoder))
+    decoder = Decoder(Hello(encoder.mel, encoder.tile, encoder.template, "bench", live=False), vocoder)
     began_s = time.perf_counter()
     for packet in packets:
         decoder.push(packet)
         while (frames := decoder.next_frames(0.0)) is not None:
             decoder.speak(frames)
     share = (time.perf_counter() - began_s) * _RATE_HZ / sound.size
-    return Row(what, f"{share:.3f}", f"< {limit:.2f}", share < limit)
+    target, is_met = ("", None) if limit is None else (f"< {limit:.2f}", share < limit)
+    return Row(f"AVIF decoding and {what}", f"{share:.3f}", target, is_met)
+
+
+def bench_resampling() -> list[Row]:
+    """How long a sample of a 48 kHz device takes through each resampler to 16 kHz, at worst, in blocks of 8 ms."""
+    import soxr
+
+    block = np.zeros(384, np.float32)
+
+    def worst_ms(push: Callable[[FloatArray], FloatArray]) -> float:
+        pushed, made, worst = 0, 0, 0.0
+        for _ in range(1000):
+            pushed += block.size
+            made += push(block).size
+            worst = max(worst, pushed / 48.0 - made / 16.0)
+        return worst
+
+    ours = worst_ms(Resampler(48_000, _RATE_HZ).push)
+    streams = {name: soxr.ResampleStream(48_000, _RATE_HZ, 1, dtype="float32", quality=name) for name in ("HQ", "MQ")}
+    theirs = {name: worst_ms(stream.resample_chunk) for name, stream in streams.items()}
+    figures = " / ".join(f"{ms:.0f}" for ms in (ours, *theirs.values()))
+    return [Row("worst delay of live resampling from 48 kHz, ms: ours / libsoxr HQ / libsoxr MQ", figures)]
 
 
 def bench_peers(sound: FloatArray) -> list[Row]:
@@ -114,7 +154,7 @@ def bench_peers(sound: FloatArray) -> list[Row]:
     packets = [*encoder.push(sound), *encoder.flush()]
     ours_encode_s = time.perf_counter() - began_s
     stills = [packet.still(encoder.template) for packet in packets]
-    vocoder = open_stream(GriffinLim())
+    vocoder = RtisiLa(MelConfig())
     began_s = time.perf_counter()
     for still in stills:
         vocoder.push(from_pixels(decode_still(still, encoder.tile.frames, encoder.mel.n_mels), encoder.tile))
@@ -159,25 +199,28 @@ def bench_quality(clips: Sequence[Path]) -> list[Row]:
         vocoder = RtisiLa(MelConfig())
         return np.concatenate([vocoder.push(log_mel), vocoder.flush()])
 
-    bits, seconds = 0, 0.0
-
-    def through_tiles(sound: FloatArray) -> FloatArray:
-        nonlocal bits, seconds
-        encoder = Encoder()
-        packets = [*encoder.push(sound), *encoder.flush()]
-        bits += sum(8 * len(packet.payload) for packet in packets)
-        seconds += len(packets) * encoder.tile.frames * encoder.mel.frame_s
-        stills = [decode_still(p.still(encoder.template), encoder.tile.frames, encoder.mel.n_mels) for p in packets]
-        return stream(np.concatenate([from_pixels(pixels, encoder.tile) for pixels in stills], axis=1))
-
     clean = score(lambda sound: stream(log_mel(sound)))
     offline = score(lambda sound: GriffinLim().synthesize(log_mel(sound)))
-    tiles = score(through_tiles)
-    return [
+    rows = [
         Row("RTISI-LA on clean mel, streaming", clean, "PESQ-WB >= 2.5", float(clean.split(",")[0]) >= 2.5),
         Row("fast Griffin-Lim on clean mel, whole signal", offline),
-        Row(f"8-frame tiles at the default quality ({bits / seconds / 1e3:.2f} kbps), RTISI-LA", tiles),
     ]
+    for quality in (45, EncoderConfig().quality, 75):
+        bits, frames = 0, 0
+
+        def through_tiles(sound: FloatArray, quality: int = quality) -> FloatArray:
+            nonlocal bits, frames
+            encoder = Encoder(encoder=EncoderConfig(quality))
+            packets = [*encoder.push(sound), *encoder.flush()]
+            bits += sum(8 * len(packet.payload) for packet in packets)
+            frames += len(packets) * encoder.tile.frames
+            stills = [decode_still(p.still(encoder.template), encoder.tile.frames, encoder.mel.n_mels) for p in packets]
+            return stream(np.concatenate([from_pixels(pixels, encoder.tile) for pixels in stills], axis=1))
+
+        scores = score(through_tiles)
+        kbps = bits / (frames * MelConfig().frame_s) / 1e3
+        rows.append(Row(f"8-frame tiles at quality {quality}, {kbps:.2f} kbps of payload, RTISI-LA", scores))
+    return rows
 
 
 def export_speecht5_size(folder: Path) -> Path:
@@ -335,21 +378,12 @@ def _run(options: argparse.Namespace) -> None:
     sections: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         model = export_speecht5_size(Path(name))
-        hifigan = OnnxVocoder(model, provider="cpu")
         steps: list[tuple[str, str, Callable[[], list[Row]]]] = [
-            ("Sending", "encode path", lambda: bench_encode(sound)),
+            ("Sending", "encode path", lambda: [*bench_encode(sound), *bench_resampling()]),
             (
                 "Receiving, one thread, share of real time",
                 "receive path",
-                lambda: [
-                    bench_receive(sound, GriffinLim(), "AVIF decoding and RTISI-LA", 0.10),
-                    bench_receive(
-                        sound[: 20 * _RATE_HZ],
-                        hifigan,
-                        "AVIF decoding and a SpeechT5-size HiFi-GAN, 8-frame tiles, context included",
-                        0.30,
-                    ),
-                ],
+                lambda: bench_receive(sound, model),
             ),
             ("Beside Opus, in the same run", "peers", lambda: bench_peers(sound)),
             ("Mouth to ear", "acoustic loop", lambda: bench_acoustic(options.acoustic_seconds)),
