@@ -125,8 +125,6 @@ def _open_session(path: Path, provider: str, threads: int) -> onnxruntime.Infere
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
-    # Tile after tile has the same shape: the arena would only keep the largest intermediate of every shape alive.
-    options.enable_cpu_mem_arena = False
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
     providers = _providers(provider)
