@@ -123,6 +123,8 @@ def _open_session(path: Path, provider: str, threads: int) -> onnxruntime.Infere
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Trimmed and concealed tiles have many lengths, and a memory plan kept for each would grow for hours.
+    options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     if not path.is_file():
