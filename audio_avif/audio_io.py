@@ -465,7 +465,7 @@ def _open_sound(path: str | Path) -> Any:
     except (ImportError, OSError) as error:
         raise FileError(f"soundfile cannot be loaded ({error}); reinstall audio-avif") from error
     if not Path(path).is_file():
-        raise FileError(f"there is no sound file {path}")
+        raise FileError(f"{path} is a folder" if Path(path).is_dir() else f"there is no sound file {path}")
 
     class Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
         def seekable(self) -> bool:
@@ -539,6 +539,18 @@ def _wav_header(rate_hz: int, data_bytes: int) -> bytes:
     size = _WAV_HEADER_BYTES - 8 + data_bytes
     pcm_format = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
     return struct.pack("<4sI4s", b"RIFF", size, b"WAVE") + pcm_format + struct.pack("<4sI", b"data", data_bytes)
+
+
+def require_writable(path: str | Path) -> None:
+    """Raises FileError where a file could not be written; changes nothing."""
+    existed = Path(path).exists()
+    try:
+        with Path(path).open("ab"):
+            pass
+        if not existed:
+            Path(path).unlink()
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 class WavWriter:

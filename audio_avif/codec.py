@@ -144,6 +144,7 @@ class Decoder:
         self._last_frame: FloatArray | None = None
         self._next_frame = 0
         self._bridged_frames = 0
+        self._was_skipped = False
         self._pushed_samples = 0
         self._emitted_samples = 0
         self._jumps: deque[tuple[int, int]] = deque()  # (of the samples pushed, before which; how many are left out)
@@ -175,9 +176,11 @@ class Decoder:
         A tile that does not decode counts as damaged and is concealed like a lost one.
         """
         is_live = self.hello.live and not self._is_ending
+        buffered_s -= self._unfilled_s()
         has_waited = buffered_s <= self.urgent_s if is_live else len(self._tiles) > _REORDER_TILES
         is_urgent = has_waited or self._is_ending
-        was_skipped = is_live and self._skip_backlog(buffered_s)
+        if is_live:
+            self._skip_backlog(buffered_s)
         while (tile := self._tiles.pop()) is not None or (is_urgent and self._tiles.give_up_missing()):
             if tile is None:
                 continue
@@ -190,14 +193,24 @@ class Decoder:
                 self.counts.damaged += 1
                 continue
             log_mel = from_pixels(pixels, self.hello.tile)[:, : tile.frames]
-            return self._join(tile, log_mel, buffered_s, was_skipped)
+            return self._join(tile, log_mel, buffered_s)
         return self._bridge() if is_live and is_urgent and not len(self._tiles) else None
 
-    def _skip_backlog(self, buffered_s: float) -> bool:
-        room = self._depth_s + self.tile_s - buffered_s
-        return self._tiles.keep_newest(1 + max(0, int(room / self.tile_s)))
+    def _unfilled_s(self) -> float:
+        """How much of the silence at the start stands for frames that the vocoder has yet to take in."""
+        held_samples = self._pushed_samples - self._emitted_samples
+        return (
+            max(0, self._vocoder.latency_samples - held_samples) / self.hello.mel.rate_hz
+            if self._pushed_samples
+            else 0.0
+        )
 
-    def _join(self, tile: TilePacket, log_mel: FloatArray, buffered_s: float, was_skipped: bool) -> Frames:
+    def _skip_backlog(self, buffered_s: float) -> None:
+        """Drop the tiles for which the buffer, with one tile more than it should hold, has no room."""
+        room_s = self._depth_s + 2 * self.tile_s - buffered_s
+        self._was_skipped |= self._tiles.keep_newest(max(0, int(room_s / self.tile_s)))
+
+    def _join(self, tile: TilePacket, log_mel: FloatArray, buffered_s: float) -> Frames:
         """Put a tile's frames after the last ones spoken: fill a short gap, shorten a buffer too deep."""
         hop = self.hello.mel.hop_samples
         lost = tile.first_frame - self._next_frame
@@ -207,13 +220,14 @@ class Decoder:
             silence_s = self._depth_s + self._vocoder.latency_samples / self.hello.mel.rate_hz
         elif self._has_fallen_silent():
             silence_s = self._depth_s
-        elif 0 < (fill := lost - self._bridged_frames) <= 2 * self.hello.tile.frames and not was_skipped:
+        elif 0 < (fill := lost - self._bridged_frames) <= 2 * self.hello.tile.frames and not self._was_skipped:
             log_mel = np.concatenate([concealment.interpolate(self._last_frame, log_mel[:, 0], fill), log_mel], axis=1)
             self.concealed_frames += fill
         if self.hello.live and (surplus := self._depth.surplus_frames(buffered_s - self._depth_s)):
             log_mel = log_mel[:, min(surplus, log_mel.shape[1] - 1) :]
         self._jumps.append((self._pushed_samples, (unspoken - log_mel.shape[1]) * hop))
         self._bridged_frames = 0
+        self._was_skipped = False
         self._next_frame = tile.first_frame + tile.frames
         return Frames(log_mel, tile, silence_s if self.hello.live else 0.0)
 

@@ -71,7 +71,7 @@ def integer_in(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         return int(_checked(int(text), low, high))
 
-    parse.__name__ = f"integer from {low} to {high}"
+    parse.__name__ = f"number ({low} to {high})"
     return parse
 
 

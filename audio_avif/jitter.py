@@ -76,7 +76,8 @@ class TileQueue:
         """Drop all but the ``count`` newest tiles; return whether any were dropped."""
         if len(self._tiles) <= count:
             return False
-        self.skip_to(sorted(self._tiles)[-count])
+        numbers = sorted(self._tiles)
+        self.skip_to(numbers[-count] if count else numbers[-1] + 1)
         return True
 
     def end(self, tiles: int) -> None:

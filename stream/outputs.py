@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from audio_avif.audio_io import RATE_HZ, Speaker, WavWriter, to_s16le
+from audio_avif.audio_io import RATE_HZ, Speaker, WavWriter, require_writable, to_s16le
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.ring import FloatArray
 
@@ -157,21 +157,32 @@ class WavOutput(_Clocked):
     """A WAV file that holds what a listener would have heard, gaps included."""
 
     def __init__(self, path: str) -> None:
+        """See that the file can be written, and leave what is there alone until a stream comes. Raises FileError."""
         super().__init__()
-        self._file = WavWriter(path)
+        self._path = path
+        self._file: WavWriter | None = None
+        require_writable(path)
+
+    def begin(self, is_live: bool) -> None:
+        """The first stream begins the file, those that follow are added to it."""
+        super().begin(is_live)
+        if self._file is None:
+            self._file = WavWriter(self._path)
 
     def _put(self, samples: FloatArray) -> None:
+        assert self._file is not None
         self._file.write(samples)
 
     def _put_gap(self, seconds: float) -> None:
         left = round(seconds * RATE_HZ)
         while left > 0:  # in parts: a pause may have lasted for hours
-            self._file.write(np.zeros(min(left, RATE_HZ), np.float32))
+            self._put(np.zeros(min(left, RATE_HZ), np.float32))
             left -= RATE_HZ
 
     def close(self) -> None:
         """Finish the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class PipeOutput(_Clocked):

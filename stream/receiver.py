@@ -15,6 +15,7 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from audio_avif import __version__
 from audio_avif.codec import WARM_UP_TILES, PlayoutConfig, warm_up
@@ -29,6 +30,7 @@ from audio_avif.wire import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
     CLOSE_UNSUPPORTED,
+    DEFAULT_PORT,
     MAX_MESSAGE_BYTES,
     SUBPROTOCOL,
     Bye,
@@ -339,7 +341,7 @@ async def listen(receiver: Receiver, host: str, port: int) -> None:
             receiver.handle,
             host,
             port,
-            subprotocols=[SUBPROTOCOL],
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
             origins=[None],  # a page in a browser names its origin; programs do not
             compression=None,
             max_size=MAX_MESSAGE_BYTES,
@@ -370,15 +372,16 @@ def _is_loopback(host: str) -> bool:
 
 def send_line(host: str, port: int) -> str:
     """The command that reaches a receiver bound to ``host:port``."""
-    port_option = "" if port == 8765 else f" --port {port}"
-    return f"audio-avif-send --host {_lan_address() if host in ('0.0.0.0', '::') else host}{port_option}"
+    port_option = "" if port == DEFAULT_PORT else f" --port {port}"
+    outward = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
+    return f"audio-avif-send --host {_own_address(*outward[host]) if host in outward else host}{port_option}"
 
 
-def _lan_address() -> str:
+def _own_address(family: socket.AddressFamily, elsewhere: str) -> str:
     """The address of the interface that leads outward; connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))
+            probe.connect((elsewhere, 9))
         except OSError:
             return socket.gethostname()
         return str(probe.getsockname()[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,13 +39,18 @@ def _parser() -> argparse.ArgumentParser:
         "--vocoder",
         default="default",
         metavar="NAME|PATH",
-        help="griffin-lim, the name of an exported model, or an .onnx file",
+        help="griffin-lim (default), the name of an exported model, or an .onnx file",
     )
     parser.add_argument(
         "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"
     )
     parser.add_argument("--once", action="store_true", help="exit after the first stream")
-    parser.add_argument("--save-tiles", type=Path, metavar="DIR", help="keep each received tile as an .avif picture")
+    parser.add_argument(
+        "--save-tiles",
+        type=Path,
+        metavar="DIR",
+        help="keep each received tile as an .avif picture, NNN-TTTTTT for stream N and tile T",
+    )
     parser.add_argument(
         "--buffer-ms",
         type=console.milliseconds,
@@ -52,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         help="sound held ready against network jitter (default: 40)",
     )
-    parser.add_argument("--stats", action="store_true", help="show a live line: rates, buffer, delay, losses")
+    parser.add_argument(
+        "--stats",
+        action="store_true",
+        help="show a live line: rates, buffer and delay in ms, tiles lost and concealed, underruns",
+    )
     parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -83,25 +93,29 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif.vocoders.registry import load_vocoder
 
     vocoder = load_vocoder(options.vocoder, options.provider)
-    _make_folder(options.save_tiles)
+    earlier_streams = _make_folder(options.save_tiles)
     with JsonLines(options.stats_json) as stats_json:
         output = open_output(options.output, options.device, options.buffer_ms / 1e3)
         try:
             playout = PlayoutConfig(target_s=options.buffer_ms / 1e3)
             live_line = LiveLine(options.stats)
             receiver = Receiver(vocoder, output, playout, live_line, stats_json, options.once, options.save_tiles)
+            receiver.streams = earlier_streams
             asyncio.run(listen(receiver, options.host, options.port))
         finally:
             output.close()
 
 
-def _make_folder(path: Path | None) -> None:
+def _make_folder(path: Path | None) -> int:
+    """Make the folder for tiles; return how many streams have left theirs there already."""
     if path is None:
-        return
+        return 0
     try:
         path.mkdir(parents=True, exist_ok=True)
+        numbers = [name.partition("-")[0] for name in os.listdir(path) if name.endswith(".avif")]
     except OSError as error:
         raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 if __name__ == "__main__":

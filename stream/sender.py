@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidMessage, InvalidURI
+from websockets.typing import Subprotocol
 
 from audio_avif import __version__
 from audio_avif.codec import Encoder
@@ -310,11 +311,13 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | Non
 
 async def connect(host: str, port: int) -> ClientConnection:
     """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver."""
+    if host.count(":") == 1:
+        raise ConnectionFailed(f"{host!r} is not a host; give the port with --port")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         connection = await connect_websocket(
             f"ws://{where}",
-            subprotocols=[SUBPROTOCOL],
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             max_size=MAX_MESSAGE_BYTES,
             write_limit=4096,

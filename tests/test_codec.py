@@ -449,6 +449,34 @@ def test_a_backlog_is_skipped_to_what_fits_the_target(latency_frames: int) -> No
 
 
 @telling
+def test_a_backlog_that_comes_tile_by_tile_is_skipped_too() -> None:
+    """Faster than it is played and slower than it is decoded: no two tiles ever wait at once."""
+    decoder, buffered_s = decoder_of(), PLAYOUT.target_s - 0.01
+    for sequence in range(17):
+        decoder.push(tile(sequence))
+        if (chunk := ask(decoder, buffered_s)) is not None:
+            buffered_s += chunk.samples.size / MEL.rate_hz
+        assert buffered_s <= PLAYOUT.target_s + 2 * TILE_S + 1e-9
+    assert decoder.counts.skipped == 15
+    assert numbers(*feed(decoder, 17, buffered_s=0.04)) == list(range(136, 144))
+
+
+@telling
+@pytest.mark.parametrize("latency_frames", [3, 24])
+def test_a_vocoder_that_holds_much_back_is_no_reason_to_skip(latency_frames: int) -> None:
+    """What is queued at first is silence in place of frames that the vocoder has yet to give back."""
+    decoder = decoder_of(latency_frames=latency_frames)
+    played_s = buffered_until_s = PLAYOUT.target_s + latency_frames * FRAME_S
+    for sequence in range(12):
+        decoder.push(tile(sequence))
+        chunk = ask(decoder, buffered_until_s - sequence * TILE_S if sequence else 0.0)
+        assert chunk is not None
+        buffered_until_s += chunk.samples.size / MEL.rate_hz
+    assert (decoder.counts.skipped, decoder.concealed_frames) == (0, 0)
+    assert buffered_until_s == pytest.approx(played_s + (12 * TILE_FRAMES - latency_frames) * FRAME_S)
+
+
+@telling
 def test_what_was_skipped_is_not_filled_again() -> None:
     decoder = decoder_of()
     feed(decoder, 0)

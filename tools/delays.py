@@ -60,7 +60,7 @@ def print_table(result: dict[str, Any], title: str) -> None:
 def require_matplotlib() -> None:
     """Raises AudioAvifError where matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise AudioAvifError("--plot needs matplotlib; install it with: pip install 'audio-avif[plot]'")
+        raise AudioAvifError("drawing needs matplotlib; install it with: pip install 'audio-avif[plot]'")
 
 
 def plot(result: dict[str, Any], mouth_to_ear_ms: Sequence[float], path: Path) -> None:

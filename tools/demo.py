@@ -19,7 +19,7 @@ from audio_avif.errors import AudioAvifError, DeviceError, FileError
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still
 from audio_avif.tiles import from_pixels
-from audio_avif.tools.delays import print_table, summarize
+from audio_avif.tools.delays import print_table, require_matplotlib, summarize
 from audio_avif.tools.loopback import Program, StreamRecord, run_stream
 from audio_avif.tools.signals import demo_clip, demo_clip_path
 
@@ -103,6 +103,7 @@ def report(record: StreamRecord) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    require_matplotlib()
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

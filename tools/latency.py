@@ -82,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Measure the delay from mouth to ear, stage by stage. By default a sender and a receiver are "
         "started here, and clicks and speech are streamed between them over loopback, paced in real time.",
-        epilog="--acoustic needs two rooms' worth of devices, or one room in which the recording microphone hears both "
-        "the click and the receiver's loudspeaker.",
+        epilog="--acoustic needs a loudspeaker near the sender's microphone and a microphone near the receiver's "
+        "loudspeaker; in one room a single microphone may hear both.",
     )
     parser.add_argument("--host", help="measure against the audio-avif-recv that runs there")
     parser.add_argument("--port", type=console.port, default=8765, help="that receiver's port (default: 8765)")
@@ -144,39 +144,35 @@ def _ignored(options: argparse.Namespace) -> dict[str, bool]:
         "the receiver at --host has its own --vocoder and --buffer-ms": is_elsewhere
         and (options.vocoder is not None or options.buffer_ms is not None),
         "the receiver at --host has its own --receive-device": is_elsewhere and options.receive_device is not None,
+        "--plot draws .png, .svg or .pdf files": options.plot is not None
+        and options.plot.suffix.lower() not in (".png", ".svg", ".pdf"),
         "devices are for --acoustic": not options.acoustic and any(device is not None for device in devices),
     }
 
 
 def _run(options: argparse.Namespace) -> None:
+    from audio_avif.audio_io import require_writable
     from audio_avif.tools.delays import plot, print_table, require_matplotlib
 
     console.log_to_stderr(PROGRAM)
     if options.plot is not None:
         require_matplotlib()
     for target in (options.json, options.plot):
-        _require_writable(target)
+        if target is not None and str(target) != "-":
+            require_writable(target)
     result, delays_ms = measure(options)
     where = options.host or ("acoustic" if options.acoustic else "loopback")
     print_table(result, f"{where}, {result['tile_frames']}-frame tiles, {result['vocoder']}")
     print(
-        "codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost".format(**result),
+        "codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost or skipped".format(**result),
         file=sys.stderr,
     )
+    if "underruns" in result:
+        print("{concealed_ms} ms concealed, {underruns} underruns".format(**result), file=sys.stderr)
     if options.json is not None:
         _write_json(result, options.json)
     if options.plot is not None:
         plot(result, delays_ms, options.plot)
-
-
-def _require_writable(target: str | Path | None) -> None:
-    """Raises FileError before the measurement rather than after it."""
-    if target is None or str(target) == "-":
-        return
-    try:
-        Path(target).touch()
-    except OSError as error:
-        raise FileError(f"{target} cannot be written: {error.strerror}") from error
 
 
 def _write_json(result: dict[str, Any], target: str) -> None:
