@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
+RATE_HZ = 16_000
+"""The rate inside; files and devices of any other are resampled at the edge."""
+
 MIN_TILE_FRAMES = 2
 MAX_TILE_FRAMES = 64
 
@@ -37,7 +40,7 @@ class MelConfig:
     choice of them is another codec, and a model trained on it must not load.
     """
 
-    rate_hz: int = 16_000
+    rate_hz: int = RATE_HZ
     n_fft: int = 1024
     hop_samples: int = 256
     n_mels: int = 80

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
 from PIL import Image
 
-from audio_avif.audio_io import read_audio
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.errors import ModelError
 from audio_avif.features import log_mel
+from audio_avif.sound_files import read_audio
 from audio_avif.tiles import from_pixels, to_pixels
 from audio_avif.vocoders import registry
 from audio_avif.vocoders.onnx_model import OnnxVocoder, has_cuda

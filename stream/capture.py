@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from audio_avif.audio_io import RATE_HZ, Microphone, ZeroWatch, read_blocks
+from audio_avif.config import RATE_HZ
+from audio_avif.devices import Microphone, ZeroWatch
 from audio_avif.errors import AudioAvifError
 from audio_avif.ring import FloatArray
+from audio_avif.sound_files import read_blocks
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from audio_avif.audio_io import RATE_HZ, Speaker, WavWriter, require_writable, to_s16le
+from audio_avif.config import RATE_HZ
+from audio_avif.devices import Speaker
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.ring import FloatArray
+from audio_avif.sound_files import WavWriter, require_writable, to_s16le
 
 _RING_S = 2.5  # the widest tile lasts a second, and comes on top of what is buffered
 

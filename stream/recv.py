@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     console.log_to_stderr(PROGRAM)
     if options.list_devices:
-        from audio_avif.audio_io import format_devices, list_devices
+        from audio_avif.devices import format_devices, list_devices
 
         print(format_devices(list_devices()))
         return

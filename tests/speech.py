@@ -30,3 +30,8 @@ def chunked(length: int, sizes: list[int]) -> list[slice]:
     """Cut ``length`` samples into pieces of the given sizes and a last one of what remains."""
     ends = np.minimum(np.cumsum([0, *sizes]), length).tolist()
     return [slice(start, end) for start, end in zip(ends, [*ends[1:], length], strict=True)]
+
+
+def tone(frequency_hz: float, rate_hz: int, seconds: float, level: float = 0.5) -> FloatArray:
+    """A sine ``[samples] float32``."""
+    return (level * np.sin(2 * np.pi * frequency_hz * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.float32)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from audio_avif.audio_io import Device, Microphone, Speaker, ZeroWatch, list_devices
+from audio_avif.devices import Device, Microphone, Speaker, ZeroWatch, list_devices
 from audio_avif.errors import DeviceError
 from audio_avif.tools.virtual_sound_card import VirtualSoundCard
 
@@ -169,8 +169,8 @@ def test_a_device_that_refuses_is_told_without_chatter(
     working = Path(sound_card.env["ALSA_CONFIG_PATH"]).read_text(encoding="ascii")
     config.write_text(working + "pcm.gone { type pulse device gone }\n", encoding="ascii")
     program = (
-        "from audio_avif import audio_io, errors\n"
-        f"try: audio_io.{opener.__name__}('gone').start()\n"
+        "from audio_avif import devices, errors\n"
+        f"try: devices.{opener.__name__}('gone').start()\n"
         "except errors.DeviceError as error: print(error)\n"
     )
     shown = subprocess.run(

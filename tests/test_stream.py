@@ -37,7 +37,7 @@ from stream_helpers import (
     write_wav,
 )
 
-from audio_avif.audio_io import from_s16le, to_s16le
+from audio_avif.sound_files import from_s16le, to_s16le
 
 STAGES = {"capture", "tile", "encode", "network", "buffer", "decode", "vocoder", "playout"}
 STATS = {

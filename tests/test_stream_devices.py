@@ -32,7 +32,7 @@ from stream_helpers import (
     write_wav,
 )
 
-from audio_avif.audio_io import Microphone, Speaker
+from audio_avif.devices import Microphone, Speaker
 from audio_avif.tools.virtual_sound_card import VirtualSoundCard
 
 pytestmark = pytest.mark.device

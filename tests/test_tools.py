@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pystoi import stoi
 
-from audio_avif.audio_io import read_audio
+from audio_avif.sound_files import read_audio
 from audio_avif.tools.signals import demo_clip
 from audio_avif.tools.virtual_sound_card import VirtualSoundCard
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_avif.audio_io import Microphone, Speaker
+from audio_avif.devices import Microphone, Speaker
 from audio_avif.errors import AudioAvifError, DeviceError
 from audio_avif.tools.loopback import Program, StreamRecord, run_stream
 from audio_avif.tools.signals import (

@@ -21,13 +21,14 @@ import numpy as np
 import onnxruntime
 
 from audio_avif import __version__, console
-from audio_avif.audio_io import Resampler, WavWriter, read_audio
 from audio_avif.codec import Decoder, Encoder
-from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import AudioAvifError
 from audio_avif.features import LogMelStream, log_mel
 from audio_avif.images import decode_still, encode_still
+from audio_avif.resampling import Resampler
 from audio_avif.ring import FloatArray
+from audio_avif.sound_files import WavWriter, read_audio
 from audio_avif.synthesis import ContextStream
 from audio_avif.tiles import TileCutter, from_pixels
 from audio_avif.tools.loopback import run_stream
@@ -39,7 +40,6 @@ from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.wire import Hello
 
 PROGRAM = "audio-avif bench"
-_RATE_HZ = 16_000
 _BLOCK_SAMPLES = 256
 
 
@@ -106,7 +106,7 @@ def bench_receive(sound: FloatArray, model: Path) -> list[Row]:
         what = f"SpeechT5-size HiFi-GAN, {tile_frames}-frame tiles, {context_frames} frames of context, "
         what += f"{lookahead_frames} of lookahead"
         vocoder = ContextStream(hifigan, context_frames, lookahead_frames)
-        rows.append(_receive_row(what, sound[: 20 * _RATE_HZ], vocoder, tile_frames, limit))
+        rows.append(_receive_row(what, sound[: 20 * RATE_HZ], vocoder, tile_frames, limit))
     return rows
 
 
@@ -119,7 +119,7 @@ def _receive_row(what: str, sound: FloatArray, vocoder: VocoderStream, tile_fram
         decoder.push(packet)
         while (frames := decoder.next_frames(0.0)) is not None:
             decoder.speak(frames)
-    share = (time.perf_counter() - began_s) * _RATE_HZ / sound.size
+    share = (time.perf_counter() - began_s) * RATE_HZ / sound.size
     target, is_met = ("", None) if limit is None else (f"< {limit:.2f}", share < limit)
     return Row(f"AVIF decoding and {what}", f"{share:.3f}", target, is_met)
 
@@ -138,8 +138,8 @@ def bench_resampling() -> list[Row]:
             worst = max(worst, pushed / 48.0 - made / 16.0)
         return worst
 
-    ours = worst_ms(Resampler(48_000, _RATE_HZ).push)
-    streams = {name: soxr.ResampleStream(48_000, _RATE_HZ, 1, dtype="float32", quality=name) for name in ("HQ", "MQ")}
+    ours = worst_ms(Resampler(48_000, RATE_HZ).push)
+    streams = {name: soxr.ResampleStream(48_000, RATE_HZ, 1, dtype="float32", quality=name) for name in ("HQ", "MQ")}
     theirs = {name: worst_ms(stream.resample_chunk) for name, stream in streams.items()}
     figures = " / ".join(f"{ms:.0f}" for ms in (ours, *theirs.values()))
     return [Row("worst delay of live resampling from 48 kHz, ms: ours / libsoxr HQ / libsoxr MQ", figures)]
@@ -191,7 +191,7 @@ def bench_quality(clips: Sequence[Path]) -> list[Row]:
         for clip in clips:
             sound = read_audio(clip)
             heard = make(sound)[: sound.size]
-            scores.append((pesq(_RATE_HZ, sound, heard, "wb"), stoi(sound, heard, _RATE_HZ)))
+            scores.append((pesq(RATE_HZ, sound, heard, "wb"), stoi(sound, heard, RATE_HZ)))
         mean = np.mean(scores, axis=0)
         return f"{mean[0]:.2f}, {mean[1]:.3f}"
 
@@ -296,7 +296,7 @@ def bench_memory(model: Path, minutes: float, sound: FloatArray) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         long = Path(name) / "long.wav"
         with WavWriter(long) as wav:
-            for _ in range(max(1, round(minutes * 60 * _RATE_HZ / sound.size))):
+            for _ in range(max(1, round(minutes * 60 * RATE_HZ / sound.size))):
                 wav.write(sound)
         with _watch_memory(seen):
             receive = ["--output", str(Path(name) / "heard.wav"), "--vocoder", str(model)]
@@ -371,7 +371,7 @@ def _run(options: argparse.Namespace) -> None:
     from rich.progress import Progress
 
     clips = clean_clips(options.corpus)
-    sound = np.concatenate([read_audio(clip) for clip in clips[:8]]) if clips else np.resize(demo_clip(), 60 * _RATE_HZ)
+    sound = np.concatenate([read_audio(clip) for clip in clips[:8]]) if clips else np.resize(demo_clip(), 60 * RATE_HZ)
     source = (
         f"{len(clips)} clips of real speech, the first 8 of them for timing" if clips else "the bundled synthetic clip"
     )

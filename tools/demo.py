@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from audio_avif import __version__, console
-from audio_avif.audio_io import list_devices, read_audio
 from audio_avif.config import MelConfig, TileConfig
+from audio_avif.devices import list_devices
 from audio_avif.errors import AudioAvifError, DeviceError, FileError
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still
+from audio_avif.sound_files import read_audio
 from audio_avif.tiles import from_pixels
 from audio_avif.tools.delays import print_table, require_matplotlib, summarize
 from audio_avif.tools.loopback import Program, StreamRecord, run_stream

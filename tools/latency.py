@@ -24,7 +24,7 @@ _SETTLING_TILES = 8
 
 def measure_stream(options: argparse.Namespace, on_tile: Callable[[dict[str, Any]], None]) -> StreamRecord:
     """Stream clicks and speech through sender and receiver, the latter elsewhere if there is a host."""
-    from audio_avif.audio_io import WavWriter
+    from audio_avif.sound_files import WavWriter
     from audio_avif.tools.loopback import run_stream
     from audio_avif.tools.signals import clicks_and_speech
 
@@ -151,7 +151,7 @@ def _ignored(options: argparse.Namespace) -> dict[str, bool]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from audio_avif.audio_io import require_writable
+    from audio_avif.sound_files import require_writable
     from audio_avif.tools.delays import plot, print_table, require_matplotlib
 
     console.log_to_stderr(PROGRAM)

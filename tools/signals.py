@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from audio_avif.audio_io import read_audio
+from audio_avif.config import RATE_HZ
+from audio_avif.sound_files import read_audio
 
 FloatArray = npt.NDArray[np.float32]
 
-RATE_HZ = 16_000
 CHIRP_SAMPLES = 960  # 60 ms, about four hops: short enough to place, long enough to survive the codec
 
 

@@ -1,4 +1,4 @@
-"""Sound devices and sound files: any rate and channel count outside, 16 kHz mono float32 inside.
+"""Sound devices at their own rate and channel count outside, 16 kHz mono float32 inside.
 
 The audio callbacks copy and count; everything else happens in ``Microphone.read`` and ``Speaker.write``. Importing this
 module loads no sound library.
@@ -7,105 +7,22 @@ module loads no sound library.
 from __future__ import annotations
 
 import difflib
-import math
-import struct
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from audio_avif.config import RATE_HZ
 from audio_avif.console import quiet_c_libraries
-from audio_avif.errors import DeviceError, FileError
+from audio_avif.errors import DeviceError
+from audio_avif.resampling import Resampler
 from audio_avif.ring import FloatArray, Ring
 
-RATE_HZ = 16_000
 BLOCK_S = 0.008
 LATENCY_S = 0.032  # what ran without an xrun on a loaded machine; 24 ms lost a block now and then
 _PLAIN_CHANNELS = 8  # devices that claim more are converters (pulse: 32, pipewire: 64), which are happy with stereo
-_WAV_HEADER_BYTES = 44
-_WAV_BYTES_MAX = 2**32 - 64
-
-
-# ---------------------------------------------------------------------------------------------------------- resampling
-
-
-class Resampler:
-    """Streaming polyphase resampler with a delay of 3 ms, for live sound.
-
-    Flat to 95 % of the lower Nyquist frequency, 80 dB down from 105 %: with 16 kHz inside, aliases stay above the
-    7600 Hz where the mel bands end. libsoxr's streams are cleaner, but hand out their samples in lumps 36 ms apart.
-    Source: Kaiser-windowed sinc, Oppenheim and Schafer, Discrete-Time Signal Processing, 7.6.
-    """
-
-    def __init__(self, in_rate_hz: int, out_rate_hz: int) -> None:
-        if in_rate_hz < 1 or out_rate_hz < 1:
-            raise ValueError(f"rates must be positive, not {in_rate_hz} and {out_rate_hz}")
-        common = math.gcd(in_rate_hz, out_rate_hz)
-        self._phases, self._step = out_rate_hz // common, in_rate_hz // common
-        lower_hz = min(in_rate_hz, out_rate_hz)
-        self._taps = _polyphase_taps(self._phases, lower_hz / in_rate_hz)
-        self._ahead = 0 if self._phases == self._step else self._taps.shape[1] // 2
-        self.latency_s = self._ahead / in_rate_hz
-        """How long after its own instant a sample comes out."""
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the past; the next sample is the first."""
-        self._pending: FloatArray = np.zeros(max(0, self._ahead - 1), np.float32)
-        self._pushed = 0  # input samples so far
-        self._made = 0  # output samples so far
-        self._first = -self._pending.size  # position of self._pending[0] in the input
-
-    def push(self, samples: FloatArray) -> FloatArray:
-        """Take ``[samples] float32`` at the first rate; return those at the second that have their lookahead."""
-        if not self._ahead:
-            return samples
-        self._pending = np.concatenate([self._pending, samples])
-        self._pushed += samples.size
-        return self._emit(-(-(self._pushed - self._ahead) * self._phases // self._step))
-
-    def flush(self) -> FloatArray:
-        """Return the samples held back, so that ``ceil(pushed * out / in)`` have come out; then ``reset``."""
-        total = -(-self._pushed * self._phases // self._step)
-        self._pending = np.concatenate([self._pending, np.zeros(self._ahead, np.float32)])
-        tail = self._emit(total)
-        self.reset()
-        return tail
-
-    def _emit(self, until: int) -> FloatArray:
-        if until <= self._made:
-            return np.zeros(0, np.float32)
-        position = np.arange(self._made, until) * self._step
-        start = position // self._phases - self._ahead + 1 - self._first
-        windows = np.lib.stride_tricks.sliding_window_view(self._pending, self._taps.shape[1])[start]
-        out: FloatArray = np.einsum("ij,ij->i", windows, self._taps[position % self._phases])
-        self._made = until
-        dropped = until * self._step // self._phases - self._ahead + 1 - self._first
-        self._pending = self._pending[dropped:]
-        self._first += dropped
-        return out
-
-
-def _polyphase_taps(phases: int, bandwidth: float) -> FloatArray:
-    """Return ``[phases, taps] float32``: row p interpolates p/phases of a sample after the middle, gain 1 at 0 Hz.
-
-    ``bandwidth`` is the kept part of the input's band, 1 where the output has the higher rate.
-    """
-    stop_db, transition = 80.0, 0.1 * bandwidth / 2  # in cycles per input sample
-    half = math.ceil((stop_db - 7.95) / (14.36 * transition) / 2)
-    beta = 0.1102 * (stop_db - 8.7)
-    offset = np.arange(1 - half, half + 1) - np.arange(phases)[:, None] / phases
-    window = np.i0(beta * np.sqrt(np.clip(1 - (offset / half) ** 2, 0, 1)))
-    taps = window * np.sinc(offset * bandwidth)
-    return np.asarray(taps / taps.sum(axis=1, keepdims=True), np.float32)
-
-
-# ------------------------------------------------------------------------------------------------------------- devices
 
 
 @dataclass(frozen=True)
@@ -432,171 +349,3 @@ class ZeroWatch:
             self._zeros, reported = 0, False
         self._zeros += samples.size if not sounding.size else samples.size - 1 - int(sounding[-1])
         return self._zeros >= self._limit_samples and not reported
-
-
-# --------------------------------------------------------------------------------------------------------------- files
-
-
-def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) -> Iterator[FloatArray]:
-    """Open a sound file of any rate and channel count; iterate over ``[block_samples] float32``, mono at ``rate_hz``.
-
-    The last block may be shorter; memory does not grow with the file. ``-`` is standard input, raw s16le mono at that
-    rate.
-    Raises FileError at once where the file cannot be read, and while iterating where it is damaged.
-    """
-    if block_samples < 1:
-        raise ValueError(f"a block holds at least one sample, not {block_samples}")
-    if str(path) == "-":
-        # A thread that waits in a buffered read holds its lock, on which the interpreter aborts when the program ends.
-        if sys.stdin is None:
-            raise FileError("there is no standard input to read from")
-        return _raw_blocks(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), block_samples)
-    return _reblock(_file_chunks(path, _open_sound(path), rate_hz), block_samples)
-
-
-def read_audio(path: str | Path, rate_hz: int = RATE_HZ) -> FloatArray:
-    """Read a whole sound file as ``[samples] float32``, mono at ``rate_hz``. Raises FileError."""
-    return np.concatenate([np.zeros(0, np.float32), *_file_chunks(path, _open_sound(path), rate_hz)])
-
-
-def _open_sound(path: str | Path) -> Any:
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:
-        raise FileError(f"soundfile cannot be loaded ({error}); reinstall audio-avif") from error
-    if not Path(path).is_file():
-        raise FileError(f"{path} is a folder" if Path(path).is_dir() else f"there is no sound file {path}")
-
-    class Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-        def seekable(self) -> bool:
-            """Say no: soundfile seeks after every read of a file that can, which tears holes into MP3."""
-            return False
-
-    try:
-        return Sequential(str(path))
-    except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: raw data without a header
-        raise FileError(f"{path} is not a sound file that can be read; WAV, FLAC, OGG and MP3 can be") from error
-
-
-def _file_chunks(path: str | Path, sound: Any, rate_hz: int) -> Iterator[FloatArray]:
-    """Yield the file's samples, mono at ``rate_hz``, in pieces of any size; close it at the end."""
-    import soundfile
-    import soxr
-
-    resampler = (
-        None if sound.samplerate == rate_hz else soxr.ResampleStream(sound.samplerate, rate_hz, 1, dtype="float32")
-    )
-    with sound:
-        while True:
-            try:
-                frames = sound.read(16_384, dtype="float32", always_2d=True)
-            except soundfile.SoundFileError as error:
-                raise FileError(f"{path} is damaged after {sound.tell() / sound.samplerate:.1f} s") from error
-            mono = np.nan_to_num(frames.mean(axis=1, dtype=np.float32))
-            at_end = not frames.size
-            yield mono if resampler is None else resampler.resample_chunk(mono, last=at_end)
-            if at_end:
-                return
-
-
-def _reblock(chunks: Iterator[FloatArray], block_samples: int) -> Iterator[FloatArray]:
-    pending = np.zeros(0, np.float32)
-    for chunk in chunks:
-        pending = np.concatenate([pending, chunk])
-        whole = pending.size - pending.size % block_samples
-        yield from pending[:whole].reshape(-1, block_samples)
-        pending = pending[whole:]
-    if pending.size:
-        yield pending
-
-
-def _raw_blocks(stream: IO[bytes], block_samples: int) -> Iterator[FloatArray]:
-    pending = b""
-    while data := stream.read(2 * block_samples - len(pending)):  # a raw stream gives what there is
-        pending += data
-        if len(pending) == 2 * block_samples:
-            yield from_s16le(pending)
-            pending = b""
-    if len(pending) > 1:
-        yield from_s16le(pending)
-
-
-def to_s16le(samples: FloatArray) -> bytes:
-    """Convert ``[samples] float32`` in -1..1 to raw 16-bit little-endian; what is louder is clipped."""
-    clipped = np.clip(np.nan_to_num(samples), np.float32(-1.0), np.float32(32767 / 32768))
-    pcm: npt.NDArray[np.int16] = np.rint(clipped * np.float32(32768)).astype("<i2")
-    return pcm.tobytes()
-
-
-def from_s16le(data: bytes) -> FloatArray:
-    """Convert raw 16-bit little-endian to ``[samples] float32``; half a sample at the end is left out."""
-    whole = np.frombuffer(data, "<i2", count=len(data) // 2)
-    return whole.astype(np.float32) / np.float32(32768)
-
-
-def _wav_header(rate_hz: int, data_bytes: int) -> bytes:
-    """The RIFF header of 16-bit mono PCM. Source: Microsoft and IBM, Multimedia Programming Interface 1.0, 1991."""
-    size = _WAV_HEADER_BYTES - 8 + data_bytes
-    pcm_format = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", size, b"WAVE") + pcm_format + struct.pack("<4sI", b"data", data_bytes)
-
-
-def require_writable(path: str | Path) -> None:
-    """Raises FileError where a file could not be written; changes nothing."""
-    existed = Path(path).exists()
-    try:
-        with Path(path).open("ab"):
-            pass
-        if not existed:
-            Path(path).unlink()
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-class WavWriter:
-    """A 16-bit mono WAV file that is complete after every ``write``.
-
-    It is written in place, with its header brought up to date each time: a recording can be played while it grows, and
-    survives a program that is killed.
-    """
-
-    def __init__(self, path: str | Path, rate_hz: int = RATE_HZ) -> None:
-        """Create or replace the file. Raises FileError where that is not possible."""
-        self._path = path
-        self._rate_hz = rate_hz
-        self._data_bytes = 0
-        try:
-            self._file = Path(path).open("wb")  # noqa: SIM115 - closed by close()
-        except OSError as error:
-            raise self._failure(error) from error
-        self.write(np.zeros(0, np.float32))
-
-    def write(self, samples: FloatArray) -> None:
-        """Append ``[samples] float32``. Raises FileError where the disk or the format (4 GiB) is full."""
-        data = to_s16le(samples)
-        if self._data_bytes + len(data) > _WAV_BYTES_MAX:
-            raise FileError(f"{self._path} is full: a WAV file holds 4 GiB")
-        try:
-            self._file.seek(_WAV_HEADER_BYTES + self._data_bytes)
-            self._file.write(data)
-            self._data_bytes += len(data)
-            self._file.seek(0)
-            self._file.write(_wav_header(self._rate_hz, self._data_bytes))
-            self._file.flush()
-        except OSError as error:
-            self.close()
-            raise self._failure(error) from error
-
-    def close(self) -> None:
-        """Close the file; closing twice is fine."""
-        with suppress(OSError):
-            self._file.close()
-
-    def _failure(self, error: OSError) -> FileError:
-        return FileError(f"{self._path} cannot be written: {error.strerror or error}")
-
-    def __enter__(self) -> WavWriter:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
