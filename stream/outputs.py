@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -159,11 +160,11 @@ class WavOutput(_Clocked):
     """A WAV file that holds what a listener would have heard, gaps included."""
 
     def __init__(self, path: str) -> None:
-        """See that the file can be written, and leave what is there alone until a stream comes. Raises FileError."""
+        """Make the file; one that is there already is left alone until a stream comes. Raises FileError."""
         super().__init__()
         self._path = path
-        self._file: WavWriter | None = None
         require_writable(path)
+        self._file = None if Path(path).exists() else WavWriter(path)
 
     def begin(self, is_live: bool) -> None:
         """The first stream begins the file, those that follow are added to it."""

@@ -64,7 +64,7 @@ def test_integers_in_a_range_and_how_argparse_refuses_others(capsys: pytest.Capt
     with pytest.raises(SystemExit) as exit_info:
         parser.parse_args(["--tile-frames", "65"])
     assert exit_info.value.code == 2
-    assert "integer from 2 to 64" in capsys.readouterr().err
+    assert "number (2 to 64)" in capsys.readouterr().err
 
 
 def test_warnings_name_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

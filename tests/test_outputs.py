@@ -89,3 +89,15 @@ def test_beside_a_first_output_a_file_follows_without_a_clock(clock: Clock, tmp_
 def test_an_output_that_cannot_be_had_leaves_none_open(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"neither speaker, - nor a file that ends in \.wav"):
         outputs.open_output([str(tmp_path / "a.wav"), "b.mp3"], None, 0.0)
+
+
+def test_a_file_that_is_there_is_kept_until_a_stream_comes(tmp_path: Path) -> None:
+    path = tmp_path / "old.wav"
+    path.write_bytes(b"an old recording")
+    output = outputs.WavOutput(str(path))
+    output.close()
+    assert path.read_bytes() == b"an old recording"
+    output = outputs.WavOutput(str(path))
+    output.begin(is_live=False)
+    output.close()
+    assert samples_in(path).size == 0
