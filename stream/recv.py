@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "--vocoder",
         default="default",
         metavar="NAME|PATH",
-        help="griffin-lim (default), the name of an exported model, or an .onnx file",
+        help="griffin-lim (default), embedded, the name of an exported model, or an .onnx file",
     )
     parser.add_argument(
         "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"

@@ -18,9 +18,10 @@ PACKAGES = {
     "audio_avif.stream": ROOT / "stream",
     "audio_avif.tools": ROOT / "tools",
     "audio_avif.export": ROOT / "onnx" / "export",
+    "audio_avif.models": ROOT / "onnx" / "models",
     "audio_avif.train": ROOT / "onnx" / "train",
 }
-SHELLS = ("audio_avif.stream", "audio_avif.tools", "audio_avif.export", "audio_avif.train")
+SHELLS = ("audio_avif.stream", "audio_avif.tools", "audio_avif.export", "audio_avif.models", "audio_avif.train")
 
 # A module imports only from lines above its own; a package listed here may import within itself.
 LAYERS = [

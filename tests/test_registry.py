@@ -50,13 +50,15 @@ def test_the_fallback_needs_no_file(folder: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
     (folder / "zoe.onnx").touch()
     (folder / "ada.onnx").touch()
-    with pytest.raises(ModelError, match="no vocoder 'bob'; known here: griffin-lim, ada, zoe; audio-avif-export bob"):
+    with pytest.raises(
+        ModelError, match="no vocoder 'bob'; known here: griffin-lim, ada, embedded, zoe; audio-avif-export bob"
+    ):
         registry.load_vocoder("bob")
 
 
 def test_a_folder_that_is_not_there_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_AVIF_MODELS", str(folder / "none"))
-    with pytest.raises(ModelError, match="known here: griffin-lim;"):
+    with pytest.raises(ModelError, match="known here: griffin-lim, embedded;"):
         registry.load_vocoder("bob")
 
 

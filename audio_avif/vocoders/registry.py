@@ -1,8 +1,9 @@
-"""Where vocoder models are kept, and how they are found by name."""
+"""Where vocoder models lie, and how they are found by name."""
 
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
 
 import platformdirs
@@ -25,10 +26,17 @@ def model_folder() -> Path:
     )
 
 
+def _folders() -> list[Path]:
+    """Where named models lie: the user's own before those of the package."""
+    return [model_folder(), Path(str(resources.files("audio_avif.models")))]
+
+
 def model_path(name: str) -> Path | None:
-    """Return the kept model of that name, or None where there is none."""
-    path = model_folder() / f"{name}{MODEL_SUFFIX}"
-    return path if Path(name).name == name and path.is_file() else None
+    """Return the model of that name, or None where there is none."""
+    if Path(name).name != name:
+        return None
+    paths = [folder / f"{name}{MODEL_SUFFIX}" for folder in _folders()]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def load_vocoder(name: str, provider: str = "auto") -> Vocoder:
@@ -40,10 +48,10 @@ def load_vocoder(name: str, provider: str = "auto") -> Vocoder:
         return GriffinLim()
     path = Path(name) if name.endswith(MODEL_SUFFIX) else model_path(name)
     if path is None:
-        known = ", ".join([GriffinLim.name, *sorted(kept.stem for kept in model_folder().glob(f"*{MODEL_SUFFIX}"))])
+        models = sorted({model.stem for folder in _folders() for model in folder.glob(f"*{MODEL_SUFFIX}")})
         raise ModelError(
-            f"there is no vocoder {name!r}; known here: {known}; audio-avif-export {name} may add it, "
-            f"and a path that ends in {MODEL_SUFFIX} is loaded as it is"
+            f"there is no vocoder {name!r}; known here: {', '.join([GriffinLim.name, *models])}; "
+            f"audio-avif-export {name} may add it, and a path that ends in {MODEL_SUFFIX} is loaded as it is"
         )
     from audio_avif.vocoders.onnx_model import OnnxVocoder
 
