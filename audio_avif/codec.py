@@ -108,7 +108,7 @@ def warm_up(hello: Hello, vocoder: VocoderStream) -> None:
 
 @dataclass(frozen=True)
 class Frames:
-    """Log-mel ``[n_mels, frames]`` to be spoken next, ``silence_s`` from when they were asked for.
+    """Log-mel ``[n_mels, frames]`` to be spoken next, ``silence_s`` after their tile arrived.
 
     ``tile`` is where they come from, None if they are concealment.
     """

@@ -128,8 +128,9 @@ class Player:
         decoded_s = time.monotonic()
         chunk = self.decoder.speak(frames)
         spoken_s = time.monotonic()
+        received_s = started_s if frames.tile is None else self._received_s.pop(frames.tile.sequence, started_s)
         if frames.silence_s:
-            self.output.silence(max(0.0, frames.silence_s - (spoken_s - started_s)))
+            self.output.silence(max(0.0, frames.silence_s - (spoken_s - received_s)))
         buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
         self.output.write(chunk.samples)
         self.played_samples += chunk.samples.size
@@ -137,7 +138,6 @@ class Player:
             return
         self._processing_s.append(spoken_s - started_s)
         self.decoder.processing_s = median(self._processing_s)
-        received_s = self._received_s.pop(frames.tile.sequence, started_s)
         for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:
             del self._received_s[passed]
         if chunk.samples.size:

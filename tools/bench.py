@@ -347,23 +347,20 @@ def clean_clips(corpus: Path | None) -> list[Path]:
 
 
 def write_page(sections: dict[str, list[Row]], source: str, path: Path) -> None:
-    """Write the tables."""
-    lines = [
+    """Write the tables; sections of an earlier page that were not measured again stay."""
+    earlier = path.read_text(encoding="utf-8").split("\n## ")[1:] if path.exists() else []
+    texts = {title: text.rstrip() for title, _, text in (section.partition("\n") for section in earlier)}
+    for title, rows in sections.items():
+        table = ["| what | measured | target | met |", "|---|---|---|---|", *(row.cells() for row in rows)]
+        texts[title] = "\n".join(["", *table])
+    header = [
         "# Speed, delay and memory",
         "",
         f"Written by `make bench` on {time.strftime('%Y-%m-%d', time.gmtime())}: {machine()}. Sound: {source}.",
         "Timings are of one run on a shared machine; between machines compare ratios, not milliseconds.",
     ]
-    for title, rows in sections.items():
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| what | measured | target | met |",
-            "|---|---|---|---|",
-            *(r.cells() for r in rows),
-        ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    page = [*header, *(f"\n## {title}\n{text}" for title, text in texts.items())]
+    path.write_text("\n".join(page) + "\n", encoding="utf-8")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -379,19 +376,20 @@ def _run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         model = export_speecht5_size(Path(name))
         steps: list[tuple[str, str, Callable[[], list[Row]]]] = [
-            ("Sending", "encode path", lambda: [*bench_encode(sound), *bench_resampling()]),
+            ("Sending", "sending", lambda: [*bench_encode(sound), *bench_resampling()]),
             (
                 "Receiving, one thread, share of real time",
-                "receive path",
+                "receiving",
                 lambda: bench_receive(sound, model),
             ),
             ("Beside Opus, in the same run", "peers", lambda: bench_peers(sound)),
-            ("Mouth to ear", "acoustic loop", lambda: bench_acoustic(options.acoustic_seconds)),
+            ("Mouth to ear", "delay", lambda: bench_acoustic(options.acoustic_seconds)),
             ("Memory", "memory", lambda: bench_memory(model, options.minutes, sound)),
         ]
         if clips:
             quality = ("Quality of the fallback vocoder: PESQ-WB, STOI", "quality", lambda: bench_quality(clips))
             steps.insert(3, quality)
+        steps = [step for step in steps if options.only in (None, step[1])]
         task = progress.add_task("bench", total=len(steps))
         for title, step, measure in steps:
             progress.update(task, description=step)
@@ -412,6 +410,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output", type=Path, default=Path("docs/bench.md"), help="the page to write (default: docs/bench.md)"
     )
     parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
+    parser.add_argument(
+        "--only",
+        choices=("sending", "receiving", "peers", "quality", "delay", "memory"),
+        help="measure this section again and keep the others of the page",
+    )
     parser.add_argument("--minutes", type=float, default=10, help="how long the memory run streams (default: 10)")
     parser.add_argument(
         "--acoustic-seconds",
@@ -422,6 +425,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
+    if options.only == "quality" and options.corpus is None:
+        parser.error("--only quality needs --corpus")
     if options.corpus is not None and not options.corpus.is_dir():
         parser.error(f"there is no folder {options.corpus}")
     return console.run(PROGRAM, lambda: _run(options))
