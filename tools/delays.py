@@ -24,6 +24,7 @@ STAGES = {
 _PERCENTILES = (50, 95, 99)
 # G.114 (05/2003): one-way delay that users do not notice, and the limit for planning.
 _G114_GOOD_MS, _G114_LIMIT_MS = 150, 400
+_BIN_MS = 4
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
@@ -80,11 +81,12 @@ def plot(result: dict[str, Any], mouth_to_ear_ms: Sequence[float], path: Path) -
         f"{result['tile_frames']}-frame tiles, {result['vocoder']}: median of each stage", loc="left", fontsize=10
     )
     bar.legend(ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.05), frameon=False)
-    histogram.hist(mouth_to_ear_ms, bins=40, color="0.4")
+    widest_ms = max(_G114_LIMIT_MS * 1.1, max(mouth_to_ear_ms) * 1.05)
+    histogram.hist(mouth_to_ear_ms, bins=list(np.arange(0.0, widest_ms + _BIN_MS, _BIN_MS)), color="0.4")
     for limit_ms, name in ((_G114_GOOD_MS, "G.114 good"), (_G114_LIMIT_MS, "G.114 limit")):
         histogram.axvline(limit_ms, color="tab:red", linestyle=":", linewidth=1)
         histogram.annotate(name, (limit_ms, 0.92), xycoords=("data", "axes fraction"), fontsize=8, color="tab:red")
-    histogram.set_xlim(0, max(_G114_LIMIT_MS * 1.1, max(mouth_to_ear_ms) * 1.05))
+    histogram.set_xlim(0, widest_ms)
     histogram.set_xlabel("delay from mouth to ear, ms")
     histogram.set_ylabel("tiles")
     try:
