@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +17,13 @@ from audio_avif.synthesis import StateStream
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 
 torch = pytest.importorskip("torch")
-onnx_checker = pytest.importorskip("onnx.checker")
+onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
+from audio_avif.export import trained  # noqa: E402
+from audio_avif.export.main import main as export_command  # noqa: E402
+from audio_avif.export.recurrent import graph  # noqa: E402
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "onnx" / "train"))
-batches, checkpoints, corpus, degrade, export, tasks, train = map(
-    import_module, ("batches", "checkpoints", "corpus", "degrade", "export", "tasks", "train")
-)
+batches, corpus, degrade, tasks, train = map(import_module, ("batches", "corpus", "degrade", "tasks", "train"))
 
 MEL = MelConfig()
 
@@ -50,7 +51,7 @@ def configuration(data: Path, out: Path, **changes: object) -> train.TrainConfig
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    content = checkpoints.load_checkpoint(out / train.CHECKPOINT, torch.device("cpu"))
+    content = trained.read_checkpoint(out / train.CHECKPOINT, torch.device("cpu"))
     return {f"{kind}.{name}": value for kind in ("task", "average") for name, value in content[kind].items()}
 
 
@@ -152,30 +153,49 @@ def test_a_clean_batch_is_what_the_encoder_would_compute(data: Path, tmp_path: P
         assert np.abs(batch.log_mel[row, :8].T.numpy() - wanted).max() < 1e-3
 
 
-def test_the_exported_graph_is_the_network_in_any_chunks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "latency_samples"), [("embedded", 768), ("embedded-low", 256)])
+def test_the_exported_graph_is_the_network_in_any_chunks(model: str, latency_samples: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    vocoder = tasks.WaveTask(MEL).vocoder
+    vocoder = tasks.WaveTask(train.MODELS[model]).vocoder
     path = tmp_path / "model.onnx"
-    export.save_graph(export.build_graph(vocoder, MEL, "trained", half=False), path)
-    model = OnnxVocoder(path, provider="cpu")
-    assert model.info.latency_samples == 768
+    onnx.save_model(graph.build_graph(vocoder, "trained", half=False), path)
+    exported = OnnxVocoder(path, provider="cpu")
+    assert exported.info.latency_samples == latency_samples
     received = log_mel(voice(0.6, 120), MEL)
     with torch.no_grad():
         wanted = vocoder.synthesize(torch.from_numpy(received.T.copy())[None])[0].numpy()
-    whole = model.synthesize(received)
+    whole = exported.synthesize(received)
     start = 8 * MEL.hop_samples  # later, untrained networks turn rounding into other phases of the same spectrum
     assert np.abs(wanted[:start]).max() > 0.01
     assert np.abs(whole - wanted)[:start].max() < 1e-4
     assert np.abs(log_mel(whole, MEL) - log_mel(wanted, MEL)).mean() < 0.05
-    stream = StateStream(model)
+    stream = StateStream(exported)
     pieces = [stream.push(received[:, start : start + 3]) for start in range(0, received.shape[1], 3)]
     chunked = np.concatenate([*pieces, stream.flush()])
     assert np.abs(chunked - whole).max() < 1e-4
 
 
-def test_damaged_frames_do_not_outlast_themselves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["embedded", "embedded-low"])
+def test_latency_is_when_a_sample_is_final(model: str) -> None:
+    """What comes after a frame's lookahead and overlap no longer changes its sound."""
+    torch.manual_seed(0)
+    config = train.MODELS[model]
+    vocoder = tasks.WaveTask(config).vocoder
+    one = log_mel(voice(0.5, 120), MEL).T.copy()
+    other = one.copy()
+    changed = 16
+    other[changed:] = -3.0
+    with torch.no_grad():
+        sounds = [vocoder.synthesize(torch.from_numpy(frames)[None])[0].numpy() for frames in (one, other)]
+    same = int(np.argmax(sounds[0] != sounds[1]))
+    assert same >= changed * MEL.hop_samples - config.latency_samples
+    assert same < changed * MEL.hop_samples - config.latency_samples + MEL.hop_samples
+
+
+@pytest.mark.parametrize("model", ["embedded", "embedded-low"])
+def test_damaged_frames_do_not_outlast_themselves(model: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    export.save_graph(export.build_graph(tasks.WaveTask(MEL).vocoder, MEL, "trained", half=False), path)
+    trained.export_trained(tasks.WaveTask(train.MODELS[model]).vocoder.eval(), path, "trained")
     stream = StateStream(OnnxVocoder(path, provider="cpu"))
     for damaged in (float("nan"), 4.0, -11.0):
         stream.push(np.full((MEL.n_mels, 8), damaged, np.float32))
@@ -183,9 +203,32 @@ def test_damaged_frames_do_not_outlast_themselves(tmp_path: Path) -> None:
         assert np.isfinite(samples).all() and np.abs(samples).max() <= 1
 
 
-def test_a_model_in_half_precision_stays_below_five_megabytes(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    export.save_graph(export.build_graph(tasks.WaveTask(MEL).vocoder, MEL, "trained"), path)
-    assert path.stat().st_size < 5e6
-    assert OnnxVocoder(path, provider="cpu").synthesize(log_mel(voice(0.2, 120), MEL)).size
-    assert json.loads(OnnxVocoder(path, provider="cpu").info.to_metadata()["audio_avif.mel"]) == MEL.to_dict()
+def test_the_command_exports_a_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUDIO_AVIF_MODELS", str(tmp_path / "models"))
+    train.train(configuration(data, tmp_path / "mine", task="wave", steps=1))
+    assert export_command([str(tmp_path / "mine" / train.CHECKPOINT)]) == 0
+    assert "--vocoder mine" in capsys.readouterr().out
+    model = OnnxVocoder(tmp_path / "models" / "mine.onnx", provider="cpu")
+    assert (tmp_path / "models" / "mine.onnx").stat().st_size < 5e6
+    assert model.info.name == "mine" and model.mel == MEL
+    assert model.synthesize(log_mel(voice(0.2, 120), MEL)).size
+
+
+@pytest.mark.parametrize("content", [b"", b"PK and nothing more"])
+def test_the_command_refuses_what_is_no_checkpoint(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    assert export_command([str(tmp_path / "model.pt"), "--output", str(tmp_path / "out.onnx")]) == 1
+    assert "is not a checkpoint" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_the_command_says_that_magnitudes_alone_make_no_sound(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.train(configuration(data, tmp_path / "out", task="magnitude", steps=0))
+    assert export_command([str(tmp_path / "out" / train.CHECKPOINT), "--output", str(tmp_path / "out.onnx")]) == 1
+    assert "holds no whole vocoder" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def export_module(module: nn.Module, info: ModelInfo, path: Path) -> None:
 
 
 def _write(module: nn.Module, info: ModelInfo, path: Path) -> None:
-    with _quiet_torch():
+    with quiet_torch():
         # The tracing exporter: the newer one needs onnxscript besides, and gives the same graph for these modules.
         torch.onnx.export(
             module,
@@ -89,7 +89,8 @@ def _write(module: nn.Module, info: ModelInfo, path: Path) -> None:
 
 
 @contextmanager
-def _quiet_torch() -> Iterator[None]:
+def quiet_torch() -> Iterator[None]:
+    """Keep the tracing exporter's remarks away."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

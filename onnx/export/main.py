@@ -1,4 +1,4 @@
-"""The command ``audio-avif-export``: a HiFi-GAN checkpoint in, a vocoder for audio-avif out."""
+"""The command ``audio-avif-export``: a trained checkpoint in, a vocoder for audio-avif out."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ _NEEDED_MODULES = ("torch", "onnx.checker", "safetensors")  # a folder named onn
 _NAME = re.compile(r"[\w-][\w.-]*")
 
 _DESCRIPTION = """\
-Turn a HiFi-GAN checkpoint into a vocoder that audio-avif-recv can use.
+Turn a trained checkpoint into a vocoder that audio-avif-recv can use.
 
 SOURCE is one of
   microsoft/speecht5_hifigan    a model on the Hugging Face hub
   path/to/folder                config.json with model.safetensors, pytorch_model.bin, or g_NNNNNNNN
   path/to/file                  a weight file with config.json beside it
+  path/to/file.pt               a checkpoint of this project's own training program
 
-Both the SpeechT5 layout and that of jik876/hifi-gan are understood."""
+Of HiFi-GAN both the SpeechT5 layout and that of jik876/hifi-gan are understood. The context and
+lookahead options are for HiFi-GAN; networks of the training program carry their own state."""
 
 _EPILOG = """\
 examples:
   audio-avif-export microsoft/speecht5_hifigan
   audio-avif-export ~/checkpoints/LJ_V1 --name lj
-  audio-avif-export ~/checkpoints/LJ_V1/g_02500000 --output lj.onnx"""
+  audio-avif-export ~/checkpoints/LJ_V1/g_02500000 --output lj.onnx
+  audio-avif-export runs/wave/best.pt --name mine"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,11 +112,13 @@ def _export(options: argparse.Namespace) -> None:
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
     with _step(screen, "Starting torch"):
         _require_modules()
-        from audio_avif.export import checkpoints, exporter
+        from audio_avif.export import checkpoints, exporter, trained
+    if options.source.endswith(trained.SUFFIX):
+        _export_trained(options, screen)
+        return
     with _step(screen, f"Loading {options.source}"):
         checkpoint = checkpoints.load(options.source)
-    name = options.name or _safe_name(checkpoint.name)
-    path: Path = options.output or registry.model_folder() / f"{name}{registry.MODEL_SUFFIX}"
+    name, path = _target(options, checkpoint.name)
     with _step(screen, "Exporting, and comparing ONNX Runtime with torch"):
         exporter.export_checkpoint(
             checkpoint,
@@ -122,9 +127,30 @@ def _export(options: argparse.Namespace) -> None:
             context_frames=options.context_frames,
             lookahead_frames=options.lookahead_frames,
         )
+    _tell(options, screen, name, path, checkpoint.mel)
+
+
+def _export_trained(options: argparse.Namespace, screen: Console) -> None:
+    from audio_avif.export import trained
+
+    source = Path(options.source).expanduser()
+    with _step(screen, f"Loading {options.source}"):
+        network = trained.load_trained(source)
+    name, path = _target(options, source.resolve().parent.name)
+    with _step(screen, "Exporting, and comparing ONNX Runtime with torch"):
+        trained.export_trained(network, path, name)
+    _tell(options, screen, name, path, network.config.mel)
+
+
+def _target(options: argparse.Namespace, source_name: str) -> tuple[str, Path]:
+    name = options.name or _safe_name(source_name)
+    return name, options.output or registry.model_folder() / f"{name}{registry.MODEL_SUFFIX}"
+
+
+def _tell(options: argparse.Namespace, screen: Console, name: str, path: Path, mel: MelConfig) -> None:
     screen.print(f"Wrote {path}", markup=False)
-    if checkpoint.mel != MelConfig():
-        screen.print(f"Its mel is not the default one, and a stream must be opened with the same: {checkpoint.mel}")
+    if mel != MelConfig():
+        screen.print(f"Its mel is not the default one, and a stream must be opened with the same: {mel}")
     print("Use it with:")
     print(f"  audio-avif-recv --vocoder {options.output or name}")
 

@@ -54,7 +54,7 @@ class Batcher:
         self._lookahead = lookahead_frames
         self._device = device
         self._rng = np.random.default_rng(seed)
-        self._analysis = Analysis(mel).to(device)
+        self._analysis = Analysis(mel, mel.n_fft).to(device)
         lengths = np.array([clip.frames for clip in corpus.clips], np.float64)
         self._clip_ends = np.cumsum(lengths / lengths.sum())
 

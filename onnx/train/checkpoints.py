@@ -21,17 +21,6 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         raise FileError(f"the checkpoint {path} cannot be written: {error}; the one before it is untouched") from error
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint. Raises ModelError where it is missing or damaged."""
-    if not path.is_file():
-        raise ModelError(f"there is no checkpoint {path}; train without --resume first")
-    try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises pickle, zip and runtime errors alike
-        raise ModelError(f"{path} is not a checkpoint of this program: {error}") from error
-    return content
-
-
 def check_architecture(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     """Raises ModelError where a checkpoint was made by another architecture than the one asked for."""
     if found != wanted:

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from corpus import find_audio, read_mono
-from tasks import load_vocoder
-from vocoder import Vocoder
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.container import StillTemplate
 from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.export.recurrent.vocoder import Vocoder
+from audio_avif.export.trained import load_trained
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still, encode_still
 from audio_avif.tiles import TileCutter, from_pixels
@@ -56,7 +56,7 @@ def open_model(path: Path) -> Synthesize:
     if path.suffix == ".onnx":
         synthesize: Synthesize = OnnxVocoder(path).synthesize
         return synthesize
-    return synthesizer(load_vocoder(path, MelConfig()))
+    return synthesizer(load_trained(path))
 
 
 def synthesizer(vocoder: Vocoder) -> Synthesize:

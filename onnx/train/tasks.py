@@ -5,22 +5,19 @@ Random numbers come from the processor's generator on every device, which is the
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from batches import Batch
-from checkpoints import check_architecture, load_checkpoint
 from discriminators import Jury, deceit_loss, feature_loss, jury_loss
 from losses import MultiResolution, magnitude_loss, phase_loss, weigh
-from networks import MagnitudeConfig, MagnitudeNet
-from phase import PhaseConfig
-from spectra import LOG_FLOOR, Analysis
+from spectra import Analysis
 from torch import Tensor, nn
-from vocoder import Conditions, Vocoder
 
-from audio_avif.config import MelConfig
+from audio_avif.export.recurrent.config import RecurrentConfig
+from audio_avif.export.recurrent.magnitude import MagnitudeNet
+from audio_avif.export.recurrent.prior import LOG_FLOOR
+from audio_avif.export.recurrent.vocoder import Conditions, Vocoder
 
 _SPECTRUM_WEIGHT = 0.3
 _TRUE_START_SHARE = 0.8
@@ -30,40 +27,45 @@ _FEATURE_WEIGHT = 0.2
 _JUDGED_SAMPLES = 8192
 
 
-class MagnitudeTask(nn.Module):
+class _RecurrentTask(nn.Module):
+    """What all tasks share: the synthesis windows of a batch, which may be shorter than the mel's."""
+
+    name: str
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__()
+        self.lookahead_frames = config.lookahead_frames
+        self.architecture: dict[str, Any] = {"task": self.name, "vocoder": config.to_dict()}
+        self.analysis = Analysis(config.mel, config.window_samples)
+        self._margin = (config.mel.n_fft - config.window_samples) // 2
+
+    def windowed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Samples that the synthesis windows span, and their log-magnitudes ``[batch, frames, bins]``."""
+        samples = batch.samples[:, self._margin : batch.samples.shape[1] - self._margin]
+        return samples, self.analysis.magnitude(samples).clamp(min=LOG_FLOOR).log()
+
+
+class MagnitudeTask(_RecurrentTask):
     """Teaches the magnitude network by L1 on the logarithm and on the 0.3rd power, without an adversary."""
 
     name = "magnitude"
-    lookahead_frames = MagnitudeNet.lookahead_frames
 
-    def __init__(self, mel: MelConfig) -> None:
-        super().__init__()
-        config = MagnitudeConfig()
-        self.architecture: dict[str, Any] = {"mel": mel.to_dict(), "magnitude": asdict(config)}
-        self.vocoder: nn.Module = nn.ModuleDict({"magnitude": MagnitudeNet(mel, config)})
-        self.analysis = Analysis(mel)
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config)
+        self.vocoder: nn.Module = nn.ModuleDict({"magnitude": MagnitudeNet(config)})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name; ``loss`` is the one to descend."""
-        target = self.analysis.magnitude(batch.samples).clamp(min=LOG_FLOOR).log()
+        _, target = self.windowed(batch)
         log_magnitude, _, _ = self.vocoder.magnitude(batch.log_mel)
         log_l1, power_l1 = magnitude_loss(log_magnitude, target)
         return {"loss": weigh(log_l1, power_l1), "log": log_l1, "power": power_l1}
 
 
-class _VocoderTask(nn.Module):
-    lookahead_frames = Vocoder.lookahead_frames
-
-    def __init__(self, mel: MelConfig) -> None:
-        super().__init__()
-        magnitude, phase = MagnitudeConfig(), PhaseConfig()
-        self.architecture: dict[str, Any] = {
-            "mel": mel.to_dict(),
-            "magnitude": asdict(magnitude),
-            "phase": asdict(phase),
-        }
-        self.vocoder = Vocoder(mel, magnitude, phase)
-        self.analysis = Analysis(mel)
+class _VocoderTask(_RecurrentTask):
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config)
+        self.vocoder = Vocoder(config)
 
 
 class PhaseTask(_VocoderTask):
@@ -73,10 +75,10 @@ class PhaseTask(_VocoderTask):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name; ``loss`` is the one to descend."""
-        target = self.analysis.magnitude(batch.samples).clamp(min=LOG_FLOOR).log()
+        samples, target = self.windowed(batch)
         log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
         detached = Conditions(*(each.detach() for each in conditions))
-        phase, log_size, true = self.vocoder.guided(batch.samples, detached)
+        phase, log_size, true = self.vocoder.guided(samples, detached)
         phase_error = phase_loss(phase, true)
         magnitude_error = weigh(*magnitude_loss(log_magnitude, target))
         size_error = weigh(*magnitude_loss(log_size, target[:, 1:, :-1]))
@@ -89,8 +91,8 @@ class WaveTask(_VocoderTask):
 
     name = "wave"
 
-    def __init__(self, mel: MelConfig) -> None:
-        super().__init__(mel)
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config)
         self.resolutions = MultiResolution()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -99,8 +101,8 @@ class WaveTask(_VocoderTask):
 
     def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """The losses, and what was produced and should have been, ``[batch, samples]``."""
-        samples, frames = batch.samples, self.vocoder.frames
-        target = self.analysis.magnitude(samples).clamp(min=LOG_FLOOR).log()
+        frames = self.vocoder.frames
+        samples, target = self.windowed(batch)
         log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
         magnitude_error = weigh(*magnitude_loss(log_magnitude, target))
         # Some rows start amid true sound, the others from silence, as streams do. The first frame serves as the past.
@@ -121,8 +123,8 @@ class AdversarialTask(WaveTask):
 
     name = "adversarial"
 
-    def __init__(self, mel: MelConfig) -> None:
-        super().__init__(mel)
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config)
         self.architecture["jury"] = {"channels": _JURY_CHANNELS}
         self.jury = Jury(_JURY_CHANNELS)
 
@@ -141,14 +143,3 @@ class AdversarialTask(WaveTask):
 
 
 TASKS = {task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask)}
-
-
-def load_vocoder(path: Path, mel: MelConfig) -> Vocoder:
-    """The averaged vocoder of a checkpoint. Raises ModelError where there is none, or one of another architecture."""
-    task = WaveTask(mel)
-    content = load_checkpoint(path, torch.device("cpu"))
-    architecture = content.get("architecture", {})
-    check_architecture({name: architecture.get(name) for name in task.architecture}, task.architecture, path)
-    own = {name: value for name, value in content["average"].items() if name.startswith("vocoder.")}
-    task.load_state_dict(own)
-    return task.vocoder.eval()

@@ -17,17 +17,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from batches import Batcher
-from checkpoints import check_architecture, load_checkpoint, save_checkpoint
+from checkpoints import check_architecture, save_checkpoint
 from corpus import open_corpus, read_mono
 from degrade import open_variants
 from evaluate import CLEAN, choose_clips, evaluate, synthesizer
 from journal import Journal, show
 from tasks import TASKS
 from torch import nn
-from vocoder import Vocoder
 
-from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, FileError, ModelError
+from audio_avif.export.recurrent.config import LOW_DELAY, RecurrentConfig
+from audio_avif.export.recurrent.vocoder import Vocoder
+from audio_avif.export.trained import read_checkpoint
 from audio_avif.features import log_mel
 
 logger = logging.getLogger("train")
@@ -35,6 +36,7 @@ logger = logging.getLogger("train")
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
 EVALUATION_QUALITIES = (45, 60, 75)  # of 8-frame tiles: about 3, 4.5 and 6 kbps
+MODELS = {"embedded": RecurrentConfig(), "embedded-low": LOW_DELAY}
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class TrainConfig:
 
     data: Path
     out: Path
+    model: str = "embedded"
     task: str = "magnitude"
     device: str = "auto"
     minutes: float = math.inf
@@ -72,10 +75,11 @@ class Trainer:
         self.config = config
         self.device = _device(config.device)
         torch.manual_seed(config.seed)
-        self.mel = mel = MelConfig()
+        model = MODELS[config.model]
+        self.mel = mel = model.mel
         corpus = open_corpus(config.data, config.out / "cache", mel)
         variants = open_variants(corpus, mel, config.variants, workers=config.workers, progress=show)
-        self.task = TASKS[config.task](mel).to(self.device)
+        self.task = TASKS[config.task](model).to(self.device)
         self.average = copy.deepcopy(self.task).requires_grad_(False)
         self.batcher = Batcher(
             corpus,
@@ -123,7 +127,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from this run's checkpoint. Raises ModelError where it is missing or of another architecture."""
-        content = load_checkpoint(self.checkpoint, self.device)
+        content = read_checkpoint(self.checkpoint, self.device)
         check_architecture(content.get("architecture", {}), self.task.architecture, self.checkpoint)
         self.task.load_state_dict(content["task"])
         self.average.load_state_dict(content["average"])
@@ -136,7 +140,7 @@ class Trainer:
 
     def start_from(self, path: Path) -> None:
         """Take over another run's averaged weights for all networks it has; the rest stays as it is."""
-        weights = load_checkpoint(path, self.device)["average"]
+        weights = read_checkpoint(path, self.device)["average"]
         own = self.task.state_dict()
         shared = own.keys() & weights.keys()
         if not shared or any(own[name].shape != weights[name].shape for name in shared):
@@ -263,6 +267,7 @@ def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]
     parser = argparse.ArgumentParser(description="Train the embedded vocoder; checkpoints resume exactly.")
     parser.add_argument("--data", type=Path, required=True, help="a folder of audio files, searched recursively")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, log and cache go")
+    parser.add_argument("--model", choices=sorted(MODELS), default=defaults.model, help="which network to train")
     parser.add_argument("--task", choices=sorted(TASKS), default=defaults.task, help="what to train")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument(

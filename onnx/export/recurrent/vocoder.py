@@ -1,16 +1,16 @@
-"""The whole embedded vocoder: magnitudes from the mel, then phases frame by frame from what was already produced."""
+"""The recurrent vocoder: magnitudes from the mel, then phases frame by frame from what was already produced."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
-from networks import LOG_CEILING, MagnitudeConfig, MagnitudeNet
-from phase import Frames, PhaseConfig, PhaseNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio_avif.config import MelConfig
+from audio_avif.export.recurrent.config import RecurrentConfig
+from audio_avif.export.recurrent.magnitude import LOG_CEILING, MagnitudeNet
+from audio_avif.export.recurrent.phase import Frames, PhaseNet
 
 SILENT_LOG = -9.0
 SILENT_LOG10_MEL = -10.0
@@ -38,17 +38,17 @@ class PhaseStep(nn.Module):
     ``frames`` analyses and synthesises; it is given with each call, because a graph for ONNX has its own way.
     """
 
-    def __init__(self, mel: MelConfig, hidden: int, config: PhaseConfig) -> None:
+    def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
-        self.first = PhaseNet(mel, hidden, config)
-        self.second = PhaseNet(mel, hidden, config)
+        self.first = PhaseNet(config)
+        self.second = PhaseNet(config)
 
     def forward(
         self, frames: Frames, past: Tensor, before: Tensor, levels: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return phase and log-magnitude.
 
-        Shape: ``past`` ``[rows, n_fft]``, ``before`` ``[rows, 2, bins]``, ``levels`` ``[rows, 4, bins]``.
+        Shape: ``past`` ``[rows, window]``, ``before`` ``[rows, 2, bins]``, ``levels`` ``[rows, 4, bins]``.
         """
         phase, log_size = self.first(frames.analyse(past), before, levels, hidden)
         whole = past + frames.synthesise(spectrum(phase, log_size))
@@ -58,28 +58,28 @@ class PhaseStep(nn.Module):
 
 
 class Vocoder(nn.Module):
-    """Received log-mel to samples, one frame of mel lookahead, causal in everything else."""
+    """Received log-mel to samples, at most one frame of mel lookahead, causal in everything else."""
 
-    lookahead_frames = MagnitudeNet.lookahead_frames
-
-    def __init__(self, mel: MelConfig, magnitude: MagnitudeConfig, phase: PhaseConfig) -> None:
+    def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
-        self.magnitude = MagnitudeNet(mel, magnitude)
-        self.phase = PhaseStep(mel, magnitude.channels, phase)
-        self.frames = Frames(mel)
+        self.config = config
+        self.lookahead_frames = config.lookahead_frames
+        self.magnitude = MagnitudeNet(config)
+        self.phase = PhaseStep(config)
+        self.frames = Frames(config.window_samples, config.mel.hop_samples)
 
     def conditions(self, log_mel: Tensor) -> tuple[Tensor, Conditions]:
         """Log-magnitude ``[batch, frames, bins + 1]`` of all frames, and what the phase step is told about them."""
-        log_magnitude, hidden, prior = self.magnitude(log_mel)
+        log_magnitude, hidden, priors = self.magnitude(log_mel)
         now = log_magnitude[..., :-1]
         before = functional.pad(now[:, :-1], (0, 0, 1, 0), value=SILENT_LOG)
-        levels = torch.stack([now, before, prior[:, :-1, :-1], prior[:, 1:, :-1]], dim=2)
+        levels = torch.stack([now, before, priors[:, :-1, :-1], priors[:, 1:, :-1]], dim=2)
         return log_magnitude, Conditions(levels, hidden)
 
     def guided(self, samples: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
         """Predict every frame but the first from the true past, all at once.
 
-        Shape: ``samples`` ``[batch, n_fft + hop * (frames - 1)]``. Returns phase ``[batch, frames - 1, 2, bins]``,
+        Shape: ``samples`` ``[batch, window + hop * (frames - 1)]``. Returns phase ``[batch, frames - 1, 2, bins]``,
         log-magnitude and the true spectrum.
         """
         windows = samples.unfold(-1, self.frames.length, self.frames.hop)
@@ -94,8 +94,8 @@ class Vocoder(nn.Module):
         So a frame learns from all sound it is overlapped with, and nothing is propagated through the recursion, which
         would explode.
 
-        Shape: ``past`` ``[batch, n_fft]``, the overlap-add so far under the first window to come; ``before``
-        ``[batch, 2, bins]``, the spectrum before it. Returns ``[batch, n_fft + hop * (frames - skip - 1)]``.
+        Shape: ``past`` ``[batch, window]``, the overlap-add so far under the first window to come; ``before``
+        ``[batch, 2, bins]``, the spectrum before it. Returns ``[batch, window + hop * (frames - skip - 1)]``.
         """
         with torch.no_grad():
             pasts, befores = self._recursion(past, before, conditions, skip)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
 import torch
-from spectra import MagnitudePrior
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio_avif.config import MelConfig
+from audio_avif.export.recurrent.config import RecurrentConfig
+from audio_avif.export.recurrent.prior import LOG_FLOOR, MagnitudePrior
 
 LOG_CEILING = 7.0
 
@@ -49,36 +49,26 @@ class ConvNeXtBlock(nn.Module):
         return x + self.scale * self.narrow(inner), past
 
 
-@dataclass(frozen=True)
-class MagnitudeConfig:
-    """Sizes of the magnitude network."""
-
-    channels: int = 256
-    blocks: int = 6
-    expansion: int = 2
-    kernel: int = 5
-
-
 class MagnitudeNet(nn.Module):
-    """Received log-mel to the natural-log magnitude of every bin: a correction of the pseudo-inverse.
+    """Received log-mel to the natural-log magnitude of every bin of a window: a correction of the pseudo-inverse.
 
-    Output frame k sees mel frames up to k + 1: one frame of lookahead, counted by the caller, who feeds one more frame
-    than comes out. Shape: ``[batch, 1 + frames, n_mels]`` -> ``[batch, frames, n_fft // 2 + 1]``.
+    Output frame k sees mel frames up to k + ``lookahead_frames``; the caller feeds so many more frames than come out.
+    Shape: ``[batch, lookahead_frames + frames, n_mels]`` -> ``[batch, frames, bins]``.
     """
 
-    lookahead_frames = 1
-
-    def __init__(self, mel: MelConfig, config: MagnitudeConfig) -> None:
+    def __init__(self, whole: RecurrentConfig) -> None:
         super().__init__()
-        bins = mel.n_fft // 2 + 1
-        self.config = config
-        self.prior = MagnitudePrior(mel)
-        self.enter = nn.Linear(mel.n_mels + bins, config.channels)
+        self.config = config = whole.magnitude
+        self.lookahead_frames = whole.lookahead_frames
+        self.bins = whole.bins
+        self._ratio = whole.mel.n_fft // whole.window_samples
+        self.prior = MagnitudePrior(whole.mel)
+        self.enter = nn.Linear(whole.mel.n_mels + whole.mel.n_fft // 2 + 1, config.channels)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(config.channels, config.expansion, config.kernel) for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(config.channels)
-        self.leave = nn.Linear(config.channels, bins)
+        self.leave = nn.Linear(config.channels, self.bins)
 
     def zero_state(self, batch: int) -> list[Tensor]:
         """What stands before the first frame: one ``[batch, kernel - 1, channels]`` a block."""
@@ -86,7 +76,7 @@ class MagnitudeNet(nn.Module):
         return [self.leave.weight.new_zeros(batch, past_frames, channels) for _ in self.blocks]
 
     def stream(self, log_mel: Tensor, prior: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Correction of the prior, hidden features and the next state; output frame k belongs to mel frame k - 1."""
+        """Correction of the prior, hidden features and the next state, as far as the newest mel frame lets them be."""
         x = self.enter(torch.cat([(log_mel.clamp(min=-6.0) + 3.0) / 1.5, (prior + 2.0) / 3.0], dim=-1))
         next_state = []
         for block, past in zip(self.blocks, state, strict=True):
@@ -95,9 +85,28 @@ class MagnitudeNet(nn.Module):
         hidden = self.norm(x)
         return self.leave(hidden), hidden, next_state
 
+    def at_bins(self, prior: Tensor) -> Tensor:
+        """The mel window's prior at the bins of the synthesis window, which sums fewer samples."""
+        return prior[..., :: self._ratio] - math.log(self._ratio)
+
+    @property
+    def silent_prior(self) -> float:
+        """The prior of silence, at those bins."""
+        return math.log(LOG_FLOOR) - math.log(self._ratio)
+
+    def present(self, priors: Tensor) -> Tensor:
+        """Those frames of ``[batch, 1 + frames, ...]``, one before the newest mel frames and these, that come out."""
+        return priors[:, :-1] if self.lookahead_frames else priors[:, 1:]
+
     def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-magnitude, hidden features ``[batch, frames, channels]``, and the prior, which has one frame more."""
+        """Log-magnitude, hidden features ``[batch, frames, channels]``, and priors, which have one frame more.
+
+        Prior k and k + 1 are the last two that output frame k may know.
+        """
         prior = self.prior(log_mel)
         correction, hidden, _ = self.stream(log_mel, prior, self.zero_state(log_mel.shape[0]))
-        log_magnitude = prior[:, :-1] + correction[:, 1:].float()
-        return log_magnitude.clamp(max=LOG_CEILING), hidden[:, 1:], prior
+        priors = self.at_bins(prior)
+        if not self.lookahead_frames:
+            priors = functional.pad(priors, (0, 0, 1, 0), value=self.silent_prior)
+        log_magnitude = self.present(priors) + correction[:, self.lookahead_frames :].float()
+        return log_magnitude.clamp(max=LOG_CEILING), hidden[:, self.lookahead_frames :], priors

@@ -1,4 +1,4 @@
-"""A trained checkpoint as one self-contained streaming ONNX graph: ``python onnx/train/export.py CHECKPOINT FILE``.
+"""A recurrent vocoder as one self-contained streaming ONNX graph of the contract in ``docs/models.md``.
 
 The magnitude network runs over all frames of a call at once; the phase step is the body of a Scan over frames.
 Fourier transforms are matrix products with tables that the graph itself computes, so the file holds the weights and
@@ -7,23 +7,19 @@ little else.
 
 from __future__ import annotations
 
-import argparse
 import io
-import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.checker
 import torch
-from networks import LOG_CEILING
 from onnx import TensorProto, helper, numpy_helper
-from phase import Frames
-from tasks import load_vocoder
 from torch import Tensor, nn
-from vocoder import SILENT_LOG, SILENT_LOG10_MEL, Vocoder, spectrum
 
-from audio_avif.config import MelConfig
-from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.export.exporter import quiet_torch
+from audio_avif.export.recurrent.magnitude import LOG_CEILING
+from audio_avif.export.recurrent.phase import Frames
+from audio_avif.export.recurrent.vocoder import SILENT_LOG, SILENT_LOG10_MEL, Vocoder, spectrum
 from audio_avif.vocoders.onnx_model import NEXT_PREFIX, STATE_PREFIX, ModelInfo
 
 OPSET = 20
@@ -31,7 +27,7 @@ _FOLD_FROM = 1024  # weights of fewer values stay in single precision
 
 
 class MagnitudeStream(nn.Module):
-    """The magnitude network with its past as explicit state; output frame k belongs to mel frame k - 1.
+    """The magnitude network with its past as explicit state; with lookahead, what comes out is a frame late.
 
     The frame before a stream's first is silent: ``heard`` is 0 until a frame has been heard. NaN counts as silence, for
     it would never leave the state again.
@@ -44,11 +40,13 @@ class MagnitudeStream(nn.Module):
     def forward(self, log_mel: Tensor, heard: Tensor, prior: Tensor, *pasts: Tensor) -> tuple[Tensor, ...]:
         frames = log_mel.transpose(1, 2)
         frames = torch.where(frames.isnan(), torch.full_like(frames, SILENT_LOG10_MEL), frames)
-        priors = torch.cat([prior, self.net.prior(frames)], dim=1)
-        correction, hidden, next_pasts = self.net.stream(frames, priors[:, 1:], list(pasts))
+        whole_prior = self.net.prior(frames)
+        correction, hidden, next_pasts = self.net.stream(frames, whole_prior, list(pasts))
+        before = heard * prior + (1 - heard) * self.net.silent_prior
+        priors = torch.cat([before, self.net.at_bins(whole_prior)], dim=1)
         flags = torch.cat([heard, torch.ones_like(frames[:, :, :1])], dim=1)
-        present = flags[:, :-1]
-        now = (priors[:, :-1] + correction).clamp(max=LOG_CEILING)
+        present = self.net.present(flags)
+        now = (self.net.present(priors) + correction).clamp(max=LOG_CEILING)
         levels = torch.stack([present * (now - SILENT_LOG), priors[:, :-1], priors[:, 1:]], dim=2)[..., :-1]
         return levels, hidden, present, flags[:, -1:], priors[:, -1:], *next_pasts
 
@@ -56,14 +54,14 @@ class MagnitudeStream(nn.Module):
 class MatrixFrames(Frames):
     """``Frames`` with matrix products for Fourier transforms, halved by symmetry about the centre of the window.
 
-    ``cosine`` and ``sine`` are ``[n_fft // 2, n_fft // 2]`` tables of ``2 pi bin offset / n_fft``. The window's first
-    sample, whose partner lies outside, is zero.
+    ``cosine`` and ``sine`` are ``[window // 2, window // 2]`` tables of ``2 pi bin offset / window``. The window's
+    first sample, whose partner lies outside, is zero.
     """
 
     scale: Tensor
 
-    def __init__(self, mel: MelConfig) -> None:
-        super().__init__(mel)
+    def __init__(self, window_samples: int, hop_samples: int) -> None:
+        super().__init__(window_samples, hop_samples)
         self.middle = self.length // 2
         scale = torch.full((self.middle,), 2.0 / self.length)
         scale[0] /= 2
@@ -74,7 +72,7 @@ class MatrixFrames(Frames):
         self._cosine, self._sine = cosine, sine
 
     def analyse(self, windows: Tensor) -> Tensor:
-        """``[rows, n_fft]`` -> ``[rows, 2, bins]``."""
+        """``[rows, window]`` -> ``[rows, 2, bins]``."""
         windowed = windows * self.window
         right = windowed[:, self.middle :]
         left = torch.cat([windowed[:, :1], windowed[:, 1 : self.middle].flip(1)], dim=1)
@@ -82,7 +80,7 @@ class MatrixFrames(Frames):
         return torch.cat(parts, dim=1).reshape(-1, 2, self.middle)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """``[rows, 2, bins]`` -> ``[rows, n_fft]``, ready to be added up."""
+        """``[rows, 2, bins]`` -> ``[rows, window]``, ready to be added up."""
         scaled = spectrum * self.scale
         even, odd = scaled[:, 0] @ self._cosine, scaled[:, 1] @ self._sine
         left = (even + odd).flip(1)
@@ -92,11 +90,11 @@ class MatrixFrames(Frames):
 class FrameStep(nn.Module):
     """One frame of the recursion. Wanted levels are counted from silence, so that zero state is silence."""
 
-    def __init__(self, vocoder: Vocoder, mel: MelConfig) -> None:
+    def __init__(self, vocoder: Vocoder) -> None:
         super().__init__()
         self.step = vocoder.phase
-        self.frames = MatrixFrames(mel)
         self.hop = vocoder.frames.hop
+        self.frames = MatrixFrames(vocoder.frames.length, self.hop)
 
     def forward(
         self,
@@ -126,21 +124,17 @@ def fourier_tables(length: int) -> tuple[Tensor, Tensor]:
     return angle.cos().float(), angle.sin().float()
 
 
-def build_graph(vocoder: Vocoder, mel: MelConfig, name: str, *, half: bool = True) -> onnx.ModelProto:
-    """The streaming graph of the contract in ``docs/models.md``, weights stored in half precision on demand."""
+def build_graph(vocoder: Vocoder, name: str, *, half: bool = True) -> onnx.ModelProto:
+    """The streaming graph, its weights stored in half precision or not."""
     vocoder = vocoder.eval().float()
-    outer = _export_magnitudes(vocoder, mel)
-    body = _export_step(vocoder, mel)
+    outer = _export_magnitudes(vocoder)
+    body = _export_step(vocoder)
     _lift_weights(body, outer)
-    _add_fourier_tables(outer, mel.n_fft)
-    _add_scan(outer, body, mel)
+    _add_fourier_tables(outer, vocoder.config.window_samples)
+    _add_scan(outer, body)
     if half:
         _store_in_half(outer)
-    info = ModelInfo(
-        name=name,
-        mel=mel,
-        latency_samples=vocoder.lookahead_frames * mel.hop_samples + mel.n_fft // 2,
-    )
+    info = ModelInfo(name=name, mel=vocoder.config.mel, latency_samples=vocoder.config.latency_samples)
     model = helper.make_model(outer, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="audio-avif")
     model.ir_version = 9
     helper.set_model_props(model, info.to_metadata())
@@ -156,24 +150,30 @@ def _to_onnx(
     open_axes: dict[str, dict[int, str]],
 ) -> onnx.GraphProto:
     file = io.BytesIO()
-    torch.onnx.export(
-        module,
-        inputs,
-        file,  # type: ignore[arg-type]
-        input_names=names,
-        output_names=outputs,
-        dynamic_axes=open_axes,
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with quiet_torch():
+        torch.onnx.export(
+            module,
+            inputs,
+            file,  # type: ignore[arg-type]
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes=open_axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
     return onnx.load_model_from_string(file.getvalue()).graph
 
 
-def _export_magnitudes(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
+def _export_magnitudes(vocoder: Vocoder) -> onnx.GraphProto:
     pasts = vocoder.magnitude.zero_state(1)
     past_names = [f"magnitude{number}" for number in range(len(pasts))]
     states = ["heard", "prior", *past_names]
-    inputs = (torch.zeros(1, mel.n_mels, 5), torch.zeros(1, 1, 1), torch.zeros(1, 1, mel.n_fft // 2 + 1), *pasts)
+    inputs = (
+        torch.zeros(1, vocoder.config.mel.n_mels, 5),
+        torch.zeros(1, 1, 1),
+        torch.zeros(1, 1, vocoder.config.bins),
+        *pasts,
+    )
     names = ["log_mel", *(STATE_PREFIX + state for state in states)]
     per_frame = list(_STEP_INPUTS)
     outputs = per_frame + [NEXT_PREFIX + state for state in states]
@@ -188,11 +188,12 @@ _STEP_STATES = ("past", "before", "level_before")
 _STEP_INPUTS = ("levels", "hidden", "present")
 
 
-def _export_step(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
-    bins = mel.n_fft // 2
-    cosine, sine = fourier_tables(mel.n_fft)
+def _export_step(vocoder: Vocoder) -> onnx.GraphProto:
+    window = vocoder.config.window_samples
+    bins = window // 2
+    cosine, sine = fourier_tables(window)
     inputs = (
-        torch.zeros(1, mel.n_fft - mel.hop_samples),
+        torch.zeros(1, window - vocoder.config.mel.hop_samples),
         torch.zeros(1, 2, bins),
         torch.zeros(1, bins),
         torch.zeros(1, 3, bins),
@@ -204,7 +205,7 @@ def _export_step(vocoder: Vocoder, mel: MelConfig) -> onnx.GraphProto:
     names = [f"step.{name}" for name in (*_STEP_STATES, *_STEP_INPUTS)]
     outputs = [f"step.next.{name}" for name in _STEP_STATES] + ["step.samples"]
     open_axes = {name: {0: "batch"} for name in [*names, *outputs]}
-    body = _to_onnx(FrameStep(vocoder, mel), inputs, [*names, "cosine", "sine"], outputs, open_axes)
+    body = _to_onnx(FrameStep(vocoder), inputs, [*names, "cosine", "sine"], outputs, open_axes)
     for table in ("cosine", "sine"):  # the body takes them from the graph around it
         body.input.remove(next(value for value in body.input if value.name == table))
     _prefix_names(body, {*names, *outputs, "cosine", "sine"})
@@ -280,7 +281,7 @@ def _prepend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
     graph.node.extend([*nodes, *rest])
 
 
-def _add_scan(graph: onnx.GraphProto, body: onnx.GraphProto, mel: MelConfig) -> None:
+def _add_scan(graph: onnx.GraphProto, body: onnx.GraphProto) -> None:
     """Run the body over the frames of ``levels``, ``hidden`` and ``present``, and join its hops to ``samples``."""
     for name, inner in zip(_STEP_STATES, list(body.input), strict=False):
         shape = ["batch", *(size.dim_value for size in inner.type.tensor_type.shape.dim[1:])]
@@ -313,40 +314,3 @@ def _store_in_half(graph: onnx.GraphProto) -> None:
         initializer.CopyFrom(numpy_helper.from_array(values, f"half.{name}"))
         casts.append(helper.make_node("Cast", [f"half.{name}"], [name], to=TensorProto.FLOAT))
     _prepend(graph, casts)
-
-
-def export(checkpoint: Path, target: Path, name: str, *, half: bool = True) -> None:
-    """Write a checkpoint's averaged weights as a model file. Raises ModelError or FileError where that fails."""
-    mel = MelConfig()
-    save_graph(build_graph(load_vocoder(checkpoint, mel), mel, name, half=half), target)
-
-
-def save_graph(model: onnx.ModelProto, target: Path) -> None:
-    """Write a graph whole or not at all. Raises FileError where that fails."""
-    partial = target.with_suffix(".part")
-    try:
-        partial.write_bytes(model.SerializeToString())
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FileError(f"{target} cannot be written: {error}") from error
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 for a failure told in one sentence."""
-    parser = argparse.ArgumentParser(description="Export a trained checkpoint as a streaming ONNX model.")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("target", type=Path, help="the .onnx file to write")
-    parser.add_argument("--name", default="embedded", help="the name the model goes by")
-    parser.add_argument("--float32", action="store_true", help="store weights in single precision")
-    args = parser.parse_args(arguments)
-    try:
-        export(args.checkpoint, args.target, args.name, half=not args.float32)
-    except AudioAvifError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,33 +5,21 @@ say about its span (the first guess of RTISI, Zhu et al. 2007). All the network 
 of phase, and its first layer is shared by all frequencies.
 
 Spectra are real tensors ``[..., 2, bins]``, real part before imaginary part, so that ONNX can hold the same arithmetic.
-They are centred (phase zero is the middle of the window) and lack the Nyquist bin: ``bins`` is ``n_fft // 2``.
+They are centred (phase zero is the middle of the window) and lack the Nyquist bin: ``bins`` is half the window.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio_avif.config import MelConfig
+from audio_avif.export.recurrent.config import PhaseConfig, RecurrentConfig
 from audio_avif.features import hann
 
 _FEATURES = 9
 _SMALLEST = 1e-4
 _PULSE = 1e-5  # where nothing has been produced, the guess is a pulse at the centre
-
-
-@dataclass(frozen=True)
-class PhaseConfig:
-    """Sizes of the phase network: a token stands for ``stride`` bins and sees twice as many."""
-
-    channels: int = 64
-    blocks: int = 3
-    expansion: int = 2
-    stride: int = 8
 
 
 class MixerBlock(nn.Module):
@@ -55,16 +43,17 @@ class PhaseNet(nn.Module):
 
     advance: Tensor
 
-    def __init__(self, mel: MelConfig, hidden: int, config: PhaseConfig) -> None:
+    def __init__(self, whole: RecurrentConfig) -> None:
         super().__init__()
-        self.config = config
-        self.bins = mel.n_fft // 2
+        self.config: PhaseConfig = whole.phase
+        config = self.config
+        self.bins = whole.window_samples // 2
         self.tokens = self.bins // config.stride
-        angle = 2 * torch.pi * mel.hop_samples / mel.n_fft * torch.arange(self.bins)
+        angle = 2 * torch.pi * whole.mel.hop_samples / whole.window_samples * torch.arange(self.bins)
         self.register_buffer("advance", torch.stack([angle.cos(), angle.sin()]), persistent=False)
         self.enter = nn.Linear(_FEATURES * 2 * config.stride, config.channels)
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens, config.channels))
-        self.condition = nn.Linear(hidden, config.channels)
+        self.condition = nn.Linear(whole.magnitude.channels, config.channels)
         self.blocks = nn.ModuleList(
             MixerBlock(self.tokens, config.channels, config.expansion) for _ in range(config.blocks)
         )
@@ -77,7 +66,7 @@ class PhaseNet(nn.Module):
         """Return the phase as a spectrum of modulus one ``[rows, 2, bins]`` and the log-magnitude ``[rows, bins]``.
 
         ``levels`` ``[rows, 4, bins]`` are natural logarithms: the magnitude wanted now and that of the frame before,
-        and what the mel alone says about now and about the next frame.
+        and what the mel alone says in its last two frames.
         """
         unit, size = _unit(guess + guess.new_tensor([[_PULSE], [0.0]]))
         planes = self._features(unit, size, before, levels)
@@ -137,16 +126,16 @@ class Frames(nn.Module):
     past_share: Tensor
     sign: Tensor
 
-    def __init__(self, mel: MelConfig) -> None:
+    def __init__(self, window_samples: int, hop_samples: int) -> None:
         super().__init__()
-        self.length = mel.n_fft
-        self.hop = mel.hop_samples
-        window = torch.tensor(hann(mel.n_fft), dtype=torch.float32)
-        steps = mel.n_fft // mel.hop_samples
+        self.length = window_samples
+        self.hop = hop_samples
+        window = torch.tensor(hann(window_samples), dtype=torch.float32)
+        steps = window_samples // hop_samples
         total = torch.stack([torch.roll(window**2, step * self.hop) for step in range(steps)]).sum(dim=0)
         share = window**2 / total
         tails = [functional.pad(share[step * self.hop :], (0, step * self.hop)) for step in range(1, steps)]
-        sign = 1.0 - 2.0 * (torch.arange(mel.n_fft // 2) % 2)
+        sign = 1.0 - 2.0 * (torch.arange(window_samples // 2) % 2)
         for name, buffer in (
             ("window", window),
             ("synthesis", window / total),
@@ -156,17 +145,17 @@ class Frames(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
 
     def analyse(self, windows: Tensor) -> Tensor:
-        """``[..., n_fft]`` -> ``[..., 2, bins]``."""
+        """``[..., window]`` -> ``[..., 2, bins]``."""
         spectrum = torch.fft.rfft(windows * self.window)[..., :-1] * self.sign
         return torch.stack([spectrum.real, spectrum.imag], dim=-2)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """``[..., 2, bins]`` -> ``[..., n_fft]``, ready to be added up."""
+        """``[..., 2, bins]`` -> ``[..., window]``, ready to be added up."""
         real, imag = (spectrum * self.sign).unbind(-2)
         return torch.fft.irfft(functional.pad(torch.complex(real, imag), (0, 1)), self.length) * self.synthesis
 
     def overlap_add(self, pieces: Tensor) -> Tensor:
-        """``[batch, frames, n_fft]`` -> ``[batch, n_fft + hop * (frames - 1)]``."""
+        """``[batch, frames, window]`` -> ``[batch, window + hop * (frames - 1)]``."""
         steps = self.length // self.hop
         hops = pieces.unflatten(-1, (steps, self.hop))
         parts = [functional.pad(hops[:, :, step], (0, 0, step, steps - 1 - step)) for step in range(steps)]
