@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install what pip cannot: PortAudio for sound devices; for "test" a sound server without hardware; for "bench" opus-tools too.
+# Install what pip cannot: PortAudio for sound devices; for "test" a sound server without hardware; for "bench"
+# opus-tools and codec2 too.
 # Usage: tools/install-system-packages.sh [demo|test|bench]
 # Never fails: without these the demo still writes its WAV file, and the device tests are skipped with the reason.
 
@@ -27,7 +28,10 @@ if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
     command -v pulseaudio >/dev/null 2>&1 || missing="$missing pulseaudio"
     has_pulse_plugin || missing="$missing libasound2-plugins"
 fi
-[ "$purpose" != bench ] || command -v opusenc >/dev/null 2>&1 || missing="$missing opus-tools"
+if [ "$purpose" = bench ]; then
+    command -v opusenc >/dev/null 2>&1 || missing="$missing opus-tools"
+    command -v c2enc >/dev/null 2>&1 || missing="$missing codec2"
+fi
 missing=${missing# }
 [ -n "$missing" ] || exit 0
 

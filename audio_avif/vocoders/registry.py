@@ -12,6 +12,7 @@ from audio_avif.errors import ModelError
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.protocol import Vocoder
 
+DEFAULT = "embedded"
 MODEL_SUFFIX = ".onnx"
 _FOLDER_VARIABLE = "AUDIO_AVIF_MODELS"
 
@@ -40,12 +41,14 @@ def model_path(name: str) -> Path | None:
 
 
 def load_vocoder(name: str, provider: str = "auto") -> Vocoder:
-    """Load a vocoder by its name or path: ``griffin-lim``, ``default``, a kept model, or an ``.onnx`` file.
+    """Load a vocoder by its name or path: ``default``, ``griffin-lim``, a kept model, or an ``.onnx`` file.
 
     Raises ModelError where there is none, or where its file is damaged.
     """
-    if name in ("default", GriffinLim.name):
+    if name == GriffinLim.name:
         return GriffinLim()
+    if name == "default":
+        name = DEFAULT
     path = Path(name) if name.endswith(MODEL_SUFFIX) else model_path(name)
     if path is None:
         models = sorted({model.stem for folder in _folders() for model in folder.glob(f"*{MODEL_SUFFIX}")})
