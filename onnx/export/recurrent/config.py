@@ -70,4 +70,4 @@ class RecurrentConfig:
         )
 
 
-LOW_DELAY = RecurrentConfig(window_samples=512, lookahead_frames=0)
+LOW_DELAY = RecurrentConfig(window_samples=512, lookahead_frames=0, magnitude=MagnitudeConfig(blocks=4))

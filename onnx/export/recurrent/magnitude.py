@@ -24,12 +24,11 @@ class CausalDepthwise(nn.Module):
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output and the last frames, which are the next call's ``past``."""
-        frames = x.shape[1]
         whole = torch.cat([past.to(x.dtype), x], dim=1)
-        out = whole[:, :frames] * self.weight[0]
-        for tap in range(1, self.past_frames + 1):
-            out = out + whole[:, tap : tap + frames] * self.weight[tap]
-        return out, whole[:, frames:]
+        out = whole[:, self.past_frames :] * self.weight[self.past_frames]
+        for back in range(1, self.past_frames + 1):  # counted from the end: a graph then holds no arithmetic on sizes
+            out = out + whole[:, self.past_frames - back : -back] * self.weight[self.past_frames - back]
+        return out, whole[:, -self.past_frames :]
 
 
 class ConvNeXtBlock(nn.Module):

@@ -17,9 +17,9 @@ from torch.nn import functional
 from audio_avif.export.recurrent.config import PhaseConfig, RecurrentConfig
 from audio_avif.features import hann
 
-_FEATURES = 9
-_SMALLEST = 1e-4
-_PULSE = 1e-5  # where nothing has been produced, the guess is a pulse at the centre
+FEATURES = 9
+SMALLEST = 1e-4
+PULSE = 1e-5  # where nothing has been produced, the guess is a pulse at the centre
 
 
 class MixerBlock(nn.Module):
@@ -51,7 +51,7 @@ class PhaseNet(nn.Module):
         self.tokens = self.bins // config.stride
         angle = 2 * torch.pi * whole.mel.hop_samples / whole.window_samples * torch.arange(self.bins)
         self.register_buffer("advance", torch.stack([angle.cos(), angle.sin()]), persistent=False)
-        self.enter = nn.Linear(_FEATURES * 2 * config.stride, config.channels)
+        self.enter = nn.Linear(FEATURES * 2 * config.stride, config.channels)
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens, config.channels))
         self.condition = nn.Linear(whole.magnitude.channels, config.channels)
         self.blocks = nn.ModuleList(
@@ -68,7 +68,7 @@ class PhaseNet(nn.Module):
         ``levels`` ``[rows, 4, bins]`` are natural logarithms: the magnitude wanted now and that of the frame before,
         and what the mel alone says in its last two frames.
         """
-        unit, size = _unit(guess + guess.new_tensor([[_PULSE], [0.0]]))
+        unit, size = _unit(guess + guess.new_tensor([[PULSE], [0.0]]))
         planes = self._features(unit, size, before, levels)
         x = self.enter(self._tokens(planes)) + self.place + self.condition(hidden)[:, None]
         for block in self.blocks:
@@ -82,7 +82,7 @@ class PhaseNet(nn.Module):
         across = _product(next_bin, unit, conjugate=True)
         along = _product(unit, _product(_unit(before)[0], self.advance), conjugate=True)
         now = levels[:, :1]
-        guessed = (size + _SMALLEST).log()
+        guessed = (size + SMALLEST).log()
         relative = (torch.cat([guessed, levels[:, 1:]], dim=1) - now).clamp(-6.0, 6.0) / 2.0
         return torch.cat([(now + 2.0) / 3.0, relative, across, along], dim=1)
 
@@ -92,9 +92,9 @@ class PhaseNet(nn.Module):
         A token sees its own bins and half of either neighbour's.
         """
         stride = self.config.stride
-        padded = functional.pad(planes, (stride // 2, stride // 2)).reshape(-1, _FEATURES, self.tokens + 1, stride)
+        padded = functional.pad(planes, (stride // 2, stride // 2)).reshape(-1, FEATURES, self.tokens + 1, stride)
         patches = torch.cat([padded[:, :, :-1], padded[:, :, 1:]], dim=-1).transpose(1, 2)
-        return patches.reshape(-1, self.tokens, _FEATURES * 2 * stride)
+        return patches.reshape(-1, self.tokens, FEATURES * 2 * stride)
 
 
 def _product(left: Tensor, right: Tensor, *, conjugate: bool = False) -> Tensor:
