@@ -138,7 +138,13 @@ def _export_trained(options: argparse.Namespace, screen: Console) -> None:
         network = trained.load_trained(source)
     name, path = _target(options, source.resolve().parent.name)
     with _step(screen, "Exporting, and comparing ONNX Runtime with torch"):
-        trained.export_trained(network, path, name)
+        trained.export_trained(
+            network,
+            path,
+            name,
+            context_frames=options.context_frames,
+            lookahead_frames=options.lookahead_frames,
+        )
     _tell(options, screen, name, path, network.config.mel)
 
 

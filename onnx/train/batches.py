@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ class Batch:
 
 
 class Batcher:
-    """Draws batches; its state is one random generator, so that a resumed run continues the same sequence."""
+    """Draws batches by one random generator: its state is all there is to continue a sequence."""
 
     def __init__(
         self,
@@ -43,7 +42,7 @@ class Batcher:
         batch_size: int,
         frames: int,
         lookahead_frames: int,
-        seed: int,
+        seed: int | np.random.Generator,
         device: torch.device,
     ) -> None:
         self._corpus = corpus
@@ -58,14 +57,6 @@ class Batcher:
         lengths = np.array([clip.frames for clip in corpus.clips], np.float64)
         self._clip_ends = np.cumsum(lengths / lengths.sum())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where the random sequence stands."""
-        return dict(self._rng.bit_generator.state)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue a sequence."""
-        self._rng.bit_generator.state = state
-
     def draw(self) -> Batch:
         """The next batch."""
         frames_in = self._frames + self._lookahead
@@ -74,11 +65,16 @@ class Batcher:
         received = np.full((self._batch_size, frames_in, self._mel.n_mels), np.nan, np.float32)
         for row in range(self._batch_size):
             self._draw_row(audio[row], received[row])
-        samples = torch.from_numpy(audio).to(self._device)
-        log_mel = torch.from_numpy(received).to(self._device)
+        samples, log_mel = self._to_device(audio), self._to_device(received)
         clean = self._analysis.log_mel(self._analysis.magnitude(samples))
         log_mel = torch.where(log_mel.isnan(), clean, log_mel)
         return Batch(log_mel, samples[:, : length - self._mel.hop_samples * self._lookahead])
+
+    def _to_device(self, values: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(values)
+        if self._device.type == "cuda":  # from pinned memory the copy runs beside what the device still computes
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
 
     def _draw_row(self, audio: np.ndarray, received: np.ndarray) -> None:
         rng, mel = self._rng, self._mel

@@ -5,15 +5,20 @@ It is cached, because encoding costs more than a training step.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from corpus import Corpus
+from corpus import Corpus, filling
+from files import settle, whole_file
+from progress import Display
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.features import log_mel
@@ -70,45 +75,71 @@ class Variant:
         return from_pixels(self.pixels[start:stop].T, self.settings[clip].tile).T
 
 
-def open_variants(
-    corpus: Corpus, mel: MelConfig, count: int, *, workers: int = 1, progress: Callable[[str], None]
-) -> list[Variant]:
-    """The first ``count`` variants of a corpus, encoded into its cache folder where they are missing."""
-    return [_open_variant(corpus, mel, number, workers, progress) for number in range(count)]
+def open_variants(corpus: Corpus, mel: MelConfig, count: int, *, workers: int = 1, display: Display) -> list[Variant]:
+    """The first ``count`` variants of a corpus, encoded into its cache folder where they are missing.
+
+    Raises FileError where the cache cannot be written.
+    """
+    with filling(corpus.folder.parent, display):
+        return [_open_variant(corpus, mel, number, workers, display) for number in range(count)]
 
 
-def _open_variant(
-    corpus: Corpus, mel: MelConfig, number: int, workers: int, progress: Callable[[str], None]
-) -> Variant:
+def _open_variant(corpus: Corpus, mel: MelConfig, number: int, workers: int, display: Display) -> Variant:
     index = corpus.folder / f"variant_{number}.json"
     target = index.with_suffix(".u8")
-    if not index.is_file():
+    size = corpus.frames * mel.n_mels
+    if not index.is_file() or not target.is_file() or target.stat().st_size != size:
         rng = np.random.default_rng(number)
         settings = [draw_degradation(rng) for _ in corpus.clips]
-        with target.open("wb") as out:
-            for done, pixels in enumerate(_received(corpus, mel, settings, workers)):
-                out.write(pixels)
-                if done % 20 == 0:
-                    progress(f"encoding variant {number}: {done} of {len(corpus.clips)} clips")
-        partial = index.with_suffix(".part")
-        partial.write_text(json.dumps([asdict(each) for each in settings]))
-        partial.replace(index)
+        record = json.dumps([asdict(each) for each in settings]).encode()
+        # Another version draws other settings, and must not go on with what this one began.
+        partial = target.with_suffix(f".{hashlib.sha256(record).hexdigest()[:8]}.part")
+        _encode(corpus, mel, settings, partial, f"encoding variant {number}", workers, display)
+        partial.replace(target)
+        with whole_file(index) as out:
+            out.write(record)
     pixels = np.memmap(target, np.uint8, mode="r", shape=(corpus.frames, mel.n_mels))
     return Variant(pixels, tuple(map(_parse_degradation, json.loads(index.read_text()))))
+
+
+def _encode(
+    corpus: Corpus,
+    mel: MelConfig,
+    settings: list[Degradation],
+    partial: Path,
+    title: str,
+    workers: int,
+    display: Display,
+) -> None:
+    """Write all clips' pixels; what an interrupted run had encoded is kept and continued."""
+    with partial.open("ab") as out:
+        here = out.tell() // mel.n_mels
+        done = sum(clip.first_frame + clip.frames <= here for clip in corpus.clips)
+        total = len(corpus.clips)
+        out.truncate((corpus.clips[done].first_frame if done < total else corpus.frames) * mel.n_mels)
+        received = _received(corpus, mel, settings, done, workers)
+        for pixels in display.each(received, title, "clips", total, done):
+            out.write(pixels)
+        settle(out)
 
 
 def _parse_degradation(values: dict[str, Any]) -> Degradation:
     return Degradation(values["gain_db"], TileConfig(**values["tile"]), EncoderConfig(**values["encoder"]))
 
 
-def _received(corpus: Corpus, mel: MelConfig, settings: list[Degradation], workers: int) -> Iterator[bytes]:
-    """Each clip's pixels ``[frames, n_mels]``, in order."""
-    jobs = ((corpus.audio(clip), each, mel) for clip, each in zip(corpus.clips, settings, strict=True))
+def _received(corpus: Corpus, mel: MelConfig, settings: list[Degradation], first: int, workers: int) -> Iterator[bytes]:
+    """The pixels ``[frames, n_mels]`` of each clip from number ``first`` on, in order."""
+    jobs = ((corpus.audio(corpus.clips[clip]), settings[clip], mel) for clip in range(first, len(corpus.clips)))
     if workers <= 1:
         yield from map(_receive_clip, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=_leave_signals_to_parent) as pool:
         yield from pool.imap(_receive_clip, jobs, chunksize=8)
+
+
+def _leave_signals_to_parent() -> None:
+    """Ctrl-C reaches every process of a terminal; the parent ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _receive_clip(job: tuple[FloatArray, Degradation, MelConfig]) -> bytes:

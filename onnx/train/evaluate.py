@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,14 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from corpus import find_audio, read_mono
+from progress import Display, stop_signals
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.console import run
 from audio_avif.container import StillTemplate
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.export.recurrent.vocoder import Vocoder
 from audio_avif.export.trained import load_trained
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still, encode_still
+from audio_avif.metrics import MAX_CLIP_S, SCORES, Score
 from audio_avif.tiles import TileCutter, from_pixels
 from audio_avif.vocoders.griffin_lim import RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
@@ -31,7 +35,10 @@ Synthesize = Callable[[FloatArray], FloatArray]
 SPEED = 4
 _DEFAULT_TILE = TileConfig()
 CLEAN = "clean"
-HEARD_LOG10 = -5.0  # what lies below is not heard and not counted in the mel distance
+QUALITIES = (48, 66, 77)
+"""Of 8-frame tiles at speed 4 and the default range: about 3, 4.5 and 6 kbps of payload on the public clips."""
+MERIT_WEIGHTS = {"pesq_wb": 1.0, "stoi": 10.0, "dnsmos": 1.0}
+_WORST = {"pesq_wb": 1.0, "stoi": 0.0, "dnsmos": 1.0}  # stands where a score has no answer, as for silence
 
 
 def receive(clean: FloatArray, quality: int, mel: MelConfig, tile: TileConfig) -> tuple[FloatArray, int]:
@@ -70,22 +77,22 @@ def synthesizer(vocoder: Vocoder) -> Synthesize:
     return synthesize
 
 
-def scores(produced: FloatArray, original: FloatArray, mel: MelConfig) -> dict[str, float]:
-    """PESQ-WB, STOI, mean log10-mel distance and, where speechmos is installed, DNSMOS overall."""
-    from pesq import pesq
-    from pystoi import stoi
+def usable_scores(say: Callable[[str], None]) -> dict[str, Score]:
+    """The scores of a row; without speechmos, which is said, DNSMOS is not among them.
 
-    heard, wanted = (np.maximum(log_mel(each, mel), HEARD_LOG10) for each in (produced, original))
-    result = {
-        "pesq": float(pesq(mel.rate_hz, original, produced, "wb")),
-        "stoi": float(stoi(original, produced, mel.rate_hz)),
-        "mel_distance": float(np.abs(heard - wanted).mean()),
-    }
-    try:
-        from speechmos import dnsmos
-    except ImportError:
-        return result
-    return result | {"dnsmos": float(dnsmos.run(np.clip(produced, -1, 1), mel.rate_hz)["ovrl_mos"])}
+    Raises AudioAvifError where pesq or pystoi is missing.
+    """
+    usable = {}
+    for key in (*MERIT_WEIGHTS, "mel_distance"):
+        score = SCORES[key]
+        if score.missing() is None:
+            usable[key] = score
+            continue
+        sentence = f"{score.title} needs {' and '.join(score.packages)}; install with: pip install -e '.[train]'"
+        if key != "dnsmos":
+            raise AudioAvifError(sentence)
+        say(f"scoring without DNSMOS: {sentence}")
+    return usable
 
 
 @dataclass(frozen=True)
@@ -111,61 +118,109 @@ def evaluate(
     systems: dict[str, Synthesize],
     conditions: list[str],
     mel: MelConfig,
+    scores: dict[str, Score],
     tile: TileConfig = _DEFAULT_TILE,
+    seconds: float = MAX_CLIP_S,
 ) -> Iterator[Row]:
-    """One row for each clip, condition and system."""
+    """One row for each clip, of which the first ``seconds`` count, condition and system."""
     for path in clips:
-        original = read_mono(path, mel.rate_hz)
+        original = read_mono(path, mel.rate_hz)[: int(seconds * mel.rate_hz)]
         clean = log_mel(original, mel)
         for condition in conditions:
             received, size = (clean, 0) if condition == CLEAN else receive(clean, int(condition), mel, tile)
+            kbps = size * 8 / (original.size / mel.rate_hz) / 1000
             for name, synthesize in systems.items():
                 produced = synthesize(received)[: original.size]
-                kbps = size * 8 / (original.size / mel.rate_hz) / 1000
-                yield Row(path.name, condition, name, {"kbps": kbps} | scores(produced, original, mel))
+                measured = {key: score(original, produced) for key, score in scores.items()}
+                yield Row(path.name, condition, name, {"kbps": kbps} | measured)
+
+
+def means(rows: Iterable[Row]) -> dict[str, float]:
+    """Each score's mean; where a row has no answer, the worst stands in."""
+    known = [
+        {key: _WORST.get(key, math.nan) if math.isnan(value) else value for key, value in row.scores.items()}
+        for row in rows
+    ]
+    return {key: float(np.mean([each[key] for each in known])) for key in known[0]}
+
+
+def merit(rows: Iterable[Row]) -> float:
+    """One figure for all clips and conditions: PESQ-WB + DNSMOS + 10 STOI, or what of them was scored.
+
+    PESQ and STOI compare with the original, DNSMOS hears buzz and noise without it: neither side can be bought with the
+    other. .01 of STOI weighs as much as .1 of the others, because it moves so much less between codecs.
+    """
+    mean = means(rows)
+    return sum(weight * mean[key] for key, weight in MERIT_WEIGHTS.items() if key in mean)
 
 
 def table(rows: list[Row]) -> str:
-    """Means over clips, one line for each condition and system."""
+    """Means over clips, one line for each condition and system, and each system's merit."""
     keys = list(dict.fromkeys((row.condition, row.system) for row in rows))
     names = list(rows[0].scores)
     lines = ["| condition | system | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 2)]
     for key in keys:
-        mine = [row.scores for row in rows if (row.condition, row.system) == key]
-        means = [np.mean([each[name] for each in mine]) for name in names]
-        lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+        mean = means(row for row in rows if (row.condition, row.system) == key)
+        lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(f"{mean[name]:.3f}" for name in names) + " |")
+    for system in dict.fromkeys(row.system for row in rows):
+        figure = merit(row for row in rows if row.system == system)
+        lines.append(f"\nmerit of {system}: {figure:.3f}")
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 for a failure told in one sentence."""
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Score vocoders on clips, clean and through AVIF tiles.")
     parser.add_argument("--clips", type=Path, required=True, help="a folder of audio files")
     parser.add_argument("--match", default="", help="only clips whose name contains this")
     parser.add_argument("--every", type=int, default=1, help="only every so-manieth clip")
     parser.add_argument("--model", type=Path, action="append", default=[], help="checkpoint or .onnx; may be repeated")
-    parser.add_argument("--conditions", default="clean,45,60,75", help="'clean' and AVIF qualities of tiles")
+    parser.add_argument(
+        "--conditions",
+        default=",".join([CLEAN, *map(str, QUALITIES)]),
+        help="'clean' and AVIF qualities of tiles (default: %(default)s)",
+    )
     parser.add_argument("--tile-frames", type=int, default=_DEFAULT_TILE.frames, help="width of those tiles")
     parser.add_argument("--log10-min", type=float, default=_DEFAULT_TILE.log10_min, help="what black stands for")
     parser.add_argument("--log10-max", type=float, default=_DEFAULT_TILE.log10_max, help="what white stands for")
     parser.add_argument("--no-baseline", action="store_true", help="leave RTISI-LA out")
     parser.add_argument("--rows", type=Path, help="append every score to this file, one JSON object a line")
     args = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     try:
-        systems: dict[str, Synthesize] = {} if args.no_baseline else {"rtisi-la": rtisi_la}
-        systems |= {str(path): open_model(path) for path in args.model}
-        tile = TileConfig(args.tile_frames, args.log10_min, args.log10_max)
-        clips = choose_clips(args.clips, args.match, args.every)
-        rows = list(evaluate(clips, systems, args.conditions.split(","), MelConfig(), tile))
-    except AudioAvifError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
+        args.tile = TileConfig(args.tile_frames, args.log10_min, args.log10_max)
+        args.conditions = args.conditions.split(",")
+        for condition in set(args.conditions) - {CLEAN}:
+            EncoderConfig(int(condition))
+        if args.every < 1:
+            raise ValueError(f"--every must be 1 or more, not {args.every}")
+        if args.no_baseline and not args.model:
+            raise ValueError("--no-baseline without --model leaves nothing to score")
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def _run(args: argparse.Namespace, display: Display) -> None:
+    systems: dict[str, Synthesize] = {} if args.no_baseline else {"rtisi-la": rtisi_la}
+    systems |= {str(path): open_model(path) for path in args.model}
+    clips = choose_clips(args.clips, args.match, args.every)
+    scores = usable_scores(display.say)
+    measured = evaluate(clips, systems, args.conditions, MelConfig(), scores, args.tile)
+    rows = list(display.each(measured, "scoring", "rows", len(clips) * len(args.conditions) * len(systems)))
     if args.rows:
-        with args.rows.open("a") as out:
-            out.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+        try:
+            with args.rows.open("a", encoding="utf-8") as out:
+                out.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+        except OSError as error:
+            raise FileError(f"{args.rows} cannot be written: {error.strerror}") from error
     print(table(rows))
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0, 1 for a failure told in one sentence, 2 for wrong usage, 130 after Ctrl-C."""
+    args = _parse(arguments)
+    torch.set_num_threads(1)
+    with stop_signals() as stopped:
+        return run("evaluate", lambda: _run(args, Display(stopped)))
 
 
 if __name__ == "__main__":

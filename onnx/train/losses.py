@@ -54,3 +54,47 @@ class MultiResolution(nn.Module):
         # Magnitudes grow with the window: the floor, far below hearing, must as well.
         floor = 1e-7 * length
         return 0.5 * (spectrum.real.square() + spectrum.imag.square() + floor**2).log()
+
+
+class PhaseRelations(nn.Module):
+    """Errors of what phases say apart from where they start (Ai and Ling 2023), of waveforms ``[batch, samples]``.
+
+    Their instantaneous phase, group delay (from bin to bin) and instantaneous angular frequency (from window to
+    window). An error is the chord between two points of the unit circle, so nothing has to be unwrapped, and it counts
+    by the 0.3rd power of the target's magnitude, so that no phase is learned where there is no sound.
+    """
+
+    window: Tensor
+
+    def __init__(self, length: int, hop: int) -> None:
+        super().__init__()
+        self._length, self._hop = length, hop
+        self.register_buffer("window", torch.hann_window(length), persistent=False)
+
+    def forward(self, predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (found, _), (wanted, weight) = (self._turns(each) for each in (predicted, target))
+        pairs = (
+            (found, wanted, weight),
+            (_step(found, -1), _step(wanted, -1), weight[..., 1:]),
+            (_step(found, -2), _step(wanted, -2), weight[..., 1:, :]),
+        )
+        phase, delay, frequency = (_chord(*pair) for pair in pairs)
+        return phase, delay, frequency
+
+    def _turns(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Phases as complex numbers of modulus one, 0 where there is nothing; and how much each counts."""
+        spectrum = torch.fft.rfft(samples.unfold(-1, self._length, self._hop) * self.window)
+        size = (spectrum.real.square() + spectrum.imag.square() + (1e-6 * self._length) ** 2).sqrt()
+        return spectrum / size, size.detach() ** COMPRESSION
+
+
+def _step(turns: Tensor, dim: int) -> Tensor:
+    """By how much phase advances along a dimension, as complex numbers."""
+    steps = turns.shape[dim] - 1
+    return turns.narrow(dim, 1, steps) * turns.narrow(dim, 0, steps).conj()
+
+
+def _chord(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    apart = found - wanted
+    distance = (apart.real.square() + apart.imag.square() + 1e-4).sqrt()
+    return (distance * weight).sum() / weight.sum()

@@ -10,14 +10,20 @@ from typing import Any
 import torch
 from batches import Batch
 from discriminators import Jury, deceit_loss, feature_loss, jury_loss
-from losses import MultiResolution, magnitude_loss, phase_loss, weigh
+from losses import MultiResolution, PhaseRelations, magnitude_loss, phase_loss, weigh
+from pitch import PitchTracker
 from spectra import Analysis
 from torch import Tensor, nn
+from torch.nn import functional
 
+from audio_avif.errors import ModelError
+from audio_avif.export.finetuned import HifiGanConfig
+from audio_avif.export.generator import PITCH_HZ, CausalConfig
 from audio_avif.export.recurrent.config import RecurrentConfig
 from audio_avif.export.recurrent.magnitude import MagnitudeNet
 from audio_avif.export.recurrent.prior import LOG_FLOOR
 from audio_avif.export.recurrent.vocoder import Conditions, Vocoder
+from audio_avif.export.trained import build, describe
 
 _SPECTRUM_WEIGHT = 0.3
 _TRUE_START_SHARE = 0.8
@@ -25,6 +31,9 @@ _JURY_CHANNELS = 16
 _DECEIT_WEIGHT = 0.05
 _FEATURE_WEIGHT = 0.2
 _JUDGED_SAMPLES = 8192
+_PHASE_WEIGHT = 0.1
+_PITCH_WEIGHT = 0.1
+_HILL_OCTAVES = 0.03
 
 
 class _RecurrentTask(nn.Module):
@@ -118,12 +127,89 @@ class WaveTask(_VocoderTask):
         return {"loss": loss, "log": log_l1, "power": power_l1, "magnitude": magnitude_error}, produced, wanted
 
 
-class AdversarialTask(WaveTask):
-    """The same against a jury, which learns in the same step: each side sees the other's weights as constants."""
+class GeneratorTask(nn.Module):
+    """Teaches a network that makes samples of mel at once by how it sounds at several resolutions, and by phase.
+
+    Mel does not say where a phase starts, so phase itself is only reported: asked for, it stays as far off as chance.
+    How phases advance from frame to frame is what pitch is, and is learned.
+    """
+
+    name = "generator"
+
+    def __init__(self, config: CausalConfig | HifiGanConfig) -> None:
+        super().__init__()
+        self.architecture: dict[str, Any] = {"task": self.name, **describe(config)}
+        self.vocoder: nn.Module = build(config)
+        self.lookahead_frames = config.lookahead_frames
+        self.resolutions = MultiResolution()
+        self.relations = PhaseRelations(config.mel.n_fft, config.mel.hop_samples)
+        self._first = config.mel.n_fft // 2 - config.latency_samples
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch by name; ``loss`` is the one to descend."""
+        return self.listen(batch)[0]
+
+    def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        produced = self.vocoder(batch.log_mel).float()
+        wanted = self.wanted(batch, produced)
+        return self.compare(produced, wanted), produced, wanted
+
+    def wanted(self, batch: Batch, produced: Tensor) -> Tensor:
+        """What should have been produced."""
+        return batch.samples[:, self._first :][:, : produced.shape[1]]
+
+    def compare(self, produced: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """The losses of waveforms."""
+        log_l1, power_l1 = self.resolutions(produced, wanted)
+        phase, delay, frequency = self.relations(produced, wanted)
+        loss = weigh(log_l1, power_l1) + _PHASE_WEIGHT * (delay + frequency)
+        return {"loss": loss, "log": log_l1, "power": power_l1, "phase": phase, "delay": delay, "frequency": frequency}
+
+
+class CausalGeneratorTask(GeneratorTask):
+    """The same for the causal generator, whose pitch is taught beside.
+
+    Where there is a voice its pulses come at the true pitch, for at a wrong one it would learn to do without them.
+    """
+
+    def __init__(self, config: CausalConfig) -> None:
+        super().__init__(config)
+        self.tracker = PitchTracker(config.mel.n_fft, config.mel.rate_hz, *PITCH_HZ)
+        self._mel = config.mel
+
+    def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        true = self.tracker(batch.samples.unfold(1, self._mel.n_fft, self._mel.hop_samples)).unsqueeze(2)
+        true = functional.pad(true, (0, 0, 0, self.lookahead_frames), value=torch.nan)
+        produced, likely = self.vocoder(batch.log_mel, true)
+        produced = produced.float()
+        wanted = self.wanted(batch, produced)
+        losses = self.compare(produced, wanted)
+        surprise, octaves = self._pitch_errors(likely, true)
+        losses |= {"loss": losses["loss"] + _PITCH_WEIGHT * surprise, "pitch": surprise, "octaves": octaves}
+        return losses, produced, wanted
+
+    def _pitch_errors(self, likely: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy with a narrow hill about the true pitch, and the mean distance from it, of voiced frames."""
+        head = self.vocoder.pitch
+        voiced = ~true.isnan()
+        distance = head.octaves - true.nan_to_num()
+        hill = torch.softmax(-0.5 * (distance / _HILL_OCTAVES).square(), dim=-1)
+        surprise = -(hill * likely.log_softmax(dim=-1)).sum(dim=-1, keepdim=True)
+        off = (head.pitch(likely) - true.nan_to_num()).abs()
+        count = voiced.sum().clamp(min=1)
+        return (surprise * voiced).sum() / count, (off * voiced).sum() / count
+
+
+class _BeforeJury(nn.Module):
+    """The task it is mixed into, against a jury, which learns in the same step: each side sees the other's weights as
+    constants.
+    """
 
     name = "adversarial"
 
-    def __init__(self, config: RecurrentConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.architecture["jury"] = {"channels": _JURY_CHANNELS}
         self.jury = Jury(_JURY_CHANNELS)
@@ -142,4 +228,32 @@ class AdversarialTask(WaveTask):
         return losses | {"loss": loss, "deceit": deceit, "features": features, "judging": judging}
 
 
-TASKS = {task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask)}
+class AdversarialTask(_BeforeJury, WaveTask):
+    """The recurrent vocoder before the jury."""
+
+
+class AdversarialGeneratorTask(_BeforeJury, GeneratorTask):
+    """A HiFi-GAN before the jury."""
+
+
+class AdversarialCausalGeneratorTask(_BeforeJury, CausalGeneratorTask):
+    """The causal generator before the jury."""
+
+
+RECURRENT_TASKS = {task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask)}
+GENERATOR_TASKS = {task.name: task for task in (CausalGeneratorTask, AdversarialCausalGeneratorTask)}
+HIFIGAN_TASKS = {task.name: task for task in (GeneratorTask, AdversarialGeneratorTask)}
+TASKS = frozenset(RECURRENT_TASKS | GENERATOR_TASKS | HIFIGAN_TASKS)
+
+
+def open_task(name: str, config: RecurrentConfig | CausalConfig | HifiGanConfig) -> nn.Module:
+    """The task of that name for a network of that kind. Raises ModelError where it has none."""
+    tasks: dict[str, Any]
+    if isinstance(config, RecurrentConfig):
+        tasks = RECURRENT_TASKS
+    else:
+        tasks = GENERATOR_TASKS if isinstance(config, CausalConfig) else HIFIGAN_TASKS
+    if name not in tasks:
+        raise ModelError(f"--task {name} does not train this --model; its tasks are {', '.join(tasks)}")
+    task: nn.Module = tasks[name](config)
+    return task
