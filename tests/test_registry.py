@@ -9,6 +9,7 @@ import pytest
 from audio_avif.errors import ModelError
 from audio_avif.vocoders import registry
 from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif.vocoders.onnx_model import OnnxVocoder
 
 
 @pytest.fixture
@@ -47,18 +48,22 @@ def test_the_fallback_needs_no_file(folder: Path) -> None:
     assert isinstance(registry.load_vocoder("griffin-lim"), GriffinLim)
 
 
+def test_the_default_is_the_embedded_model(folder: Path) -> None:
+    vocoder = registry.load_vocoder("default", "cpu")
+    assert isinstance(vocoder, OnnxVocoder) and vocoder.info.name == registry.DEFAULT
+
+
 def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
     (folder / "zoe.onnx").touch()
     (folder / "ada.onnx").touch()
-    with pytest.raises(
-        ModelError, match="no vocoder 'bob'; known here: griffin-lim, ada, embedded, zoe; audio-avif-export bob"
-    ):
+    known = "griffin-lim, ada, embedded, embedded-low, zoe"
+    with pytest.raises(ModelError, match=f"no vocoder 'bob'; known here: {known}; audio-avif-export bob"):
         registry.load_vocoder("bob")
 
 
 def test_a_folder_that_is_not_there_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_AVIF_MODELS", str(folder / "none"))
-    with pytest.raises(ModelError, match="known here: griffin-lim, embedded;"):
+    with pytest.raises(ModelError, match="known here: griffin-lim, embedded, embedded-low;"):
         registry.load_vocoder("bob")
 
 
