@@ -43,7 +43,7 @@ def _send_options(options: argparse.Namespace) -> list[str]:
 
 
 def _receive_options(options: argparse.Namespace) -> list[str]:
-    given = {"--vocoder": options.vocoder, "--buffer-ms": options.buffer_ms}
+    given = {"--latency": options.latency, "--vocoder": options.vocoder, "--buffer-ms": options.buffer_ms}
     return [text for option, value in given.items() if value is not None for text in (option, str(value))]
 
 
@@ -100,12 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quality", type=console.integer_in(0, 100), default=60, metavar="Q", help="AVIF quality (default: 60)"
     )
-    parser.add_argument("--vocoder", metavar="NAME|PATH", help="the receiver's vocoder")
+    parser.add_argument(
+        "--latency", choices=("low", "balanced", "safe"), help="the receiver's vocoder and buffer (default: balanced)"
+    )
+    parser.add_argument("--vocoder", metavar="NAME|PATH", help="the receiver's vocoder (default: by --latency)")
     parser.add_argument(
         "--buffer-ms",
         type=console.milliseconds,
         metavar="MS",
-        help="the receiver's jitter buffer (default: 40)",
+        help="the receiver's jitter buffer (default: by --latency)",
     )
     parser.add_argument(
         "--acoustic",
@@ -141,8 +144,8 @@ def _ignored(options: argparse.Namespace) -> dict[str, bool]:
     devices = (options.play_device, options.send_device, options.receive_device, options.record_device)
     is_elsewhere = options.host is not None
     return {
-        "the receiver at --host has its own --vocoder and --buffer-ms": is_elsewhere
-        and (options.vocoder is not None or options.buffer_ms is not None),
+        "the receiver at --host has its own --latency, --vocoder and --buffer-ms": is_elsewhere
+        and any(option is not None for option in (options.latency, options.vocoder, options.buffer_ms)),
         "the receiver at --host has its own --receive-device": is_elsewhere and options.receive_device is not None,
         "--plot draws .png, .svg or .pdf files": options.plot is not None
         and options.plot.suffix.lower() not in (".png", ".svg", ".pdf"),

@@ -32,6 +32,7 @@ PITCH_HZ = (60, 400)
 _HIGHEST_HZ = 7800.0
 _CORRELATED_HZ = (62.5, 2000.0)  # above, mel bands are wider than harmonics are apart
 _SHARPNESS = 40.0
+_PITCH_STEPS = 96  # an octave
 _TICKS = 2**24  # of a cycle: whole numbers that single precision holds, so that no chunking turns the phase
 
 
@@ -266,6 +267,14 @@ class PitchHead(nn.Module):
         """The mean, in octaves above the lowest, ``[batch, frames, 1]``."""
         return (likely.softmax(dim=-1) * self.octaves).sum(dim=-1, keepdim=True)
 
+    def rounded(self, likely: Tensor) -> Tensor:
+        """The same to the next eighth of a semitone or so.
+
+        Matrix products round otherwise for other numbers of frames; unrounded, that would turn the phase further with
+        every frame, and a stream in other chunks would drift away.
+        """
+        return (self.pitch(likely) * _PITCH_STEPS).round() / _PITCH_STEPS
+
 
 class CausalGenerator(nn.Module):
     """Received log-mel to samples. Sample ``s`` of the output belongs ``latency_samples`` before frame 0's centre."""
@@ -346,7 +355,7 @@ class CausalGenerator(nn.Module):
             next_pasts.append(past)
         x = self.norm(x)
         likely = self.pitch(prior, x)
-        taken = self.pitch.pitch(likely).detach()
+        taken = self.pitch.rounded(likely).detach()
         if known_pitch is not None:
             taken = torch.where(known_pitch.isnan(), taken, known_pitch)
         hidden = x.transpose(1, 2)

@@ -1,0 +1,31 @@
+"""Weights that are kept are those of the checkpoint, and a run starts from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from training import configuration, load, weights, write_speech
+
+torch = pytest.importorskip("torch")
+keep, train = load("keep", "train")
+
+
+def test_a_run_starts_from_kept_weights(tmp_path: Path) -> None:
+    data = write_speech(tmp_path / "data", 1.0)
+    train.train(configuration(data, tmp_path / "one", task="wave", steps=1))
+    one, kept = tmp_path / "one" / "last.pt", tmp_path / "kept.pt"
+    assert keep.main([str(one), str(kept)]) == 0
+    assert kept.stat().st_size < one.stat().st_size / 5
+    train.train(configuration(data, tmp_path / "two", task="wave", steps=0), init=kept)
+    before, after = weights(one), weights(tmp_path / "two" / "last.pt")
+    for name, value in before.items():
+        if name.startswith("average.vocoder."):
+            assert torch.allclose(after[name], value, rtol=1e-3, atol=1e-6), name
+
+
+def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.pt").write_bytes(b"no zip")
+    assert keep.main([str(tmp_path / "x.pt"), str(tmp_path / "y.pt")]) == 1
+    assert "no checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "y.pt").exists()
