@@ -323,13 +323,14 @@ class CausalGenerator(nn.Module):
         """Names and shapes, without the batch, of what ``stream`` takes along."""
         config = self.config
         shapes: list[tuple[int, ...]] = [(config.kernel - 1, config.channels)] * config.blocks
-        names = [f"block{number}" for number in range(config.blocks)]
+        names = [*(f"block{number}" for number in range(config.blocks)), "pitch", "phase"]
+        shapes += [(1, 1), (1, 1)]
         for level, (upsampling, residual) in enumerate(zip(self.upsamplings, self.residuals, strict=True)):
             inner = [conv.past_shape for branch in residual.branches for conv in branch]
             names += [f"upsampling{level}", *(f"residual{level}_{number}" for number in range(len(inner)))]
             shapes += [upsampling.past_shape, *inner]
-        names += ["leave", "pitch", "phase", "envelope", "windows"]
-        shapes += [self.leave.past_shape, (1, 1), (1, 1), (1, config.bins), self.inverse.past_shape]
+        names += ["leave", "envelope", "windows"]
+        shapes += [self.leave.past_shape, (1, config.bins), self.inverse.past_shape]
         return dict(zip(names, shapes, strict=True))
 
     def zero_state(self, batch: int) -> list[Tensor]:
@@ -358,30 +359,26 @@ class CausalGenerator(nn.Module):
         taken = self.pitch.rounded(likely).detach()
         if known_pitch is not None:
             taken = torch.where(known_pitch.isnan(), taken, known_pitch)
+        pulse_real, pulse_imaginary, *after = self.pulses(taken, next(pasts), next(pasts))
+        next_pasts += after
+        told = self.listen(torch.cat([pulse_real, pulse_imaginary], dim=2)).transpose(1, 2)
         hidden = x.transpose(1, 2)
-        *levels, last = zip(self.upsamplings, self.residuals, strict=True)
-        for upsampling, residual in levels:
+        for upsampling, residual in zip(self.upsamplings, self.residuals, strict=True):
             hidden, past = upsampling(functional.leaky_relu(hidden, _SLOPE), next(pasts))
             next_pasts.append(past)
+            if residual is self.residuals[-1]:
+                hidden = hidden + told
             hidden = residual(hidden, pasts, next_pasts)
-        upsampling, residual = last
-        hidden, past = upsampling(functional.leaky_relu(hidden, _SLOPE), next(pasts))
+        hidden, past = self.leave(functional.leaky_relu(hidden, _SLOPE), next(pasts))
         next_pasts.append(past)
-        changed: list[Tensor] = []
-        residual_pasts = [next(pasts) for branch in residual.branches for _ in branch]
-        leave_past, pitch_past, phase_past, envelope_past, windows_past = pasts
-        pulse_real, pulse_imaginary, pitch_past, phase_past = self.pulses(taken, pitch_past, phase_past)
-        told = self.listen(torch.cat([pulse_real, pulse_imaginary], dim=2)).transpose(1, 2)
-        hidden = residual(hidden + told, iter(residual_pasts), changed)
-        hidden, leave_past = self.leave(functional.leaky_relu(hidden, _SLOPE), leave_past)
         factor, real, imaginary, keep, turn = hidden.float().transpose(1, 2).chunk(5, dim=2)
-        envelope, envelope_past = self._envelope(prior, envelope_past)
         real = real + keep * pulse_real - turn * pulse_imaginary
         imaginary = imaginary + keep * pulse_imaginary + turn * pulse_real
+        envelope, past = self._envelope(prior, next(pasts))
+        next_pasts.append(past)
         size = (envelope + factor).clamp(max=_LOG_CEILING).exp()
-        samples, windows_past = self.inverse(size * real, size * imaginary, windows_past)
-        next_pasts += [*changed, leave_past, pitch_past, phase_past, envelope_past, windows_past]
-        return samples, likely, next_pasts
+        samples, past = self.inverse(size * real, size * imaginary, next(pasts))
+        return samples, likely, [*next_pasts, past]
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
