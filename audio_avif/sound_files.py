@@ -60,6 +60,8 @@ def _open_sound(path: str | Path) -> Any:
 
     try:
         return Sequential(str(path))
+    except UnicodeEncodeError as error:
+        raise FileError(f"{path} cannot be opened by a name that is no {error.encoding}; rename it") from error
     except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: raw data without a header
         raise FileError(f"{path} is not a sound file that can be read; WAV, FLAC, OGG and MP3 can be") from error
 

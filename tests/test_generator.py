@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training import load, weights
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import ModelError
@@ -28,9 +28,8 @@ from audio_avif.export.generator_graph import build_graph  # noqa: E402
 from audio_avif.export.hifigan import Generator, GeneratorConfig  # noqa: E402
 from audio_avif.export.main import main as export_command  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "onnx" / "train"))
-batches, configuration, losses, pitch, tasks, train = map(
-    import_module, ("batches", "configuration", "losses", "pitch", "tasks", "train")
+batches, configuration, losses, pitch, tasks, train = load(
+    "batches", "configuration", "losses", "pitch", "tasks", "train"
 )
 
 MEL = MelConfig()
@@ -80,11 +79,6 @@ def run(data: Path, out: Path, **changes: object) -> Path:
     resume, init = changes.pop("resume", False), changes.pop("init", None)
     train.train(train.TrainConfig(data=data, out=out, **(small | changes)), resume=resume, init=init)
     return out / train.CHECKPOINT
-
-
-def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    content = trained.read_checkpoint(checkpoint, torch.device("cpu"))
-    return {f"{kind}.{name}": value for kind in ("task", "average") for name, value in content[kind].items()}
 
 
 @pytest.mark.parametrize("model", ["generator", "hifigan"])
@@ -248,12 +242,12 @@ def test_damaged_frames_do_not_outlast_themselves(exported: OnnxVocoder) -> None
         assert later.mean() < 0.1  # pulses come at other times, but as before
 
 
-@pytest.mark.parametrize("task", ["generator", "adversarial"])
-def test_the_command_exports_a_generator(
-    task: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+def test_the_command_exports_a_generator_and_leaves_the_jury_out(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AUDIO_AVIF_MODELS", str(tmp_path / "models"))
-    assert export_command([str(run(data, tmp_path / "mine", task=task, steps=1))]) == 0
+    assert export_command([str(run(data, tmp_path / "mine", task="adversarial", steps=1))]) == 0
     assert "--vocoder mine" in capsys.readouterr().out
     model = OnnxVocoder(tmp_path / "models" / "mine.onnx", provider="cpu")
     assert model.has_state and model.info.latency_samples == MEL.hop_samples and model.mel == MEL

@@ -26,7 +26,7 @@ SHELLS = ("audio_avif.stream", "audio_avif.tools", "audio_avif.export", "audio_a
 # A module imports only from lines above its own; a package listed here may import within itself.
 LAYERS = [
     ["errors"],
-    ["config", "console"],
+    ["config", "console", "locks"],
     ["features", "tiles", "container", "concealment", "ring"],
     ["images", "wire", "resampling", "sound_files", "metrics"],
     ["devices"],

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
@@ -92,13 +95,21 @@ def test_clips_of_any_form_are_found_and_what_cannot_be_scored_is_named(clips: P
     (clips / "notes.txt").write_text("no audio")
     soundfile.write(clips / "hush.wav", np.zeros(RATE_HZ * 2), RATE_HZ)
     soundfile.write(clips / "tick.wav", np.ones(100), RATE_HZ)
+    (clips / "two\nlines.wav").touch()
     choice = choose_clips(clips)
     assert [clip.name for clip in choice.clips] == ["a_clean.wav", "more/b_noisy.flac", "more/c_clean.flac"]
     assert [clip.seconds for clip in choice.clips] == pytest.approx([4.6] * 3, abs=0.01)
-    assert len(choice.skipped) == 3
-    for name, skipped in zip(("broken.wav", "hush.wav is silent", "tick.wav is shorter"), choice.skipped, strict=True):
-        assert skipped.startswith(name)
+    reasons = ["broken.wav", "hush.wav is silent", "tick.wav is shorter", r"'two\nlines.wav' has more"]
+    for reason, skipped in zip(reasons, choice.skipped, strict=True):
+        assert skipped.startswith(reason)
     assert [clip.name for clip in choose_clips(clips, "clean", 2).clips] == ["a_clean.wav"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text here")
+def test_a_name_that_is_no_text_is_told(clips: Path) -> None:
+    (clips / os.fsdecode(b"\xe9.wav")).write_bytes((clips / "a_clean.wav").read_bytes())
+    (skipped,) = choose_clips(clips).skipped
+    assert skipped == "\udce9.wav cannot be opened by a name that is no utf-8; rename it"
 
 
 def test_a_long_clip_is_scored_as_far_as_scores_go(tmp_path: Path) -> None:
@@ -195,19 +206,45 @@ def test_a_torn_last_line_and_damaged_lines_are_survived(tmp_path: Path) -> None
             assert not file.rows
             file.append(row(pesq_wb=3.25))
         assert path.read_bytes() == whole
-    path.write_bytes(whole + b"a,b,c\n" + whole.splitlines(keepends=True)[1].replace(b"3.25", b"loud"))
+    head, line = whole.splitlines(keepends=True)
+    torn = [b"a,b,c\n", b'"a, b.wa\n', b"\n", b"\0" * 9 + b"\n", b"\xff\n", line.replace(b"3.25", b"loud")]
+    path.write_bytes(head + b"".join(torn) + line)
     with ScoreFile(path) as file:
         assert [kept.scores["pesq_wb"] for kept in file.rows.values()] == [3.25]
 
 
+def test_two_runs_never_write_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    with ScoreFile(path) as first:
+        with pytest.raises(FileError, match="another run is at work in"):
+            ScoreFile(path)
+        first.append(row(pesq_wb=3.25))
+    with ScoreFile(path) as second:
+        assert len(second.rows) == 1
+
+
 def test_another_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
-    path.write_text("name,score\nme,7\n")
-    with pytest.raises(FileError, match="not of this version"):
-        ScoreFile(path)
-    assert path.read_text() == "name,score\nme,7\n"
+    for text in ("name,score\nme,7\n", "one line without an end"):
+        path.write_text(text)
+        with pytest.raises(FileError, match="not of this version"):
+            ScoreFile(path)
+        assert path.read_text() == text
     with pytest.raises(FileError, match="cannot be written"):
         ScoreFile(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told_and_what_was_written_stays(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    with pytest.raises(FileError, match="cannot be written: No space left"), ScoreFile(path) as file:
+        file.append(row(pesq_wb=3.25))
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, file._file.fileno())
+        os.close(full)
+        file.append(row(setting="8 kbps", pesq_wb=3.25))
+    with ScoreFile(path) as file:
+        assert len(file.rows) == 1
 
 
 # Means
@@ -310,12 +347,14 @@ def test_an_interrupted_run_keeps_what_it_has(
 
     def interrupted(job: Job) -> Row:
         if len(done) == 5:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGTERM)
         done.append(job)
         return run(job)
 
     monkeypatch.setattr(Job, "run", interrupted)
+    before = signal.getsignal(signal.SIGTERM)
     assert main(command) == INTERRUPTED
+    assert signal.getsignal(signal.SIGTERM) == before
     assert "goes on from here" in capfd.readouterr().err
     assert len((out / "scores.csv").read_text().splitlines()) == 1 + 5
     monkeypatch.setattr(Job, "run", lambda job: done.append(job) or run(job))
@@ -356,6 +395,48 @@ def test_a_process_that_dies_is_told(clips: Path) -> None:
     jobs = [Job(clip, Crash(setting), ()) for setting in ("one", "two")]
     with pytest.raises(AudioAvifError, match="a scoring process died"):
         list(run_jobs(jobs, 2))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A system during whose work a signal, its setting, ends the run."""
+
+    setting: str
+    worker: str
+    name = "ended"
+    made_by = ""
+    delays_ms = None
+
+    def code(self, sound: FloatArray) -> Coded:
+        Path(self.worker).write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.Signals[self.setting])
+        time.sleep(60)
+        return Coded(sound)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "exit_code"), [("SIGTERM", INTERRUPTED), ("SIGKILL", -signal.SIGKILL)])
+def test_a_run_that_is_ended_leaves_no_process_behind(clips: Path, tmp_path: Path, name: str, exit_code: int) -> None:
+    workers = [tmp_path / "one", tmp_path / "two"]
+    program = f"""
+import sys
+from pathlib import Path
+from audio_avif import console
+from test_quality import Ended, Job, choose_clips, run_jobs
+clip = choose_clips(Path({str(clips)!r})).clips[0]
+with console.sigterm_interrupts():
+    jobs = [Job(clip, Ended({name!r}, worker), ()) for worker in {list(map(str, workers))!r}]
+    sys.exit(console.run("", lambda: list(run_jobs(jobs, 2))))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, timeout=50)
+    assert done.returncode == exit_code
+    left = {int(worker.read_text()) for worker in workers if worker.exists()}
+    assert left
+    until_s = time.monotonic() + 20
+    while left and time.monotonic() < until_s:
+        time.sleep(0.1)
+        left = set(filter(psutil.pid_exists, left))
+    assert not left
 
 
 def test_without_programs_and_packages_the_rest_is_scored_and_told(

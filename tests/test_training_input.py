@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +78,15 @@ def test_bad_files_are_skipped_counted_and_named(
     assert "6 of 8 files skipped" in caplog.text
     record = (opened.folder / corpus.SKIPPED).read_text()
     assert len(record.splitlines()) == 6 and all(name in record for name in bad)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text here")
+def test_a_name_that_is_no_text_is_skipped_too(tmp_path: Path) -> None:
+    folder = write_speech(tmp_path / "data", 0.7)
+    (folder / os.fsdecode(b"\xe9.wav")).touch()
+    opened = corpus.open_corpus(folder, tmp_path / "cache", MEL, progress.Display())
+    assert len(opened.clips) == 1
+    assert r"\udce9.wav does not decode" in (opened.folder / corpus.SKIPPED).read_text()
 
 
 def test_many_bad_files_do_not_fill_the_screen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

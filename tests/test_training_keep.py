@@ -29,3 +29,13 @@ def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path, capsys: pytest.Captur
     assert keep.main([str(tmp_path / "x.pt"), str(tmp_path / "y.pt")]) == 1
     assert "no checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "y.pt").exists()
+
+
+def test_a_checkpoint_is_never_overwritten_by_its_weights(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "last.pt"
+    checkpoint.write_bytes(b"all")
+    for target in (checkpoint, tmp_path / "weights.bin"):
+        with pytest.raises(SystemExit) as raised:
+            keep.main([str(checkpoint), str(target)])
+        assert raised.value.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"] and checkpoint.read_bytes() == b"all"

@@ -259,7 +259,8 @@ def _report(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif-quality``."""
     options = _parser().parse_args(arguments)
-    return console.run(PROGRAM, lambda: _run(options))
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
 
 
 if __name__ == "__main__":

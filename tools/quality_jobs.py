@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -69,6 +71,8 @@ def choose_clips(folder: Path, match: str = "", every: int = 1) -> ClipChoice:
 
 
 def _clip(path: Path, name: str) -> Clip:
+    if len(name.splitlines()) > 1:
+        raise FileError(f"{name!r} has more than one line in its name")
     sound, is_cut = _read(path)
     if sound.size < _MIN_CLIP_S * RATE_HZ:
         raise FileError(f"{path} is shorter than {_MIN_CLIP_S:g} s")
@@ -119,6 +123,14 @@ def sound_of(clip: Clip) -> FloatArray:
 
 def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Of a parent that was killed a worker hears nothing: it would wait for the next job for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[Row]:

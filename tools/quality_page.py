@@ -159,7 +159,8 @@ class Report:
                 plot_spectrograms(example.sounds, page.parent / self._picture(page, number))
         try:
             page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text("\n".join(self._lines(page, has_pictures)) + "\n", encoding="utf-8")
+            text = "\n".join(self._lines(page, has_pictures)) + "\n"
+            page.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise FileError(f"{page} cannot be written: {error.strerror or error}") from error
 
@@ -170,7 +171,8 @@ class Report:
     def _lines(self, page: Path, has_pictures: bool) -> Iterator[str]:
         today = time.strftime("%Y-%m-%d", time.gmtime())
         yield from ("# Quality against rate", "", f"Written on {today} by", "", f"    {self.command}", "")
-        yield f"on {machine()}, {', '.join(_versions(self.means))}. {self._clips()}"
+        parts = dict.fromkeys([*machine().split(", "), *_versions(self.means)])
+        yield f"on {', '.join(parts)}. {self._clips()}"
         for reason in self.left_out:
             yield f"Left out: {reason}."
         if has_pictures:
@@ -255,7 +257,8 @@ def _versions(means: Sequence[Mean]) -> Iterator[str]:
             yield f"{package} {version(package)}"
         except PackageNotFoundError:
             continue
-    yield from dict.fromkeys(part for mean in means for part in mean.system.made_by.split(", "))
+    for mean in means:
+        yield from mean.system.made_by.split(", ")
 
 
 def summary(means: Sequence[Mean]) -> Mapping[str, list[str]]:

@@ -7,10 +7,12 @@ import io
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from audio_avif.errors import FileError
+from audio_avif.locks import try_lock
 from audio_avif.metrics import SCORES
 
 log = logging.getLogger(__name__)
@@ -65,36 +67,49 @@ def _line(cells: Sequence[str]) -> bytes:
 
 
 class ScoreFile:
-    """All rows of a CSV file, and the way to append to it.
+    """All rows of a CSV file, and the way to append to it, for one program at a time.
 
     What a killed program left of its last line is cut off; other damaged lines are passed over. Either is scored again.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or begin the file. Raises FileError where that is not possible, or where it holds something else."""
+        """Open or begin the file.
+
+        Raises FileError where that is not possible, where it holds something else, or where another run writes to it.
+        """
         self._path = path
         self.rows: dict[Key, Row] = {}
         try:
-            earlier = path.read_bytes() if path.exists() else b""
-            whole = earlier[: earlier.rfind(b"\n") + 1]
-            self._load(whole)
-            self._file = path.open("r+b" if path.exists() else "wb")
-            self._file.seek(len(whole))
-            self._file.truncate()
-            if not whole:
-                self._write(COLUMNS)
+            self._file = path.open("a+b")
+            try:
+                self._open()
+            except BaseException:
+                self.close()
+                raise
         except OSError as error:
             raise self._failure(error) from error
 
-    def _load(self, data: bytes) -> None:
-        lines = csv.reader(io.StringIO(data.decode("utf-8", errors="replace"), newline=""))
-        if data and tuple(next(lines, ())) != COLUMNS:
+    def _open(self) -> None:
+        if not try_lock(self._file):
+            raise FileError(f"another run is at work in {self._path.parent}; wait for its end or choose another --out")
+        self._file.seek(0)
+        earlier = self._file.read()
+        whole = earlier[: earlier.rfind(b"\n") + 1]
+        header, *lines = whole.splitlines() or [b""]
+        is_begun = _line(COLUMNS).startswith(earlier)
+        if not (is_begun or header == _line(COLUMNS).rstrip()):
             raise FileError(f"{self._path} is not of this version of the bench; move it away or choose another --out")
+        self._load(lines)
+        self._file.truncate(len(whole))
+        if not whole:
+            self._write(COLUMNS)
+
+    def _load(self, lines: Sequence[bytes]) -> None:
         damaged = 0
-        for cells in lines:
+        for line in lines:  # one by one, or a torn quotation would swallow those behind it
             try:
-                row = Row.parse(cells)
-            except ValueError:
+                row = Row.parse(next(csv.reader([line.decode("utf-8", errors="replace")], strict=True)))
+            except (ValueError, csv.Error, StopIteration):
                 damaged += 1
                 continue
             self.rows[row.key] = row
@@ -114,8 +129,9 @@ class ScoreFile:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what a full disk would not take was told when it was appended."""
+        with suppress(OSError):
+            self._file.close()
 
     def _failure(self, error: OSError) -> FileError:
         return FileError(f"{self._path} cannot be written: {error.strerror or error}")

@@ -44,7 +44,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises pickle, zip and runtime errors alike
-        raise ModelError(f"{path} is not a checkpoint of the training program: {error}") from error
+        raise ModelError(f"{path} is not a checkpoint of the training program, or damaged") from error
     if not isinstance(content, dict) or not {"architecture", "average"} <= content.keys():
         raise ModelError(f"{path} is not a checkpoint of the training program: it lacks architecture or weights")
     return content
@@ -74,7 +74,10 @@ def load_trained(path: Path) -> Network:
             {name.removeprefix(NETWORK): value for name, value in weights if name.startswith(NETWORK)}
         )
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{path} holds no whole vocoder that this version knows: {error}") from error
+        raise ModelError(
+            f"{path} holds no whole vocoder that this version knows; "
+            "--task magnitude trains a part of one, which a later task's --init completes"
+        ) from error
     return network.eval()
 
 

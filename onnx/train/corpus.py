@@ -79,7 +79,7 @@ def read_mono(path: Path, rate_hz: int) -> npt.NDArray[np.float32]:
     """One file as mono ``[samples] float32`` at ``rate_hz``. Raises FileError where it does not decode."""
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+    except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:  # the last for a name that is no UTF-8
         raise FileError(f"{path} does not decode: {error}") from error
     if not np.isfinite(samples).all():
         raise FileError(f"{path} does not decode: some of its samples are not numbers")
@@ -159,7 +159,7 @@ def _decode(files: list[Path], data: Path, target: Path, mel: MelConfig, display
 
 
 def _tell(skipped: list[str], files: int, record: Path) -> None:
-    record.write_text("".join(f"{reason}\n" for reason in skipped))
+    record.write_text("".join(f"{reason}\n" for reason in skipped), errors="backslashreplace")
     for reason in skipped[:_NAMED]:
         logger.warning("skipped: %s", reason)
     if skipped:

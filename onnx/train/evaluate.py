@@ -189,6 +189,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         args.tile = TileConfig(args.tile_frames, args.log10_min, args.log10_max)
         args.conditions = args.conditions.split(",")
         for condition in set(args.conditions) - {CLEAN}:
+            if not condition.isdecimal():
+                raise ValueError(f"a condition is '{CLEAN}' or an AVIF quality, not {condition!r}")
             EncoderConfig(int(condition))
         if args.every < 1:
             raise ValueError(f"--every must be 1 or more, not {args.every}")

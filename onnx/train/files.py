@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from audio_avif.errors import FileError
+from audio_avif.locks import try_lock
 
 _ASK_AGAIN_S = 0.2
 
@@ -44,31 +44,9 @@ def alone_in(folder: Path, wait: Callable[[], None] | None = None) -> Iterator[N
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+b") as handle:
-        while not _lock(handle):
+        while not try_lock(handle):
             if wait is None:
                 raise FileError(f"another run is at work in {folder}; wait for its end or give another --out")
             wait()
             time.sleep(_ASK_AGAIN_S)
         yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: IO[bytes]) -> bool:
-        handle.seek(0)
-        try:
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(handle: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from checkpoints import open_checkpoint, save_checkpoint
 
-from audio_avif.errors import AudioAvifError
-from audio_avif.export.trained import NETWORK
+from audio_avif.console import run
+from audio_avif.export.trained import NETWORK, SUFFIX
 
 
 def keep(checkpoint: Path, target: Path) -> None:
@@ -24,17 +24,16 @@ def keep(checkpoint: Path, target: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 for a failure told in one sentence."""
+    """Entry point: 0, 1 for a failure told in one sentence, 2 for wrong usage."""
     parser = argparse.ArgumentParser(description="Keep a checkpoint's averaged weights, for others to start from.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("target", type=Path, metavar="FILE.pt")
     options = parser.parse_args(arguments)
-    try:
-        keep(options.checkpoint, options.target)
-    except AudioAvifError as error:
-        print(f"keep: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if options.target.suffix != SUFFIX:
+        parser.error(f"the file's name must end in {SUFFIX}, by which it is known as weights of this program")
+    if options.target.resolve() == options.checkpoint.resolve():
+        parser.error("give another file: weights alone in the checkpoint's place could not be resumed")
+    return run("keep", lambda: keep(options.checkpoint, options.target))
 
 
 if __name__ == "__main__":

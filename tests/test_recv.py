@@ -1,0 +1,44 @@
+"""What ``audio-avif-recv`` makes of its options, before any stream comes."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from audio_avif.stream import recv
+from audio_avif.synthesis import open_stream
+from audio_avif.vocoders.registry import load_vocoder
+
+
+def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, float]:
+    """The vocoder and the buffer in ms that would be used."""
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(recv, "_run", seen.append)
+    assert recv.main(arguments) == 0
+    (options,) = seen
+    return options.vocoder, options.buffer_ms
+
+
+@pytest.mark.parametrize(
+    ("arguments", "vocoder", "buffer_ms"),
+    [
+        ([], "default", 40.0),
+        (["--latency", "low"], "embedded-low", 20.0),
+        (["--latency", "safe"], "default", 120.0),
+        (["--latency", "low", "--vocoder", "griffin-lim"], "griffin-lim", 20.0),
+        (["--latency", "low", "--buffer-ms", "0"], "embedded-low", 0.0),
+    ],
+)
+def test_one_word_chooses_vocoder_and_buffer_and_each_may_be_given(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], vocoder: str, buffer_ms: float
+) -> None:
+    assert parsed(monkeypatch, *arguments) == (vocoder, buffer_ms)
+
+
+def test_low_latency_is_the_fastest_vocoder_and_the_least_buffer() -> None:
+    delays = {
+        choice: open_stream(load_vocoder(name, "cpu")).latency_samples / 16 + buffer_ms
+        for choice, (name, buffer_ms) in recv.LATENCIES.items()
+    }
+    assert delays["low"] == 16 + 20 < delays["balanced"] == 48 + 40 < delays["safe"]
