@@ -15,7 +15,7 @@ from audio_avif.errors import FileError
 PROGRAM = "audio-avif-recv"
 
 # What each choice of --latency stands for: a vocoder, and sound held ready in ms.
-LATENCIES = {"low": ("embedded-low", 20.0), "balanced": ("default", 40.0), "safe": ("default", 120.0)}
+LATENCIES = {"low": ("embedded-low", 30.0), "balanced": ("default", 40.0), "safe": ("default", 120.0)}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--latency",
         choices=LATENCIES,
         default="balanced",
-        help="low: a vocoder of 16 ms that is less clear, and 20 ms of buffer; balanced: one of 48 ms, and 40 ms; "
+        help="low: a vocoder of 16 ms that is less clear, and 30 ms of buffer; balanced: one of 48 ms, and 40 ms; "
         "safe: the same with 120 ms (default: balanced)",
     )
     parser.add_argument(
