@@ -39,3 +39,22 @@ def test_a_checkpoint_is_never_overwritten_by_its_weights(tmp_path: Path) -> Non
             keep.main([str(checkpoint), str(target)])
         assert raised.value.code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"] and checkpoint.read_bytes() == b"all"
+
+
+def test_several_checkpoints_are_averaged_if_they_are_of_one_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_speech(tmp_path / "data", 1.0)
+    files = []
+    for name, model, seed in (("a", "embedded", 0), ("b", "embedded", 1), ("low", "embedded-low", 0)):
+        out = tmp_path / name
+        train.train(configuration(data, out, model=model, task="wave", steps=0, seed=seed, variants=0))
+        files.append(out / "last.pt")
+    target = tmp_path / "mean.pt"
+    assert keep.main([*map(str, files[:2]), str(target)]) == 0
+    one, other = (weights(path) for path in files[:2])
+    for name, value in torch.load(target, weights_only=True)["average"].items():
+        mean = (one[f"average.{name}"] + other[f"average.{name}"]) / 2
+        assert torch.allclose(value.float(), mean, rtol=1e-3, atol=1e-6), name
+    assert keep.main([*map(str, files), str(target)]) == 1
+    assert "another architecture" in capsys.readouterr().err

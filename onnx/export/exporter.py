@@ -56,11 +56,21 @@ def export_module(module: nn.Module, info: ModelInfo, path: Path) -> None:
     The file appears only if ONNX Runtime's output equals torch's at several lengths. Raises ModelError where it
     does not, or where the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_model(path) as partial:
         _write(module, info, partial)
         _check(module, info, partial)
+
+
+@contextmanager
+def whole_model(path: Path) -> Iterator[Path]:
+    """Give a place to write a model to and check it; it moves to ``path`` if nothing fails, else nothing is left.
+
+    Raises ModelError where the file cannot be written.
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
         partial.replace(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error

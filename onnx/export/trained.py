@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,18 +98,10 @@ def export_trained(
         checkpoint = checkpoints.Checkpoint(name, network.generator, network.config.mel)
         exporter.export_checkpoint(checkpoint, path, context_frames=context_frames, lookahead_frames=lookahead_frames)
         return
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with exporter.whole_model(path) as partial:
         onnx.save_model(_graph(network, name, half=False), partial)
         _check(network, partial)
         onnx.save_model(_graph(network, name, half=True), partial)
-        partial.replace(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def _graph(network: Vocoder | CausalGenerator, name: str, *, half: bool) -> onnx.ModelProto:
