@@ -14,6 +14,10 @@ RATE_HZ = 16_000
 MIN_TILE_FRAMES = 2
 MAX_TILE_FRAMES = 64
 
+MIN_BITRATE_KBPS = 2.0
+MAX_BITRATE_KBPS = 24.0
+MAX_REDUNDANCY = 8
+
 
 def _from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
     """Build a configuration from untrusted JSON: exact keys, numbers where numbers belong."""
@@ -114,13 +118,26 @@ class TileConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the sender compresses tiles: libavif's quality 0..100, libaom's speed 0..10."""
+    """How the sender compresses tiles: libavif's quality 0..100, libaom's speed 0..10.
+
+    With ``bitrate_kbps`` the quality follows from the rate that the pictures may take; with ``dtx`` pauses become
+    comfort noise; ``redundancy`` low-quality copies of earlier tiles ride along with each.
+    """
 
     quality: int = 60
     speed: int = 6
+    bitrate_kbps: float | None = None
+    dtx: bool = False
+    redundancy: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.quality <= 100:
             raise ValueError(f"quality must be 0 to 100, not {self.quality}")
         if not 0 <= self.speed <= 10:
             raise ValueError(f"speed must be 0 to 10, not {self.speed}")
+        if self.bitrate_kbps is not None and not MIN_BITRATE_KBPS <= self.bitrate_kbps <= MAX_BITRATE_KBPS:
+            raise ValueError(
+                f"the bitrate must be {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g} kbps, not {self.bitrate_kbps}"
+            )
+        if not 0 <= self.redundancy <= MAX_REDUNDANCY:
+            raise ValueError(f"redundancy must be 0 to {MAX_REDUNDANCY} tiles, not {self.redundancy}")

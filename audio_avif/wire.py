@@ -9,9 +9,10 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol
 
-from audio_avif.config import MAX_TILE_FRAMES, MelConfig, TileConfig
+from audio_avif.config import MAX_REDUNDANCY, MAX_TILE_FRAMES, MelConfig, TileConfig
 from audio_avif.container import StillTemplate, inspect_still
 from audio_avif.errors import LocalProtocolError, RemoteProtocolError, TileError
 
@@ -24,6 +25,10 @@ MAX_MESSAGE_BYTES = 65_536
 CLOSE_PROTOCOL_ERROR = 4000
 CLOSE_UNSUPPORTED = 4001
 CLOSE_BUSY = 4002
+CLOSE_REPLACED = 4003
+CLOSE_TOO_MANY_MESSAGES = 4004
+
+NOISE_LEVELS = 8
 
 MAX_DURATION_US = 2**32 - 1
 _IP_TCP_BYTES = 20 + 32  # IPv4, and TCP with its timestamp option
@@ -182,9 +187,101 @@ class TilePacket:
             raise RemoteProtocolError(f"tile {sequence} is empty")
         return cls(sequence, first_frame, frames, data[cls.HEADER_BYTES :], kind == cls.STILL_TYPE)
 
+    @property
+    def payload_bytes(self) -> int:
+        """What counts as codec rate."""
+        return len(self.payload)
+
     def still(self, template: StillTemplate) -> bytes:
         """The tile as a standard AVIF file."""
         return self.payload if self.is_whole_still else template.rebuild(self.payload)
+
+
+@dataclass(frozen=True)
+class NoisePacket:
+    """A pause: background noise of this spectral envelope, which goes on until the next message's first frame.
+
+    ``levels`` are pixel values, the mean of each of NOISE_LEVELS equal groups of bands, low to high.
+    """
+
+    TYPE: ClassVar[int] = 0x06
+
+    sequence: int
+    first_frame: int
+    frames: int
+    levels: bytes
+
+    @property
+    def payload_bytes(self) -> int:
+        """What counts as codec rate."""
+        return len(self.levels)
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BIIB", self.TYPE, self.sequence, self.first_frame, self.frames) + self.levels
+
+    @classmethod
+    def parse(cls, data: bytes) -> NoisePacket:
+        """Raises RemoteProtocolError for a message of the wrong size or one without frames."""
+        _, sequence, first_frame, frames, levels = _unpack_exactly(f">BIIB{NOISE_LEVELS}s", data)
+        if not 1 <= frames <= MAX_TILE_FRAMES:
+            raise RemoteProtocolError(f"pause {sequence} is empty")
+        return cls(sequence, first_frame, frames, levels)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A tile or pause with low-quality copies of tiles before it, newest first, in case their messages were lost.
+
+    After the forward redundancy of RFC 2198.
+    """
+
+    TYPE: ClassVar[int] = 0x07
+
+    tile: TilePacket | NoisePacket
+    copies: tuple[TilePacket, ...]
+
+    @property
+    def sequence(self) -> int:
+        """That of the newest part."""
+        return self.tile.sequence
+
+    @property
+    def payload_bytes(self) -> int:
+        """What counts as codec rate."""
+        return self.tile.payload_bytes + sum(copy.payload_bytes for copy in self.copies)
+
+    def to_bytes(self) -> bytes:
+        parts = [part.to_bytes() for part in (self.tile, *self.copies)]
+        return bytes([self.TYPE, len(parts)]) + b"".join(struct.pack(">H", len(part)) + part for part in parts)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Bundle:
+        """Raises RemoteProtocolError for parts that are damaged, out of order or too many."""
+        parts: list[bytes] = []
+        _, count = _unpack(">BB", data)
+        at = 2
+        while at < len(data):
+            size = int.from_bytes(data[at : at + 2], "big")
+            parts.append(data[at + 2 : at + 2 + size])
+            at += 2 + size
+        if at != len(data) or len(parts) != count or not all(parts):
+            raise RemoteProtocolError("a bundle's parts do not fill it")
+        if not 2 <= count <= 1 + MAX_REDUNDANCY:
+            raise RemoteProtocolError("a bundle has too few or too many parts")
+        first, *others = parts
+        if first[0] not in (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE):
+            raise RemoteProtocolError("a bundle's first part is neither tile nor pause")
+        if any(part[0] not in (TilePacket.TYPE, TilePacket.STILL_TYPE) for part in others):
+            raise RemoteProtocolError("a bundle's copies are not all tiles")
+        tile = NoisePacket.parse(first) if first[0] == NoisePacket.TYPE else TilePacket.parse(first)
+        copies = tuple(TilePacket.parse(part) for part in others)
+        order = [tile, *copies]
+        if any(a.sequence <= b.sequence or a.first_frame <= b.first_frame for a, b in pairwise(order)):
+            raise RemoteProtocolError(f"the copies beside tile {tile.sequence} are not older than it, newest first")
+        return cls(tile, copies)
+
+
+MediaPacket = TilePacket | NoisePacket | Bundle
 
 
 @dataclass(frozen=True)
@@ -233,13 +330,17 @@ class Ping:
 
 @dataclass(frozen=True)
 class Welcome:
-    """The receiver's answer to a hello it accepts: which vocoder will speak."""
+    """The receiver's answer to a hello it accepts: which vocoder will speak.
+
+    ``received`` is the highest sequence number of this session that is here already, -1 for a session that begins.
+    """
 
     TYPE: ClassVar[int] = 0x81
 
     vocoder: str
     vocoder_latency_samples: int
     agent: str = ""
+    received: int = -1
 
     def to_bytes(self) -> bytes:
         return bytes([self.TYPE]) + json.dumps(asdict(self), separators=(",", ":")).encode()
@@ -247,10 +348,14 @@ class Welcome:
     @classmethod
     def parse(cls, data: bytes) -> Welcome:
         """Raises RemoteProtocolError for damaged bytes or an impossible delay."""
-        values = _unpack_json(data[1:], {"vocoder": str, "vocoder_latency_samples": int, "agent": str})
+        values = _unpack_json(data[1:], {"vocoder": str, "vocoder_latency_samples": int, "agent": str, "received": int})
         if not 0 <= values["vocoder_latency_samples"] <= _MAX_LATENCY_SAMPLES:
             raise RemoteProtocolError("the receiver's vocoder claims a delay that cannot be")
-        return cls(_label(values["vocoder"]), values["vocoder_latency_samples"], _label(values["agent"]))
+        if not -1 <= values["received"] < 2**32:
+            raise RemoteProtocolError("the receiver claims to have a tile that cannot be")
+        return cls(
+            _label(values["vocoder"]), values["vocoder_latency_samples"], _label(values["agent"]), values["received"]
+        )
 
 
 @dataclass(frozen=True)
@@ -303,17 +408,37 @@ class Report:
         return cls(*_unpack_exactly(">BIQQIIIII", data)[1:])
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """The receiver has this tile or pause: sent at once, so that the sender sees what the path does to its stream."""
+
+    TYPE: ClassVar[int] = 0x87
+
+    sequence: int
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BI", self.TYPE, self.sequence)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Receipt:
+        """Raises RemoteProtocolError for a message of the wrong size."""
+        return cls(*_unpack_exactly(">BI", data)[1:])
+
+
 _FROM_SENDER: dict[int, Callable[[bytes], Message]] = {
     Hello.TYPE: Hello.parse,
     TilePacket.TYPE: TilePacket.parse,
     TilePacket.STILL_TYPE: TilePacket.parse,
     Bye.TYPE: Bye.parse,
     Ping.TYPE: Ping.parse,
+    NoisePacket.TYPE: NoisePacket.parse,
+    Bundle.TYPE: Bundle.parse,
 }
 _FROM_RECEIVER: dict[int, Callable[[bytes], Message]] = {
     Welcome.TYPE: Welcome.parse,
     Pong.TYPE: Pong.parse,
     Report.TYPE: Report.parse,
+    Receipt.TYPE: Receipt.parse,
 }
 
 
@@ -326,6 +451,12 @@ def _parse(data: bytes | str, parsers: dict[int, Callable[[bytes], Message]]) ->
     if len(data) > MAX_MESSAGE_BYTES:
         raise RemoteProtocolError(f"the peer sent a message of {len(data)} bytes; {MAX_MESSAGE_BYTES} is the limit")
     return parsers[data[0]](data)
+
+
+def _tiles_of(message: Message) -> tuple[TilePacket | NoisePacket, ...]:
+    if isinstance(message, Bundle):
+        return (message.tile, *message.copies)
+    return (message,) if isinstance(message, TilePacket | NoisePacket) else ()
 
 
 @dataclass
@@ -346,8 +477,9 @@ class ReceiverProtocol:
             raise RemoteProtocolError("the peer's first message is not a hello")
         elif self.is_over:
             raise RemoteProtocolError("the peer sent a message after its bye")
-        elif isinstance(message, TilePacket) and message.frames > self.hello.tile.frames:
-            raise RemoteProtocolError(f"tile {message.sequence} claims more frames than its picture has columns")
+        for tile in _tiles_of(message):
+            if self.hello is not None and tile.frames > self.hello.tile.frames:
+                raise RemoteProtocolError(f"tile {tile.sequence} claims more frames than its picture has columns")
         self.is_over = isinstance(message, Bye)
         return message
 
@@ -360,7 +492,7 @@ class SenderProtocol:
     _has_begun: bool = False
     _is_over: bool = False
 
-    def send(self, message: Hello | TilePacket | Ping | Bye) -> bytes:
+    def send(self, message: Hello | MediaPacket | Ping | Bye) -> bytes:
         """Serialise one message. Raises LocalProtocolError where it may not come now."""
         if isinstance(message, Hello) == self._has_begun:
             raise LocalProtocolError("a stream begins with one hello")

@@ -17,7 +17,7 @@ import numpy as np
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.container import StillTemplate
 from audio_avif.images import encode_still
-from audio_avif.wire import Bye, Hello, Message, Ping, Pong, Report, TilePacket, Welcome
+from audio_avif.wire import Bundle, Bye, Hello, Message, NoisePacket, Ping, Pong, Receipt, Report, TilePacket, Welcome
 
 FOLDER = Path(__file__).parent / "data" / "wire"
 STILL_FILE = FOLDER / "still.avif"
@@ -34,16 +34,22 @@ def golden_messages() -> dict[str, Message]:
     template = StillTemplate.of(still)
     frame_body = template.strip(still)
     assert frame_body is not None
+    older = TilePacket(6, 48, 8, b"\x16")
     return {
         "hello": Hello(MelConfig(), TileConfig(8), template, "0123456789abcdef", agent="golden/1"),
         "hello_file": Hello(MelConfig(), TileConfig(8, -5.5, 1.0), template, "", live=False, report=True, agent="grün"),
         "tile": TilePacket(7, 56, 8, frame_body),
         "tile_last": TilePacket(8, 64, 3, frame_body),
         "tile_whole_still": TilePacket(0xFFFFFFFF, 0xFFFFFFFE, 1, still, is_whole_still=True),
+        "noise": NoisePacket(9, 72, 8, bytes(range(10, 90, 10))),
+        "bundle": Bundle(TilePacket(7, 56, 8, frame_body), (older, TilePacket(5, 40, 8, b"\x17"))),
+        "bundle_pause": Bundle(NoisePacket(9, 72, 8, bytes(8)), (older,)),
         "bye": Bye(9, 17_000),
         "ping": Ping(1_000_000, 900_000, 0),
         "ping_negative": Ping(2_000_000, -5, -7_000_000),
         "welcome": Welcome("griffin-lim", 768, "golden/1"),
+        "welcome_back": Welcome("griffin-lim", 768, "golden/1", 41),
+        "receipt": Receipt(7),
         "pong": Pong(1_000_000, 8_000_123),
         "report": Report(7, 13_568, 8_100_000, 1, 200, 3_000, 40_000, 500_000),
     }
@@ -66,7 +72,7 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     template = good["hello"][4 + json_bytes :]
 
     yield "empty", b"", "without a byte in it"
-    yield "unknown_type", b"\x07\0\0\0\0", "unknown type 0x07"
+    yield "unknown_type", b"\x08\0\0\0\0", "unknown type 0x08"
 
     yield "hello_truncated_header", good["hello"][:3], "truncated"
     yield "hello_truncated_json", good["hello"][: 4 + json_bytes // 2], "JSON that cannot be read"
@@ -102,6 +108,20 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "tile_without_payload", good["tile"][:10], "tile 7 is empty"
     yield "tile_without_frames", good["tile"][:9] + b"\0" + good["tile"][10:], "tile 7 is empty"
     yield "tile_too_many_frames", good["tile"][:9] + b"\x09" + good["tile"][10:], "more frames than its picture"
+    yield "noise_truncated", good["noise"][:-1], "truncated"
+    yield "noise_long", good["noise"] + b"\0", "longer than its kind"
+    yield "noise_without_frames", good["noise"][:9] + b"\0" + good["noise"][10:], "pause 9 is empty"
+    yield "noise_too_many_frames", good["noise"][:9] + b"\x09" + good["noise"][10:], "more frames than its picture"
+    yield "bundle_without_parts", b"\x07\0", "too few or too many"
+    yield "bundle_without_copies", b"\x07\x01" + _part(good["tile"]), "too few or too many"
+    yield "bundle_truncated", good["bundle"][:-1], "do not fill it"
+    yield "bundle_empty_part", b"\x07\x04" + good["bundle"][2:] + b"\0\0", "do not fill it"
+    yield "bundle_miscounted", b"\x07\x02" + good["bundle"][2:], "do not fill it"
+    yield "bundle_of_many", b"\x07\x0a" + 10 * _part(good["tile"]), "too few or too many"
+    yield "bundle_of_pings", b"\x07\x02" + 2 * _part(good["ping"]), "neither tile nor pause"
+    yield "bundle_copy_of_bundle", b"\x07\x02" + _part(good["tile"]) + _part(good["bundle"]), "copies are not all tiles"
+    yield "bundle_out_of_order", b"\x07\x02" + 2 * _part(good["tile"]), "not older than it"
+    yield "bundle_copy_too_wide", _wide_copy(good["bundle"]), "tile 5 claims more frames"
     yield "bye_truncated", good["bye"][:-1], "truncated"
     yield "bye_long", good["bye"] + b"\0", "longer than its kind"
     yield "bye_samples", b"\x04" + struct.pack(">IQ", 1, 2**63), "more samples than can be"
@@ -109,13 +129,35 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "ping_long", good["ping"] + b"\0", "longer than its kind"
 
     yield "welcome_truncated", good["welcome"][:-1], "JSON that cannot be read"
-    yield "welcome_no_vocoder", b"\x81" + b'{"vocoder_latency_samples":0,"agent":""}', "'vocoder' is missing"
+    yield (
+        "welcome_no_vocoder",
+        b"\x81" + b'{"vocoder_latency_samples":0,"agent":"","received":-1}',
+        "'vocoder' is missing",
+    )
     yield "welcome_latency_negative", good["welcome"].replace(b"768", b"-68"), "delay that cannot be"
     yield "welcome_latency_huge", good["welcome"].replace(b"768", b"9" * 400), "delay that cannot be"
+    yield "welcome_received_negative", _welcome(received=-2), "a tile that cannot be"
+    yield "welcome_received_huge", _welcome(received=2**32), "a tile that cannot be"
+    yield "receipt_truncated", good["receipt"][:-1], "truncated"
+    yield "receipt_long", good["receipt"] + b"\0", "longer than its kind"
     yield "pong_truncated", good["pong"][:-1], "truncated"
     yield "pong_clock", b"\x85" + bytes(8) + b"\xff" * 8, "time that cannot be"
     yield "report_truncated", good["report"][:-1], "truncated"
     yield "report_long", good["report"] + b"\0", "longer than its kind"
+
+
+def _part(message: bytes) -> bytes:
+    return struct.pack(">H", len(message)) + message
+
+
+def _wide_copy(bundle: bytes) -> bytes:
+    assert bundle[-2:] == b"\x08\x17"  # the last copy's frames and its payload
+    return bundle[:-2] + b"\x09\x17"
+
+
+def _welcome(**changes: Any) -> bytes:
+    welcome = golden_messages()["welcome"].to_bytes()
+    return welcome[:1] + json.dumps({**json.loads(welcome[1:]), **changes}).encode()
 
 
 def _template_with_frame(offsets_and_prefix: bytes) -> bytes:

@@ -17,11 +17,14 @@ from audio_avif.errors import LocalProtocolError, RemoteProtocolError
 from audio_avif.images import decode_still
 from audio_avif.wire import (
     MAX_MESSAGE_BYTES,
+    Bundle,
     Bye,
     Hello,
     Message,
+    NoisePacket,
     Ping,
     Pong,
+    Receipt,
     ReceiverProtocol,
     Report,
     SenderProtocol,
@@ -54,7 +57,7 @@ def test_every_golden_file_is_tested() -> None:
     assert {path.stem for path in (FOLDER / "good").iterdir()} == set(GOOD)
     assert {path.name for path in (FOLDER / "malformed").glob("*.bin")} == set(ERRORS)
     kinds = {path.read_bytes()[0] for path in (FOLDER / "good").iterdir()}
-    assert kinds == {0x01, 0x02, 0x03, 0x04, 0x05, 0x81, 0x85, 0x86}
+    assert kinds == {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x81, 0x85, 0x86, 0x87}
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -111,11 +114,32 @@ U64 = st.integers(0, 2**64 - 1)
 I64 = st.integers(-(2**63), 2**63 - 1)
 CLOCK = st.integers(0, 2**62)
 NAME = st.text(max_size=64).filter(str.isprintable)
+TILES = st.builds(TilePacket, U32, U32, st.integers(1, 8), st.binary(min_size=1, max_size=300), st.booleans())
+PAUSES = st.builds(NoisePacket, U32, U32, st.integers(1, 8), st.binary(min_size=8, max_size=8))
+
+
+@st.composite
+def bundles(draw: st.DrawFn) -> Bundle:
+    """Any tile or pause before any copies that are older than it, newest first."""
+    parts = draw(st.lists(TILES, min_size=2, max_size=9))
+    places = [sorted(draw(st.sets(U32, min_size=len(parts), max_size=len(parts))), reverse=True) for _ in range(2)]
+    ordered = [
+        replace(part, sequence=sequence, first_frame=first_frame)
+        for part, sequence, first_frame in zip(parts, *places, strict=True)
+    ]
+    first = draw(st.one_of(st.just(ordered[0]), PAUSES))
+    first = replace(first, sequence=ordered[0].sequence, first_frame=ordered[0].first_frame)
+    return Bundle(first, tuple(ordered[1:]))
+
+
 MESSAGES = st.one_of(
-    st.builds(TilePacket, U32, U32, st.integers(1, 8), st.binary(min_size=1, max_size=300), st.booleans()),
+    TILES,
+    PAUSES,
+    bundles(),
     st.builds(Bye, U32, st.integers(0, 2**53)),
     st.builds(Ping, U64, I64, I64),
-    st.builds(Welcome, NAME, st.integers(0, 2**24), NAME),
+    st.builds(Welcome, NAME, st.integers(0, 2**24), NAME, st.integers(-1, 2**32 - 1)),
+    st.builds(Receipt, U32),
     st.builds(Pong, CLOCK, CLOCK),
     st.builds(Report, U32, U64, U64, U32, U32, U32, U32, U32),
     st.builds(replace, st.just(GOOD_HELLO), session=NAME, agent=NAME, live=st.booleans(), report=st.booleans()),
@@ -131,7 +155,7 @@ def test_long_names_are_cut_and_unknown_keys_ignored() -> None:
     hello = parse(replace(GOOD_HELLO, agent="a" * 100, session="s" * 100).to_bytes())
     assert isinstance(hello, Hello)
     assert (len(hello.agent), len(hello.session)) == (64, 64)
-    text = b'{"vocoder":"x","vocoder_latency_samples":0,"agent":"","later":[1]}'
+    text = b'{"vocoder":"x","vocoder_latency_samples":0,"agent":"","received":-1,"later":[1]}'
     assert parse(b"\x81" + text) == Welcome("x", 0)
 
 
