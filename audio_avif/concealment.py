@@ -17,7 +17,24 @@ def interpolate(before: FloatArray, after: FloatArray, frames: int) -> FloatArra
     return np.asarray(before[:, None] + (after - before)[:, None] * share, np.float32)
 
 
-def decay(before: FloatArray, frames: int, frame_s: float, log10_min: float) -> FloatArray:
-    """Frames ``[n_mels, frames]`` that hold the last one heard ``[n_mels]`` while it fades."""
+def decay(before: FloatArray, floor: FloatArray, frames: int, frame_s: float) -> FloatArray:
+    """Frames ``[n_mels, frames]`` that fall from the last one heard to the background ``floor``, both ``[n_mels]``.
+
+    A band that is already quieter than the background stays as it is. Frame by frame gives what all at once gives.
+    """
     fall = np.arange(1, frames + 1, dtype=np.float32) * np.float32(_DECAY_LOG10_PER_S * frame_s)
-    return np.maximum(before[:, None] - fall, np.float32(log10_min))
+    return np.maximum(before[:, None] - fall, np.minimum(before, floor)[:, None], dtype=np.float32)
+
+
+def over_noise(fading: FloatArray, floor: FloatArray, noise: FloatArray) -> FloatArray:
+    """What is heard of ``fading`` frames ``[n_mels, frames]`` before background ``noise`` of the same shape.
+
+    The louder of the two in each band; where ``decay`` has arrived at ``floor`` ``[n_mels]``, the noise alone.
+    """
+    return np.where(fading > floor[:, None], np.maximum(fading, noise), noise).astype(np.float32)
+
+
+def fade_in(log_mel: FloatArray, frame_s: float) -> FloatArray:
+    """Frames ``[n_mels, frames]`` after silence, the first 100 ms of them rising by 20 dB."""
+    rise = np.arange(log_mel.shape[1], dtype=np.float32) * np.float32(_DECAY_LOG10_PER_S * frame_s)
+    return log_mel + np.minimum(rise - 1, 0)

@@ -32,7 +32,7 @@ def from_pixels(pixels: Pixels, config: TileConfig) -> FloatArray:
 
 @dataclass(frozen=True)
 class PixelTile:
-    """One tile before compression: ``pixels`` ``[n_mels, tile_frames]`` whose first column is frame ``first_frame``.
+    """One tile before compression: ``log_mel`` and ``pixels`` ``[n_mels, tile_frames]``, from frame ``first_frame`` on.
 
     The first ``frames`` columns are sound, all of them but in a stream's last tile.
     """
@@ -40,6 +40,7 @@ class PixelTile:
     sequence: int
     first_frame: int
     frames: int
+    log_mel: FloatArray
     pixels: Pixels
 
 
@@ -78,6 +79,7 @@ class TileCutter:
         return [self._cut(last, frames)]
 
     def _cut(self, log_mel: FloatArray, frames: int) -> PixelTile:
-        tile = PixelTile(self._sequence, self._sequence * self._config.frames, frames, to_pixels(log_mel, self._config))
+        first_frame = self._sequence * self._config.frames
+        tile = PixelTile(self._sequence, first_frame, frames, log_mel, to_pixels(log_mel, self._config))
         self._sequence += 1
         return tile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.ring import FloatArray
 from audio_avif.sound_files import WavWriter, require_writable, to_s16le
 
-_RING_S = 2.5  # the widest tile lasts a second, and comes on top of what is buffered
+_RING_S = 4.0  # the widest tile and the buffer's growth last a second each; what is caught up with comes on top
 
 
 class Output(Protocol):
@@ -105,8 +105,9 @@ class _Clocked:
 
     device_latency_s = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.underruns = 0
+        self._clock = clock
         self._is_live = True
         self._written_until_s: float | None = None
 
@@ -115,7 +116,7 @@ class _Clocked:
         """How far the written sound reaches beyond now."""
         if self._written_until_s is None or not self._is_live:
             return 0.0
-        return max(0.0, self._written_until_s - time.monotonic())
+        return max(0.0, self._written_until_s - self._clock())
 
     def begin(self, is_live: bool) -> None:
         """The clock starts with the first sound."""
@@ -138,7 +139,7 @@ class _Clocked:
 
     def _until_s(self) -> float:
         """When what is written next is played; closes the gap where that should have been earlier."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         until_s = now_s if self._written_until_s is None else self._written_until_s
         if self._is_live and now_s > until_s:
             self.underruns += 1
@@ -159,9 +160,9 @@ class _Clocked:
 class WavOutput(_Clocked):
     """A WAV file that holds what a listener would have heard, gaps included."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Make the file; one that is there already is left alone until a stream comes. Raises FileError."""
-        super().__init__()
+        super().__init__(clock)
         self._path = path
         require_writable(path)
         self._file = None if Path(path).exists() else WavWriter(path)
@@ -255,15 +256,17 @@ class TeeOutput:
             output.close()
 
 
-def open_output(targets: Sequence[str], device: str | None, target_s: float) -> Output:
+def open_output(
+    targets: Sequence[str], device: str | None, target_s: float, clock: Callable[[], float] = time.monotonic
+) -> Output:
     """Open each of ``speaker``, ``-`` or WAV paths, with room for a playout buffer of ``target_s``.
 
-    Raises DeviceError or FileError, leaving nothing open.
+    ``clock`` is what files and pipes go by. Raises DeviceError or FileError, leaving nothing open.
     """
     outputs: list[Output] = []
     try:
         for target in targets:
-            outputs.append(_open_one(target, device, target_s))
+            outputs.append(_open_one(target, device, target_s, clock))
     except AudioAvifError:
         for output in outputs:
             output.close()
@@ -271,11 +274,11 @@ def open_output(targets: Sequence[str], device: str | None, target_s: float) -> 
     return outputs[0] if len(outputs) == 1 else TeeOutput(outputs)
 
 
-def _open_one(target: str, device: str | None, target_s: float) -> Output:
+def _open_one(target: str, device: str | None, target_s: float, clock: Callable[[], float]) -> Output:
     if target == "speaker":
         return SpeakerOutput(device, target_s)
     if target == "-":
-        return PipeOutput()
+        return PipeOutput(clock)
     if not target.lower().endswith(".wav"):
         raise FileError(f"the output {target!r} is neither speaker, - nor a file that ends in .wav")
-    return WavOutput(target)
+    return WavOutput(target, clock)

@@ -6,6 +6,7 @@ of samples is k throughout.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -14,26 +15,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from speech import FloatArray, chunked, speech_like
+from stage import FRAME_S, HOP, MEL, FrameTeller, Stage, TimedDecoder, damaged, decoder_of, tell_pixels, tile
 
 from audio_avif import codec
 from audio_avif.codec import Chunk, Decoder, Encoder, PlayoutConfig
-from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.container import inspect_still
-from audio_avif.errors import TileError
 from audio_avif.features import log_mel
 from audio_avif.images import decode_still, encode_still
 from audio_avif.tiles import Pixels, to_pixels
 from audio_avif.vocoders.griffin_lim import RtisiLa
-from audio_avif.vocoders.protocol import VocoderStream
-from audio_avif.wire import Bye, Hello, TilePacket
+from audio_avif.wire import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePacket
 
-MEL, TILE, FAST = MelConfig(), TileConfig(8), EncoderConfig(speed=10)
-HOP, TILE_FRAMES = MEL.hop_samples, 8
-FRAME_S = MEL.frame_s
+TILE, FAST = TileConfig(8), EncoderConfig(speed=10)
+TILE_FRAMES = 8
 TILE_S = TILE_FRAMES * FRAME_S
 SPEECH = speech_like(1.5)
-PLENTY_S = 0.15  # of sound still to be played: nothing is urgent, nothing is surplus for a while
-PLAYOUT = PlayoutConfig(target_s=0.04, conceal_at_s=0.025, max_conceal_s=0.2)
+PLENTY_S = 0.05  # of sound still to be played: nothing is urgent
+PLAYOUT = PlayoutConfig(least_s=0.04, conceal_at_s=0.025, max_conceal_s=0.2, fade_s=0.1)
 HELLO = Hello(MEL, TILE, Encoder(MEL, TILE, FAST).template, "")
 
 
@@ -105,18 +104,82 @@ def test_stills_that_do_not_fit_the_template_are_sent_whole_and_counted(monkeypa
     assert [packet.still(encoder.template) for packet in packets] == stills
 
 
+# Pauses and copies
+
+
+@lru_cache
+def speech_with_a_pause() -> FloatArray:
+    """Words, four seconds of a quiet room, words."""
+    room = np.random.default_rng(5).normal(0, 1e-3, 8 * MEL.rate_hz).astype(np.float32)
+    room[: SPEECH.size] += SPEECH
+    room[6 * MEL.rate_hz :][: SPEECH.size] += SPEECH
+    return room
+
+
+@settings(max_examples=5)
+@given(sizes=st.lists(st.integers(0, 6000), max_size=8))
+def test_any_chunking_gives_the_same_pauses_and_copies(sizes: list[int]) -> None:
+    config = replace(FAST, dtx=True, redundancy=1)
+    whole, parts = Encoder(MEL, TILE, config), Encoder(MEL, TILE, config)
+    samples = speech_with_a_pause()
+    pieces = [packet for piece in chunked(samples.size, sizes) for packet in parts.push(samples[piece])]
+    assert pieces + parts.flush() == whole.push(samples) + whole.flush()
+
+
+@pytest.mark.parametrize("tile_frames", [2, 8, 32])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_pause_costs_next_to_nothing_and_takes_its_time(tile_frames: int, live: bool) -> None:
+    tile, samples = TileConfig(tile_frames), speech_with_a_pause()
+    encoder = Encoder(MEL, tile, replace(FAST, dtx=True))
+    packets = encoder.push(samples) + encoder.flush()
+    assert [packet.sequence for packet in packets] == list(range(len(packets))) and encoder.bye().tiles == len(packets)
+    pauses = [packet for packet in packets if isinstance(packet, NoisePacket)]
+    paused_s = encoder.noise_tiles * tile_frames * FRAME_S
+    assert 2.5 < paused_s < 6.5
+    assert sum(packet.payload_bytes for packet in pauses) * 8e-3 / paused_s < 0.5
+
+    stage = Stage(Decoder(Hello(MEL, tile, encoder.template, "", live), RtisiLa(MEL)))
+    for packet in packets:
+        assert not isinstance(packet, Bundle)
+        stage.arrive(packet, (packet.first_frame + tile_frames) * FRAME_S)
+    stage.decoder.end(encoder.bye())
+    stage.speak()
+    spoken = sum(frames.log_mel.shape[1] for _, frames in stage.heard)
+    assert spoken == pytest.approx(samples.size // HOP + 1, abs=12 if live else 0)
+    assert stage.decoder.concealed_frames == stage.decoder.counts.lost == stage.underruns == 0
+    assert stage.decoder.noise_frames * FRAME_S == pytest.approx(paused_s, abs=0.2)
+
+
+def test_with_copies_every_other_message_may_be_lost() -> None:
+    encoder = Encoder(MEL, TILE, replace(FAST, redundancy=1))
+    packets = encoder.push(SPEECH) + encoder.flush()
+    assert not isinstance(packets[0], Bundle) and all(isinstance(packet, Bundle) for packet in packets[1:])
+    decoder = Decoder(Hello(MEL, TILE, encoder.template, "", live=False), FrameTeller())
+    kept = [packet for packet in packets if packet.sequence % 2 == 0 or packet is packets[-1]]
+    assert all_samples(decoder, kept, encoder.bye()).size >= SPEECH.size
+    assert (decoder.counts.lost, decoder.concealed_frames) == (0, 0)
+    assert decoder.counts.recovered == len(packets) - len(kept)
+
+
+def test_copies_take_half_the_bits() -> None:
+    tiles, bundles = (Encoder(MEL, TILE, replace(FAST, redundancy=n)).push(SPEECH) for n in (0, 1))
+    sizes = [sum(packet.payload_bytes for packet in packets) for packets in (tiles, bundles)]
+    assert 1.2 < sizes[1] / sizes[0] < 1.8
+
+
 # Decoder, with the real picture codec
 
 
-def all_samples(decoder: Decoder, packets: list[TilePacket], bye: Bye | None) -> FloatArray:
+def all_samples(decoder: Decoder, packets: Sequence[MediaPacket], bye: Bye | None) -> FloatArray:
     """Drive a decoder through a whole stream."""
-    pieces = []
+    pieces, now_s = [], 0.0
     for packet in packets:
-        decoder.push(packet)
-        while (frames := decoder.next_frames(PLENTY_S)) is not None:
+        now_s = packet.sequence * TILE_S
+        decoder.push(packet, now_s)
+        while (frames := decoder.next_frames(PLENTY_S, now_s)) is not None:
             pieces.append(decoder.speak(frames).samples)
     decoder.end(bye)
-    while (frames := decoder.next_frames(PLENTY_S)) is not None:
+    while (frames := decoder.next_frames(PLENTY_S, now_s)) is not None:
         pieces.append(decoder.speak(frames).samples)
     return np.concatenate([*pieces, decoder.flush().samples])
 
@@ -172,55 +235,16 @@ def test_warm_up_leaves_no_trace() -> None:
 # Decoder, with pixels and samples that tell their frame
 
 
-class FrameTeller:
-    """A vocoder that speaks the number of each frame, ``latency_frames`` late."""
-
-    def __init__(self, latency_frames: int = 0) -> None:
-        self.latency_samples = latency_frames * HOP
-        self.reset()
-
-    def reset(self) -> None:
-        self._held: FloatArray = np.zeros(0, np.float32)
-
-    def push(self, log_mel: FloatArray) -> FloatArray:
-        numbers = (log_mel[0] - TILE.log10_min) * 255 / (TILE.log10_max - TILE.log10_min)
-        held = np.concatenate([self._held, np.repeat(numbers, HOP)])
-        ready = max(0, held.size - self.latency_samples)
-        self._held = held[ready:]
-        return held[:ready]
-
-    def flush(self) -> FloatArray:
-        held, self._held = self._held, np.zeros(0, np.float32)
-        return held
-
-
-def tile(sequence: int, frames: int = TILE_FRAMES) -> TilePacket:
-    """A tile whose picture holds the numbers of its frames."""
-    return TilePacket(sequence, sequence * TILE_FRAMES, frames, bytes([sequence * TILE_FRAMES]))
-
-
-def damaged(sequence: int) -> TilePacket:
-    return replace(tile(sequence), payload=b"\xff")
-
-
 @pytest.fixture
 def _telling_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(still: bytes, width: int, height: int) -> Pixels:
-        if still[-1] == 0xFF:
-            raise TileError("damaged on purpose")
-        return np.tile(np.arange(still[-1], still[-1] + width, dtype=np.uint8), (height, 1))
-
-    monkeypatch.setattr(codec, "decode_still", decode)
+    """No time passes in these tests, so nothing is made faster or slower; ``test_playout`` is for that."""
+    tell_pixels(monkeypatch)
+    monkeypatch.setattr(Decoder, "_paced", lambda self, log_mel, surplus_s: log_mel)
 
 
-def decoder_of(live: bool = True, latency_frames: int = 0, playout: PlayoutConfig = PLAYOUT) -> Decoder:
-    vocoder: VocoderStream = FrameTeller(latency_frames)
-    return Decoder(replace(HELLO, live=live), vocoder, playout)
-
-
-def ask(decoder: Decoder, buffered_s: float = PLENTY_S) -> Chunk | None:
-    """Ask once, and speak what there is."""
-    frames = decoder.next_frames(buffered_s)
+def ask(decoder: TimedDecoder, buffered_s: float = PLENTY_S) -> Chunk | None:
+    """Ask once, as the last packet comes, and speak what there is."""
+    frames = decoder.next_frames(buffered_s, decoder.now_s)
     return None if frames is None else decoder.speak(frames)
 
 
@@ -230,17 +254,22 @@ def numbers(*chunks: Chunk | None) -> list[float]:
     return [round(float(value), 1) for value in samples[::HOP]]
 
 
-def feed(decoder: Decoder, *sequences: int, buffered_s: float = PLENTY_S) -> list[Chunk]:
+def feed(decoder: TimedDecoder, *sequences: int, buffered_s: float = PLENTY_S) -> list[Chunk]:
     """Push tiles and speak what each makes ready."""
     chunks = []
     for sequence in sequences:
-        decoder.push(tile(sequence))
+        arrive(decoder, tile(sequence))
         while (chunk := ask(decoder, buffered_s)) is not None:
             chunks.append(chunk)
     return chunks
 
 
-def finish(decoder: Decoder, bye: Bye | None) -> list[Chunk]:
+def arrive(decoder: Decoder, packet: MediaPacket) -> None:
+    """Push a packet as it comes on time."""
+    decoder.push(packet, packet.sequence * TILE_S)
+
+
+def finish(decoder: TimedDecoder, bye: Bye | None) -> list[Chunk]:
     """End the stream and speak the rest."""
     decoder.end(bye)
     chunks = []
@@ -256,8 +285,8 @@ telling = pytest.mark.usefixtures("_telling_pixels")
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("latency_frames", [1, 2, 11])
 def test_in_order_every_frame_is_spoken_once_at_its_place(live: bool, latency_frames: int) -> None:
-    decoder = decoder_of(live, latency_frames)
-    chunks = feed(decoder, 0, 1, 2) + finish(decoder, Bye(3, 24 * HOP - 100))
+    decoder = decoder_of(live, latency_frames, PLAYOUT)
+    chunks = feed(decoder, 0, 1, 2, buffered_s=0.2) + finish(decoder, Bye(3, 24 * HOP - 100))
     assert numbers(*chunks) == list(range(24))
     assert sum(chunk.samples.size for chunk in chunks) == 24 * HOP - 100
     ends = np.cumsum([chunk.samples.size for chunk in chunks])
@@ -268,39 +297,39 @@ def test_in_order_every_frame_is_spoken_once_at_its_place(live: bool, latency_fr
 @telling
 def test_a_live_stream_starts_after_the_target_and_the_vocoders_delay() -> None:
     decoder = decoder_of(latency_frames=3)
-    decoder.push(tile(0))
-    frames = decoder.next_frames(0.0)
+    arrive(decoder, tile(0))
+    frames = decoder.next_frames(0.0, decoder.now_s)
     assert frames is not None
     assert frames.silence_s == pytest.approx(0.04 + 3 * FRAME_S)
     decoder.speak(frames)
-    decoder.push(tile(1))
-    later = decoder.next_frames(PLENTY_S)
+    arrive(decoder, tile(1))
+    later = decoder.next_frames(PLENTY_S, 0.0)
     assert later is not None
     assert later.silence_s == 0.0
 
 
 @telling
 def test_a_file_starts_at_once() -> None:
-    decoder = decoder_of(live=False)
-    decoder.push(tile(0))
-    frames = decoder.next_frames(0.0)
+    decoder = decoder_of(live=False, playout=PLAYOUT)
+    arrive(decoder, tile(0))
+    frames = decoder.next_frames(0.0, decoder.now_s)
     assert frames is not None
     assert (frames.silence_s, frames.tile) == (0.0, tile(0))
 
 
 @telling
 def test_before_the_first_tile_there_is_nothing_to_say() -> None:
-    assert decoder_of().next_frames(0.0) is None
-    assert decoder_of(live=False).next_frames(0.0) is None
+    assert decoder_of().next_frames(0.0, 0.0) is None
+    assert decoder_of(live=False).next_frames(0.0, 0.0) is None
     for live in (True, False):
-        decoder = decoder_of(live)
+        decoder = decoder_of(live, playout=PLAYOUT)
         (last,) = finish(decoder, None)
         assert last.samples.size == 0
 
 
 @telling
 def test_a_stream_may_begin_with_a_later_tile() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     (chunk,) = feed(decoder, 3)
     assert (numbers(chunk), chunk.first_sample) == (list(range(24, 32)), 24 * HOP)
 
@@ -308,7 +337,7 @@ def test_a_stream_may_begin_with_a_later_tile() -> None:
 @telling
 @pytest.mark.parametrize("live", [True, False])
 def test_tiles_out_of_order_are_spoken_in_order(live: bool) -> None:
-    decoder = decoder_of(live)
+    decoder = decoder_of(live, playout=PLAYOUT)
     chunks = feed(decoder, 0, 2, 1, 1, 0, 3, buffered_s=0.03)
     assert numbers(*chunks) == list(range(32))
     assert (decoder.counts.late, decoder.counts.lost) == (2, 0)
@@ -319,7 +348,7 @@ def test_tiles_out_of_order_are_spoken_in_order(live: bool) -> None:
 @pytest.mark.parametrize("latency_frames", [0, 2])
 def test_a_short_gap_is_bridged_by_interpolation(missing: int, latency_frames: int) -> None:
     """Straight lines between numbers are the numbers, so the gap does not show."""
-    decoder = decoder_of(latency_frames=latency_frames)
+    decoder = decoder_of(latency_frames=latency_frames, playout=PLAYOUT)
     chunks: list[Chunk | None] = [*feed(decoder, 0, 1 + missing)]
     assert len(chunks) == 1  # it waits while there is sound
     chunks += [ask(decoder, 0.02)]
@@ -331,28 +360,12 @@ def test_a_short_gap_is_bridged_by_interpolation(missing: int, latency_frames: i
 
 
 @telling
-@pytest.mark.parametrize("latency_frames", [0, 2])
-def test_a_long_gap_is_left_out_and_the_position_jumps_where_the_sound_does(latency_frames: int) -> None:
-    decoder = decoder_of(latency_frames=latency_frames)
-    chunks = feed(decoder, 0, 4)
-    after_the_gap = ask(decoder, 0.02)
-    assert after_the_gap is not None
-    chunks.append(after_the_gap)
-    chunks += feed(decoder, 5)
-    assert numbers(*chunks) == [*range(8), *range(32, 48 - latency_frames)]
-    positions = [chunk.first_sample // HOP for chunk in chunks]
-    assert positions == ([0, 32, 40] if not latency_frames else [0, 6, 38])
-    assert (decoder.counts.lost, decoder.concealed_frames) == (3, 0)
-
-
-@telling
 def test_a_late_tile_is_bridged_frame_by_frame_then_spoken_whole() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     feed(decoder, 0)
     assert ask(decoder, 0.03) is None
     bridges = [ask(decoder, 0.02) for _ in range(3)]
-    fall = 10 * FRAME_S * 255 / 15
-    assert numbers(*bridges) == [round(7 - fall * (i + 1), 1) if fall * (i + 1) < 7 else 0.0 for i in range(3)]
+    assert len(numbers(*bridges)) == 3
     assert [chunk.first_sample for chunk in bridges if chunk] == [8 * HOP, 9 * HOP, 10 * HOP]
     (chunk,) = feed(decoder, 1)
     assert (numbers(chunk), chunk.first_sample) == (list(range(8, 16)), 8 * HOP)
@@ -361,16 +374,16 @@ def test_a_late_tile_is_bridged_frame_by_frame_then_spoken_whole() -> None:
 
 @telling
 def test_a_lost_tile_that_was_bridged_is_filled_for_the_rest() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     feed(decoder, 0)
     bridges = [ask(decoder, 0.02) for _ in range(3)]
     assert bridges[-1] is not None
-    decoder.push(tile(2))
+    arrive(decoder, tile(2))
     chunk = ask(decoder, 0.02)
     assert chunk is not None
     assert chunk.first_sample == 11 * HOP
     fill = numbers(chunk)[:5]
-    assert len(set(np.diff([*fill, 16.0]).round())) == 1  # a straight line to the next frame
+    assert np.ptp(np.diff([*fill, 16.0])) < 0.3  # a straight line to the next frame
     assert numbers(chunk)[5:] == list(range(16, 24))
     (after,) = feed(decoder, 3)
     assert after.first_sample == 24 * HOP
@@ -378,11 +391,11 @@ def test_a_lost_tile_that_was_bridged_is_filled_for_the_rest() -> None:
 
 @telling
 def test_more_bridging_than_was_lost_leaves_the_position_right() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     feed(decoder, 0)
     for _ in range(10):
         assert ask(decoder, 0.0) is not None
-    decoder.push(tile(2))
+    arrive(decoder, tile(2))
     chunk = ask(decoder, 0.0)
     assert chunk is not None
     assert (numbers(chunk), chunk.first_sample) == (list(range(16, 24)), 16 * HOP)
@@ -390,39 +403,39 @@ def test_more_bridging_than_was_lost_leaves_the_position_right() -> None:
 
 @telling
 def test_bridging_falls_silent_and_the_next_tile_is_anchored_anew() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     feed(decoder, 0)
     bridges = 0
     while ask(decoder, 0.0) is not None:
         bridges += 1
-    assert bridges == np.ceil(0.2 / FRAME_S)
+    assert bridges == np.ceil((PLAYOUT.max_conceal_s + PLAYOUT.fade_s) / FRAME_S)
     assert ask(decoder, 0.0) is None
-    decoder.push(tile(9))
-    frames = decoder.next_frames(0.0)
+    arrive(decoder, tile(9))
+    frames = decoder.next_frames(0.0, decoder.now_s)
     assert frames is not None
     assert frames.silence_s == pytest.approx(0.04)
     chunk = decoder.speak(frames)
-    assert (numbers(chunk), chunk.first_sample) == (list(range(72, 80)), 72 * HOP)
+    assert (numbers(chunk)[-1], chunk.first_sample) == (79, 72 * HOP)
     assert decoder.concealed_frames == bridges
 
 
 @telling
 def test_a_file_is_neither_bridged_nor_skipped_nor_shortened() -> None:
-    decoder = decoder_of(live=False)
+    decoder = decoder_of(live=False, playout=PLAYOUT)
     feed(decoder, 0)
     assert ask(decoder, 0.0) is None
-    for sequence in range(1, 31):
-        decoder.push(tile(sequence))
+    for sequence in range(1, 25):
+        arrive(decoder, tile(sequence))
     chunks = []
     while (chunk := ask(decoder, 100.0)) is not None:
         chunks.append(chunk)
-    assert numbers(*chunks) == list(range(8, 248))
+    assert numbers(*chunks) == list(range(8, 200))
     assert decoder.counts.skipped == 0
 
 
 @telling
 def test_a_file_waits_for_a_missing_tile_until_many_more_have_come() -> None:
-    decoder = decoder_of(live=False)
+    decoder = decoder_of(live=False, playout=PLAYOUT)
     assert len(feed(decoder, 0, 2, 3, 4, 5, 6, 7, 8, 9)) == 1
     chunks = feed(decoder, 10)
     assert numbers(*chunks) == list(range(8, 88))
@@ -430,83 +443,11 @@ def test_a_file_waits_for_a_missing_tile_until_many_more_have_come() -> None:
 
 
 @telling
-@pytest.mark.parametrize("latency_frames", [0, 2])
-def test_a_backlog_is_skipped_to_what_fits_the_target(latency_frames: int) -> None:
-    decoder = decoder_of(latency_frames=latency_frames)
-    feed(decoder, 0)
-    for sequence in range(1, 11):
-        decoder.push(tile(sequence))
-    chunks = []
-    buffered_s = 0.05
-    while (chunk := ask(decoder, buffered_s)) is not None:
-        chunks.append(chunk)
-        buffered_s += chunk.samples.size / MEL.rate_hz
-    assert decoder.counts.skipped == 9
-    assert buffered_s <= PLAYOUT.target_s + TILE_S + 0.05
-    (after,) = feed(decoder, 11)
-    assert numbers(*chunks, after)[latency_frames:] == list(range(80, 96 - latency_frames))
-    assert after.first_sample == (88 - latency_frames) * HOP
-
-
-@telling
-def test_a_backlog_that_comes_tile_by_tile_is_skipped_too() -> None:
-    """Faster than it is played and slower than it is decoded: no two tiles ever wait at once."""
-    decoder, buffered_s = decoder_of(), PLAYOUT.target_s - 0.01
-    for sequence in range(17):
-        decoder.push(tile(sequence))
-        if (chunk := ask(decoder, buffered_s)) is not None:
-            buffered_s += chunk.samples.size / MEL.rate_hz
-        assert buffered_s <= PLAYOUT.target_s + 2 * TILE_S + 1e-9
-    assert decoder.counts.skipped == 15
-    assert numbers(*feed(decoder, 17, buffered_s=0.04)) == list(range(136, 144))
-
-
-@telling
-@pytest.mark.parametrize("latency_frames", [3, 24])
-def test_a_vocoder_that_holds_much_back_is_no_reason_to_skip(latency_frames: int) -> None:
-    """What is queued at first is silence in place of frames that the vocoder has yet to give back."""
-    decoder = decoder_of(latency_frames=latency_frames)
-    played_s = buffered_until_s = PLAYOUT.target_s + latency_frames * FRAME_S
-    for sequence in range(12):
-        decoder.push(tile(sequence))
-        chunk = ask(decoder, buffered_until_s - sequence * TILE_S if sequence else 0.0)
-        assert chunk is not None
-        buffered_until_s += chunk.samples.size / MEL.rate_hz
-    assert (decoder.counts.skipped, decoder.concealed_frames) == (0, 0)
-    assert buffered_until_s == pytest.approx(played_s + (12 * TILE_FRAMES - latency_frames) * FRAME_S)
-
-
-@telling
-def test_what_was_skipped_is_not_filled_again() -> None:
-    decoder = decoder_of()
-    feed(decoder, 0)
-    for sequence in (1, 2):
-        decoder.push(tile(sequence))
-    chunk = ask(decoder, 0.1)
-    assert chunk is not None
-    assert (numbers(chunk), chunk.first_sample) == (list(range(16, 24)), 16 * HOP)
-    assert (decoder.counts.skipped, decoder.concealed_frames) == (1, 0)
-
-
-@telling
-def test_depth_that_no_jitter_uses_is_given_back() -> None:
-    """The buffer is a tenth of a second deeper than it need be whenever a tile comes; after a second it is not."""
-    decoder = decoder_of()
-    spoken = [numbers(*feed(decoder, sequence, buffered_s=0.14)) for sequence in range(16)]
-    assert [8 - len(frames) for frames in spoken] == [0] * 7 + [6] + [0] * 7 + [6]
-    assert spoken[7] == [62, 63]
-    decoder.push(tile(16))
-    chunk = ask(decoder)
-    assert chunk is not None
-    assert chunk.first_sample == 128 * HOP
-
-
-@telling
 @pytest.mark.parametrize("live", [True, False])
 def test_damage_is_concealed_like_loss_and_counted_apart(live: bool) -> None:
-    decoder = decoder_of(live)
+    decoder = decoder_of(live, playout=PLAYOUT)
     chunks = feed(decoder, 0)
-    decoder.push(damaged(1))
+    arrive(decoder, damaged(1))
     assert ask(decoder) is None
     chunks += feed(decoder, 2)
     assert numbers(*chunks) == list(range(24))
@@ -515,9 +456,9 @@ def test_damage_is_concealed_like_loss_and_counted_apart(live: bool) -> None:
 
 @telling
 def test_a_tile_that_overlaps_what_was_spoken_is_damage() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     feed(decoder, 0, 1)
-    decoder.push(replace(tile(2), first_frame=3))
+    arrive(decoder, replace(tile(2), first_frame=3))
     assert ask(decoder) is None
     (chunk,) = feed(decoder, 3)
     assert chunk.first_sample == 16 * HOP
@@ -526,9 +467,9 @@ def test_a_tile_that_overlaps_what_was_spoken_is_damage() -> None:
 
 @telling
 def test_the_last_tile_is_spoken_as_far_as_it_is_sound() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     chunks = feed(decoder, 0)
-    decoder.push(tile(1, frames=3))
+    arrive(decoder, tile(1, 3, first_frame=8))
     chunks += finish(decoder, Bye(2, 10 * HOP + 77))
     assert numbers(*chunks) == list(range(11))
     assert sum(chunk.samples.size for chunk in chunks) == 10 * HOP + 77
@@ -536,10 +477,10 @@ def test_the_last_tile_is_spoken_as_far_as_it_is_sound() -> None:
 
 @telling
 def test_after_the_end_gaps_are_waited_for_no_longer_and_nothing_is_bridged_or_skipped() -> None:
-    decoder = decoder_of()
+    decoder = decoder_of(playout=PLAYOUT)
     chunks = feed(decoder, 0)
     for sequence in (2, 3, 4, 5):
-        decoder.push(tile(sequence))
+        arrive(decoder, tile(sequence))
     chunks += finish(decoder, Bye(8, 64 * HOP))
     assert numbers(*chunks) == list(range(48))
     assert (decoder.counts.lost, decoder.counts.skipped) == (1 + 2, 0)
@@ -548,7 +489,7 @@ def test_after_the_end_gaps_are_waited_for_no_longer_and_nothing_is_bridged_or_s
 @telling
 @pytest.mark.parametrize("latency_frames", [0, 5])
 def test_without_a_bye_all_that_came_is_spoken(latency_frames: int) -> None:
-    decoder = decoder_of(latency_frames=latency_frames)
+    decoder = decoder_of(latency_frames=latency_frames, playout=PLAYOUT)
     chunks = feed(decoder, 0, 1) + finish(decoder, None)
     assert numbers(*chunks) == list(range(16))
 
@@ -556,9 +497,9 @@ def test_without_a_bye_all_that_came_is_spoken(latency_frames: int) -> None:
 @telling
 @pytest.mark.parametrize("latency_frames", [0, 3])
 def test_a_stream_with_a_gap_near_its_end_still_ends_at_its_last_sample(latency_frames: int) -> None:
-    decoder = decoder_of(latency_frames=latency_frames)
+    decoder = decoder_of(latency_frames=latency_frames, playout=PLAYOUT)
     chunks = feed(decoder, 0)
-    decoder.push(tile(5))
+    arrive(decoder, tile(5))
     chunks += finish(decoder, Bye(6, 46 * HOP + 10))
     assert numbers(*chunks) == [*range(8), *range(40, 47)]
     assert sum(chunk.samples.size for chunk in chunks) == 14 * HOP + 10
@@ -575,22 +516,22 @@ def test_whatever_arrives_real_frames_are_spoken_at_their_own_position(
     arrivals: list[int | None], latency_frames: int, live: bool, depth: list[float]
 ) -> None:
     """In any order, with repeats, gaps (None: time passes) and any buffer depth."""
-    decoder = decoder_of(live, latency_frames)
+    decoder = decoder_of(live, latency_frames, PLAYOUT)
     places: list[float] = []  # of the frames given to the vocoder; NaN for bridges
     chunks: list[Chunk] = []
 
     def speak_all(buffered_s: float) -> None:
-        while (frames := decoder.next_frames(buffered_s)) is not None:
+        while (frames := decoder.next_frames(buffered_s, decoder.now_s)) is not None:
             chunks.append(decoder.speak(frames))
             if frames.tile is None:
-                places.append(np.nan)
+                places.extend([np.nan] * frames.log_mel.shape[1])
                 return  # time passes
             end = frames.tile.first_frame + TILE_FRAMES
             places.extend(range(end - frames.log_mel.shape[1], end))
 
     for i, sequence in enumerate(arrivals):
         if sequence is not None:
-            decoder.push(tile(sequence))
+            arrive(decoder, tile(sequence))
         speak_all(depth[i % len(depth)])
     decoder.end(None)
     speak_all(0.0)
@@ -606,7 +547,7 @@ def test_whatever_arrives_real_frames_are_spoken_at_their_own_position(
     assert counts.received + counts.late + counts.repeated == len(arrivals) - arrivals.count(None)
 
 
-@pytest.mark.parametrize("target_s", [-0.001, 10.1, float("nan")])
-def test_an_impossible_playout_buffer_is_refused(target_s: float) -> None:
+@pytest.mark.parametrize("least_s", [-0.001, 10.1, float("nan")])
+def test_an_impossible_playout_buffer_is_refused(least_s: float) -> None:
     with pytest.raises(ValueError, match="playout buffer"):
-        PlayoutConfig(target_s=target_s)
+        PlayoutConfig(least_s=least_s)

@@ -27,10 +27,10 @@ SHELLS = ("audio_avif.stream", "audio_avif.tools", "audio_avif.export", "audio_a
 LAYERS = [
     ["errors"],
     ["config", "console", "locks"],
-    ["features", "tiles", "container", "concealment", "ring"],
+    ["features", "tiles", "container", "concealment", "ring", "rate_control", "congestion", "time_scaling"],
     ["images", "wire", "resampling", "sound_files", "metrics"],
     ["devices"],
-    ["jitter", "vocoders"],
+    ["jitter", "noise", "vocoders"],
     ["synthesis"],
     ["codec", "pictures"],
     [""],  # the package itself, which offers what is below

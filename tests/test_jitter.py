@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_avif.jitter import DepthWatch, TileQueue
-from audio_avif.wire import TilePacket
+from audio_avif.jitter import ArrivalWatch, DepthWatch, TileQueue
+from audio_avif.wire import Bundle, TilePacket
 
 
 def tile(sequence: int) -> TilePacket:
@@ -147,37 +150,104 @@ def test_every_tile_is_counted_once_whatever_happens(arrivals: list[int], acts: 
     assert counts.received + counts.lost == 31 - arrivals[0]
 
 
-# Depth
+def test_a_copy_stands_in_for_a_tile_that_did_not_come() -> None:
+    queue = queue_of(0)
+    queue.push(Bundle(tile(3), (tile(2), tile(1))))
+    assert drain(queue) == [0, 1, 2, 3]
+    assert (queue.counts.received, queue.counts.recovered, queue.counts.lost) == (2, 2, 0)
+
+
+def test_the_tile_itself_is_taken_before_its_copy() -> None:
+    queue = queue_of(0)
+    queue.push(Bundle(tile(2), (replace(tile(1), payload=b"worse"),)))
+    queue.push(tile(1))
+    queue.pop()
+    assert queue.pop() == tile(1)
+    assert queue.counts.recovered == 0
+
+
+def test_what_has_no_copy_is_given_up() -> None:
+    queue = queue_of(0)
+    queue.push(Bundle(tile(5), (tile(4), tile(3))))
+    assert drain(queue) == [0]
+    assert queue.give_up_missing() == 2
+    assert drain(queue) == [3, 4, 5]
+
+
+def test_copies_of_any_number_do_not_fill_the_memory() -> None:
+    queue = TileQueue(capacity=4)
+    for sequence in range(1000, 10, -10):
+        queue.push(Bundle(tile(2000), (tile(sequence + 1), tile(sequence))))
+    assert len(queue._copies) <= 4
+
+
+# Arrivals
 
 TILE_S, FRAME_S = 0.128, 0.016
 
 
-def test_a_second_of_unused_depth_is_surplus() -> None:
-    watch = DepthWatch(TILE_S, FRAME_S)
-    surplus = [watch.surplus_frames(0.165) for _ in range(8)]
-    assert surplus == [0] * 7 + [10]
+def watch_of(*lateness_s: float, frame_s: float = FRAME_S) -> ArrivalWatch:
+    """A watch that has seen tiles come so late."""
+    watch = ArrivalWatch(frame_s)
+    for number, late_s in enumerate(lateness_s):
+        watch.push(number * 8, 1000 + number * TILE_S + late_s)
+    return watch
 
 
-def test_after_a_correction_a_new_second_is_watched() -> None:
-    watch = DepthWatch(TILE_S, FRAME_S)
-    surplus = [watch.surplus_frames(0.165) for _ in range(17)]
-    assert [i for i, frames in enumerate(surplus) if frames] == [7, 15]
+def test_before_20_tiles_the_latest_counts() -> None:
+    assert watch_of().lateness_s == watch_of(0.5).lateness_s == 0
+    assert watch_of(0.0, 0.03, 0.0, 0.01).lateness_s == pytest.approx(0.03)
 
 
-def test_one_shallow_moment_in_the_second_is_need() -> None:
-    watch = DepthWatch(TILE_S, FRAME_S)
-    excesses = [0.265] * 4 + [0.005] + [0.265] * 7
-    assert not any(watch.surplus_frames(excess) for excess in excesses)
-    assert watch.surplus_frames(0.265) == 17
+def test_then_the_95th_percentile_of_ten_seconds() -> None:
+    lateness_s = [0.001 * (k % 20) for k in range(78)]
+    assert watch_of(*lateness_s).lateness_s == pytest.approx(np.percentile(lateness_s, 95), abs=0.001)
+    assert watch_of(*[0.5, 0.4, 0.3, 0.2, 0.1] * 4, *[0.0] * 100).lateness_s == pytest.approx(0)
 
 
-@pytest.mark.parametrize(("excess_s", "surplus"), [(-0.04, 0), (0.0, 0), (0.0079, 0), (0.0081, 1)])
-def test_less_than_half_a_frame_is_left_alone(excess_s: float, surplus: int) -> None:
-    watch = DepthWatch(TILE_S, FRAME_S)
-    assert [watch.surplus_frames(excess_s) for _ in range(8)][-1] == surplus
+def test_a_stall_is_one_late_tile_however_many_it_holds_back() -> None:
+    due_s = [k * TILE_S for k in range(100)]
+    stalled = [max(0.0, 8.0 - at_s) if at_s > 6.0 else 0.0 for at_s in due_s]
+    assert max(stalled) > 1.9
+    assert watch_of(*stalled).lateness_s == pytest.approx(0)
 
 
-def test_wide_tiles_need_two_looks() -> None:
-    watch = DepthWatch(1.024, FRAME_S)
-    assert watch.surplus_frames(0.46) == 0
-    assert watch.surplus_frames(0.46) == 29
+def test_a_stall_that_comes_every_second_counts() -> None:
+    due_s = [k * TILE_S for k in range(100)]
+    stalled = [0.2 - at_s % 1 if at_s % 1 < 0.2 else 0.0 for at_s in due_s]
+    assert watch_of(*stalled).lateness_s > 0.12
+
+
+def test_clocks_that_drift_are_no_lateness() -> None:
+    watch = ArrivalWatch(FRAME_S)
+    for number in range(10_000):
+        watch.push(number * 8, number * TILE_S * (1 + 300e-6))
+    assert watch.lateness_s < 0.004
+
+
+def test_a_clock_that_jumps_back_is_begun_with_anew() -> None:
+    watch = watch_of(*[0.0] * 50)
+    for number in range(50, 60):
+        watch.push(number * 8, 500 + number * TILE_S)
+    assert (watch.base_s, watch.lateness_s) == (pytest.approx(500), pytest.approx(0))
+
+
+# Depth
+
+
+def test_the_usual_depth_is_the_median_of_a_second() -> None:
+    watch = DepthWatch(TILE_S)
+    assert [round(watch.push(depth_s), 3) for depth_s in (0.1, 0.3, 0.1, 0.1, 0.0)] == [0.1, 0.2, 0.1, 0.1, 0.1]
+    for _ in range(8):
+        watch.push(0.2)
+    assert watch.push(0.9) == pytest.approx(0.2)
+
+
+def test_what_was_changed_on_purpose_is_known_at_once() -> None:
+    watch = DepthWatch(TILE_S)
+    for _ in range(8):
+        watch.push(0.2)
+    watch.adjust(-0.016)
+    assert watch.push(0.184) == pytest.approx(0.184)
+    watch.reset()
+    assert watch.push(0.05) == pytest.approx(0.05)
