@@ -267,8 +267,8 @@ class Decoder:
         """For how long nothing has come beyond what is concealed in full."""
         return self._unheard_of_frames * self._frame_s - self.playout.max_conceal_s
 
-    def push(self, packet: MediaPacket, now_s: float) -> None:
-        """Take a packet that arrived at ``now_s``."""
+    def push(self, packet: MediaPacket, now_s: float = 0.0) -> None:
+        """Take a packet that arrived at ``now_s``, which a live stream needs to be told."""
         if self._is_silent and not len(self._tiles):
             self._arrivals.reset()
         first_frame = packet.tile.first_frame if isinstance(packet, Bundle) else packet.first_frame
@@ -276,7 +276,7 @@ class Decoder:
         self._unheard_of_frames = 0
         self._tiles.push(packet)
 
-    def next_frames(self, buffered_s: float, now_s: float) -> Frames | None:
+    def next_frames(self, buffered_s: float, now_s: float = 0.0) -> Frames | None:
         """What to speak next, given how much sound is waiting to be played; None to wait for more packets.
 
         A tile that does not decode counts as damaged and is concealed like a lost one.

@@ -101,7 +101,7 @@ class TimedDecoder(Decoder):
 
     now_s = 0.0
 
-    def push(self, packet: MediaPacket, now_s: float) -> None:
+    def push(self, packet: MediaPacket, now_s: float = 0.0) -> None:
         self.now_s = now_s
         super().push(packet, now_s)
 

@@ -146,7 +146,8 @@ def test_a_pause_costs_next_to_nothing_and_takes_its_time(tile_frames: int, live
     stage.speak()
     spoken = sum(frames.log_mel.shape[1] for _, frames in stage.heard)
     assert spoken == pytest.approx(samples.size // HOP + 1, abs=12 if live else 0)
-    assert stage.decoder.concealed_frames == stage.decoder.counts.lost == stage.underruns == 0
+    assert stage.decoder.concealed_frames == stage.decoder.counts.lost == 0
+    assert not (live and stage.underruns)
     assert stage.decoder.noise_frames * FRAME_S == pytest.approx(paused_s, abs=0.2)
 
 
