@@ -43,6 +43,10 @@ class Output(Protocol):
         """Let so much time pass before what is written next."""
         ...
 
+    def rest(self) -> None:
+        """No sound is due until more is written: running out of it is no underrun."""
+        ...
+
     def end(self) -> None:
         """The stream is over: return when all of it has been played."""
         ...
@@ -91,6 +95,10 @@ class SpeakerOutput:
         """Queue silence."""
         self._speaker.write(np.zeros(round(seconds * RATE_HZ), np.float32))
 
+    def rest(self) -> None:
+        """Running dry is meant."""
+        self._speaker.playing = False
+
     def end(self) -> None:
         """Wait until the buffer has been played."""
         self._speaker.drain()
@@ -109,6 +117,7 @@ class _Clocked:
         self.underruns = 0
         self._clock = clock
         self._is_live = True
+        self._is_resting = False
         self._written_until_s: float | None = None
 
     @property
@@ -121,6 +130,7 @@ class _Clocked:
     def begin(self, is_live: bool) -> None:
         """The clock starts with the first sound."""
         self._is_live = is_live
+        self._is_resting = False
         self._written_until_s = None
 
     def write(self, samples: FloatArray) -> None:
@@ -141,11 +151,16 @@ class _Clocked:
         """When what is written next is played; closes the gap where that should have been earlier."""
         now_s = self._clock()
         until_s = now_s if self._written_until_s is None else self._written_until_s
+        is_resting, self._is_resting = self._is_resting, False
         if self._is_live and now_s > until_s:
-            self.underruns += 1
+            self.underruns += not is_resting
             self._put_gap(now_s - until_s)
             return now_s
         return until_s
+
+    def rest(self) -> None:
+        """The gap that follows is meant."""
+        self._is_resting = True
 
     def end(self) -> None:
         """A file needs no time to be played."""
@@ -244,6 +259,11 @@ class TeeOutput:
         """Let time pass in each."""
         for output in self._outputs:
             output.silence(seconds)
+
+    def rest(self) -> None:
+        """No sound is due in any."""
+        for output in self._outputs:
+            output.rest()
 
     def end(self) -> None:
         """Return when each has played all of it."""

@@ -75,10 +75,11 @@ class Playout:
         """Speak what is due first, if anything is; say whether anything was."""
         started_s = self._clock()
         frames = self.decoder.next_frames(self.output.buffered_s, started_s)
-        if frames is None:
-            return False
-        self._speak(frames, started_s)
-        return True
+        if frames is not None:
+            self._speak(frames, started_s)
+        elif self.decoder.hello.live and self.decoder.is_waiting:
+            self.output.rest()
+        return frames is not None
 
     def wait_s(self) -> float | None:
         """How long to wait for packets before some sound must be made up; None for as long as they take."""

@@ -17,15 +17,13 @@ class Clock:
     def __init__(self) -> None:
         self.now_s = 100.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now_s
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(outputs, "time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 def samples_in(path: Path) -> np.ndarray:
@@ -34,7 +32,7 @@ def samples_in(path: Path) -> np.ndarray:
 
 
 def test_a_gap_in_a_live_stream_is_a_gap_in_the_file(clock: Clock, tmp_path: Path) -> None:
-    output = outputs.WavOutput(str(tmp_path / "heard.wav"))
+    output = outputs.WavOutput(str(tmp_path / "heard.wav"), clock)
     output.begin(is_live=True)
     output.silence(0.05)
     output.write(np.full(1600, 0.5, np.float32))
@@ -49,8 +47,24 @@ def test_a_gap_in_a_live_stream_is_a_gap_in_the_file(clock: Clock, tmp_path: Pat
     assert output.underruns == 1
 
 
+def test_silence_that_is_meant_is_a_gap_but_no_underrun(clock: Clock, tmp_path: Path) -> None:
+    output = outputs.WavOutput(str(tmp_path / "heard.wav"), clock)
+    output.begin(is_live=True)
+    output.write(np.full(1600, 0.5, np.float32))
+    output.rest()
+    clock.now_s += 2.1
+    output.silence(0.04)
+    output.write(np.full(1600, 0.5, np.float32))
+    assert output.underruns == 0
+    clock.now_s += 1.0
+    output.write(np.full(1600, 0.5, np.float32))
+    assert output.underruns == 1
+    output.close()
+    assert samples_in(tmp_path / "heard.wav").size == pytest.approx(1600 * 3 + 2.04 * 16000 + 0.9 * 16000, abs=2)
+
+
 def test_a_file_sent_at_once_has_no_gaps(clock: Clock, tmp_path: Path) -> None:
-    output = outputs.WavOutput(str(tmp_path / "heard.wav"))
+    output = outputs.WavOutput(str(tmp_path / "heard.wav"), clock)
     output.begin(is_live=False)
     for _ in range(3):
         output.write(np.full(100, 0.5, np.float32))
@@ -61,7 +75,7 @@ def test_a_file_sent_at_once_has_no_gaps(clock: Clock, tmp_path: Path) -> None:
 
 
 def test_a_pause_of_an_hour_does_not_fill_the_memory(clock: Clock, tmp_path: Path) -> None:
-    output = outputs.WavOutput(str(tmp_path / "heard.wav"))
+    output = outputs.WavOutput(str(tmp_path / "heard.wav"), clock)
     output.begin(is_live=True)
     output.write(np.zeros(16, np.float32))
     clock.now_s += 3600
@@ -94,10 +108,10 @@ def test_an_output_that_cannot_be_had_leaves_none_open(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_kept_until_a_stream_comes(tmp_path: Path) -> None:
     path = tmp_path / "old.wav"
     path.write_bytes(b"an old recording")
-    output = outputs.WavOutput(str(path))
+    output = outputs.WavOutput(str(path), clock)
     output.close()
     assert path.read_bytes() == b"an old recording"
-    output = outputs.WavOutput(str(path))
+    output = outputs.WavOutput(str(path), clock)
     output.begin(is_live=False)
     output.close()
     assert samples_in(path).size == 0
