@@ -32,6 +32,7 @@ _NOISE_UPDATE_S = 0.4  # how often a pause says what its noise is like, as Opus 
 _COPY_QUALITY_STEPS = 25  # a copy takes about half the bytes of its tile
 
 _REORDER_TILES = 8  # without a clock to say that a missing tile is late, this many later ones do
+_MAX_INTERPOLATED_FRAMES = 32  # half a second; over longer gaps it would be heard as a held tone
 _MAX_FILL_FRAMES = 128  # a gap that a peer claims is filled no further: the claim is only a number
 _CATCH_UP_S = 0.3  # at 15 % faster this much too much is gone in two seconds; more of it is skipped
 _FADE_LOG10_PER_S = 10.0
@@ -370,8 +371,8 @@ class Decoder:
         return Frames(frames, tile, silence_s if self.hello.live else 0.0)
 
     def _fill(self, gap: int, after: FloatArray, needed: int) -> FloatArray:
-        """Frames for ``gap`` frames before a tile: a lost tile's time is kept, of longer ones what the buffer needs."""
-        is_short = 0 < gap <= 2 * self.hello.tile.frames and not self._was_skipped
+        """Frames for ``gap`` frames before a tile: a short gap's time is kept, of longer ones what the buffer needs."""
+        is_short = 0 < gap <= _MAX_INTERPOLATED_FRAMES and not self._was_skipped
         if self._pause is None and is_short:
             self.concealed_frames += gap
             return concealment.interpolate(self._last_frame, after, gap)

@@ -37,4 +37,4 @@ def over_noise(fading: FloatArray, floor: FloatArray, noise: FloatArray) -> Floa
 def fade_in(log_mel: FloatArray, frame_s: float) -> FloatArray:
     """Frames ``[n_mels, frames]`` after silence, the first 100 ms of them rising by 20 dB."""
     rise = np.arange(log_mel.shape[1], dtype=np.float32) * np.float32(_DECAY_LOG10_PER_S * frame_s)
-    return log_mel + np.minimum(rise - 1, 0)
+    return np.asarray(log_mel + np.minimum(rise - 1, 0), np.float32)

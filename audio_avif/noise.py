@@ -46,13 +46,14 @@ class FloorTracker:
     """The background's level in each band, found where and when nothing else is heard.
 
     ``floor`` ``[n_mels] float32, log10`` is the mean of what lies near the minimum of the last 1.5 s. It falls at once.
-    Above a quiet room's noise it rises slowly, and only in bands that fluctuate as noise does, so that a held note or
-    vowel is not background. Any division into calls gives the same.
+    Above a quiet room's noise it rises slowly, by 3 dB a second; with ``spares_tones`` only in bands that fluctuate as
+    noise does, so that a held note or vowel never becomes background. Pictures smooth noise, so that only the sender
+    can tell. Any division into calls gives the same.
 
     Source: minimum statistics, Martin 2001; averaging controlled by them, Cohen and Berdugo 2002.
     """
 
-    def __init__(self, mel: MelConfig) -> None:
+    def __init__(self, mel: MelConfig, spares_tones: bool = False) -> None:
         self._mel = mel
         self._block_frames = max(1, round(_WINDOW_S / _WINDOW_BLOCKS / mel.frame_s))
         self._smoothing = np.float32(1 - np.exp(-mel.frame_s / _SMOOTHING_S))
@@ -62,7 +63,7 @@ class FloorTracker:
         self._lag_frames = mel.n_fft // mel.hop_samples  # frames so far apart share no samples
         natural = _natural_fluctuation(mel, 0)
         change = np.abs(natural[:, self._lag_frames :] - natural[:, : -self._lag_frames]).mean(axis=1)
-        self._least_change = _STEADY_SHARE * (self._across @ change)
+        self._least_change = (_STEADY_SHARE if spares_tones else 0.0) * (self._across @ change)
         self.reset()
 
     def reset(self) -> None:
@@ -102,7 +103,7 @@ class FloorTracker:
         before = self._recent[0] if self._recent else frame
         self._recent.append(frame)
         self._change = self._change + self._averaging * (self._across @ np.abs(frame - before) - self._change)
-        return np.asarray(self._change > self._least_change)
+        return np.asarray(self._change >= self._least_change)
 
 
 class PauseDetector:
@@ -114,7 +115,7 @@ class PauseDetector:
 
     def __init__(self, mel: MelConfig, tile: TileConfig) -> None:
         del tile
-        self._tracker = FloorTracker(mel)
+        self._tracker = FloorTracker(mel, spares_tones=True)
         self._groups = _group_matrix(mel.n_mels)
         self._across = _across_bands(mel.n_mels)
         self._hangover_frames = round(_HANGOVER_S / mel.frame_s)

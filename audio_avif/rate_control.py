@@ -13,12 +13,12 @@ from audio_avif.config import EncoderConfig
 
 WINDOW_S = 2.0
 """The mean rate over this time is kept near the target."""
-MAX_STEP = 12
+MAX_STEP = 14
 """Quality rises by no more from one tile to the next (wider ones than STEP_S: by no more per STEP_S), and falls by no
 more unless the window would overflow."""
 STEP_S = 0.128
 
-SLACK = 0.04
+SLACK = 0.03
 """The share by which a window may hold too much or too little."""
 STEADY_S = 1.3
 """Over this time the steady quality follows those chosen."""
@@ -110,8 +110,7 @@ class RateControl:
         """
         if self._target_kbps is None:
             return
-        if not duration_s:
-            self._copies_bytes += payload_bytes
+        self._copies_bytes = 0 if duration_s else self._copies_bytes + payload_bytes
         excess_s = _lasts_s(payload_bytes, self._target_kbps) - duration_s
         self._account(max(0.0, excess_s))
 

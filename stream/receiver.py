@@ -1,142 +1,199 @@
-"""Plays streams: accepts connections one at a time, feeds a player, and tells both ends what becomes of the tiles."""
+"""Listens: which session a connection belongs to, and what becomes of one that does what it must not."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import functools
+import ipaddress
 import logging
 import socket
+import ssl
 import sys
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
-from audio_avif import __version__
-from audio_avif.codec import WARM_UP_TILES, PlayoutConfig, warm_up
-from audio_avif.errors import AudioAvifError, ConnectionFailed, RemoteProtocolError
+from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, RemoteProtocolError
+from audio_avif.stream.admission import CLOSE_S, Entrance, address_of
 from audio_avif.stream.interrupts import on_interrupt
-from audio_avif.stream.live_line import JsonLines, LiveLine, RateMeter
-from audio_avif.stream.outputs import Output
-from audio_avif.stream.playout import Player
-from audio_avif.synthesis import open_stream
-from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.stream.security import Limits, new_token
+from audio_avif.stream.session import Refusal, Session, Stage
 from audio_avif.wire import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
+    CLOSE_TOO_MANY_MESSAGES,
     CLOSE_UNSUPPORTED,
     DEFAULT_PORT,
-    MAX_MESSAGE_BYTES,
     SUBPROTOCOL,
-    Bye,
     Hello,
-    Message,
-    Ping,
-    Pong,
     ReceiverProtocol,
-    Report,
-    TilePacket,
-    Welcome,
-    wire_bytes,
 )
 
 log = logging.getLogger(__name__)
 
-_HELLO_S = 10.0
-_BACKLOG_TILES = 64
 _HURRY_S = 1.0  # how long after Ctrl-C each step towards the end may take
-_REPORT_QUEUE = 256
-_CLOSE_INTERNAL_ERROR = 1011  # RFC 6455, 7.4.1
-_AGENT = f"audio-avif/{__version__}"
+_WRITE_LIMIT_BYTES = 4096
+_PENDING_CONNECTIONS = 128
+_FAULTS = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG, CLOSE_TOO_MANY_MESSAGES)
 
 
-@dataclass
-class StreamStats:
-    """What has been received of one stream."""
+@dataclass(frozen=True)
+class Address:
+    """Where a receiver listens, the token and the TLS it is met with.
 
-    rates: RateMeter = field(default_factory=RateMeter)
-    whole_stills: int = 0
-    delay_s: float | None = None
+    Without a token one is made where other machines can connect, unless ``is_open``.
+    """
+
+    host: str
+    port: int
+    token: str | None = None
+    is_open: bool = False
+    tls: ssl.SSLContext | None = None
 
 
-@dataclass
 class Receiver:
-    """Plays one stream at a time and refuses others while it does."""
+    """Plays one stream at a time: the connections of its session carry it, others are refused while it lasts."""
 
-    vocoder: Vocoder
-    output: Output
-    playout: PlayoutConfig
-    live_line: LiveLine
-    stats_json: JsonLines
-    is_once: bool = False
-    save_tiles: Path | None = None
-    finished: asyncio.Event = field(default_factory=asyncio.Event)
-    error: AudioAvifError | None = None
-    streams: int = 0
-    _current: _Stream | None = None
+    def __init__(self, stage: Stage, is_once: bool = False, earlier_streams: int = 0) -> None:
+        self.stage = stage
+        self.finished = asyncio.Event()
+        self.error: AudioAvifError | None = None
+        self._is_once = is_once
+        self._streams = earlier_streams
+        self._current: Session | None = None
+        self._newest: Session | None = None
+        self._playing: set[asyncio.Task[None]] = set()
 
-    async def handle(self, connection: ServerConnection) -> None:
+    def figures(self) -> dict[str, Any] | None:
+        """Those of the stream that plays, or of the last one; any thread may ask."""
+        return None if self._newest is None else self._newest.figures
+
+    async def handle(self, entrance: Entrance, connection: ServerConnection) -> None:
         """Serve one connection to its end."""
-        stream = _Stream(self, connection)
+        line = _Connection(connection, self.stage.limits)
         try:
-            await stream.receive()
-            await stream.play_out()
-            await stream.close()
-        except _Refusal as refusal:
-            await connection.close(refusal.code, _close_reason(refusal))
-            log.warning("a stream was refused: %s", refusal)
-        except RemoteProtocolError as error:
-            await connection.close(CLOSE_PROTOCOL_ERROR, _close_reason(error))
-            log.warning("a stream was refused: %s", error)
-        except Exception as error:  # whatever it is, the user is told, and the next stream has a clean start
-            self.error = error if isinstance(error, AudioAvifError) else AudioAvifError(f"the receiver failed: {error}")
-            await connection.close(_CLOSE_INTERNAL_ERROR, "the receiver failed")
-            self.finished.set()
-        finally:
-            try:
-                await stream.play_out()
-            finally:
-                self._release(stream)
-
-    def take(self, stream: _Stream) -> None:
-        """Let this stream play. Raises _Refusal while another one does."""
-        if self._current is not None:
-            raise _Refusal(CLOSE_BUSY, "another stream is playing here; try again when it is over")
-        self._current = stream
-
-    def _release(self, stream: _Stream) -> None:
-        if self._current is not stream:
+            await self._attend(line, entrance)
+        except ConnectionClosed:
             return
-        self._current = None
-        if stream.player is not None:
-            self.error = self.error or stream.player.error
-            if self.is_once or self.error is not None:
-                self.finished.set()
+        except (RemoteProtocolError, Refusal) as error:
+            code = error.code if isinstance(error, Refusal) else CLOSE_PROTOCOL_ERROR
+            self.stage.complaints.tell(f"close {code}", f"{address_of(connection)} was refused: {error}")
+            await line.close(code, _close_reason(error))
+        except Exception as error:  # a fault of this connection is no reason to stop listening to others
+            log.debug("a connection failed", exc_info=True)
+            self.stage.complaints.tell("failure", f"serving {address_of(connection)} failed: {error}")
+            await line.close(CloseCode.INTERNAL_ERROR, "the receiver failed")
+
+    async def _attend(self, line: _Connection, entrance: Entrance) -> None:
+        limit_s = self.stage.limits.handshake_s
+        protocol = ReceiverProtocol()
+        try:
+            async with asyncio.timeout(limit_s):
+                first = await line.recv()
+        except TimeoutError as error:
+            raise RemoteProtocolError(f"the peer did not say hello within {limit_s:g} s (--handshake-s)") from error
+        hello = protocol.receive(first)
+        assert isinstance(hello, Hello) and isinstance(first, bytes)
+        session = self.session_for(hello)
+        entrance.admit(line.connection)
+        await session.carry(line, first, protocol)
+
+    def session_for(self, hello: Hello) -> Session:
+        """The session that this hello goes on with, or a new one. Raises Refusal or RemoteProtocolError."""
+        for session in (self._current, self._newest):
+            if session is not None and session.can_resume(hello):
+                return session
+        vocoder, before = self.stage.vocoder, self._current
+        if hello.mel != vocoder.mel:
+            reason = f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}"
+            raise Refusal(CLOSE_UNSUPPORTED, reason)
+        if before is not None and not before.is_deserted(time.monotonic()):
+            raise Refusal(CLOSE_BUSY, "another stream is playing here; try again when it is over")
+        self._streams += 1
+        session = self._current = self._newest = Session(hello, self.stage, self._streams)
+        if before is not None:
+            log.warning("another sender begins; the stream of the one before is over")
+            before.make_way()
+        task = asyncio.create_task(self._play(session, before))
+        self._playing.add(task)
+        task.add_done_callback(self._playing.discard)
+        return session
+
+    async def _play(self, session: Session, before: Session | None) -> None:
+        await session.run(before)
+        is_current = self._current is session
+        if is_current:
+            self._current = None
+        await session.part()
+        error = session.error
+        if isinstance(error, FileError | DeviceError) or (error is not None and self._is_once):
+            self.error = error if isinstance(error, AudioAvifError) else AudioAvifError(f"the receiver failed: {error}")
+            self.finished.set()
+        elif error is not None:
+            log.warning("a stream could not be played: %s", error)
+        if is_current and self._is_once:
+            self.finished.set()
 
     async def close(self) -> None:
         """Stop listening to the stream that plays, if any, and play what has come of it, unless that takes long."""
-        stream = self._current
-        if stream is None or stream.player is None:
+        session = self._current
+        if session is None:
             return
-        stream.player.end(None)
-        for more_urgent in (stream.player.stop, stream.is_done.set):
+        session.leave()
+        for more_urgent in (session.hurry, session.abandon):
             with suppress(TimeoutError):
-                await asyncio.wait_for(stream.is_done.wait(), _HURRY_S)
+                await asyncio.wait_for(session.is_over.wait(), _HURRY_S)
                 return
             more_urgent()
 
 
-class _Refusal(AudioAvifError):
-    """The stream is well formed but will not be played here; ``code`` is the WebSocket close code that says why."""
+class _Connection:
+    """A WebSocket connection as a session's line."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
+    def __init__(self, connection: ServerConnection, limits: Limits) -> None:
+        self.connection = connection
+        self._limits = limits
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether what was sent before fills half of what may wait."""
+        return self.connection.transport.get_write_buffer_size() > _WRITE_LIMIT_BYTES // 2
+
+    async def recv(self) -> bytes | str:
+        """The next message. Raises ConnectionClosed after the last, Refusal for what websockets itself refuses."""
+        with self._telling_faults():
+            return await self.connection.recv()
+
+    async def send(self, message: bytes) -> None:
+        """Raises as ``recv``, where nobody listens any more."""
+        with self._telling_faults():
+            await self.connection.send(message)
+
+    @contextmanager
+    def _telling_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionClosed as closed:
+            if closed.sent is None or closed.rcvd_then_sent or closed.sent.code not in _FAULTS:
+                raise
+            reason = f"it broke the WebSocket protocol ({closed.sent.reason or closed.sent.code})"
+            if closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                reason = f"it sent a message of more than {self._limits.message_bytes} bytes (--max-message-bytes)"
+            elif closed.sent.code == CLOSE_TOO_MANY_MESSAGES:
+                reason = closed.sent.reason
+            raise Refusal(closed.sent.code, reason) from closed
+
+    async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """End it; a peer that does not answer is cut off."""
+        await self.connection.close(code, reason)
 
 
 def _close_reason(error: Exception) -> str:
@@ -144,220 +201,62 @@ def _close_reason(error: Exception) -> str:
     return str(error).encode()[:123].decode(errors="ignore")
 
 
-class _Stream:
-    """One connection: its protocol state, its player and its figures."""
-
-    def __init__(self, receiver: Receiver, connection: ServerConnection) -> None:
-        self.player: Player | None = None
-        self.is_done = asyncio.Event()
-        self._receiver = receiver
-        self._connection = connection
-        self._protocol = ReceiverProtocol()
-        self._reports: asyncio.Queue[Report] = asyncio.Queue(_REPORT_QUEUE)
-        self._stats = StreamStats()
-        self._clock_offset_s: tuple[float, float] | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._bye: Bye | None = None
-
-    async def receive(self) -> None:
-        """Receive until the bye or the end of the connection. Raises RemoteProtocolError or _Refusal."""
-        self._watcher = asyncio.create_task(self._watch())
-        try:
-            async with asyncio.timeout(_HELLO_S) as patience:
-                async for data in self._connection:
-                    patience.reschedule(None)
-                    message = self._protocol.receive(data)
-                    await self._react(message, len(data))
-                    if isinstance(message, Bye):
-                        self._bye = message
-                        return
-        except TimeoutError as error:
-            raise RemoteProtocolError("the peer did not say hello in time") from error
-        except ConnectionClosed:
-            pass
-        if self.player is not None and not self.is_done.is_set():
-            log.warning("the connection broke off; what had come is played")
-
-    async def play_out(self) -> None:
-        """Play what has come, to its end; the second call does nothing."""
-        if self._watcher is None:
-            return
-        if self.player is not None:
-            self.player.end(self._bye)
-            await self.is_done.wait()
-            await self._send_reports()
-        self._watcher.cancel()
-        (failure,) = await asyncio.gather(self._watcher, return_exceptions=True)
-        if isinstance(failure, Exception):
-            log.warning("the stream's figures ended early: %s", failure)
-        self._watcher = None
-        self._receiver.live_line.close()
-        self._conclude()
-
-    async def close(self) -> None:
-        """Close the connection and let the sender know whether all was played."""
-        if self.player is not None and self.player.error is not None:
-            await self._connection.close(_CLOSE_INTERNAL_ERROR, "its output has failed")
-        else:
-            await self._connection.close()
-
-    async def _react(self, message: Message, message_bytes: int) -> None:
-        now_s = time.monotonic()
-        if isinstance(message, Hello):
-            await self._begin(message)
-        elif isinstance(message, TilePacket) and self.player is not None and self._protocol.hello is not None:
-            hello = self._protocol.hello
-            self._stats.rates.tile(len(message.payload), wire_bytes(message_bytes), self.player.decoder.tile_s)
-            self._stats.whole_stills += message.is_whole_still
-            self.player.push(message, now_s)
-            while not hello.live and self.player.backlog > _BACKLOG_TILES and not self.is_done.is_set():
-                await asyncio.sleep(0.01)  # the sender's socket fills, and it waits
-        elif isinstance(message, Ping):
-            self._stats.rates.control(wire_bytes(message_bytes))
-            self._clock_offset_s = (message.sample_zero_us / 1e6, message.receiver_ahead_us / 1e6)
-            await self._connection.send(Pong(message.sent_us, round(now_s * 1e6)).to_bytes())
-
-    async def _begin(self, hello: Hello) -> None:
-        receiver = self._receiver
-        receiver.take(self)
-        vocoder = receiver.vocoder
-        if hello.mel != vocoder.mel:
-            reason = f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}"
-            raise _Refusal(CLOSE_UNSUPPORTED, reason)
-        stream = open_stream(vocoder)
-        await asyncio.to_thread(warm_up, hello, stream)
-        warm_s = time.monotonic()
-        await asyncio.to_thread(warm_up, hello, stream)
-        processing_s = (time.monotonic() - warm_s) / WARM_UP_TILES
-        loop = asyncio.get_running_loop()
-        receiver.streams += 1
-        self.player = Player(
-            hello,
-            stream,
-            receiver.output,
-            receiver.playout,
-            processing_s,
-            on_report=lambda report: _from_thread(loop, self._on_report, report),
-            on_done=lambda: _from_thread(loop, self.is_done.set),
-            save_tiles=receiver.save_tiles,
-            stream_number=receiver.streams,
-        )
-        await self._connection.send(Welcome(vocoder.name, stream.latency_samples, _AGENT).to_bytes())
-
-    def _on_report(self, report: Report) -> None:
-        hello = self._protocol.hello
-        assert hello is not None
-        played_us = report.received_us + report.wait_us + report.decode_us + report.vocoder_us + report.buffer_us
-        played_s = (played_us + report.device_us) / 1e6
-        if hello.live and self._clock_offset_s is not None:
-            sample_zero_s, receiver_ahead_s = self._clock_offset_s
-            spoken_s = sample_zero_s + receiver_ahead_s + report.first_sample / hello.mel.rate_hz
-            self._stats.delay_s = played_s - spoken_s
-        if hello.report and not self._reports.full():
-            self._reports.put_nowait(report)
-
-    async def _send_reports(self) -> None:
-        try:
-            while not self._reports.empty():
-                await self._connection.send(self._reports.get_nowait().to_bytes())
-        except ConnectionClosed:
-            return
-
-    async def _watch(self) -> None:
-        """Ten times a second: send reports and redraw the live line; once a second: a line of JSON."""
-        ticks = 0
-        while True:
-            await asyncio.sleep(0.1)
-            await self._send_reports()
-            if self.player is not None:
-                if self.player.error is not None:
-                    await self.close()
-                    return
-                figures = self.figures()
-                text = live_text(figures, *self._stats.rates.recent_kbps())
-                self._receiver.live_line.update(text, time.monotonic())
-                ticks += 1
-                if ticks % 10 == 0:
-                    self._receiver.stats_json.write(figures)
-
-    def figures(self) -> dict[str, Any]:
-        """What ``--stats-json`` shows; rates are means over the stream so far."""
-        assert self.player is not None and self._protocol.hello is not None
-        stats, counts, hello = self._stats, self.player.decoder.counts, self._protocol.hello
-        codec_kbps, wire_kbps = stats.rates.mean_kbps()
-        return {
-            "codec_kbps": round(codec_kbps, 3),
-            "wire_kbps": round(wire_kbps, 3),
-            "buffer_ms": round(self.player.output.buffered_s * 1e3, 1),
-            "delay_ms": None if stats.delay_s is None else round(stats.delay_s * 1e3, 1),
-            "received_tiles": counts.received,
-            "lost_tiles": counts.lost + counts.damaged,
-            "late_tiles": counts.late,
-            "repeated_tiles": counts.repeated,
-            "skipped_tiles": counts.skipped,
-            "concealed_tiles": -(-self.player.decoder.concealed_frames // hello.tile.frames),
-            "concealed_ms": round(self.player.decoder.concealed_frames * hello.mel.frame_s * 1e3),
-            "underruns": self.player.output.underruns,
-            "whole_stills": stats.whole_stills,
-            "played_s": round(self.player.played_samples / hello.mel.rate_hz, 3),
-            "vocoder": self._receiver.vocoder.name,
-        }
-
-    def _conclude(self) -> None:
-        if self.player is None:
-            return
-        figures = self.figures()
-        self._receiver.stats_json.write({**figures, "is_final": True})
-        print(
-            "played {played_s:.1f} s: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost, "
-            "{concealed_ms} ms concealed, {underruns} underruns".format(**figures),
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-def _from_thread(loop: asyncio.AbstractEventLoop, callback: Any, *args: Any) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(callback, *args)
-
-
-def live_text(figures: dict[str, Any], codec_kbps: float, wire_kbps: float) -> str:
-    """The line of ``--stats``, which fits into 80 columns."""
-    delay = "  ?" if figures["delay_ms"] is None else f"{figures['delay_ms']:3.0f}"
-    return (
-        f"codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps buffer {figures['buffer_ms']:3.0f} delay {delay} ms "
-        f"lost {figures['lost_tiles']} concealed {figures['concealed_tiles']} xruns {figures['underruns']}"
-    )
-
-
-async def listen(receiver: Receiver, host: str, port: int) -> None:
-    """Accept streams on ``host:port`` until interrupted, or until the first is over if ``is_once``.
+async def listen(receiver: Receiver, address: Address) -> None:
+    """Accept streams until interrupted, or until the first is over where the receiver plays but one.
 
     Raises ConnectionFailed where the port cannot be had, and what made playing fail.
     """
     on_interrupt(receiver.finished.set)
+    stage = receiver.stage
     try:
+        entrance = Entrance(stage.limits, address.token, stage.complaints)
+        listening = entrance.listening_socket(address.host, address.port)
+        if entrance.token is None and not address.is_open and not _is_local(listening):
+            entrance.token = new_token()
         server = await serve(
-            receiver.handle,
-            host,
-            port,
+            functools.partial(receiver.handle, entrance),
+            sock=listening,
+            ssl=address.tls,
+            create_connection=entrance.connection,  # type: ignore[arg-type]  # a factory serves
+            process_request=entrance.check,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             origins=[None],  # a page in a browser names its origin; programs do not
             compression=None,
-            max_size=MAX_MESSAGE_BYTES,
-            write_limit=4096,
-            close_timeout=2,
+            max_size=stage.limits.message_bytes,
+            write_limit=_WRITE_LIMIT_BYTES,
+            open_timeout=stage.limits.handshake_s + 1,  # the entrance comes first, and tells
+            ping_timeout=None,  # a file that is held back does not let pongs through; the session looks after itself
+            close_timeout=CLOSE_S,
+            backlog=_PENDING_CONNECTIONS,
         )
     except OSError as error:
-        raise ConnectionFailed(_bind_failure(error, host, port)) from error
+        raise ConnectionFailed(_bind_failure(error, address.host, address.port)) from error
     async with server:
-        bound = server.sockets[0].getsockname()[1]
-        where = "from this machine (--host 0.0.0.0 lets others in)" if _is_loopback(host) else "from the other machine"
-        print(f"listening; send {where} with:\n  {send_line(host, bound)}", file=sys.stderr, flush=True)
+        _announce(address, entrance.token, listening)
         await receiver.finished.wait()
+        entrance.close()
         await receiver.close()
+    stage.complaints.close()
     if receiver.error is not None:
         raise receiver.error
+
+
+def _announce(address: Address, token: str | None, listening: socket.socket) -> None:
+    """Print what to type at the other end."""
+    is_local = _is_local(listening)
+    where = "from this machine (--host 0.0.0.0 lets others in)" if is_local else "from the other machine"
+    shown = None if token is None else token if address.token is None else '"$AUDIO_AVIF_TOKEN"'
+    line = send_line(address.host, listening.getsockname()[1], address.tls is not None, shown)
+    print(f"listening; send {where} with:\n  {line}", file=sys.stderr, flush=True)
+    if not is_local and address.tls is None:
+        log.warning(
+            "what is said travels in clear%s; use --tls-cert and --tls-key on networks you do not trust",
+            "" if token is None else ", and so does the token",
+        )
+
+
+def _is_local(listening: socket.socket) -> bool:
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
 def _bind_failure(error: OSError, host: str, port: int) -> str:
@@ -366,15 +265,16 @@ def _bind_failure(error: OSError, host: str, port: int) -> str:
     return f"cannot listen on {host}:{port} ({error.strerror or error}); --host must be an address of this machine"
 
 
-def _is_loopback(host: str) -> bool:
-    return host in ("127.0.0.1", "localhost", "::1")
-
-
-def send_line(host: str, port: int) -> str:
-    """The command that reaches a receiver bound to ``host:port``."""
-    port_option = "" if port == DEFAULT_PORT else f" --port {port}"
+def send_line(host: str, port: int, is_tls: bool = False, token: str | None = None) -> str:
+    """The command that reaches a receiver bound to ``host:port``; the token is as a shell takes it."""
     outward = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
-    return f"audio-avif-send --host {_own_address(*outward[host]) if host in outward else host}{port_option}"
+    name = _own_address(*outward[host]) if host in outward else host
+    token_option = "" if token is None else f" --token {token}"
+    is_usual = port == DEFAULT_PORT
+    if is_tls:
+        bracketed = f"[{name}]" if ":" in name else name
+        return f"audio-avif-send --host wss://{bracketed}{'' if is_usual else f':{port}'}{token_option}"
+    return f"audio-avif-send --host {name}{'' if is_usual else f' --port {port}'}{token_option}"
 
 
 def _own_address(family: socket.AddressFamily, elsewhere: str) -> str:

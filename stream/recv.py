@@ -6,11 +6,15 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from audio_avif import __version__, console
 from audio_avif.errors import FileError
+from audio_avif.stream.security import Limits, is_token
+from audio_avif.wire import MAX_MESSAGE_BYTES
 
 PROGRAM = "audio-avif-recv"
 
@@ -73,8 +77,91 @@ def _parser() -> argparse.ArgumentParser:
         help="show a live line: rates, buffer and delay in ms, tiles lost and concealed, underruns",
     )
     parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
+    parser.add_argument(
+        "--metrics",
+        type=console.port,
+        metavar="PORT",
+        help="serve the same figures to Prometheus here",
+    )
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep what arrives, and when, in one file")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="play such a file instead of listening, and exit")
+    parser.add_argument(
+        "--replay-speed", choices=("real", "full"), default="real", help="in its own time or at once (default: real)"
+    )
+    _add_security(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def _seconds_from(least_s: float) -> Callable[[str], float]:
+    """A parser of durations of up to a day; argparse shows its name where it raises ValueError."""
+
+    def parse(text: str) -> float:
+        if not least_s <= (value := float(text)) <= 86_400:
+            raise ValueError(f"{text} is out of range")
+        return value
+
+    parse.__name__ = f"number of seconds ({least_s:g} to 86400)"
+    return parse
+
+
+def _add_security(parser: argparse.ArgumentParser) -> None:
+    usual = Limits()
+    group = parser.add_argument_group("security", "docs/security.md says what each of these is for.")
+    group.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM form: senders use wss://"
+    )
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key in PEM form")
+    group.add_argument(
+        "--token",
+        metavar="TEXT",
+        help="what a sender must show; better given as AUDIO_AVIF_TOKEN, since other users of this machine see options "
+        "(default: a new one where --host lets other machines in)",
+    )
+    group.add_argument("--no-token", action="store_true", help="let every sender in")
+    group.add_argument(
+        "--resume-s",
+        type=_seconds_from(0),
+        default=60.0,
+        metavar="S",
+        help="how long a stream whose connection broke off waits for its sender (default: 60)",
+    )
+    count = console.integer_in(1, 2**31 - 1)
+    group.add_argument(
+        "--max-message-bytes",
+        type=console.integer_in(1, MAX_MESSAGE_BYTES),
+        default=usual.message_bytes,
+        metavar="N",
+        help=f"longest message (default: {usual.message_bytes})",
+    )
+    group.add_argument(
+        "--max-messages-per-second",
+        type=count,
+        default=usual.messages_per_s,
+        metavar="N",
+        help=f"messages of a live stream, over four seconds (default: {usual.messages_per_s})",
+    )
+    group.add_argument(
+        "--max-connections",
+        type=count,
+        default=usual.connections,
+        metavar="N",
+        help=f"connections that carry no stream (default: {usual.connections})",
+    )
+    group.add_argument(
+        "--handshake-s",
+        type=_seconds_from(0.1),
+        default=usual.handshake_s,
+        metavar="S",
+        help=f"time to connect, and again to say hello (default: {usual.handshake_s:g})",
+    )
+    group.add_argument(
+        "--max-handshake-bytes",
+        type=count,
+        default=usual.handshake_bytes,
+        metavar="N",
+        help=f"longest request for a connection (default: {usual.handshake_bytes})",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +174,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.buffer_ms = buffer_ms if options.buffer_ms is None else options.buffer_ms
     if "-" in options.output and options.stats_json == "-":
         parser.error("--output - and --stats-json - cannot share standard output")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together")
+    if options.no_token and options.token is not None:
+        parser.error("--token and --no-token exclude each other")
+    if options.token is None and not options.no_token:
+        options.token = os.environ.get("AUDIO_AVIF_TOKEN") or None
+    if options.token is not None and not is_token(options.token):
+        parser.error("--token (or AUDIO_AVIF_TOKEN) takes visible ASCII characters without spaces")
+    if options.replay is not None and options.record is not None:
+        parser.error("--record and --replay exclude each other")
     return console.run(PROGRAM, lambda: _run(options))
 
 
@@ -99,23 +196,66 @@ def _run(options: argparse.Namespace) -> None:
         return
 
     from audio_avif.codec import PlayoutConfig
+    from audio_avif.stream.figures import RECEIVER
     from audio_avif.stream.live_line import JsonLines, LiveLine
     from audio_avif.stream.outputs import open_output
-    from audio_avif.stream.receiver import Receiver, listen
+    from audio_avif.stream.prometheus import serve_metrics
+    from audio_avif.stream.receiver import Address, Receiver, listen
+    from audio_avif.stream.recording import Recorder
+    from audio_avif.stream.replay import replay, replay_clock
+    from audio_avif.stream.security import server_context
+    from audio_avif.stream.session import Stage
     from audio_avif.vocoders.registry import load_vocoder
 
+    tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
     vocoder = load_vocoder(options.vocoder, options.provider)
+    playout = PlayoutConfig(options.buffer_ms / 1e3)
     earlier_streams = _make_folder(options.save_tiles)
-    with JsonLines(options.stats_json) as stats_json:
-        output = open_output(options.output, options.device, options.buffer_ms / 1e3)
-        try:
-            playout = PlayoutConfig(target_s=options.buffer_ms / 1e3)
-            live_line = LiveLine(options.stats)
-            receiver = Receiver(vocoder, output, playout, live_line, stats_json, options.once, options.save_tiles)
-            receiver.streams = earlier_streams
-            asyncio.run(listen(receiver, options.host, options.port))
-        finally:
-            output.close()
+    with JsonLines(options.stats_json) as stats_json, Recorder(options.record) as recorder, ExitStack() as stack:
+        live_line = LiveLine(options.stats)
+        replaying = None if options.replay is None else replay_clock(options.replay_speed, options.output)
+        clock = time.monotonic if replaying is None else replaying
+        output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
+        stack.callback(output.close)
+        if replaying is not None:
+            replay(
+                options.replay,
+                vocoder,
+                output,
+                playout,
+                replaying,
+                live_line,
+                stats_json,
+                save_tiles=options.save_tiles,
+                first_stream=earlier_streams + 1,
+                resume_s=options.resume_s,
+            )
+            return
+        stage = Stage(
+            vocoder,
+            output,
+            playout,
+            live_line,
+            stats_json,
+            options.save_tiles,
+            recorder,
+            limits=_limits(options),
+            resume_s=options.resume_s,
+        )
+        receiver = Receiver(stage, options.once, earlier_streams)
+        if options.metrics is not None:
+            stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
+        asyncio.run(listen(receiver, Address(options.host, options.port, options.token, options.no_token, tls)))
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(
+        options.max_message_bytes,
+        options.max_messages_per_second,
+        options.max_connections,
+        options.handshake_s,
+        options.max_handshake_bytes,
+    )
 
 
 def _make_folder(path: Path | None) -> int:

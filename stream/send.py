@@ -4,37 +4,60 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 from audio_avif import __version__, console
-from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
+from audio_avif.config import (
+    MAX_BITRATE_KBPS,
+    MAX_REDUNDANCY,
+    MAX_TILE_FRAMES,
+    MIN_BITRATE_KBPS,
+    MIN_TILE_FRAMES,
+    EncoderConfig,
+)
 
 PROGRAM = "audio-avif-send"
+_TOKEN_VARIABLE = "AUDIO_AVIF_TOKEN"
 
 
 async def send(options: argparse.Namespace) -> None:
     """Open the source, connect and send. Raises AudioAvifError for whatever goes wrong."""
     from audio_avif.codec import Encoder
-    from audio_avif.config import EncoderConfig, TileConfig
+    from audio_avif.config import TileConfig
     from audio_avif.stream.capture import open_source
+    from audio_avif.stream.connecting import Address, connect
     from audio_avif.stream.interrupts import on_interrupt
     from audio_avif.stream.live_line import JsonLines, LiveLine
-    from audio_avif.stream.sender import Sender, connect, unless
+    from audio_avif.stream.security import client_context
+    from audio_avif.stream.sender import Sender, StreamConfig, Telling
 
     is_live = options.input == "mic" or options.realtime
-    source = open_source(options.input, options.device, is_live)
-    try:
-        encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=EncoderConfig(options.quality))
-        with JsonLines(options.trace) as trace:
-            sender = Sender(encoder, source, is_live, trace, LiveLine(options.stats))
-            on_interrupt(sender.stop.set)
-            connection = await unless(sender.stop, connect(options.host, options.port))
-            if connection is not None:
-                async with connection:
-                    await sender.run(connection)
-    finally:
-        source.close()
+    tls = client_context(options.ca) if options.is_secure else None
+    address = Address(options.host, options.port, tls, options.token)
+    encoder_config = EncoderConfig(
+        options.quality, bitrate_kbps=options.bitrate, dtx=options.dtx, redundancy=options.redundancy
+    )
+    with ExitStack() as stack:
+        source = open_source(options.input, options.device, is_live)
+        stack.callback(source.close)
+        encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config)
+        trace = stack.enter_context(JsonLines(options.trace))
+        stats_json = stack.enter_context(JsonLines(options.stats_json))
+        telling = Telling(trace, stats_json, LiveLine(options.stats), options.metrics is not None)
+        config = StreamConfig(is_live, options.reconnect_s)
+        sender = Sender(encoder, source, partial(connect, address), config, telling)
+        if options.metrics is not None:
+            from audio_avif.stream.figures import SENDER
+            from audio_avif.stream.prometheus import serve_metrics
+
+            stack.callback(serve_metrics(options.metrics, lambda: sender.latest, SENDER))
+        on_interrupt(sender.stop.set)
+        await sender.run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,8 +66,23 @@ def _parser() -> argparse.ArgumentParser:
         description="Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
         epilog="Start audio-avif-recv on the other machine first; it prints the line to type here.",
     )
-    parser.add_argument("--host", help="the receiver's name or address")
-    parser.add_argument("--port", type=console.port, default=8765, help="the receiver's port (default: 8765)")
+    parser.add_argument(
+        "--host",
+        metavar="NAME|ws://..|wss://..",
+        help="the receiver's name or address; wss://NAME[:PORT] for one with --tls-cert",
+    )
+    parser.add_argument("--port", type=console.port, help="the receiver's port (default: 8765)")
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) that alone are trusted to sign the receiver's, for wss:// (default: this machine's)",
+    )
+    parser.add_argument(
+        "--token",
+        metavar="TEXT",
+        help=f"the token that the receiver asks for (default: ${_TOKEN_VARIABLE}, which other users do not see in ps)",
+    )
     parser.add_argument(
         "--input",
         default="mic",
@@ -61,11 +99,28 @@ def _parser() -> argparse.ArgumentParser:
         help="frames of 16 ms in a tile, 2 to 64: fewer mean less delay and more bits (default: 8)",
     )
     parser.add_argument(
-        "--quality",
-        type=console.integer_in(0, 100),
-        default=60,
-        metavar="Q",
-        help="AVIF quality, 0 to 100 (default: 60)",
+        "--quality", type=console.integer_in(0, 100), metavar="Q", help="AVIF quality, 0 to 100 (default: 60)"
+    )
+    parser.add_argument(
+        "--bitrate",
+        type=_kbps,
+        metavar="KBPS",
+        help=f"codec rate, {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g}, for which the quality of each tile is chosen "
+        "(default: the quality stays, and the rate follows the sound)",
+    )
+    parser.add_argument(
+        "--dtx",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="send a few bytes about the background noise instead of tiles in pauses (default: yes)",
+    )
+    parser.add_argument(
+        "--redundancy",
+        type=console.integer_in(0, MAX_REDUNDANCY),
+        default=0,
+        metavar="N",
+        help=f"send low-quality copies of the last N tiles along with each, 0 to {MAX_REDUNDANCY}, "
+        "for relays that drop messages (default: 0)",
     )
     parser.add_argument(
         "--realtime",
@@ -73,20 +128,84 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="pace a file or pipe like a microphone (default), or send it at once",
     )
-    parser.add_argument("--stats", action="store_true", help="show a live line: rates, drops, delay")
+    parser.add_argument(
+        "--reconnect-s",
+        type=_seconds,
+        default=600.0,
+        metavar="N",
+        help="how long to try again when the connection breaks, 0 for not at all (default: 600)",
+    )
+    parser.add_argument("--stats", action="store_true", help="show a live line: rates, quality, drops, delay")
     parser.add_argument(
         "--trace", metavar="FILE|-", help="write a line of JSON for each tile: where its time went, stage by stage"
+    )
+    parser.add_argument("--stats-json", metavar="FILE|-", help="write the stream's figures as a line of JSON a second")
+    parser.add_argument(
+        "--metrics", type=console.port, metavar="PORT", help="show the same to Prometheus on this port of this machine"
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``audio-avif-send``."""
+def _kbps(text: str) -> float:
+    value = float(text)
+    if not MIN_BITRATE_KBPS <= value <= MAX_BITRATE_KBPS:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not within {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g} kbps of codec rate"
+        )
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a stream, checked; wrong usage ends the program with exit code 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.host is None and not options.list_devices:
+    if options.list_devices:
+        return options
+    if options.host is None:
         parser.error("--host is needed: the machine on which audio-avif-recv runs")
+    _resolve_host(parser, options)
+    if options.quality is not None and options.bitrate is not None:
+        parser.error("--quality and --bitrate exclude each other: a bitrate chooses the quality of each tile")
+    options.quality = EncoderConfig.quality if options.quality is None else options.quality
+    if options.trace == options.stats_json == "-":
+        parser.error("--trace - and --stats-json - cannot share standard output")
+    return options
+
+
+def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Let ``host``, ``port``, ``is_secure`` and ``token`` say what ``--host`` and the environment add to them."""
+    from audio_avif.stream.connecting import Host
+    from audio_avif.stream.security import is_token
+    from audio_avif.wire import DEFAULT_PORT
+
+    try:
+        host = Host.parse(options.host)
+    except ValueError as error:
+        parser.error(f"--host: {error}")
+    if host.port is not None and options.port not in (None, host.port):
+        parser.error(f"--port {options.port} contradicts the port in --host {options.host}")
+    if options.ca is not None and not host.is_secure:
+        parser.error("--ca is for a receiver with TLS: --host wss://NAME")
+    ports = (host.port, options.port, DEFAULT_PORT)
+    options.host, options.is_secure = host.name, host.is_secure
+    options.port = next(port for port in ports if port is not None)
+    where = "--token" if options.token is not None else f"${_TOKEN_VARIABLE}"
+    options.token = options.token if options.token is not None else os.environ.get(_TOKEN_VARIABLE) or None
+    if options.token is not None and not is_token(options.token):
+        parser.error(f"{where} is no token: it must be visible ASCII without spaces")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-send``."""
+    options = parse(arguments)
     return console.run(PROGRAM, lambda: _run(options))
 
 

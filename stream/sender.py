@@ -1,38 +1,45 @@
-"""One stream from a source to a receiver: encodes tiles, sends them, and follows what becomes of them."""
+"""One stream from a source to a receiver, over as many connections as it takes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import secrets
-import socket
 import sys
-from collections import deque
-from collections.abc import Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as connect_websocket
-from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidMessage, InvalidURI
-from websockets.typing import Subprotocol
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from audio_avif import __version__
 from audio_avif.codec import Encoder
+from audio_avif.congestion import Congestion
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
 from audio_avif.stream.capture import Source
+from audio_avif.stream.connecting import Refused
 from audio_avif.stream.live_line import JsonLines, LiveLine, RateMeter
+from audio_avif.stream.outbox import Outbox
 from audio_avif.stream.trace import ClockOffset, Trace
 from audio_avif.wire import (
-    MAX_MESSAGE_BYTES,
-    SUBPROTOCOL,
+    CLOSE_BUSY,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_REPLACED,
+    CLOSE_TOO_MANY_MESSAGES,
+    CLOSE_UNSUPPORTED,
+    Bundle,
     Hello,
+    MediaPacket,
     Ping,
     Pong,
+    Receipt,
     Report,
     SenderProtocol,
-    TilePacket,
     Welcome,
     wire_bytes,
 )
@@ -40,134 +47,293 @@ from audio_avif.wire import (
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_QUEUE_S = 1.0
-_PING_S = 1.0
-_WELCOME_S = 30.0
 _CONNECT_S = 10.0
+_WELCOME_S = 30.0
+_RECONNECT_S = 1.5  # for each attempt, or three times what the first one took
+_BACKOFF_S, _LONGEST_BACKOFF_S, _JITTER = 0.1, 1.0, 0.2
+_PING_S = 1.0
+_SILENT_S = 5.0  # a path on which nothing comes back for so long is dead
+_FILE_SILENT_S = 60.0  # a receiver that plays a file in its own time may be paused
+_WATCH_S = 0.1
 _FAREWELL_S = 10.0
-_HURRY_S = 1.0  # what remains of the farewell after Ctrl-C
+_HURRY_S = 1.0  # what remains of each step of the farewell after Ctrl-C
+_GIVE_UP_S = 5.0  # until the last tiles must be sent after Ctrl-C
+_PING_BYTES = wire_bytes(len(Ping(0, 0, 0).to_bytes()))
 _AGENT = f"audio-avif/{__version__}"
 
+# After these nothing is gained by coming back.
+_FINAL = {
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_UNSUPPORTED,
+    CLOSE_REPLACED,
+    CLOSE_TOO_MANY_MESSAGES,
+    CloseCode.MESSAGE_TOO_BIG,
+    CloseCode.INTERNAL_ERROR,
+}
+_NOT_TOLD = "the receiver takes nothing now and was not told that the stream is over"
+_KEEPALIVE_FAILED = "keepalive ping timeout"  # websockets closes with INTERNAL_ERROR then, though the path was at fault
 
-class TileOutbox:
-    """Encoded tiles that wait for the socket. Of a live stream the oldest is dropped when it is full; a file waits."""
 
-    def __init__(self, capacity: int, is_live: bool) -> None:
-        self._tiles: deque[TilePacket] = deque()
-        self._capacity = capacity
-        self._is_live = is_live
-        self._is_closed = False
-        self._changed = asyncio.Condition()
-        self.dropped = 0
+class _Broken(Exception):
+    """The connection is of no use any more; another may be."""
 
-    async def put(self, tile: TilePacket) -> None:
-        """Add a tile."""
-        async with self._changed:
-            if self._is_live and len(self._tiles) >= self._capacity:
-                self._tiles.popleft()
-                self.dropped += 1
-            await self._changed.wait_for(lambda: len(self._tiles) < self._capacity or self._is_closed)
-            self._tiles.append(tile)
-            self._changed.notify_all()
 
-    async def get(self) -> TilePacket | None:
-        """Wait for the next tile; None after ``close``, once all are taken."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._tiles or self._is_closed)
-            tile = self._tiles.popleft() if self._tiles else None
-            self._changed.notify_all()
-            return tile
+class _GaveUp(Exception):
+    """The user has waited long enough for the end."""
 
-    async def close(self) -> None:
-        """No more tiles will be put."""
-        async with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
+
+class _Busy(ConnectionFailed):
+    """Another stream plays at the receiver."""
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """What kind of stream this is: a live one drops what is late, and how long a broken connection is tried again."""
+
+    is_live: bool = True
+    reconnect_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not self.reconnect_s >= 0:
+            raise ValueError(f"reconnecting is tried for 0 s or more, not {self.reconnect_s}")
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Where a stream's figures go."""
+
+    trace: JsonLines = field(default_factory=lambda: JsonLines(None))
+    stats_json: JsonLines = field(default_factory=lambda: JsonLines(None))
+    live_line: LiveLine = field(default_factory=lambda: LiveLine(False))
+    has_metrics: bool = False
+
+    @property
+    def wants_reports(self) -> bool:
+        """Whether anybody asks what becomes of the tiles."""
+        return bool(self.trace) or bool(self.stats_json) or self.live_line.is_shown or self.has_metrics
 
 
 class Sender:
-    """One stream from a source to a receiver."""
+    """One stream from a source to a receiver; ``connect`` takes seconds of patience and gives a connection."""
 
-    def __init__(self, encoder: Encoder, source: Source, is_live: bool, trace: JsonLines, live_line: LiveLine) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        source: Source,
+        connect: Callable[[float], Awaitable[ClientConnection]],
+        config: StreamConfig,
+        telling: Telling,
+    ) -> None:
         self.stop = asyncio.Event()
+        self.latest: dict[str, Any] | None = None
+        """The figures as of a moment ago, for another thread to read."""
         self._encoder = encoder
         self._source = source
-        self._is_live = is_live
-        self._trace_lines = trace
-        self._live_line = live_line
-        self._protocol = SenderProtocol()
-        self._clock = ClockOffset()
-        self._trace = Trace(encoder.mel.rate_hz, self._clock)
-        self._tile_s = encoder.tile.frames * encoder.mel.frame_s
-        self._outbox = TileOutbox(max(2, round(_QUEUE_S / self._tile_s)), is_live)
-        self._sample_zero_s = 0.0
-        self._rates = RateMeter()
-        self._tiles_sent = 0
-        self._vocoder = ""
-        self._delay_ms: float | None = None
-
-    async def run(self, connection: ClientConnection) -> None:
-        """Greet, send the source to its end or until ``stop`` is set, say bye, and wait until all has been played.
-
-        Raises ConnectionFailed where the receiver refuses or vanishes, FileError or DeviceError where the source
-        breaks.
-        """
-        try:
-            if not await self._greet(connection):
-                return
-            sending = [asyncio.create_task(work) for work in (self._produce(), self._transmit(connection))]
-            beside = [asyncio.create_task(work) for work in (self._listen(connection), self._ping(connection))]
-            try:
-                await self._first_failure_or_all(sending, beside[0])
-                beside[1].cancel()
-                await connection.send(self._protocol.send(self._encoder.bye()))
-                await self._part(beside[0])
-            finally:
-                for task in (*sending, *beside):
-                    task.cancel()
-                await asyncio.gather(*sending, *beside, return_exceptions=True)
-        except ConnectionClosed as closed:
-            raise ConnectionFailed(self._how_it_ended(closed)) from closed
-        finally:
-            self._live_line.close()
-            self._conclude()
-
-    async def _greet(self, connection: ClientConnection) -> bool:
-        """Exchange hello and welcome; False where ``stop`` is set before."""
-        encoder = self._encoder
-        hello = Hello(
+        self._connect = connect
+        self._config = config
+        self._telling = telling
+        self._hello = Hello(
             encoder.mel,
             encoder.tile,
             encoder.template,
             secrets.token_hex(8),
-            self._is_live,
-            self._is_live and (bool(self._trace_lines) or self._live_line.is_shown),
+            config.is_live,
+            config.is_live and telling.wants_reports,
             _AGENT,
         )
-        await connection.send(self._protocol.send(hello))
+        self._clock = ClockOffset()
+        self._trace = Trace(encoder.mel.rate_hz, self._clock)
+        self._tile_s = encoder.tile.frames * encoder.mel.frame_s
+        self._outbox = Outbox(config.is_live, self._tile_s)
+        self._congestion = Congestion()
+        self._changed = asyncio.Event()  # the outbox, or what the path takes
+        self._captured_s: float | None = None  # when the source ended
+        self._sample_zero_s = 0.0
+        self._rates = RateMeter()
+        self._first_frame = 0  # of the newest tile sent
+        self._overhead_bytes = 0  # of the newest message
+        self._limit_kbps: float | None = None
+        self._protocol = SenderProtocol()
+        self._is_connected = False
+        self._has_said_bye = False
+        self._is_answered = asyncio.Event()  # the newest ping
+        self._heard_s = 0.0
+        self._connected_in_s = 0.0
+        self._reconnections = 0
+        self._tiles_sent = 0
+        self._vocoder = ""
+        self._delay_ms: float | None = None
+
+    async def run(self) -> None:
+        """Greet, send the source to its end or until ``stop`` is set, say bye, and wait until all has been played.
+
+        A connection that breaks is replaced by another. Raises ConnectionFailed where the receiver cannot be reached at
+        first, refuses, or does not come back; FileError or DeviceError where the source breaks.
+        """
+        connection = await unless(self.stop, self._open(_CONNECT_S, _WELCOME_S))
+        if connection is None:
+            return
+        beside = [asyncio.create_task(work) for work in (self._produce(), self._tell())]
         try:
-            answer = await unless(self.stop, asyncio.wait_for(connection.recv(), _WELCOME_S))
-            if answer is None:
-                return False
-            welcome = self._protocol.receive(answer)
-        except TimeoutError as error:
-            raise ConnectionFailed("the receiver did not answer the hello; is its vocoder still loading?") from error
-        except RemoteProtocolError as error:
-            raise ConnectionFailed(f"the receiver does not speak this protocol: {error}") from error
+            while (why := await self._carry(connection, beside[0])) is not None:
+                connection.transport.abort()
+                if (found := await self._come_back(why)) is None:
+                    return
+                connection = found
+            await connection.close()
+        except _GaveUp:
+            log.warning(_NOT_TOLD)
+        finally:
+            self._is_connected = False
+            connection.transport.abort()
+            await _cancel(beside)
+            self._telling.live_line.close()
+            self._conclude()
+
+    # ----------------------------------------------------------------------------------------------- the connections
+
+    async def _open(self, connect_s: float, welcome_s: float) -> ClientConnection:
+        """Connect and exchange hello and welcome. Raises ConnectionFailed, Refused for good, _Busy for now."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        connection = await self._connect(connect_s)
+        self._connected_in_s = self._connected_in_s or loop.time() - began_s
+        protocol = SenderProtocol()
+        try:
+            await connection.send(protocol.send(self._hello))
+            async with asyncio.timeout(welcome_s):
+                welcome = protocol.receive(await connection.recv())
+        except BaseException as error:
+            connection.transport.abort()
+            if isinstance(error, ConnectionClosed):
+                raise self._refusal(error) from error
+            if isinstance(error, TimeoutError):
+                reason = "the receiver did not answer the hello; is its vocoder still loading?"
+                raise ConnectionFailed(reason) from error
+            if isinstance(error, RemoteProtocolError):
+                raise Refused(f"the receiver does not speak this protocol: {error}") from error
+            raise
         assert isinstance(welcome, Welcome)
+        now_s = loop.time()
+        self._protocol, self._is_connected, self._has_said_bye, self._heard_s = protocol, True, False, now_s
         self._vocoder = welcome.vocoder
         self._trace.vocoder_latency_samples = welcome.vocoder_latency_samples
-        return True
+        self._clock.restart()
+        self._congestion.reset(now_s)
+        self._tiles_sent -= self._outbox.resume(welcome.received, now_s)
+        return connection
 
-    async def _first_failure_or_all(self, sending: list[asyncio.Task[None]], listening: asyncio.Task[None]) -> None:
-        """Wait until all is sent; a connection that ends before that is a failure."""
-        pending: set[asyncio.Task[None]] = {*sending, listening}
-        while not all(task.done() for task in sending):
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+    def _refusal(self, closed: ConnectionClosed) -> ConnectionFailed:
+        code = closed.rcvd.code if closed.rcvd is not None else None
+        kind = _Busy if code == CLOSE_BUSY else Refused if code in _FINAL else ConnectionFailed
+        return kind(self._how_it_ended(closed))
+
+    async def _come_back(self, why: str) -> ClientConnection | None:
+        """Connect again; None where the user has had enough. Raises ConnectionFailed where it is too late or no use."""
+        loop = asyncio.get_running_loop()
+        self._is_connected = False
+        if not self._config.reconnect_s:
+            raise ConnectionFailed(f"{why}; start again when the receiver is back")
+        log.warning("%s; trying to come back for %g s (--reconnect-s)", why, self._config.reconnect_s)
+        broke_s, dropped = loop.time(), self._outbox.dropped
+        trying = asyncio.create_task(self._keep_trying(broke_s))
+        try:
+            await unless(self.stop, _settled(trying))
+            await asyncio.wait({trying}, timeout=_HURRY_S)
+            if not trying.done():
+                log.warning(_NOT_TOLD)
+                return None
+            connection = trying.result()
+        finally:
+            await _cancel([trying])
+        self._reconnections += 1
+        lost = self._outbox.dropped - dropped
+        log.warning("back after %.1f s; %d tiles dropped meanwhile", loop.time() - broke_s, lost)
+        return connection
+
+    async def _keep_trying(self, broke_s: float) -> ClientConnection:
+        """Each attempt is short, since a path that is back carries nothing for the one that was begun before."""
+        loop = asyncio.get_running_loop()
+        patience_s = max(_RECONNECT_S, 3 * self._connected_in_s)
+        backoff_s, is_told_busy = _BACKOFF_S, False
+        while True:
+            next_s = loop.time() + backoff_s * random.uniform(1 - _JITTER, 1 + _JITTER)
+            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            try:
+                return await self._open(patience_s, _WELCOME_S)
+            except Refused:
+                raise
+            except ConnectionFailed as failure:
+                if isinstance(failure, _Busy) and not is_told_busy:
+                    is_told_busy = True
+                    log.warning("another stream plays at the receiver; trying until it is over")
+                next_s = max(next_s, loop.time())
+                if next_s > self._deadline_s(broke_s):
+                    reason = f"the receiver did not come back within {loop.time() - broke_s:.0f} s: {failure}"
+                    raise ConnectionFailed(reason) from failure
+            await asyncio.sleep(next_s - loop.time())
+
+    def _deadline_s(self, broke_s: float) -> float:
+        """Until when a connection is tried: for no more than the farewell once a live stream has come to its end."""
+        deadline_s = broke_s + self._config.reconnect_s
+        if self._config.is_live and self._captured_s is not None:
+            deadline_s = min(deadline_s, max(broke_s, self._captured_s) + _FAREWELL_S)
+        return deadline_s
+
+    async def _carry(self, connection: ClientConnection, producing: asyncio.Task[None]) -> str | None:
+        """Carry the stream until all has been played, which gives None, or until the connection breaks: why.
+
+        Raises ConnectionFailed where it is no use to come back.
+        """
+        sending = asyncio.create_task(self._transmit(connection))
+        beside = [asyncio.create_task(work(connection)) for work in (self._listen, self._ping, self._watch)]
+        try:
+            pending = {sending, *beside, producing}
+            while not sending.done():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            await self._part(beside)
+            return None
+        except _Broken as broken:
+            return str(broken)
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd is not None else None
+            if code == CloseCode.NORMAL_CLOSURE and self._has_said_bye:
+                return None
+            reason = closed.rcvd.reason if closed.rcvd is not None else ""
+            if code in _FINAL and reason != _KEEPALIVE_FAILED:
+                raise ConnectionFailed(self._how_it_ended(closed)) from closed
+            return self._how_it_ended(closed)
+        finally:
+            await _cancel([sending, *beside])
+
+    async def _part(self, beside: list[asyncio.Task[None]]) -> None:
+        """Wait until the receiver closes the connection; after Ctrl-C not for long."""
+        ended = asyncio.wait(beside, timeout=self._patience_s(), return_when=asyncio.FIRST_COMPLETED)
+        await unless(self.stop, ended)
+        if self.stop.is_set():
+            await asyncio.wait(beside, timeout=_HURRY_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in beside:
+            if task.done():
                 task.result()
-        for task in sending:
-            task.result()
+
+    def _patience_s(self) -> float:
+        """How long the receiver may take to play what it has: a file sent at once is played in its own time."""
+        played_later_s = 0.0 if self._config.is_live else self._encoder.samples / self._encoder.mel.rate_hz
+        return _FAREWELL_S + played_later_s
+
+    def _how_it_ended(self, closed: ConnectionClosed) -> str:
+        reason = "" if closed.rcvd is None else "".join(filter(str.isprintable, closed.rcvd.reason))
+        if closed.rcvd is not None and closed.rcvd.code == CloseCode.INTERNAL_ERROR:
+            reason = reason or "it failed"
+        if reason:
+            return f"the receiver {'ended' if self._is_connected else 'refused'} the stream: {reason}"
+        if not self._is_connected:
+            return "the receiver hung up before the stream began; try again"
+        return f"the connection was lost after {self._tiles_sent} tiles"
+
+    # ------------------------------------------------------------------------------- what goes on beside one another
 
     async def _produce(self) -> None:
         """Source to outbox."""
@@ -188,107 +354,191 @@ class Sender:
                 samples_after = self._encoder.samples + captured.samples.size
                 self._sample_zero_s = arrived_s - captured.age_s - samples_after / self._encoder.mel.rate_hz
                 self._trace.captured(samples_after, arrived_s, captured.age_s)
-                for tile in await asyncio.to_thread(self._encoder.push, captured.samples):
-                    await self._enqueue(tile, arrived_s)
-            for tile in await asyncio.to_thread(self._encoder.flush):
-                await self._enqueue(tile, loop.time())
+                self._limit_rate(arrived_s)
+                for packet in await asyncio.to_thread(self._encoder.push, captured.samples):
+                    await self._enqueue(packet, arrived_s)
+            for packet in await asyncio.to_thread(self._encoder.flush):
+                await self._enqueue(packet, loop.time())
         finally:
             stopped.cancel()
-            await self._outbox.close()
+            self._captured_s = loop.time()
+            self._changed.set()
 
-    async def _enqueue(self, tile: TilePacket, cut_s: float) -> None:
-        size = wire_bytes(TilePacket.HEADER_BYTES + len(tile.payload))
-        self._trace.sent(tile.sequence, cut_s, asyncio.get_running_loop().time(), len(tile.payload), size)
-        await self._outbox.put(tile)
+    def _limit_rate(self, now_s: float) -> None:
+        """Let the encoder take what the path carries, less what carries its payloads."""
+        limit_kbps = self._limit_kbps = self._congestion.limit_kbps(now_s) if self._config.is_live else None
+        if limit_kbps is not None:
+            limit_kbps -= 8e-3 * (self._overhead_bytes / self._tile_s + _PING_BYTES / _PING_S)
+            limit_kbps = max(limit_kbps, 0.1)
+        self._encoder.rate.limit_kbps = limit_kbps
+
+    async def _enqueue(self, packet: MediaPacket, cut_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        size = wire_bytes(len(packet.to_bytes()))
+        self._trace.sent(packet.sequence, cut_s, loop.time(), packet.payload_bytes, size)
+        while not self._outbox.has_room:
+            self._changed.clear()
+            await self._changed.wait()
+        self._outbox.put(packet, loop.time())
+        self._changed.set()
 
     async def _transmit(self, connection: ClientConnection) -> None:
-        """Outbox to socket."""
-        while (tile := await self._outbox.get()) is not None:
-            message = self._protocol.send(tile)
-            await connection.send(message)
-            self._tiles_sent += 1
-            self._rates.tile(len(tile.payload), wire_bytes(len(message)), self._tile_s)
-            self._live_line.update(self._live_text(), asyncio.get_running_loop().time())
+        """Outbox to socket, and the bye at last."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now_s = loop.time()
+            may_send = not self._config.is_live or self._congestion.may_send(now_s)
+            if may_send and (packet := self._outbox.take(now_s)) is not None:
+                self._changed.set()  # there is room for another
+                await self._send(connection, packet, now_s)
+            elif self._captured_s is not None and not self._outbox.waiting:
+                break
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        self._has_said_bye = True
+        await connection.send(self._protocol.send(self._encoder.bye()))
+
+    async def _send(self, connection: ClientConnection, packet: MediaPacket, now_s: float) -> None:
+        message = self._protocol.send(packet)
+        size = wire_bytes(len(message))
+        self._congestion.sent(packet.sequence, size, now_s)
+        self._overhead_bytes = size - packet.payload_bytes
+        tile = packet.tile if isinstance(packet, Bundle) else packet
+        end_frame = tile.first_frame + tile.frames
+        sound_s = max(0, end_frame - self._first_frame) * self._encoder.mel.frame_s
+        self._first_frame = max(self._first_frame, end_frame)
+        self._tiles_sent += 1
+        self._rates.tile(packet.payload_bytes, size, sound_s)
+        await connection.send(message)
 
     async def _ping(self, connection: ClientConnection) -> None:
-        """Tell the receiver our clock, five times quickly and then once a second."""
+        """Tell the receiver our clock, five times quickly and then once a second; after the bye ask if it is there."""
         loop = asyncio.get_running_loop()
         pings = 0
         while True:
-            ping = Ping(round(loop.time() * 1e6), round(self._sample_zero_s * 1e6), self._clock.ahead_us)
-            message = self._protocol.send(ping)
-            await connection.send(message)
-            self._rates.control(wire_bytes(len(message)))
+            now_s = loop.time()
+            if self._has_said_bye:
+                (await connection.ping()).add_done_callback(self._on_sign_of_life)
+            else:
+                ping = Ping(round(now_s * 1e6), round(self._sample_zero_s * 1e6), self._clock.ahead_us)
+                message = self._protocol.send(ping)
+                self._congestion.sent(-ping.sent_us, wire_bytes(len(message)), now_s)
+                self._rates.control(wire_bytes(len(message)))
+                self._is_answered.clear()
+                await connection.send(message)
             pings += 1
             await asyncio.sleep(_PING_S if pings > 5 else 0.1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PING_S):  # Python 3.11's wait_for may swallow a cancellation
+                    await self._is_answered.wait()
+
+    def _on_sign_of_life(self, answered: asyncio.Future[float]) -> None:
+        if not answered.cancelled() and answered.exception() is None:
+            self._heard_s = asyncio.get_running_loop().time()
 
     async def _listen(self, connection: ClientConnection) -> None:
-        """Pongs and reports, until the receiver closes the connection as it does when all has been played.
+        """Receipts, pongs and reports, until the receiver closes the connection as it does when all has been played.
 
         Raises ConnectionClosed then.
         """
+        loop = asyncio.get_running_loop()
         while True:
             data = await connection.recv()
+            now_s = self._heard_s = loop.time()
             try:
                 message = self._protocol.receive(data)
             except RemoteProtocolError as error:
-                raise ConnectionFailed(f"the receiver does not speak this protocol: {error}") from error
-            if isinstance(message, Pong):
-                self._clock.push(message, round(asyncio.get_running_loop().time() * 1e6))
+                raise Refused(f"the receiver does not speak this protocol: {error}") from error
+            if isinstance(message, Receipt):
+                self._congestion.received(message.sequence, now_s)
+                self._outbox.received(message.sequence)
+                self._changed.set()
+            elif isinstance(message, Pong):
+                self._congestion.received(-message.ping_sent_us, now_s)
+                self._clock.push(message, round(now_s * 1e6))
+                self._is_answered.set()
+                self._changed.set()
             elif isinstance(message, Report) and (line := self._trace.join(message)) is not None:
                 self._delay_ms = line["mouth_to_ear_ms"]
-                self._trace_lines.write(line)
+                self._telling.trace.write(line)
 
-    async def _part(self, listening: asyncio.Task[None]) -> None:
-        """Wait until the receiver closes the connection; after Ctrl-C not for long."""
-        with suppress(ConnectionClosedOK):
-            await unless(self.stop, asyncio.wait({listening}, timeout=self._patience_s()))
-            if self.stop.is_set():
-                await asyncio.wait({listening}, timeout=_HURRY_S)
-            if listening.done():
-                listening.result()
+    async def _watch(self, connection: ClientConnection) -> None:
+        """Raises _Broken where the path is dead, or may be since this machine slept; _GaveUp some time after Ctrl-C."""
+        loop = asyncio.get_running_loop()
+        silent_s = _SILENT_S if self._config.is_live else _FILE_SILENT_S
+        stopped_s: float | None = None
+        while True:
+            before_s = time.time()  # the event loop's clock may stand still while a laptop sleeps
+            await asyncio.sleep(_WATCH_S)
+            if (slept_s := time.time() - before_s) > _SILENT_S:
+                raise _Broken(f"this machine slept for {slept_s:.0f} s")
+            if self.stop.is_set() and not self._has_said_bye:
+                stopped_s = stopped_s or loop.time()
+                if loop.time() - stopped_s > _GIVE_UP_S:
+                    raise _GaveUp
+            if loop.time() - self._heard_s > silent_s:
+                raise _Broken(f"nothing came from the receiver for {silent_s:.0f} s")
 
-    def _patience_s(self) -> float:
-        """How long the receiver may take to play what it has: a file sent at once is played in its own time."""
-        played_later_s = 0.0 if self._is_live else self._encoder.samples / self._encoder.mel.rate_hz
-        return _FAREWELL_S + played_later_s
+    # -------------------------------------------------------------------------------------------------- what is told
 
-    def _how_it_ended(self, closed: Any) -> str:
-        if closed.rcvd is not None and closed.rcvd.reason:
-            did = "ended" if self._protocol.is_welcome else "refused"
-            reason = "".join(character for character in closed.rcvd.reason if character.isprintable())
-            return f"the receiver {did} the stream: {reason}"
-        return f"the connection was lost after {self._tiles_sent} tiles; start again when the receiver is back"
+    async def _tell(self) -> None:
+        """Ten times a second the live line, once a second a line of JSON."""
+        loop = asyncio.get_running_loop()
+        ticks = 0
+        while True:
+            self.latest = self.figures()
+            if self._tiles_sent:
+                self._telling.live_line.update(self._live_text(), loop.time())
+            ticks += 1
+            if ticks % 10 == 0:
+                self._telling.stats_json.write(self.latest)
+            await asyncio.sleep(_WATCH_S)
 
     def figures(self) -> dict[str, Any]:
-        """What the stream has cost so far; rates are means over the sound sent."""
-        encoder = self._encoder
+        """What ``--stats-json`` shows; rates are means over the sound sent."""
+        encoder, congestion = self._encoder, self._congestion
         codec_kbps, wire_kbps = self._rates.mean_kbps()
         return {
             "codec_kbps": round(codec_kbps, 3),
             "wire_kbps": round(wire_kbps, 3),
-            "tile_frames": encoder.tile.frames,
+            "quality": encoder.rate.quality,
+            "limit_kbps": None if self._limit_kbps is None else round(self._limit_kbps, 3),
+            "queue_ms": round(congestion.queue_s * 1e3, 1),
+            "round_trip_ms": self._clock.round_trip_ms,
             "sent_tiles": self._tiles_sent,
             "dropped_tiles": self._outbox.dropped,
+            "waiting_tiles": self._outbox.waiting,
+            "noise_tiles": encoder.noise_tiles,
             "whole_stills": encoder.whole_stills,
-            "round_trip_ms": self._clock.round_trip_ms,
+            "captured_s": round(encoder.samples / encoder.mel.rate_hz, 3),
+            "delay_ms": self._delay_ms,
+            "is_connected": int(self._is_connected),
+            "reconnections": self._reconnections,
+            "tile_frames": encoder.tile.frames,
             "vocoder": self._vocoder,
             "vocoder_latency_samples": self._trace.vocoder_latency_samples,
         }
 
     def _live_text(self) -> str:
         codec_kbps, wire_kbps = self._rates.recent_kbps()
-        delay = "" if self._delay_ms is None else f"  delay {self._delay_ms:3.0f} ms"
-        return (
-            f"{self._encoder.samples / self._encoder.mel.rate_hz:7.1f} s  codec {codec_kbps:4.1f} "
-            f"wire {wire_kbps:4.1f} kbps  dropped {self._outbox.dropped}{delay}"
+        outbox, encoder = self._outbox, self._encoder
+        way = (
+            "reconnecting"
+            if not self._is_connected
+            else ("" if self._delay_ms is None else f"delay {self._delay_ms:3.0f} ms")
         )
+        return (
+            f"{encoder.samples / encoder.mel.rate_hz:7.1f} s codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps "
+            f"quality {encoder.rate.quality:3d} waiting {outbox.waiting} dropped {outbox.dropped} {way}"
+        ).rstrip()
 
     def _conclude(self) -> None:
         if not self._tiles_sent:
             return
         figures = self.figures()
-        self._trace_lines.write({"summary": figures})
+        self._telling.trace.write({"summary": figures})
+        self._telling.stats_json.write({**figures, "is_final": True})
         text = (
             "sent {sent_tiles} tiles: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {dropped_tiles} dropped"
         )
@@ -304,45 +554,16 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | Non
         await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
         return doing.result() if doing.done() else None
     finally:
-        for task in (doing, stopped):
-            task.cancel()
-        await asyncio.gather(doing, stopped, return_exceptions=True)
+        await _cancel([doing, stopped])
 
 
-async def connect(host: str, port: int) -> ClientConnection:
-    """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver."""
-    if host.count(":") == 1:
-        raise ConnectionFailed(f"{host!r} is not a host; give the port with --port")
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        connection = await connect_websocket(
-            f"ws://{where}",
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            compression=None,
-            max_size=MAX_MESSAGE_BYTES,
-            write_limit=4096,
-            open_timeout=_CONNECT_S,
-            close_timeout=2,
-            proxy=None,
-        )
-    except TimeoutError as error:
-        raise ConnectionFailed(
-            f"{where} does not answer; is the host right, and does a firewall let the port through?"
-        ) from error
-    except (InvalidURI, ValueError) as error:
-        raise ConnectionFailed(f"{where} is not an address; --host takes a name or an IP address") from error
-    except InvalidMessage as error:
-        raise ConnectionFailed(f"what listens on {where} is no WebSocket server; is the port right?") from error
-    except InvalidHandshake as error:
-        raise ConnectionFailed(
-            f"what listens on {where} is no audio-avif receiver of this version ({error})"
-        ) from error
-    except OSError as error:
-        if isinstance(error, socket.gaierror):
-            raise ConnectionFailed(f"there is no host {host!r}; is the name right?") from error
-        reason = os.strerror(error.errno) if error.errno else "it cannot be reached"
-        raise ConnectionFailed(f"cannot connect to {where} ({reason}); is audio-avif-recv running there?") from error
-    if connection.subprotocol != SUBPROTOCOL:
-        await connection.close()
-        raise ConnectionFailed(f"what listens on {where} is no audio-avif receiver of this version (no {SUBPROTOCOL})")
-    return connection
+async def _settled(task: asyncio.Task[Any]) -> None:
+    """Wait until a task is done, whatever comes of it."""
+    await asyncio.wait({task})
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,9 +16,17 @@ class ClockOffset:
 
     def __init__(self) -> None:
         self._trips: deque[tuple[float, float]] = deque(maxlen=16)
+        self._is_outdated = False
+
+    def restart(self) -> None:
+        """Another receiver, or the same with another clock: what is known holds until its first answer."""
+        self._is_outdated = True
 
     def push(self, pong: Pong, now_us: int) -> None:
         """Take the answer to a ping that came back at ``now_us`` of our clock."""
+        if self._is_outdated:
+            self._trips.clear()
+            self._is_outdated = False
         round_trip_us = now_us - pong.ping_sent_us
         self._trips.append((round_trip_us, pong.receiver_us - (pong.ping_sent_us + now_us) / 2))
 

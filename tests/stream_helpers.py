@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
+import secrets
 import signal
+import ssl
 import statistics
 import subprocess
 import sysconfig
@@ -195,8 +198,9 @@ def receiving(*arguments: object, **popen: Any) -> Iterator[tuple[Process, int]]
     """A receiver that listens already on a port of its own, and that port."""
     with running(RECEIVER, "--port", 0, "--vocoder", "griffin-lim", *arguments, **popen) as process:
         process.wait_for("listening; ")
-        wait_until(lambda: "--port" in process.err, "the line with the port")
-        port = re.search(r"--port (\d+)", process.err)
+        line = re.compile(r"audio-avif-send --host \S+?(?: --port |:)(\d+)")
+        wait_until(lambda: line.search(process.err) is not None, "the line with the port")
+        port = line.search(process.err)
         assert port is not None
         yield process, int(port[1])
 
@@ -221,18 +225,24 @@ def json_lines(data: bytes | Path) -> list[dict[str, Any]]:
 class Peer:
     """A sender made by hand: its hello and tiles are a proper stream's, and what is done with them is up to a test."""
 
-    def __init__(self, port: int, seconds: float = 1.0) -> None:
+    def __init__(
+        self, port: int, seconds: float = 1.0, token: str | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.samples = speech(seconds)
         encoder = Encoder()
-        self.hello = Hello(encoder.mel, encoder.tile, encoder.template, "by hand", live=False)
+        self.hello = Hello(encoder.mel, encoder.tile, encoder.template, f"by hand {secrets.token_hex(4)}", live=False)
         self.tiles: list[TilePacket] = encoder.push(self.samples) + encoder.flush()
         self.bye: Bye = encoder.bye()
         self._port = port
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._tls = tls
         self._stack = ExitStack()
 
     def __enter__(self) -> Peer:
         opening = connect(
-            f"ws://127.0.0.1:{self._port}",
+            f"{'ws' if self._tls is None else 'wss'}://127.0.0.1:{self._port}",
+            ssl=self._tls,
+            additional_headers=self._headers,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             proxy=None,
@@ -244,12 +254,18 @@ class Peer:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def greet(self, **changes: Any) -> None:
+    def greet(self, **changes: Any) -> Welcome:
         """Say hello and wait for the welcome."""
         self.socket.send(replace(self.hello, **changes).to_bytes())
         answer = self.socket.recv(PATIENCE_S)
         assert isinstance(answer, bytes)
-        Welcome.parse(answer)
+        return Welcome.parse(answer)
+
+    def anew(self) -> Peer:
+        """The same sender, to connect again."""
+        other = copy.copy(self)
+        other._stack = ExitStack()
+        return other
 
     def send(self, *messages: Hello | TilePacket | Bye | bytes | str) -> None:
         """Send messages, whatever they are."""

@@ -500,9 +500,9 @@ def test_without_a_bye_all_that_came_is_spoken(latency_frames: int) -> None:
 def test_a_stream_with_a_gap_near_its_end_still_ends_at_its_last_sample(latency_frames: int) -> None:
     decoder = decoder_of(latency_frames=latency_frames, playout=PLAYOUT)
     chunks = feed(decoder, 0)
-    arrive(decoder, tile(5))
-    chunks += finish(decoder, Bye(6, 46 * HOP + 10))
-    assert numbers(*chunks) == [*range(8), *range(40, 47)]
+    arrive(decoder, tile(6))
+    chunks += finish(decoder, Bye(7, 54 * HOP + 10))
+    assert numbers(*chunks) == [*range(8), *range(48, 55)]
     assert sum(chunk.samples.size for chunk in chunks) == 14 * HOP + 10
 
 

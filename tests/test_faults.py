@@ -52,7 +52,6 @@ from websockets.typing import Subprotocol
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import ConnectionFailed
-from audio_avif.stream import receiver as receiver_module
 from audio_avif.stream import send as send_module
 from audio_avif.stream import sender as sender_module
 from audio_avif.wire import CLOSE_PROTOCOL_ERROR, CLOSE_UNSUPPORTED, SUBPROTOCOL, Bye, Hello, TilePacket
@@ -73,6 +72,7 @@ HERE = ("--host", "127.0.0.1")
         ((*HERE, "--tile-frames", "65"), "--tile-frames"),
         ((*HERE, "--quality", "101"), "--quality"),
         ((*HERE, "--loud"), "--loud"),
+        (("--host", "http://127.0.0.1"), "--host"),
     ],
 )
 def test_a_sender_wrongly_used_exits_with_2(arguments: tuple[str, ...], named: str) -> None:
@@ -241,7 +241,6 @@ def closed_port() -> int:
         ("127.0.0.1", "is audio-avif-recv running there"),
         ("no.such.host.invalid", "no.such.host.invalid"),
         ("not a host", "not a host"),
-        ("http://127.0.0.1", "127.0.0.1"),
     ],
 )
 def test_a_host_that_does_not_answer_is_told(host: str, told: str) -> None:
@@ -297,7 +296,7 @@ def test_a_receiver_that_answers_nonsense_is_told(answer: bytes | str) -> None:
 def test_a_receiver_that_vanishes_in_the_middle_is_told() -> None:
     with (
         receiving("--output", "-") as (receiver, port),
-        running(SENDER, *HERE, "--port", port, "--input", CLIP, "--stats") as sender,
+        running(SENDER, *HERE, "--port", port, "--input", CLIP, "--stats", "--reconnect-s", 0) as sender,
     ):
         sender.wait_for("codec")
         receiver.popen.kill()
@@ -306,9 +305,8 @@ def test_a_receiver_that_vanishes_in_the_middle_is_told() -> None:
     assert "the connection was lost after" in ended.err.splitlines()[-1]
 
 
-def options(port: int, **changes: Any) -> Namespace:
-    given = {"host": "127.0.0.1", "port": port, "input": str(CLIP), "device": None, "realtime": True, "tile_frames": 8}
-    return Namespace(**{**given, "quality": 60, "trace": None, "stats": False, **changes})
+def options(port: int) -> Namespace:
+    return send_module.parse([*HERE, "--port", str(port), "--input", str(CLIP)])
 
 
 def test_a_host_that_takes_the_call_and_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +408,7 @@ class Ear:
 def ear(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ear]:
     folder = tmp_path_factory.mktemp("ear")
     wav, stats = folder / "heard.wav", folder / "stats.jsonl"
-    with receiving("--output", wav, "--stats-json", stats) as (process, port):
+    with receiving("--resume-s", 0, "--output", wav, "--stats-json", stats) as (process, port):
         yield Ear(process, port, wav, stats)
 
 
@@ -644,39 +642,20 @@ def test_a_websocket_client_of_another_protocol_is_refused(ear: Ear, subprotocol
 # ------------------------------------------------------------------------------------------------- peers that only wait
 
 
-def test_a_peer_that_says_nothing_does_not_hold_the_receiver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from audio_avif.codec import PlayoutConfig
-    from audio_avif.stream.live_line import JsonLines, LiveLine
-    from audio_avif.stream.outputs import WavOutput
-    from audio_avif.vocoders.griffin_lim import GriffinLim
-
-    monkeypatch.setattr(receiver_module, "_HELLO_S", 0.3)
-    output, port = WavOutput(str(tmp_path / "heard.wav")), closed_port()
-    receiver = receiver_module.Receiver(
-        GriffinLim(), output, PlayoutConfig(), LiveLine(False), JsonLines(None), is_once=True
-    )
-    closes: list[tuple[int, str]] = []
-
-    def connect_twice() -> None:
+def test_a_peer_that_says_nothing_does_not_hold_the_receiver(tmp_path: Path) -> None:
+    with receiving("--once", "--handshake-s", 0.3, "--output", tmp_path / "heard.wav") as (receiver, port):
         with Peer(port) as silent:
-            closes.append(silent.closed_with())
+            assert silent.closed_with() == (
+                CLOSE_PROTOCOL_ERROR,
+                "the peer did not say hello within 0.3 s (--handshake-s)",
+            )
         with Peer(port, 0.3) as peer:
             peer.greet()
             peer.send(*peer.tiles, peer.bye)
-            closes.append(peer.closed_with())
-
-    async def listen() -> None:
-        clients = asyncio.get_running_loop().run_in_executor(None, connect_twice_when_up)
-        await receiver_module.listen(receiver, "127.0.0.1", port)
-        await clients
-
-    def connect_twice_when_up() -> None:
-        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the receiver")
-        connect_twice()
-
-    asyncio.run(listen())
-    assert closes == [(CLOSE_PROTOCOL_ERROR, "the peer did not say hello in time"), (1000, "")]
-    assert receiver.error is None
+            assert peer.closed_with() == (1000, "")
+        ended = receiver.ended()
+    assert ended.code == 0
+    assert "127.0.0.1 was refused: the peer did not say hello within 0.3 s (--handshake-s)" in ended.err
 
 
 @pytest.mark.slow
@@ -687,7 +666,7 @@ def test_a_receiver_whose_sound_nobody_takes_can_be_interrupted(tmp_path: Path) 
     try:
         with (
             receiving("--output", "-", stdout=write_end) as (receiver, port),
-            running(SENDER, *HERE, "--port", port, "--input", said, "--no-realtime") as sender,
+            running(SENDER, *HERE, "--port", port, "--input", said, "--no-realtime", "--reconnect-s", 0) as sender,
         ):
             wait_until(lambda: not select.select([], [write_end], [], 0)[1], "a full pipe")
             receiver.signal(signal.SIGINT)

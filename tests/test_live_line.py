@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from audio_avif.codec import Encoder
 from audio_avif.stream.live_line import RateMeter
-from audio_avif.stream.receiver import live_text
+from audio_avif.stream.receiver_stats import ReceiverStats
 from audio_avif.tools.loopback import StreamRecord
+from audio_avif.wire import Hello
 
 
 def test_the_live_line_fits_a_terminal() -> None:
+    codec = Encoder()
+    stats = ReceiverStats(Hello(codec.mel, codec.tile, codec.template, "a"), "griffin-lim")
+    stats.rates.tile(3000, 6000, 1.0)
     figures = {"delay_ms": 876.5, "buffer_ms": 999.0, "lost_tiles": 99, "concealed_tiles": 99, "underruns": 99}
-    assert len(live_text(figures, 24.0, 48.0)) < 80
-    assert "delay   ? ms" in live_text(figures | {"delay_ms": None}, 4.0, 8.0)
+    assert "codec 24.0 wire 48.0 kbps" in stats.live_text(figures)
+    assert len(stats.live_text(figures)) < 80
+    assert "delay   ? ms" in stats.live_text(figures | {"delay_ms": None})
 
 
 def test_rates_are_of_the_last_two_seconds_and_of_the_whole() -> None:

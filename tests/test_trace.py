@@ -39,6 +39,15 @@ def test_old_round_trips_are_forgotten_since_clocks_drift() -> None:
     assert offset.ahead_us == 7_000
 
 
+def test_another_connection_may_lead_to_another_clock() -> None:
+    offset = clock()
+    offset.restart()
+    assert offset.ahead_us == AHEAD_US
+    offset.push(Pong(1_000_000, 1_000_000 + 5_000 + 7_000), 1_010_000)  # slower than the old round trips
+    assert offset.ahead_us == 7_000
+    assert offset.round_trip_ms == pytest.approx(10.0)
+
+
 def test_stages_add_up_to_the_delay() -> None:
     """A tile whose first new sample is captured at 1.25 s and heard at 1.4 s by the sender's clock."""
     trace = Trace(RATE_HZ, clock())

@@ -1,0 +1,130 @@
+"""The way to a receiver: its address, and a connection to it or one sentence that says why there is none."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from audio_avif.errors import ConnectionFailed
+from audio_avif.stream.security import explain_tls_failure
+from audio_avif.wire import DEFAULT_PORT, MAX_MESSAGE_BYTES, SUBPROTOCOL
+
+CONNECT_S = 10.0
+
+
+class Refused(ConnectionFailed):
+    """The receiver, or this machine for it, said no; to ask again would not change that."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a receiver listens, and what it asks of those who come.
+
+    ``host`` is a name or an address, ``tls`` what verifies the receiver, or None for a connection in clear.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    tls: ssl.SSLContext | None = None
+    token: str | None = None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """As the WebSocket client wants it."""
+        return f"{'ws' if self.tls is None else 'wss'}://{self}"
+
+
+@dataclass(frozen=True)
+class Host:
+    """What ``--host`` says: a host, whether it is to be reached by TLS, and its port if that was named."""
+
+    name: str
+    is_secure: bool = False
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Host:
+        """Take a name, an address, or ``ws://`` or ``wss://`` before one of them. Raises ValueError with a sentence."""
+        if "://" not in text:
+            return cls(text)
+        wrong = f"{text!r} is not a receiver's address; write NAME, ws://NAME, wss://NAME, or these with :PORT"
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(wrong) from None
+        extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+        if parts.scheme not in ("ws", "wss") or not host or extras:
+            raise ValueError(wrong)
+        return cls(host, parts.scheme == "wss", port)
+
+
+async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnection:
+    """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver, Refused for good."""
+    if address.host.count(":") == 1:
+        raise Refused(f"{address.host!r} is not a host; give the port with --port")
+    headers = {} if address.token is None else {"Authorization": f"Bearer {address.token}"}
+    try:
+        connection = await connect_websocket(
+            address.url,
+            ssl=address.tls,
+            additional_headers=headers,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            max_size=MAX_MESSAGE_BYTES,
+            write_limit=4096,
+            open_timeout=within_s,
+            close_timeout=2,
+            ping_interval=None,  # the sender watches the path itself
+            proxy=None,
+        )
+    except TimeoutError as error:
+        raise ConnectionFailed(
+            f"{address} does not answer; is the host right, and does a firewall let the port through?"
+        ) from error
+    except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
+        if address.tls is None:
+            raise ConnectionFailed(f"{address} hung up; is audio-avif-recv running there?") from error
+        kind = Refused if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
+        raise kind(explain_tls_failure(error, str(address))) from error
+    except (InvalidURI, ValueError) as error:
+        raise Refused(f"{address} is not an address; --host takes a name or an IP address") from error
+    except InvalidMessage as error:
+        or_tls = f" (if it has TLS, say --host wss://{address})" if address.tls is None else ""
+        raise ConnectionFailed(
+            f"what listens on {address} is no WebSocket server; is the port right?{or_tls}"
+        ) from error
+    except InvalidStatus as error:
+        if error.response.status_code == 401:
+            raise Refused(
+                f"{address} wants its token; give the one that audio-avif-recv shows there with --token"
+                if address.token is None
+                else f"{address} refuses this token; give the one that audio-avif-recv shows there with --token"
+            ) from error
+        raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
+    except InvalidHandshake as error:
+        raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
+    except OSError as error:
+        if isinstance(error, socket.gaierror):
+            raise ConnectionFailed(f"there is no host {address.host!r}; is the name right?") from error
+        reason = os.strerror(error.errno) if error.errno else "it cannot be reached"
+        raise ConnectionFailed(f"cannot connect to {address} ({reason}); is audio-avif-recv running there?") from error
+    if connection.subprotocol != SUBPROTOCOL:
+        await connection.close()
+        raise ConnectionFailed(_is_no_receiver(address, f"no {SUBPROTOCOL}"))
+    return connection
+
+
+def _is_no_receiver(address: Address, why: str) -> str:
+    return f"what listens on {address} is no audio-avif receiver of this version ({why})"

@@ -1,0 +1,174 @@
+"""``make fuzz``: gives every target its inputs, keeps what breaks one, and writes the table of ``docs/security.md``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from audio_avif.tools.bench import machine
+from fuzz.targets import MOST_CPU_S, MOST_GROWTH_KB, TARGETS, Target
+
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "security.md"
+CHILD = ("-m", "fuzz.child")
+BEGIN, END = "<!-- fuzz -->", "<!-- /fuzz -->"
+# Without these, what libFuzzer does next depends on the clock.
+_REPRODUCIBLE = ("-reload=0", "-entropic=0")
+_MOST_FINDINGS = 5
+_MOST_RESIDENT_MB = 512
+_MOST_HUNG_S = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An input that a target does not stand, and how it fell."""
+
+    input: Path | None
+    what: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one target."""
+
+    target: Target
+    inputs: int
+    took_s: float
+    edges: int
+    findings: Sequence[Finding]
+
+    def row(self) -> str:
+        """The result in Markdown."""
+        found = "; ".join(finding.what.replace("|", "\\|") for finding in self.findings) or "none"
+        cells = (
+            f"`{self.target.name}`",
+            self.target.reads,
+            f"{self.inputs:,}",
+            f"{self.took_s:.0f}",
+            self.edges,
+            found,
+        )
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def fuzz(target: Target, inputs: int, folder: Path, child: Sequence[str] = CHILD) -> Result:
+    """Run a target on so many inputs, in processes that may die; each goes on with another seed where one fell."""
+    shutil.rmtree(folder / target.name, ignore_errors=True)
+    corpus, started = folder / target.name / "corpus", folder / target.name / "seeds"
+    kept = folder / "findings"
+    for path in (corpus, started, kept):
+        path.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(target.seeds()):
+        (started / f"{number:04}").write_bytes(data)
+    began_s = time.monotonic()
+    done, edges, seed = 0, 0, 0
+    findings: list[Finding] = []
+    while done < inputs and len(findings) < _MOST_FINDINGS:
+        seed += 1
+        options = (
+            f"-atheris_runs={inputs - done + 1}",  # one of them is empty, before all others
+            f"-seed={seed}",
+            *_REPRODUCIBLE,
+            f"-timeout={_MOST_HUNG_S}",
+            f"-rss_limit_mb={_MOST_RESIDENT_MB}",
+            f"-artifact_prefix={kept}/{target.name}-",
+            "-print_final_stats=1",
+        )
+        ended = subprocess.run(
+            [sys.executable, *child, target.name, *options, str(corpus), str(started)],
+            env={**_environment(), "PYTHONPATH": str(TESTS)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        log = ended.stdout
+        (folder / target.name / f"{seed}.log").write_text(log)
+        edges = max([edges, *map(int, re.findall(r"\bcov: (\d+)", log))])
+        if ended.returncode == 0 and (whole := re.search(r"^Done (\d+) in", log, re.MULTILINE)):
+            done += int(whole[1]) - 1
+            continue
+        counted = re.search(r"number_of_executed_units: (\d+)", log)
+        done += int(counted[1]) - 1 if counted else 0
+        findings.append(_finding(ended.returncode, log))
+        if not counted:
+            break
+    return Result(target, done, time.monotonic() - began_s, edges, findings)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _finding(code: int, log: str) -> Finding:
+    """What the child's last words say."""
+    file = re.search(r"Test unit written to (\S+)", log)
+    error = re.search(r"Uncaught Python exception: ===\n(.+)", log) or re.search(r"ERROR: libFuzzer: (.+)", log)
+    last = log.strip().splitlines()[-1:] or [""]
+    what = error[1] if error else f"the process ended with {code}: {last[0]}"
+    return Finding(Path(file[1]) if file else None, what)
+
+
+def section(results: Sequence[Result], date: str) -> str:
+    """The part of the page between its two marks."""
+    lines = [
+        BEGIN,
+        f"Written by `make fuzz` on {date}: {machine()}, atheris {version('atheris')}.",
+        "",
+        "| target | what reads the inputs | inputs | seconds | edges | findings |",
+        "|---|---|---|---|---|---|",
+        *(result.row() for result in results),
+        "",
+        "Inputs are mutations of real tiles and messages and of the malformed ones of the tests, by libFuzzer with",
+        "fixed seeds. An input is a finding if anything but the one promised error comes out, if it takes more than",
+        f"{MOST_CPU_S:g} s of processor time or {MOST_GROWTH_KB // 1024} MB, or if the process dies: each",
+        "target runs in one of its own. Edges are those of our Python code. libavif and dav1d are compiled without",
+        "instrumentation: they are fed real pictures, spoiled and spliced, but what is reached in them is not seen.",
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def put(page: str, text: str) -> str:
+    """The page with this section in the place of the last one, or at its mark, or at its end."""
+    if BEGIN not in page:
+        return page.rstrip("\n") + ("\n\n" if page else "") + f"## Fuzzing\n\n{text}\n"
+    before, rest = page.split(BEGIN, 1)
+    return before + text + (rest.split(END, 1)[1] if END in rest else rest)
+
+
+def main() -> None:
+    """Run the targets; exits with 1 where there is a finding."""
+    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=200_000, help="per target (default: %(default)s)")
+    parser.add_argument("--only", choices=TARGETS, help="one target, and no page written")
+    parser.add_argument("--folder", type=Path, default=TESTS.parent / "runs" / "fuzz", help="for inputs and findings")
+    options = parser.parse_args()
+    if find_spec("atheris") is None:
+        sys.exit("atheris is not installed; pip install 'audio-avif[fuzz]'")
+    results = []
+    for name in [options.only] if options.only else TARGETS:
+        print(f"fuzzing {name} ...", flush=True)
+        results.append(fuzz(TARGETS[name], options.inputs, options.folder))
+        print(f"  {results[-1].row()}", flush=True)
+        for finding in results[-1].findings:
+            print(f"  FINDING in {name}: {finding.what}; its input is {finding.input}", flush=True)
+    if not options.only:
+        page = PAGE.read_text() if PAGE.exists() else "# Security\n"
+        PAGE.write_text(put(page, section(results, time.strftime("%Y-%m-%d", time.gmtime()))))
+        print(f"wrote {PAGE}")
+    sys.exit(any(result.findings or result.inputs < options.inputs for result in results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""A stream outlives its connections: it is resumed, waited for, replaced or given up, and the sound goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream_helpers import (
+    PATIENCE_S,
+    RATE_HZ,
+    TILE_SAMPLES,
+    FloatArray,
+    Peer,
+    Process,
+    json_lines,
+    read_wav,
+    receiving,
+    resemblance,
+    wait_until,
+)
+from websockets.exceptions import ConnectionClosed
+
+from audio_avif.wire import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED, Bye, Receipt, TilePacket
+
+TILE_S = TILE_SAMPLES / RATE_HZ
+
+
+@dataclass
+class Ear:
+    """A receiver, and what it has heard."""
+
+    process: Process
+    port: int
+    wav: Path
+    stats: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        return json_lines(self.stats.read_bytes().rpartition(b"\n")[0])
+
+    def final(self, streams: int = 1) -> dict[str, Any]:
+        """The figures of the last stream, once so many are over."""
+
+        def finals() -> list[dict[str, Any]]:
+            return [line for line in self.lines() if line.get("is_final")]
+
+        wait_until(lambda: len(finals()) >= streams, "the end of the stream")
+        assert len(finals()) == streams
+        return finals()[-1]
+
+    def heard(self) -> FloatArray:
+        return read_wav(self.wav)
+
+
+@contextmanager
+def listening(folder: Path, *arguments: object) -> Iterator[Ear]:
+    wav, stats = folder / "heard.wav", folder / "stats.jsonl"
+    with receiving("--output", wav, "--stats-json", stats, *arguments) as (process, port):
+        yield Ear(process, port, wav, stats)
+        assert "Traceback" not in process.err
+
+
+def test_a_stream_goes_on_where_its_connection_broke_off(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear, Peer(ear.port) as peer:
+        assert peer.greet().received == -1
+        peer.send(*peer.tiles[:5])
+        wait_for_receipt(peer, 4)
+        peer.cut()
+        ear.process.wait_for("the connection broke off; waiting 60 s for its sender (--resume-s)")
+        with peer.anew() as back:
+            assert back.greet().received == 4
+            ear.process.wait_for("the sender is back after 0.")
+            back.send(*back.tiles[5:], back.bye)
+            assert back.closed_with() == (1000, "")
+        figures = ear.final()
+        assert (figures["lost_tiles"], figures["repeated_tiles"]) == (0, 0)
+        assert (figures["received_tiles"], figures["reconnections"]) == (len(peer.tiles), 1)
+        assert ear.heard().size == peer.samples.size
+        assert resemblance(peer.samples, ear.heard()) > 0.9
+
+
+def test_a_sender_that_comes_back_while_its_old_connection_seems_alive_is_taken(tmp_path: Path) -> None:
+    """As after a change of networks: nothing tells the receiver that the old path is dead."""
+    with listening(tmp_path) as ear, Peer(ear.port) as peer:
+        peer.greet()
+        peer.send(*peer.tiles[:3])
+        wait_for_receipt(peer, 2)
+        with peer.anew() as back:
+            assert back.greet().received == 2
+            assert peer.closed_with() == (CLOSE_REPLACED, "the stream goes on over a newer connection")
+            back.send(*back.tiles[3:], back.bye)
+            assert back.closed_with() == (1000, "")
+        assert ear.final()["reconnections"] == 1
+        assert ear.heard().size == peer.samples.size
+        assert "broke off" not in ear.process.err
+
+
+def test_a_sender_whose_farewell_was_lost_learns_that_all_was_played(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear:
+        with Peer(ear.port) as peer:
+            peer.greet()
+            peer.send(*peer.tiles, peer.bye)
+            peer.cut()
+        ear.final()
+        with peer.anew() as back:
+            assert back.greet().received == len(peer.tiles) - 1
+            back.send(back.bye)
+            assert back.closed_with() == (1000, "")
+        assert ear.heard().size == peer.samples.size
+
+
+def test_a_stream_that_nobody_resumes_is_over_after_its_time(tmp_path: Path) -> None:
+    with listening(tmp_path, "--once", "--resume-s", 0.5) as ear:
+        with Peer(ear.port) as peer:
+            peer.greet()
+            peer.send(*peer.tiles[:4])
+            wait_for_receipt(peer, 3)
+            cut_s = time.monotonic()
+            peer.cut()
+        ended = ear.process.ended()
+        assert ended.code == 0 and 0.5 < time.monotonic() - cut_s < PATIENCE_S
+        assert "the sender did not come back; what had come is played" in ended.err
+        assert ear.heard().size == 4 * TILE_SAMPLES
+
+
+def test_who_comes_back_with_other_settings_is_refused_and_the_stream_goes_on(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear, Peer(ear.port) as peer:
+        peer.greet()
+        peer.send(*peer.tiles[:3])
+        with peer.anew() as other:
+            other.send(replace(peer.hello, tile=replace(peer.hello.tile, log10_max=3.0)))
+            assert other.closed_with() == (
+                CLOSE_PROTOCOL_ERROR,
+                "a stream that goes on cannot change its settings; begin another session",
+            )
+        peer.send(*peer.tiles[3:], peer.bye)
+        assert peer.closed_with() == (1000, "")
+        assert ear.final()["lost_tiles"] == 0
+        assert ear.heard().size == peer.samples.size
+
+
+def test_a_sender_that_was_restarted_need_not_wait_for_the_old_stream(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear, Peer(ear.port) as first, Peer(ear.port, 0.5) as second:
+        first.greet()
+        first.send(*first.tiles[:2])
+        wait_for_receipt(first, 1)
+        first.cut()
+        ear.process.wait_for("waiting 60 s")
+        began_s = time.monotonic()
+        assert second.greet().received == -1
+        assert time.monotonic() - began_s < 5
+        second.send(*second.tiles, second.bye)
+        assert second.closed_with() == (1000, "")
+        assert ear.final(streams=2)["received_tiles"] == len(second.tiles)
+        assert ear.heard()[-second.samples.size :].size == second.samples.size
+        assert "another sender begins; the stream of the one before is over" in ear.process.err
+
+
+@pytest.mark.slow
+def test_another_sender_waits_for_one_that_speaks_and_replaces_one_that_is_silent(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear, Peer(ear.port) as first:
+        first.greet()
+        heard_s = time.monotonic()
+        first.send(first.tiles[0])
+        while True:
+            with Peer(ear.port, 0.3) as second:
+                second.send(second.hello)
+                try:
+                    second.socket.recv(PATIENCE_S)
+                except ConnectionClosed as closed:
+                    assert closed.rcvd is not None
+                    assert (closed.rcvd.code, time.monotonic() - heard_s < 4) == (CLOSE_BUSY, True)
+                    continue
+                assert time.monotonic() - heard_s > 3
+                second.send(*second.tiles, second.bye)
+                assert second.closed_with() == (1000, "")
+                break
+        assert first.closed_with() == (CLOSE_BUSY, "another stream has begun here")
+
+
+def test_every_media_message_is_acknowledged_at_once(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear, Peer(ear.port) as peer:
+        peer.greet()
+        for tile in peer.tiles:
+            peer.send(tile)
+            assert peer.socket.recv(PATIENCE_S) == Receipt(tile.sequence).to_bytes()
+
+
+@pytest.mark.slow
+def test_a_live_stream_is_heard_again_after_a_gap_in_its_place(tmp_path: Path) -> None:
+    """The path is gone for a second and a half; what was said in it is lost, the rest is in time."""
+    gap_tiles = 12
+    with listening(tmp_path) as ear, Peer(ear.port, 3.0) as peer:
+        peer.greet(live=True)
+        began_s = time.monotonic()
+        half = len(peer.tiles) // 2
+        for tile in peer.tiles[:half]:
+            speak_in_time(peer, tile, began_s, 0)
+        wait_for_receipt(peer, half - 1)
+        peer.cut()
+        ear.process.wait_for("waiting 60 s")
+        with peer.anew() as back:
+            time.sleep(max(0.0, began_s + (half + gap_tiles) * TILE_S - time.monotonic()))
+            assert back.greet(live=True).received == half - 1
+            for tile in peer.tiles[half:]:
+                speak_in_time(back, tile, began_s, gap_tiles)
+            back.send(Bye(len(peer.tiles) + gap_tiles, peer.samples.size + gap_tiles * TILE_SAMPLES))
+            assert back.closed_with() == (1000, "")
+        figures = ear.final()
+        assert (figures["reconnections"], figures["lost_tiles"]) == (1, gap_tiles)
+        assert any(line["is_connected"] == 0 for line in ear.lines())
+        assert figures["played_s"] > 2
+        length_s = ear.heard().size / RATE_HZ
+        assert abs(length_s - (3.0 + gap_tiles * TILE_S)) < 1.0
+
+
+def speak_in_time(peer: Peer, tile: TilePacket, began_s: float, later_tiles: int) -> None:
+    """Send a tile, so many later than it is numbered, when it is due."""
+    moved = replace(tile, sequence=tile.sequence + later_tiles, first_frame=tile.first_frame + 8 * later_tiles)
+    time.sleep(max(0.0, began_s + moved.sequence * TILE_S - time.monotonic()))
+    peer.send(moved)
+
+
+def wait_for_receipt(peer: Peer, sequence: int) -> None:
+    """Wait until the receiver has this tile."""
+    while peer.socket.recv(PATIENCE_S) != Receipt(sequence).to_bytes():
+        pass

@@ -1,0 +1,481 @@
+"""A TCP relay on loopback that does to a stream what bad networks do, by seeded and named scenarios."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Window = tuple[float, float]
+"""When something begins, in seconds since the first connection, and how many seconds it lasts."""
+
+_SEGMENT_BYTES: Final = 1448  # what one Ethernet frame carries of a TCP stream with timestamps
+_IP_TCP_BYTES: Final = 52
+_READ_BYTES: Final = 65_536
+_START_S: Final = 10.0
+
+_MEDIA_TYPES: Final = (0x02, 0x03, 0x06)  # tile, whole still, pause: u32 sequence number behind the type
+_BUNDLE_TYPE: Final = 0x07  # type, count, u16 length, then the first part
+_NEEDED_BYTES: Final = 9
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Messages lost in bursts: ``enter`` is the chance that a burst begins with a message, ``leave`` that it is over.
+
+    The simple Gilbert model (1960): all is lost within a burst, whose mean length is 1 / leave.
+    """
+
+    enter: float
+    leave: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.enter <= 1 and 0 < self.leave <= 1):
+            raise ValueError(f"chances lie within 0 and 1, not {self.enter} and {self.leave}")
+
+    @classmethod
+    def independent(cls, share: float) -> Loss:
+        """Each message for itself."""
+        return cls(share, 1 - share)
+
+    @classmethod
+    def bursts(cls, share: float, mean_messages: float) -> Loss:
+        """Bursts of this mean length that take this share of all messages."""
+        leave = 1 / mean_messages
+        return cls(leave * share / (1 - share), leave)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a path does to a stream.
+
+    ``delay_ms`` with ``jitter_ms`` more or less is each way's own. ``cap_kbps`` holds from client to server for each
+    connection, and counts 52 bytes of TCP and IP with each message or segment. ``queue_bytes`` is the bottleneck's
+    buffer; a client that fills it has to wait. Through ``stalls`` nothing comes through but connections live; by
+    ``outages`` they are cut, and none is accepted until the path is back. ``loss`` takes tiles and pauses of a
+    WebSocket client.
+    """
+
+    name: str
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    cap_kbps: float | None = None
+    queue_bytes: int = 65_536
+    stalls: tuple[Window, ...] = ()
+    outages: tuple[Window, ...] = ()
+    loss: Loss | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter_ms <= self.delay_ms:
+            raise ValueError(f"the jitter must lie within 0 and the delay, not {self.jitter_ms} of {self.delay_ms} ms")
+        if self.cap_kbps is not None and self.cap_kbps <= 0:
+            raise ValueError(f"the cap must be positive, not {self.cap_kbps} kbps")
+        if self.queue_bytes < 1:
+            raise ValueError(f"the queue must hold a byte, not {self.queue_bytes}")
+        for windows in (self.stalls, self.outages):
+            ends_s = 0.0
+            for at_s, for_s in windows:
+                if at_s < ends_s or for_s <= 0:
+                    raise ValueError(f"stalls and outages must be in order and last, not {windows}")
+                ends_s = at_s + for_s
+
+    @property
+    def events(self) -> tuple[Window, ...]:
+        """Stalls and outages by time."""
+        return tuple(sorted(self.stalls + self.outages))
+
+
+def disconnects(count: int, every_s: float, longest_s: float, seed: int = 0) -> tuple[Window, ...]:
+    """So many outages of 0.1 s to ``longest_s``, one at a random time within the middle of each ``every_s``."""
+    chance = random.Random(f"disconnects {seed}")
+    windows = []
+    for number in range(count):
+        for_s = chance.uniform(0.1, longest_s)
+        windows.append((every_s * (number + chance.uniform(0.3, 0.5)), for_s))
+    return tuple(windows)
+
+
+class Way:
+    """One direction of one connection: says when bytes that come in leave. Seconds since the path began."""
+
+    def __init__(self, scenario: Scenario, chance: random.Random, is_upstream: bool) -> None:
+        self._scenario = scenario
+        self._chance = chance
+        self._cap_kbps = scenario.cap_kbps if is_upstream else None
+        self._line_is_free_s = 0.0
+        self._last_left_s = 0.0
+
+    def leaves_s(self, now_s: float, size_bytes: int) -> float:
+        """When the last of ``size_bytes`` that come at ``now_s`` leave; never before those that came earlier."""
+        left_s = self._after_stalls(now_s)
+        if self._cap_kbps is not None:
+            wire_bytes = size_bytes + _IP_TCP_BYTES * -(-size_bytes // _SEGMENT_BYTES)
+            left_s = max(left_s, self._line_is_free_s) + wire_bytes * 8e-3 / self._cap_kbps
+            self._line_is_free_s = left_s
+        jitter_ms = self._chance.uniform(-self._scenario.jitter_ms, self._scenario.jitter_ms)
+        left_s = self._after_stalls(left_s + (self._scenario.delay_ms + jitter_ms) / 1e3)
+        self._last_left_s = max(self._last_left_s, left_s)
+        return self._last_left_s
+
+    def _after_stalls(self, now_s: float) -> float:
+        for at_s, for_s in self._scenario.stalls:
+            if at_s <= now_s < at_s + for_s:
+                now_s = at_s + for_s
+        return now_s
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes that belong together: a frame, or what came of it; ``sequence`` where a tile or pause begins."""
+
+    data: bytes
+    is_start: bool = False
+    sequence: int | None = None
+
+
+class ClientFrames:
+    """Finds the frames in what a WebSocket client sends (RFC 6455, 5.2); holds back no more than a frame's header."""
+
+    def __init__(self) -> None:
+        self._is_handshake = True
+        self._tail = b""
+        self._held = b""
+        self._body_bytes = 0
+
+    def push(self, data: bytes) -> list[Piece]:
+        """Cut bytes into pieces at the beginning of each frame."""
+        pieces = []
+        if self._is_handshake:
+            seen = self._tail + data
+            end = seen.find(b"\r\n\r\n")
+            if end < 0:
+                self._tail = seen[-3:]
+                return [Piece(data)]
+            end += 4 - len(self._tail)
+            self._is_handshake = False
+            pieces.append(Piece(data[:end]))
+            data = data[end:]
+        while data:
+            if self._body_bytes:
+                pieces.append(Piece(data[: self._body_bytes]))
+                self._body_bytes -= len(pieces[-1].data)
+                data = data[len(pieces[-1].data) :]
+                continue
+            self._held += data
+            if (needed := self._header_and_body()) is None:
+                break
+            header_bytes, body_bytes = needed
+            whole, data = self._held[: header_bytes + body_bytes], self._held[header_bytes + body_bytes :]
+            self._held = b""
+            self._body_bytes = header_bytes + body_bytes - len(whole)
+            pieces.append(Piece(whole, True, _sequence(whole, header_bytes)))
+        return pieces
+
+    def rest(self) -> bytes:
+        """What is held back, for a stream that ends within a header."""
+        held, self._held = self._held, b""
+        return held
+
+    def _header_and_body(self) -> tuple[int, int] | None:
+        """The sizes of both, once all of the header is here and so much of the body that its kind can be told."""
+        held = self._held
+        if len(held) < 2:
+            return None
+        body_bytes, at = held[1] & 0x7F, 2
+        if body_bytes >= 126:
+            extended_bytes = 2 if body_bytes == 126 else 8
+            at += extended_bytes
+            if len(held) < at:
+                return None
+            body_bytes = int.from_bytes(held[2:at], "big")
+        header_bytes = at + (4 if held[1] & 0x80 else 0)
+        return None if len(held) < header_bytes + min(body_bytes, _NEEDED_BYTES) else (header_bytes, body_bytes)
+
+
+def _sequence(frame: bytes, header_bytes: int) -> int | None:
+    """The sequence number of a tile or pause; None of any other frame."""
+    if frame[0] & 0x0F != 2 or not frame[1] & 0x80:
+        return None
+    mask, masked = frame[header_bytes - 4 : header_bytes], frame[header_bytes : header_bytes + _NEEDED_BYTES]
+    body = bytes(byte ^ mask[number % 4] for number, byte in enumerate(masked))
+    at = 1 if body[:1] and body[0] in _MEDIA_TYPES else 5 if body[:1] == bytes([_BUNDLE_TYPE]) else None
+    return None if at is None or len(body) < at + 4 else int.from_bytes(body[at : at + 4], "big")
+
+
+@dataclass
+class Counts:
+    """What a proxy did; messages are tiles and pauses from client to server."""
+
+    connections: int = 0
+    refused_connections: int = 0
+    cut_connections: int = 0
+    passed_bytes: int = 0
+    passed_messages: int = 0
+    dropped_messages: int = 0
+    longest_wait_ms: float = 0.0
+    """The most by which bytes from client to server were later than the path's own delay explains."""
+    left_s: dict[int, float] = field(default_factory=dict)
+    """When each message last left for the server, by sequence number, in the event loop's time."""
+
+
+class Proxy:
+    """Relays 127.0.0.1:``port`` to a port of this machine for as long as the ``async with`` block runs."""
+
+    def __init__(self, scenario: Scenario, target_port: int) -> None:
+        self.scenario = scenario
+        self.counts = Counts()
+        self.port = 0
+        self.began_s: float | None = None
+        """When the first connection came, in the event loop's time."""
+        self._target_port = target_port
+        self._chances = {
+            name: random.Random(f"{scenario.name} {scenario.seed} {name}") for name in ("up", "down", "loss")
+        }
+        self._is_in_burst = False
+        self._is_down = False
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_READ_BYTES)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for link in self._links:
+            link.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def now_s(self) -> float:
+        """Seconds since the first connection."""
+        return 0.0 if self.began_s is None else asyncio.get_running_loop().time() - self.began_s
+
+    def is_lost(self) -> bool:
+        """Whether the next message is lost."""
+        loss = self.scenario.loss
+        if loss is None:
+            return False
+        turns = self._chances["loss"].random() < (loss.leave if self._is_in_burst else loss.enter)
+        self._is_in_burst ^= turns
+        return self._is_in_burst
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.began_s is None:
+            self.began_s = asyncio.get_running_loop().time()
+            self._start(self._follow_outages())
+        if self._is_down:
+            self.counts.refused_connections += 1
+            _reset(writer)
+            return
+        self.counts.connections += 1
+        self._start(self._relay(reader, writer))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow_outages(self) -> None:
+        for at_s, for_s in self.scenario.outages:
+            await asyncio.sleep(at_s - self.now_s())
+            self._is_down = True
+            self.counts.cut_connections += len(self._links)
+            for link in self._links:
+                link.cut()
+            await asyncio.sleep(at_s + for_s - self.now_s())
+            self._is_down = False
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            to_server = await asyncio.open_connection("127.0.0.1", self._target_port, limit=_READ_BYTES)
+        except OSError:
+            _reset(writer)
+            return
+        link = _Link(self, (reader, writer), to_server)
+        self._links.add(link)
+        try:
+            await link.run()
+        finally:
+            self._links.discard(link)
+
+    def way(self, is_upstream: bool) -> Way:
+        """A new connection's way there or back."""
+        return Way(self.scenario, self._chances["up" if is_upstream else "down"], is_upstream)
+
+
+_Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class _Link:
+    """One relayed connection."""
+
+    def __init__(self, proxy: Proxy, client: _Ends, server: _Ends) -> None:
+        self._proxy = proxy
+        self._writers = (client[1], server[1])
+        self._frames = ClientFrames()
+        self._is_dropping = False
+        up, down = _Queue(proxy.scenario.queue_bytes), _Queue(proxy.scenario.queue_bytes)
+        self._tasks = [
+            asyncio.ensure_future(work)
+            for work in (
+                self._take(client[0], up, proxy.way(True), self._message_pieces),
+                self._take(server[0], down, proxy.way(False), lambda data: [Piece(data)]),
+                self._give(up, server[1], is_upstream=True),
+                self._give(down, client[1], is_upstream=False),
+            )
+        ]
+
+    async def run(self) -> None:
+        """Relay until both ends have ended, or one breaks."""
+        try:
+            await asyncio.gather(*self._tasks)
+            for writer in self._writers:
+                writer.close()
+        except (OSError, asyncio.CancelledError):
+            self.cut()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset the connection at both ends; what is under way is lost."""
+        for task in self._tasks:
+            task.cancel()
+        for writer in self._writers:
+            _reset(writer)
+
+    def _message_pieces(self, data: bytes) -> list[Piece]:
+        """What goes on of a client's bytes."""
+        kept = []
+        for piece in self._frames.push(data) if data else [Piece(self._frames.rest())]:
+            if piece.is_start:
+                self._is_dropping = piece.sequence is not None and self._proxy.is_lost()
+                self._proxy.counts.dropped_messages += self._is_dropping
+            if not self._is_dropping:
+                kept.append(piece)
+        return kept
+
+    async def _take(
+        self, reader: asyncio.StreamReader, into: _Queue, way: Way, cut: Callable[[bytes], list[Piece]]
+    ) -> None:
+        """Read at once whatever comes, as long as the queue has room."""
+        while True:
+            data = await reader.read(_READ_BYTES)
+            now_s = self._proxy.now_s()
+            for piece in cut(data):
+                if piece.data:
+                    await into.has_room()
+                    into.put(piece, now_s, way.leaves_s(self._proxy.now_s(), len(piece.data)))
+            if not data:
+                into.put(None, now_s, now_s)
+                return
+
+    async def _give(self, queue: _Queue, writer: asyncio.StreamWriter, is_upstream: bool) -> None:
+        """Write each piece when its time has come."""
+        proxy, counts = self._proxy, self._proxy.counts
+        while True:
+            piece, came_s, leaves_s = await queue.get()
+            if piece is None:
+                if writer.can_write_eof():
+                    writer.write_eof()
+                return
+            if (wait_s := leaves_s - proxy.now_s()) > 0:
+                await asyncio.sleep(wait_s)
+            writer.write(piece.data)
+            await writer.drain()
+            if not is_upstream:
+                continue
+            counts.passed_bytes += len(piece.data)
+            counts.longest_wait_ms = max(
+                counts.longest_wait_ms, 1e3 * (proxy.now_s() - came_s) - proxy.scenario.delay_ms
+            )
+            if piece.sequence is not None:
+                counts.passed_messages += 1
+                counts.left_s[piece.sequence] = asyncio.get_running_loop().time()
+
+
+class _Queue:
+    """Pieces on their way with the times they came and leave, as many bytes as fit."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._items: deque[tuple[Piece | None, float, float]] = deque()
+        self._capacity_bytes = capacity_bytes
+        self._queued_bytes = 0
+        self._changed = asyncio.Event()
+
+    async def has_room(self) -> None:
+        """Wait until the queue is not full."""
+        await self._until(lambda: self._queued_bytes < self._capacity_bytes)
+
+    def put(self, piece: Piece | None, came_s: float, leaves_s: float) -> None:
+        """Add a piece, or the end."""
+        self._items.append((piece, came_s, leaves_s))
+        self._queued_bytes += 0 if piece is None else len(piece.data)
+        self._changed.set()
+
+    async def get(self) -> tuple[Piece | None, float, float]:
+        """Wait for the next."""
+        await self._until(lambda: bool(self._items))
+        item = self._items.popleft()
+        self._queued_bytes -= 0 if item[0] is None else len(item[0].data)
+        self._changed.set()
+        return item
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection by a reset, as a box that has lost its state does, instead of a farewell."""
+    with suppress(OSError):
+        connection: socket.socket = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@contextmanager
+def relaying(scenario: Scenario, target_port: int) -> Iterator[Proxy]:
+    """A proxy with an event loop in a thread of its own; its times are those of ``time.monotonic``."""
+    proxy = Proxy(scenario, target_port)
+    loop = asyncio.new_event_loop()
+    over = asyncio.Event()
+    is_up = threading.Event()
+
+    async def relay() -> None:
+        async with proxy:
+            is_up.set()
+            await over.wait()
+
+    def work() -> None:
+        try:
+            loop.run_until_complete(relay())
+        finally:
+            loop.close()
+            is_up.set()
+
+    thread = threading.Thread(target=work, name="proxy", daemon=True)
+    thread.start()
+    is_up.wait(_START_S)
+    if not proxy.port:
+        raise RuntimeError("the proxy did not start")
+    try:
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(_START_S)
