@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench impair soak fuzz clean
 
 # One stamp for each set of dependencies; they are installed again when pyproject.toml changes.
 $(VENV)/.installed-demo: pyproject.toml
@@ -33,6 +33,9 @@ check: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh bench
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.bench $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
+
+fuzz: $(VENV)/.installed-test
+	@PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(ONLY),--only $(ONLY)) $(if $(INPUTS),--inputs $(INPUTS))
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pillow_avif  # noqa: F401  (registers its codec with Pillow)
 from PIL import Image
+from pillow_avif import AvifImagePlugin
 
 from audio_avif.config import EncoderConfig
 from audio_avif.container import inspect_still
 from audio_avif.errors import TileError
 from audio_avif.tiles import Pixels
+
+
+# Several threads for 640 pixels take three times as long as one, and wait for a busy machine's other cores.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def encode_still(pixels: Pixels, config: EncoderConfig) -> bytes:

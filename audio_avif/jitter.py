@@ -107,6 +107,7 @@ class TileQueue:
 
 _WINDOW_S = 10.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
+_MOST_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 
 
@@ -124,7 +125,7 @@ class ArrivalWatch:
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
-        self._transits: deque[tuple[float, float, bool]] = deque()  # arrival, transit, whether it counts
+        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MOST_TILES)  # arrival, transit, whether it counts
         self.reset()
 
     def reset(self) -> None:

@@ -161,7 +161,9 @@ def noise_levels(log_mel: FloatArray, config: TileConfig) -> bytes:
 def noise_envelope(levels: bytes, n_mels: int, config: TileConfig) -> FloatArray:
     """The smooth envelope ``[n_mels] float32, log10`` whose groups have the means that ``levels`` tell."""
     means = from_pixels(np.frombuffer(levels, np.uint8)[::-1, None], config)[:, 0]
-    return (_envelope_matrix(n_mels) @ means).astype(np.float32)
+    # Between groups of very unlike levels the lines overshoot.
+    lines = np.clip(_envelope_matrix(n_mels) @ means, config.log10_min, config.log10_max)
+    return np.asarray(lines, np.float32)
 
 
 class NoiseSource:

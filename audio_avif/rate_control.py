@@ -15,7 +15,7 @@ WINDOW_S = 2.0
 """The mean rate over this time is kept near the target."""
 MAX_STEP = 14
 """Quality rises by no more from one tile to the next (wider ones than STEP_S: by no more per STEP_S), and falls by no
-more unless the window would overflow."""
+more unless the window would overflow or the path is congested."""
 STEP_S = 0.128
 
 SLACK = 0.03
@@ -94,7 +94,7 @@ class RateControl:
         elif self._config.bitrate_kbps is not None:
             first = _START_QUALITY
         room_s = self._tile_s - (sum(self._excess_s) - self._excess_s[0])
-        self.quality = _fitting(lasts_s, first, *self._bounds(), room_s - slack_s, room_s + slack_s)
+        self.quality = _fitting(lasts_s, first, *self._bounds(target_kbps), room_s - slack_s, room_s + slack_s)
         self._target_kbps = target_kbps
         self._tiles += 1
         self._steady_quality += (self.quality - self._steady_quality) * max(self._tile_s / STEADY_S, 1 / self._tiles)
@@ -131,13 +131,15 @@ class RateControl:
             wanted.append(max(_LEAST_KBPS, LIMIT_SHARE * self.limit_kbps))
         return min(wanted, default=None)
 
-    def _bounds(self) -> tuple[int, int]:
+    def _bounds(self, target_kbps: float) -> tuple[int, int]:
         """The least and the greatest quality that this tile should have."""
-        if self._config.bitrate_kbps is None:
-            return max(0, self.quality - self._max_step), min(self._config.quality, self.quality + self._max_step)
+        low, high = self.quality - self._max_step, self.quality + self._max_step
+        bitrate_kbps = self._config.bitrate_kbps
+        if bitrate_kbps is None:
+            return 0, min(self._config.quality, high)
         if self._target_kbps is None:
             return 0, 100
-        return max(0, self.quality - self._max_step), min(100, self.quality + self._max_step)
+        return 0 if target_kbps < bitrate_kbps else max(0, low), min(100, high)
 
 
 def _clipped(excess_s: float) -> float:

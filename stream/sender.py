@@ -53,7 +53,7 @@ _RECONNECT_S = 1.5  # for each attempt, or three times what the first one took
 _BACKOFF_S, _LONGEST_BACKOFF_S, _JITTER = 0.1, 1.0, 0.2
 _PING_S = 1.0
 _SILENT_S = 5.0  # a path on which nothing comes back for so long is dead
-_FILE_SILENT_S = 60.0  # a receiver that plays a file in its own time may be paused
+_LONG_SILENT_S = 60.0  # but a receiver that plays a file in its own time may be paused
 _WATCH_S = 0.1
 _FAREWELL_S = 10.0
 _HURRY_S = 1.0  # what remains of each step of the farewell after Ctrl-C
@@ -260,7 +260,7 @@ class Sender:
             next_s = loop.time() + backoff_s * random.uniform(1 - _JITTER, 1 + _JITTER)
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
             try:
-                return await self._open(patience_s, _WELCOME_S)
+                return await self._open(patience_s, _SILENT_S)
             except Refused:
                 raise
             except ConnectionFailed as failure:
@@ -419,7 +419,7 @@ class Sender:
         while True:
             now_s = loop.time()
             if self._has_said_bye:
-                (await connection.ping()).add_done_callback(self._on_sign_of_life)
+                asyncio.ensure_future(await connection.ping()).add_done_callback(self._on_sign_of_life)
             else:
                 ping = Ping(round(now_s * 1e6), round(self._sample_zero_s * 1e6), self._clock.ahead_us)
                 message = self._protocol.send(ping)
@@ -466,12 +466,13 @@ class Sender:
     async def _watch(self, connection: ClientConnection) -> None:
         """Raises _Broken where the path is dead, or may be since this machine slept; _GaveUp some time after Ctrl-C."""
         loop = asyncio.get_running_loop()
-        silent_s = _SILENT_S if self._config.is_live else _FILE_SILENT_S
+        can_come_back = self._config.reconnect_s > 0
+        silent_s = _SILENT_S if self._config.is_live and can_come_back else _LONG_SILENT_S
         stopped_s: float | None = None
         while True:
             before_s = time.time()  # the event loop's clock may stand still while a laptop sleeps
             await asyncio.sleep(_WATCH_S)
-            if (slept_s := time.time() - before_s) > _SILENT_S:
+            if (slept_s := time.time() - before_s) > _SILENT_S and can_come_back:
                 raise _Broken(f"this machine slept for {slept_s:.0f} s")
             if self.stop.is_set() and not self._has_said_bye:
                 stopped_s = stopped_s or loop.time()
@@ -489,7 +490,8 @@ class Sender:
         while True:
             self.latest = self.figures()
             if self._tiles_sent:
-                self._telling.live_line.update(self._live_text(), loop.time())
+                text = live_text(self.latest, *self._rates.recent_kbps())
+                self._telling.live_line.update(text, loop.time())
             ticks += 1
             if ticks % 10 == 0:
                 self._telling.stats_json.write(self.latest)
@@ -520,19 +522,6 @@ class Sender:
             "vocoder_latency_samples": self._trace.vocoder_latency_samples,
         }
 
-    def _live_text(self) -> str:
-        codec_kbps, wire_kbps = self._rates.recent_kbps()
-        outbox, encoder = self._outbox, self._encoder
-        way = (
-            "reconnecting"
-            if not self._is_connected
-            else ("" if self._delay_ms is None else f"delay {self._delay_ms:3.0f} ms")
-        )
-        return (
-            f"{encoder.samples / encoder.mel.rate_hz:7.1f} s codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps "
-            f"quality {encoder.rate.quality:3d} waiting {outbox.waiting} dropped {outbox.dropped} {way}"
-        ).rstrip()
-
     def _conclude(self) -> None:
         if not self._tiles_sent:
             return
@@ -545,6 +534,16 @@ class Sender:
         if figures["whole_stills"]:
             text += ", {whole_stills} whole stills"
         print(text.format(**figures), file=sys.stderr, flush=True)
+
+
+def live_text(figures: dict[str, Any], codec_kbps: float, wire_kbps: float) -> str:
+    """The line of ``--stats``, which fits into 80 columns."""
+    delay = "   ? ms" if figures["delay_ms"] is None else f"{figures['delay_ms']:4.0f} ms"
+    way = f"delay {delay}" if figures["is_connected"] else "reconnecting"
+    return (
+        f"{figures['captured_s']:6.1f} s codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps q {figures['quality']:3d} "
+        f"waiting {figures['waiting_tiles']} dropped {figures['dropped_tiles']} {way}"
+    )
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:

@@ -225,8 +225,9 @@ class Session:
                 await line.send(welcome.to_bytes())
                 self._heard_s = time.monotonic()  # while the vocoder warmed up, the sender waited
                 await self._receive(line, protocol, recorder)
-            await self.is_over.wait()
-            await line.close(*self._farewell)
+            if self._line is line:
+                await self.is_over.wait()
+                await line.close(*self._farewell)
         except ConnectionClosed:
             if self._line is line:
                 self._line = None

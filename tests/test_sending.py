@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,7 @@ from websockets.sync.server import ServerConnection
 from websockets.typing import Subprotocol
 
 from audio_avif.stream.connecting import Host
+from audio_avif.stream.sender import live_text
 from audio_avif.tools.proxy import Proxy, Scenario, relaying
 from audio_avif.wire import (
     CLOSE_BUSY,
@@ -392,6 +394,34 @@ def test_a_narrow_path_lowers_the_quality_and_nothing_piles_up(tmp_path: Path) -
     assert last["sent_tiles"] > 0.85 * 16 / 0.128
     on_the_way_ms = [line["stages_ms"]["network"] for line in json_lines(trace)[:-1]]
     assert max(on_the_way_ms[12:]) < 500
+
+
+# ---------------------------------------------------------------------------------------------------- what is told
+
+
+def test_the_live_line_fits_a_terminal() -> None:
+    figures = {"captured_s": 9999.9, "quality": 100, "waiting_tiles": 2, "dropped_tiles": 9999, "delay_ms": 1876.5}
+    for is_connected, told in ((1, "delay 1876 ms"), (0, "reconnecting")):
+        text = live_text({**figures, "is_connected": is_connected}, 24.0, 48.0)
+        assert len(text) <= 80 and text.endswith(told)
+    assert live_text({**figures, "is_connected": 1, "delay_ms": None}, 4.0, 8.0).endswith("delay    ? ms")
+
+
+def test_prometheus_is_shown_the_figures() -> None:
+    with (
+        receiving("--once", "--output", "-") as (_, port),
+        running(SENDER, *LOOPBACK, "--port", port, "--input", CLIP, "--stats", "--metrics", 0) as sender,
+    ):
+        sender.wait_for("codec")
+        url = re.search(r"http://\S+/metrics", sender.err)
+        assert url is not None
+        with urllib.request.urlopen(url[0], timeout=PATIENCE_S) as answer:
+            shown = answer.read().decode()
+        sender.signal(signal.SIGINT)
+        assert sender.ended().code == 0
+    tiles = re.search(r"^audio_avif_sender_sent_tiles_total (\d+)\.0", shown, re.MULTILINE)
+    assert tiles is not None and int(tiles[1]) >= 1
+    assert "audio_avif_sender_is_connected 1.0" in shown
 
 
 # --------------------------------------------------------------------------------------------------- tokens and TLS

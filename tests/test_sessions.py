@@ -18,9 +18,11 @@ from stream_helpers import (
     Peer,
     Process,
     json_lines,
+    open_files,
     read_wav,
     receiving,
     resemblance,
+    threads,
     wait_until,
 )
 from websockets.exceptions import ConnectionClosed
@@ -158,6 +160,55 @@ def test_a_sender_that_was_restarted_need_not_wait_for_the_old_stream(tmp_path: 
         assert ear.final(streams=2)["received_tiles"] == len(second.tiles)
         assert ear.heard()[-second.samples.size :].size == second.samples.size
         assert "another sender begins; the stream of the one before is over" in ear.process.err
+
+
+def test_a_sender_restarted_in_a_single_stream_is_heard_to_its_end(tmp_path: Path) -> None:
+    with listening(tmp_path, "--once") as ear, Peer(ear.port) as first, Peer(ear.port, 0.5) as second:
+        first.greet()
+        first.cut()
+        ear.process.wait_for("waiting 60 s")
+        second.greet()
+        second.send(*second.tiles, second.bye)
+        assert second.closed_with() == (1000, "")
+        assert ear.process.ended().code == 0
+        assert ear.heard()[-second.samples.size :].size == second.samples.size
+
+
+def test_a_sender_that_calls_again_before_its_welcome_gets_one(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear, Peer(ear.port, 0.5) as impatient:
+        impatient.send(impatient.hello)
+        with impatient.anew() as again:
+            assert again.greet().received == -1
+            again.send(*again.tiles, again.bye)
+            assert again.closed_with() == (1000, "")
+        assert impatient.closed_with()[0] == CLOSE_REPLACED
+        assert ear.heard().size == again.samples.size
+
+
+def test_thirty_disconnects_lose_nothing_and_leave_nothing_behind(tmp_path: Path) -> None:
+    with listening(tmp_path) as ear:
+        peer = Peer(ear.port, 4.0)
+        assert len(peer.tiles) > 30
+        with peer:
+            peer.greet()
+        for number, tile in enumerate(peer.tiles):
+            with peer.anew() as back:
+                assert back.greet().received == number - 1
+                back.send(tile)
+                wait_for_receipt(back, number)
+                if number == 5:
+                    files, many_threads = open_files(ear.process.pid), threads(ear.process.pid)
+                back.cut()
+        wait_until(lambda: open_files(ear.process.pid) <= files, "as few files as before")
+        assert threads(ear.process.pid) <= many_threads
+        with peer.anew() as back:
+            back.greet()
+            back.send(back.bye)
+            assert back.closed_with() == (1000, "")
+        figures = ear.final()
+        assert (figures["lost_tiles"], figures["reconnections"]) == (0, len(peer.tiles) + 1)
+        assert ear.heard().size == peer.samples.size
+        assert resemblance(peer.samples, ear.heard()) > 0.9
 
 
 @pytest.mark.slow

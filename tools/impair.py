@@ -35,7 +35,7 @@ from audio_avif.tools.signals import demo_clip
 
 PROGRAM = "audio-avif impair"
 TOKEN = "a-token-for-measuring"
-_PATIENCE_S = 60.0
+_PATIENCE_S = 30.0
 _WAV_HEADER_BYTES = 44
 _DOWN_S = 1.0  # between a program's end and its start again
 _SETTLED_S = 60.0  # when memory is first looked at
@@ -43,7 +43,7 @@ _SETTLED_S = 60.0  # when memory is first looked at
 _TEXTS = (
     "Each row is one stream of 8-frame tiles between `audio-avif-send` and `audio-avif-recv`, two processes on one "
     "machine with a relay between them (`tools/proxy.py`). Delay is mouth to ear of each tile heard, without sound "
-    "devices. STOI is the mean over pieces of 2 s, each eighth of a second aligned; pieces said while the path was gone "
+    "devices. STOI: mean over pieces of 2 s, each eighth of a second aligned; those said while the path was gone "
     "are left out. Recovered in: from the path's return until tiles are heard within one tile of the delay before, "
     "median and worst where there are several. In brackets: what was measured.",
 )
@@ -305,6 +305,8 @@ class _Sender:
         summary: dict[str, Any] = {}
         assert program.process.stdout is not None
         for text in program.process.stdout:
+            if not text.endswith("}\n"):  # it was killed as it wrote
+                break
             line = json.loads(text)
             if "summary" in line:
                 summary = line["summary"]

@@ -165,6 +165,8 @@ class _Listener:
             self._advance()
 
     def end(self, bye: Bye | None) -> None:
+        """All that is here is spoken, however much: there is no delay to keep any more."""
+        self._is_live = False
         self._decoder.end(bye)
         self._advance()
         self._decoder.flush()
