@@ -13,7 +13,6 @@ from audio_avif.container import inspect_still
 from audio_avif.errors import TileError
 from audio_avif.tiles import Pixels
 
-
 # Several threads for 640 pixels take three times as long as one, and wait for a busy machine's other cores.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 

@@ -125,7 +125,7 @@ class ArrivalWatch:
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
-        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MOST_TILES)  # arrival, transit, whether it counts
+        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MOST_TILES)  # arrival, transit, counts?
         self.reset()
 
     def reset(self) -> None:

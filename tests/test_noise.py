@@ -152,7 +152,7 @@ def test_reset_begins_a_new_stream() -> None:
 def test_levels_come_back_as_the_same_levels(n_mels: int) -> None:
     random = np.random.default_rng(n_mels)
     for _ in range(20):
-        levels = bytes(random.integers(60, 180, NOISE_LEVELS, dtype=np.uint8))
+        levels = bytes(random.integers(90, 150, NOISE_LEVELS, dtype=np.uint8))
         envelope = noise_envelope(levels, n_mels, TILE)
         assert envelope.shape == (n_mels,)
         assert envelope.dtype == np.float32
@@ -185,3 +185,10 @@ def test_made_noise_is_the_same_for_a_seed_and_any_chunking() -> None:
     pieces = [source.frames(envelope, count) for count in (1, 1, 8, 500, 190)]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
     assert not np.array_equal(NoiseSource(MEL, 4).frames(envelope, 700), whole)
+
+
+@pytest.mark.parametrize("n_mels", [9, 80])
+def test_levels_of_any_kind_stay_within_the_range(n_mels: int) -> None:
+    """They come from a peer."""
+    envelope = noise_envelope(bytes([0, 255] * 4), n_mels, TILE)
+    assert TILE.log10_min <= envelope.min() and envelope.max() <= TILE.log10_max

@@ -36,6 +36,26 @@ def test_one_word_chooses_vocoder_and_buffer_and_each_may_be_given(
     assert parsed(monkeypatch, *arguments) == (vocoder, buffer_ms)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "token"),
+    [([], "from-outside"), (["--token", "given"], "given"), (["--no-token"], None)],
+)
+def test_what_is_typed_comes_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], token: str | None
+) -> None:
+    monkeypatch.setenv("AUDIO_AVIF_TOKEN", "from-outside")
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(recv, "_run", seen.append)
+    assert recv.main(arguments) == 0
+    assert seen[0].token == token
+
+
+def test_a_recording_is_made_or_played(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        recv.main(["--record", "a.rec", "--replay", "b.rec"])
+    assert "--record and --replay exclude each other" in capsys.readouterr().err
+
+
 def test_low_latency_is_the_fastest_vocoder_and_the_least_buffer() -> None:
     delays = {
         choice: open_stream(load_vocoder(name, "cpu")).latency_samples / 16 + buffer_ms
