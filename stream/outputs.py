@@ -23,8 +23,15 @@ _RING_S = 4.0  # the widest tile and the buffer's growth last a second each; wha
 class Output(Protocol):
     """A place for 16 kHz mono sound. ``begin`` and ``end`` frame each stream; only one thread may use it."""
 
-    underruns: int
-    device_latency_s: float
+    @property
+    def underruns(self) -> int:
+        """Times that sound was due and none was here."""
+        ...
+
+    @property
+    def device_latency_s(self) -> float:
+        """What the device adds after a sample has left the buffer."""
+        ...
 
     @property
     def buffered_s(self) -> float:

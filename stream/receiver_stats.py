@@ -18,7 +18,7 @@ class ReceiverStats:
         self._hello = hello
         self._vocoder = vocoder
         self._whole_stills = 0
-        self._end_frame = 0
+        self._end_frame: int | None = None  # of what has come
         self._delay_s: float | None = None
         self._sample_zero_s: float | None = None
 
@@ -26,9 +26,10 @@ class ReceiverStats:
         """Count a message; a pause lasts until the one that follows it."""
         tile = message.tile if isinstance(message, Bundle) else message
         end_frame = tile.first_frame + tile.frames
-        sound_s = max(0, end_frame - self._end_frame) * self._hello.mel.frame_s
+        before = tile.first_frame if self._end_frame is None else self._end_frame
+        sound_s = max(0, end_frame - before) * self._hello.mel.frame_s
         self.rates.tile(message.payload_bytes, wire_bytes(message_bytes), sound_s)
-        self._end_frame = max(self._end_frame, end_frame)
+        self._end_frame = max(before, end_frame)
         self._whole_stills += isinstance(tile, TilePacket) and tile.is_whole_still
 
     def ping(self, message: Ping, message_bytes: int) -> None:
