@@ -97,8 +97,8 @@ class TileConfig:
     """The picture format of a stream: tile width and the log10 range that the 8-bit pixel values 0..255 span."""
 
     frames: int = 8
-    log10_min: float = -11.0
-    log10_max: float = 4.0
+    log10_min: float = -5.5
+    log10_max: float = 1.0
 
     def __post_init__(self) -> None:
         if not MIN_TILE_FRAMES <= self.frames <= MAX_TILE_FRAMES:
@@ -124,7 +124,7 @@ class EncoderConfig:
     comfort noise; ``redundancy`` low-quality copies of earlier tiles ride along with each.
     """
 
-    quality: int = 60
+    quality: int = 45
     speed: int = 6
     bitrate_kbps: float | None = None
     dtx: bool = False

@@ -36,7 +36,7 @@ def golden_messages() -> dict[str, Message]:
     assert frame_body is not None
     older = TilePacket(6, 48, 8, b"\x16")
     return {
-        "hello": Hello(MelConfig(), TileConfig(8), template, "0123456789abcdef", agent="golden/1"),
+        "hello": Hello(MelConfig(), TileConfig(8, -11.0, 4.0), template, "0123456789abcdef", agent="golden/1"),
         "hello_file": Hello(MelConfig(), TileConfig(8, -5.5, 1.0), template, "", live=False, report=True, agent="grün"),
         "tile": TilePacket(7, 56, 8, frame_body),
         "tile_last": TilePacket(8, 64, 3, frame_body),
@@ -67,7 +67,7 @@ def _hello(template_bytes: bytes | None = None, text: str | None = None, **chang
 def _malformed() -> Iterator[tuple[str, bytes, str]]:
     """Name, bytes and what the error says."""
     good = {name: message.to_bytes() for name, message in golden_messages().items()}
-    mel, tile = MelConfig().to_dict(), TileConfig().to_dict()
+    mel, tile = MelConfig().to_dict(), TileConfig(8, -11.0, 4.0).to_dict()
     (json_bytes,) = struct.unpack_from(">H", good["hello"], 2)
     template = good["hello"][4 + json_bytes :]
 

@@ -29,7 +29,7 @@ def test_the_defaults_are_the_published_definition() -> None:
     }
     assert (mel.frame_s, mel.lookahead_samples) == (0.016, 512)
     assert str(mel) == "16000 Hz, n_fft 1024, hop 256, 80 bands 80-7600 Hz, floor 1e-10"
-    assert TileConfig().to_dict() == {"frames": 8, "log10_min": -11.0, "log10_max": 4.0}
+    assert TileConfig().to_dict() == {"frames": 8, "log10_min": -5.5, "log10_max": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -450,7 +450,7 @@ def _run(options: argparse.Namespace) -> None:
         trials = [trial.lasting(options.seconds) for trial in trials]
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("impair", total=sum(trial.seconds / TILE_S for trial in trials))
-        for trial in trials:
+        for number, trial in enumerate(trials, 1):
             progress.update(task, description=trial.key)
             try:
                 outcome = run_trial(trial, sound, lambda: progress.advance(task))
@@ -464,6 +464,7 @@ def _run(options: argparse.Namespace) -> None:
             if outcome is not None and outcome.note:
                 progress.console.print(outcome.note, markup=False)
             _write(trial, cells, source, options.output)
+            progress.update(task, completed=sum(done.seconds / TILE_S for done in trials[:number]))
     print(f"written to {options.output}")
 
 

@@ -173,9 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--qualities",
         type=_integers_in(0, 100),
-        default=[30, 45, 58, 72, 80],
+        default=[20, 35, 44, 56, 64],
         metavar="Q,Q",
-        help="AVIF qualities (default: 30,45,58,72,80)",
+        help="AVIF qualities (default: 20,35,44,56,64)",
     )
     parser.add_argument(
         "--workers",
