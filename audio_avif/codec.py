@@ -211,6 +211,7 @@ class Decoder:
         self._floor = FloorTracker(hello.mel)
         self._noise = NoiseSource(hello.mel)
         self._pause: NoisePacket | None = None
+        self._copies = 0  # that come with a tile
         self._has_begun = False
         self._is_silent = True
         self._was_skipped = False
@@ -233,8 +234,8 @@ class Decoder:
 
     @property
     def target_s(self) -> float:
-        """How much sound is to be held ready against jitter, as the arrivals are now."""
-        return self.playout.target_s(self._arrivals.lateness_s, self._frame_s)
+        """How much sound is to be held ready against jitter, as the arrivals are now, and until copies have come."""
+        return self.playout.target_s(self._arrivals.lateness_s, self._frame_s) + self._copies * self.tile_s
 
     @property
     def shortened_frames(self) -> int:
@@ -250,7 +251,7 @@ class Decoder:
     def urgent_s(self) -> float:
         """With less sound than this waiting to be played, some must be made up; a pause's noise is never made late."""
         if self._pause is not None and self._cut_off_s <= 0:
-            return self._depth_s - self._frame_s
+            return max(self._depth_s - self._frame_s, self.playout.conceal_at_s / 2 + self.processing_s)
         return self.playout.conceal_at_s + self.processing_s
 
     @property
@@ -265,8 +266,9 @@ class Decoder:
 
     @property
     def _cut_off_s(self) -> float:
-        """For how long nothing has come beyond what is concealed in full."""
-        return self._unheard_of_frames * self._frame_s - self.playout.max_conceal_s
+        """For how long nothing has come beyond what is concealed in full; in a pause a wide tile's time more."""
+        expected_s = 0.0 if self._pause is None else self.tile_s
+        return self._unheard_of_frames * self._frame_s - self.playout.max_conceal_s - expected_s
 
     def push(self, packet: MediaPacket, now_s: float = 0.0) -> None:
         """Take a packet that arrived at ``now_s``, which a live stream needs to be told."""
@@ -274,6 +276,8 @@ class Decoder:
             self._arrivals.reset()
         first_frame = packet.tile.first_frame if isinstance(packet, Bundle) else packet.first_frame
         self._arrivals.push(first_frame, now_s)
+        if isinstance(packet, Bundle):
+            self._copies = max(self._copies, len(packet.copies))
         self._unheard_of_frames = 0
         self._tiles.push(packet)
 
@@ -434,6 +438,7 @@ class Decoder:
         self._leave_out(frames - spoken)
         self._next_frame = self._pause.first_frame + self._pause.frames
         self._bridged_frames = 0
+        self._is_silent = False
         return Frames(noise, None)
 
     def _leave_out(self, frames: int) -> None:
@@ -463,7 +468,7 @@ class Decoder:
         self._emitted_samples += samples.size
         if self._end is not None:
             samples = samples[: samples.size - min(samples.size, max(0, self._position() - self._end))]
-        return Chunk(samples, first_sample)
+        return Chunk(samples, max(0, first_sample))  # what goes on from a frame long past may lie before the first
 
     def _position(self) -> int:
         """Stream position of the vocoder's next sample, which may lie before a jump that its input has passed."""

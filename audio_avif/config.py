@@ -28,7 +28,7 @@ def _from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
     for name, value in values.items():
         wants_int = types[name] == "int"
         if isinstance(value, bool) or not isinstance(value, int if wants_int else (int, float)):
-            raise ValueError(f"{cls.__name__}.{name} must be a number, not {value!r}")
+            raise ValueError(f"{cls.__name__}.{name} must be a number, not {value!r:.40}")
         try:
             checked[name] = value if wants_int else float(value)
         except OverflowError as error:

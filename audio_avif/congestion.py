@@ -73,10 +73,15 @@ class Congestion:
             self._history.popleft()
 
     def received(self, number: int, now_s: float) -> None:
-        """The receipt of a message came back, or the answer to it; one that is not under way is no news."""
-        message = self._under_way.pop(number, None)
-        if message is None:
+        """The receipt of a message came back, or the answer to it; one that is not under way is no news.
+
+        They come in the order of the messages: what was sent before and has none has lost it, or was lost itself.
+        """
+        if number not in self._under_way:
             return
+        while (first := next(iter(self._under_way))) != number:
+            del self._under_way[first]
+        message = self._under_way.pop(number)
         self._round_trip_s = now_s - message.sent_s
         while self._round_trips and self._round_trips[-1][1] >= self._round_trip_s:
             self._round_trips.pop()

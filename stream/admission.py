@@ -27,6 +27,7 @@ CLOSE_S = 2.0
 """How long a peer that has been told to go may take."""
 
 _TELL_S = 5.0
+_MOST_UNREAD_BYTES = 65_536
 
 
 class Complaints:
@@ -204,6 +205,9 @@ class _MeteredConnection(ServerConnection):
                     self._refuse(limit)
                 return
         super().data_received(data)
+        if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            self._entrance.complaints.tell("unread", f"{address_of(self)} pings and reads no answers; cut off")
+            self.transport.abort()
         if self.protocol.close_expected() and not self._is_leaving:
             self._is_leaving = True
             self.loop.call_later(CLOSE_S, self.transport.abort)

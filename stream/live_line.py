@@ -33,6 +33,8 @@ class RateMeter:
         self._payload_bytes += payload_bytes
         self._wire_bytes += wire_bytes
         self._sound_s += sound_s
+        if self._past[-1][0] == self._sound_s and len(self._past) > 1:
+            self._past.pop()  # what repeats a tile adds no time
         self._past.append((self._sound_s, self._payload_bytes, self._wire_bytes))
         while self._past[1][0] <= self._sound_s - _RATE_WINDOW_S:
             self._past.popleft()

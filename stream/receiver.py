@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -54,7 +54,7 @@ class Address:
 
     host: str
     port: int
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     is_open: bool = False
     tls: ssl.SSLContext | None = None
 
@@ -164,8 +164,8 @@ class _Connection:
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether what was sent before fills half of what may wait."""
-        return self.connection.transport.get_write_buffer_size() > _WRITE_LIMIT_BYTES // 2
+        """Whether so much waits to be sent that one more message might have to wait for it."""
+        return self.connection.transport.get_write_buffer_size() > _WRITE_LIMIT_BYTES // 4
 
     async def recv(self) -> bytes | str:
         """The next message. Raises ConnectionClosed after the last, Refusal for what websockets itself refuses."""

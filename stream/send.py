@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help=f"send low-quality copies of the last N tiles along with each, 0 to {MAX_REDUNDANCY}, "
-        "for relays that drop messages (default: 0)",
+        "for relays that drop messages; each adds a tile of delay (default: 0)",
     )
     parser.add_argument(
         "--realtime",

@@ -428,10 +428,19 @@ class Sender:
                 self._is_answered.clear()
                 await connection.send(message)
             pings += 1
-            await asyncio.sleep(_PING_S if pings > 5 else 0.1)
+            await self._rest(_PING_S if pings > 5 else 0.1)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PING_S):  # Python 3.11's wait_for may swallow a cancellation
                     await self._is_answered.wait()
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the next ping, or until tiles are held back: its pong tells whether what they wait for is lost."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + seconds
+        while (left_s := until_s - loop.time()) > 0:
+            await asyncio.sleep(min(left_s, _WATCH_S))
+            if self._outbox.waiting and not self._congestion.may_send(loop.time()):
+                return
 
     def _on_sign_of_life(self, answered: asyncio.Future[float]) -> None:
         if not answered.cancelled() and answered.exception() is None:
@@ -564,5 +573,4 @@ async def _settled(task: asyncio.Task[Any]) -> None:
 async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -114,6 +114,7 @@ class Session:
         self.figures: dict[str, Any] | None = None
         self.is_over = asyncio.Event()
         self._stage = stage
+        self._recorder = stage.recorder
         self._number = number
         self._stats = ReceiverStats(hello, stage.vocoder.name)
         self._received = -1
@@ -169,6 +170,9 @@ class Session:
             return
         self._is_ending = True
         self.bye = bye
+        if self._line is not None:
+            self._recorder.closed(time.monotonic())
+        self._recorder = Recorder(None)  # the next stream's may begin before this one's connection is closed
         if self.player is not None:
             self.player.end(bye)
 
@@ -184,7 +188,7 @@ class Session:
             log.debug("a stream failed", exc_info=True)
             self.error = error
         if self.error is not None:
-            self._is_ending = True
+            self.end(None)
             self._farewell = (int(CloseCode.INTERNAL_ERROR), "the receiver could not play the stream")
         self._stage.live_line.close()
         self._conclude()
@@ -206,15 +210,14 @@ class Session:
         """
         assert protocol.hello is not None
         now_s = time.monotonic()
-        recorder = self._stage.recorder if self.bye is None else Recorder(None)
         if self._lines:
             log.warning("the sender is back after %.1f s", now_s - self._heard_s)
             self._stats.reconnections += 1
         if self._line is not None:
-            recorder.closed(now_s)
+            self._recorder.closed(now_s)
             self._close_beside(self._line, CLOSE_REPLACED, "the stream goes on over a newer connection")
-        recorder.opened(now_s)
-        recorder.message(first, now_s)
+        self._recorder.opened(now_s)
+        self._recorder.message(first, now_s)
         self._lines += 1
         self._line, self._heard_s, self._wants_reports = line, now_s, protocol.hello.report
         try:
@@ -224,7 +227,7 @@ class Session:
                 welcome = Welcome(self._stage.vocoder.name, latency_samples, _AGENT, self._received)
                 await line.send(welcome.to_bytes())
                 self._heard_s = time.monotonic()  # while the vocoder warmed up, the sender waited
-                await self._receive(line, protocol, recorder)
+                await self._receive(line, protocol)
             if self._line is line:
                 await self.is_over.wait()
                 await line.close(*self._farewell)
@@ -234,14 +237,14 @@ class Session:
                 self._wait_for_sender()
         except Exception:
             if self._line is line:
-                self._line = None
                 self.end(None)
+                self._line = None
             raise
         finally:
             if self._line is line or self._line is None:
-                recorder.closed(time.monotonic())
+                self._recorder.closed(time.monotonic())
 
-    async def _receive(self, line: Line, protocol: ReceiverProtocol, recorder: Recorder) -> None:
+    async def _receive(self, line: Line, protocol: ReceiverProtocol) -> None:
         allowance = MessageAllowance(self._stage.limits.messages_per_s)
         while not self._is_ending or self.bye is not None:
             data = await line.recv()
@@ -249,7 +252,7 @@ class Session:
                 return
             now_s = self._heard_s = time.monotonic()
             if isinstance(data, bytes):
-                recorder.message(data, now_s)
+                self._recorder.message(data, now_s)
             message = protocol.receive(data)
             is_media = isinstance(message, MediaPacket)
             if (self.hello.live or not is_media) and not allowance.take(now_s):

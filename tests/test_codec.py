@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from speech import FloatArray, chunked, speech_like
-from stage import FRAME_S, HOP, MEL, FrameTeller, Stage, TimedDecoder, damaged, decoder_of, tell_pixels, tile
+from stage import FRAME_S, HOP, MEL, FrameTeller, Stage, TimedDecoder, damaged, decoder_of, pause, tell_pixels, tile
 
 from audio_avif import codec
 from audio_avif.codec import Chunk, Decoder, Encoder, PlayoutConfig
@@ -441,6 +441,30 @@ def test_a_file_waits_for_a_missing_tile_until_many_more_have_come() -> None:
     chunks = feed(decoder, 10)
     assert numbers(*chunks) == list(range(8, 88))
     assert decoder.counts.lost == 1
+
+
+@telling
+def test_a_file_may_begin_with_a_pause() -> None:
+    decoder = decoder_of(live=False)
+    for packet in (pause(0, 0), pause(1, 24)):
+        arrive(decoder, packet)
+        assert ask(decoder) is not None
+    arrive(decoder, tile(2, first_frame=48))
+    chunks = [ask(decoder), *finish(decoder, None)]
+    assert numbers(*chunks)[-8:] == list(range(48, 56))
+    assert sum(chunk.samples.size for chunk in chunks if chunk is not None) == (56 - 32) * HOP
+
+
+@telling
+def test_no_sound_lies_before_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = decoder_of(playout=PlayoutConfig(least_s=0.6), tile_frames=64)
+    monkeypatch.setattr(decoder, "_paced", lambda log_mel, surplus_s: np.repeat(log_mel, 2, axis=1))
+    decoder.push(pause(0, 0, 64), 0.0)
+    while ask(decoder, decoder._emitted_samples / MEL.rate_hz) is not None:
+        pass
+    decoder.push(tile(1, 64, 1), 0.0)
+    chunk = ask(decoder, 0.0)
+    assert chunk is not None and chunk.first_sample == 0
 
 
 @telling

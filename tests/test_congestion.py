@@ -206,6 +206,17 @@ def test_a_receipt_of_something_unknown_is_no_news() -> None:
     assert congestion.limit_kbps(1.0) is None and congestion.may_send(1.0)
 
 
+def test_what_a_relay_drops_holds_nothing_back() -> None:
+    congestion = Congestion()
+    for number in range(100):
+        now_s = 0.128 * number
+        assert congestion.may_send(now_s)
+        congestion.sent(number, 100, now_s)
+        if number % 7:
+            congestion.received(number, now_s + 0.05)
+    assert congestion.queue_s == 0.0 and congestion.limit_kbps(now_s + 0.1) is None
+
+
 # --------------------------------------------------------------------------------------------------------- the outbox
 
 

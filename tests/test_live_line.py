@@ -32,6 +32,16 @@ def test_rates_are_of_the_last_two_seconds_and_of_the_whole() -> None:
     assert meter.mean_kbps() == pytest.approx(((8000 + 800) * 8e-3 / 12, (16000 + 2400) * 8e-3 / 12))
 
 
+def test_a_tile_repeated_for_ever_takes_no_memory() -> None:
+    meter = RateMeter()
+    for _ in range(100):
+        meter.tile(100, 200, 0.125)
+    for _ in range(10_000):
+        meter.tile(100, 200, 0.0)
+    assert len(meter._past) < 20
+    assert meter.recent_kbps()[0] == pytest.approx((16 * 100 + 1_000_000) * 8e-3 / 2)
+
+
 def test_control_messages_are_wire_and_not_codec() -> None:
     meter = RateMeter()
     meter.tile(100, 200, 1.0)

@@ -157,6 +157,25 @@ def test_a_stream_may_begin_with_a_pause() -> None:
     assert stage.delays_s(0)[-1] == pytest.approx(TILE_S + 0.04, abs=0.02)
 
 
+@pytest.mark.parametrize("least_s", [0.0, 0.01])
+def test_without_a_buffer_a_pause_is_filled_too(least_s: float) -> None:
+    stage = Stage(decoder_of(playout=PlayoutConfig(least_s)))
+    stream(stage, [0.0] * 20)
+    for number in range(8):
+        stage.arrive(pause(20 + number, 160 + 24 * number), (168 + 24 * number) * FRAME_S)
+    assert stage.underruns == 0
+    assert stage.decoder.noise_frames == pytest.approx(7 * 24, abs=4)
+
+
+def test_a_pause_of_the_widest_tiles_does_not_fade_between_two_messages() -> None:
+    stage, tile_s = Stage(decoder_of(tile_frames=64)), 64 * FRAME_S
+    stage.arrive(tile(0, 64), tile_s)
+    for number in range(1, 6):
+        stage.arrive(pause(number, 64 * number, 64), (number + 1) * tile_s + 0.1 * (number % 2))
+    noise = [frames.log_mel.mean() for at_s, frames in stage.heard if frames.tile is None and at_s > 3 * tile_s]
+    assert min(noise) > np.mean(noise) - 0.4
+
+
 # Copies
 
 
@@ -169,6 +188,20 @@ def test_a_lost_tile_is_spoken_from_its_copy() -> None:
     assert spoken == list(range(13))
     counts = stage.decoder.counts
     assert (counts.recovered, counts.lost, counts.late) == (1, 0, 0)
+
+
+def test_a_stream_with_copies_waits_for_them() -> None:
+    """One message in ten is lost; the copy of its tile comes with the next one, and nothing is concealed."""
+    stage = Stage(decoder_of())
+    for number in range(200):
+        if number % 10 != 5:
+            packet = Bundle(tile(number), (tile(number - 1),)) if number else tile(0)
+            stage.arrive(packet, (number + 1) * TILE_S)
+    decoder = stage.decoder
+    assert decoder.target_s == pytest.approx(0.04 + TILE_S)
+    assert (decoder.counts.recovered, decoder.counts.lost) == (20, 0)
+    settled = [frames for at_s, frames in stage.heard if at_s > 4 and frames.tile is None]
+    assert not settled and stage.underruns == 0
 
 
 # Clocks that jump

@@ -161,7 +161,7 @@ def test_a_stall_leaves_no_delay_behind_and_every_tile_is_accounted_for() -> Non
 
 @pytest.mark.slow
 def test_a_stream_goes_on_after_its_connection_was_cut_twice() -> None:
-    found = on(Scenario("cut", outages=((2.5, 0.5), (5, 1.0))), 9)
+    found = on(Scenario("cut", outages=((2.5, 0.5), (4.5, 0.8))), 11)
     assert found.counts.cut_connections == 2
     assert found.sent("reconnections") == 2 and found.received("reconnections") == 2
     assert all(recovery.heard_again_s < 4 for recovery in found.recoveries()), found.recoveries()

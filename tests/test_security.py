@@ -44,6 +44,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from audio_avif.codec import PlayoutConfig
 from audio_avif.errors import FileError
+from audio_avif.stream import connecting
 from audio_avif.stream import receiver as receiver_module
 from audio_avif.stream.admission import Complaints
 from audio_avif.stream.live_line import JsonLines, LiveLine
@@ -64,6 +65,10 @@ from audio_avif.vocoders.griffin_lim import GriffinLim, RtisiLa
 from audio_avif.wire import CLOSE_TOO_MANY_MESSAGES, SUBPROTOCOL, Ping, Receipt
 
 TOKEN = "correct-horse"
+REQUEST = (
+    "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+)
 
 
 # ------------------------------------------------------------------------------------------------------------- tokens
@@ -93,6 +98,12 @@ def test_new_tokens_differ_and_can_be_typed_after_an_option() -> None:
     assert all(re.fullmatch(r"\w{22}", token) for token in tokens)
     assert all(map(is_token, tokens))
     assert not any(map(is_token, ["", "two words", "line\n", "gr\xfcn", "\x7f"]))
+
+
+@pytest.mark.parametrize("kind", [Address, connecting.Address])
+def test_an_address_that_is_printed_does_not_show_its_token(kind: type[Address] | type[connecting.Address]) -> None:
+    address = kind("here", 1, token=TOKEN)
+    assert TOKEN not in f"{address!r} {address}"
 
 
 @pytest.fixture(scope="module")
@@ -484,17 +495,29 @@ def frame(message: bytes) -> bytes:
     return b"\x82\xff" + len(message).to_bytes(8, "big") + bytes(4) + message
 
 
+def test_who_pings_and_reads_no_answers_is_cut_off(tmp_path: Path) -> None:
+    ping = b"\x89\xfd" + bytes(4) + bytes(125)
+    with (
+        receiving("--max-messages-per-second", 10**7, "--output", tmp_path / "heard.wav") as (process, port),
+        socket.socket() as deaf,
+    ):
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", port))
+        deaf.sendall(REQUEST.encode())
+        deaf.settimeout(PATIENCE_S)
+        with pytest.raises(ConnectionError):
+            for _ in range(2000):
+                deaf.sendall(100 * ping)
+        process.wait_for("127.0.0.1 pings and reads no answers; cut off")
+
+
 def test_who_is_told_to_go_and_stays_is_cut_off(tmp_path: Path) -> None:
     stream = Peer(0)
-    request = (
-        "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-    )
     with (
         receiving("--once", "--output", tmp_path / "heard.wav") as (process, port),
         socket.create_connection(("127.0.0.1", port)) as stubborn,
     ):
-        stubborn.sendall(request.encode())
+        stubborn.sendall(REQUEST.encode())
         assert stubborn.recv(1000).startswith(b"HTTP/1.1 101 ")
         stubborn.sendall(frame(stream.hello.to_bytes()))
         assert b'"vocoder"' in stubborn.recv(1000)

@@ -84,10 +84,11 @@ def through(scenario: Scenario, *receiver: object) -> Iterator[tuple[Process, Pr
 # -------------------------------------------------------------------------------------------- connections that break
 
 
+@pytest.mark.slow
 def test_a_file_whose_connection_is_cut_arrives_whole_and_nothing_twice(tmp_path: Path) -> None:
     said = write_wav(tmp_path / "said.wav", speech(10.0))
     heard, stats = tmp_path / "heard.wav", tmp_path / "stats.jsonl"
-    path = Scenario("cut", delay_ms=5.0, cap_kbps=40.0, outages=((1.2, 0.3), (2.0, 0.2)))
+    path = Scenario("cut", delay_ms=5.0, cap_kbps=24.0, outages=((1.5, 0.2), (3.5, 0.2)))
     with through(path, "--output", heard, "--stats-json", stats) as (receiver, proxy):
         sent = send(proxy.port, "--input", said, "--no-realtime")
         played = receiver.ended()
@@ -467,6 +468,7 @@ def word(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     return "--input", path, "--no-realtime"
 
 
+@pytest.mark.slow
 def test_a_receiver_with_tls_is_verified(certificates: Certificates, word: tuple[object, ...]) -> None:
     with receiving("--output", "-", *certificates.issue("localhost")) as (receiver, port):
         where = ("--host", f"wss://localhost:{port}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,22 @@ from stream_helpers import (
 )
 from websockets.exceptions import ConnectionClosed
 
-from audio_avif.wire import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED, Bye, Receipt, TilePacket
+from audio_avif.codec import Encoder, PlayoutConfig
+from audio_avif.stream.live_line import JsonLines, LiveLine
+from audio_avif.stream.outputs import WavOutput
+from audio_avif.stream.recording import Kind, Recorder, read_recording
+from audio_avif.stream.session import Session, Stage
+from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif.wire import (
+    CLOSE_BUSY,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_REPLACED,
+    Bye,
+    Hello,
+    Receipt,
+    ReceiverProtocol,
+    TilePacket,
+)
 
 TILE_S = TILE_SAMPLES / RATE_HZ
 
@@ -209,6 +225,69 @@ def test_thirty_disconnects_lose_nothing_and_leave_nothing_behind(tmp_path: Path
         assert (figures["lost_tiles"], figures["reconnections"]) == (0, len(peer.tiles) + 1)
         assert ear.heard().size == peer.samples.size
         assert resemblance(peer.samples, ear.heard()) > 0.9
+
+
+class HeldLine:
+    """A line whose messages come when a test says so."""
+
+    is_backed_up = True
+
+    def __init__(self) -> None:
+        self.coming: asyncio.Queue[bytes] = asyncio.Queue()
+        self.welcome = asyncio.Event()
+
+    async def recv(self) -> bytes:
+        return await self.coming.get()
+
+    async def send(self, message: bytes) -> None:
+        self.welcome.set()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Nobody listens."""
+
+
+def test_what_comes_of_a_stream_that_had_to_make_way_is_not_recorded_with_the_next(tmp_path: Path) -> None:
+    codec, peer = Encoder(), Peer(0)
+
+    async def meet(stage: Stage) -> None:
+        lines = HeldLine(), HeldLine()
+        hellos = [Hello(codec.mel, codec.tile, codec.template, name) for name in "ab"]
+        before: Session | None = None
+        tasks = []
+        for number, (line, hello) in enumerate(zip(lines, hellos, strict=True)):
+            if before is not None:
+                before.make_way()
+            session, protocol = Session(hello, stage, number), ReceiverProtocol()
+            protocol.receive(hello.to_bytes())
+            tasks += [session.run(before), session.carry(line, hello.to_bytes(), protocol)]
+            tasks[-2:] = map(asyncio.create_task, tasks[-2:])
+            before = session
+            if number == 0:
+                await line.welcome.wait()
+        await asyncio.sleep(0)
+        lines[0].coming.put_nowait(peer.tiles[0].to_bytes())
+        await lines[1].welcome.wait()
+        lines[1].coming.put_nowait(peer.bye.to_bytes())
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*tasks)
+
+    with Recorder(tmp_path / "a.rec") as recorder:
+        output = WavOutput(str(tmp_path / "heard.wav"))
+        asyncio.run(
+            meet(Stage(GriffinLim(), output, PlayoutConfig(), LiveLine(False), JsonLines(None), recorder=recorder))
+        )
+        output.close()
+    kinds = [(event.kind, event.data[:1]) for event in read_recording(tmp_path / "a.rec")]
+    began, ended = (Kind.BEGAN, b""), (Kind.ENDED, b"")
+    assert kinds == [
+        began,
+        (Kind.MESSAGE, b"\x01"),
+        ended,
+        began,
+        (Kind.MESSAGE, b"\x01"),
+        (Kind.MESSAGE, b"\x04"),
+        ended,
+    ]
 
 
 @pytest.mark.slow
