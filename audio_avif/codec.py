@@ -235,7 +235,8 @@ class Decoder:
     @property
     def target_s(self) -> float:
         """How much sound is to be held ready against jitter, as the arrivals are now, and until copies have come."""
-        return self.playout.target_s(self._arrivals.lateness_s, self._frame_s) + self._copies * self.tile_s
+        copies_s = min(self._copies * self.tile_s, self.playout.most_s)
+        return self.playout.target_s(self._arrivals.lateness_s, self._frame_s) + copies_s
 
     @property
     def shortened_frames(self) -> int:

@@ -169,10 +169,10 @@ def test_without_a_buffer_a_pause_is_filled_too(least_s: float) -> None:
 
 def test_a_pause_of_the_widest_tiles_does_not_fade_between_two_messages() -> None:
     stage, tile_s = Stage(decoder_of(tile_frames=64)), 64 * FRAME_S
-    stage.arrive(tile(0, 64), tile_s)
-    for number in range(1, 6):
-        stage.arrive(pause(number, 64 * number, 64), (number + 1) * tile_s + 0.1 * (number % 2))
-    noise = [frames.log_mel.mean() for at_s, frames in stage.heard if frames.tile is None and at_s > 3 * tile_s]
+    stream(stage, [0.0] * 10, 64)
+    stage.arrive(pause(10, 640, 64), 11 * tile_s)
+    stage.arrive(pause(11, 704, 64), 12 * tile_s + 0.15)
+    noise = [frames.log_mel.mean() for at_s, frames in stage.heard if frames.tile is None and at_s > 11.5 * tile_s]
     assert min(noise) > np.mean(noise) - 0.4
 
 
@@ -202,6 +202,13 @@ def test_a_stream_with_copies_waits_for_them() -> None:
     assert (decoder.counts.recovered, decoder.counts.lost) == (20, 0)
     settled = [frames for at_s, frames in stage.heard if at_s > 4 and frames.tile is None]
     assert not settled and stage.underruns == 0
+
+
+def test_copies_hold_a_stream_back_for_a_second_at_most() -> None:
+    """A speaker's ring holds no more than that beside all else."""
+    decoder = decoder_of(tile_frames=64)
+    decoder.push(Bundle(tile(8, 64), tuple(tile(number, 64) for number in range(7, -1, -1))), 0.0)
+    assert decoder.target_s == pytest.approx(1.04)
 
 
 # Clocks that jump

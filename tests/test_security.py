@@ -504,6 +504,7 @@ def test_who_pings_and_reads_no_answers_is_cut_off(tmp_path: Path) -> None:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", port))
         deaf.sendall(REQUEST.encode())
+        assert deaf.recv(1000).startswith(b"HTTP/1.1 101 ")
         deaf.settimeout(PATIENCE_S)
         with pytest.raises(ConnectionError):
             for _ in range(2000):
