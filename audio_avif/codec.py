@@ -56,7 +56,7 @@ class Encoder:
         self._frames = LogMelStream(self.mel)
         self._cutter = TileCutter(self.mel.n_mels, self.tile)
         self._tile_s = self.tile.frames * self.mel.frame_s
-        self._pauses = PauseDetector(self.mel, self.tile) if self.encoder.dtx else None
+        self._pauses = PauseDetector(self.mel) if self.encoder.dtx else None
         self._pause_tiles = 0
         self._copies: deque[TilePacket] = deque(maxlen=self.encoder.redundancy)
         self.rate = RateControl(self.encoder, self._tile_s)

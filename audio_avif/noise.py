@@ -113,8 +113,7 @@ class PauseDetector:
     a frame was less than 200 ms ago. Any division of a stream into tiles hears the same frames.
     """
 
-    def __init__(self, mel: MelConfig, tile: TileConfig) -> None:
-        del tile
+    def __init__(self, mel: MelConfig) -> None:
         self._tracker = FloorTracker(mel, spares_tones=True)
         self._groups = _group_matrix(mel.n_mels)
         self._across = _across_bands(mel.n_mels)

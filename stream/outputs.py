@@ -17,7 +17,7 @@ from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.ring import FloatArray
 from audio_avif.sound_files import WavWriter, require_writable, to_s16le
 
-_RING_S = 4.0  # the widest tile and the buffer's growth last a second each; what is caught up with comes on top
+_RING_S = 4.0  # the widest tile, the buffer's growth and copies last a second each; what is caught up with comes on top
 
 
 class Output(Protocol):

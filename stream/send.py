@@ -34,7 +34,8 @@ async def send(options: argparse.Namespace) -> None:
     from audio_avif.stream.interrupts import on_interrupt
     from audio_avif.stream.live_line import JsonLines, LiveLine
     from audio_avif.stream.security import client_context
-    from audio_avif.stream.sender import Sender, StreamConfig, Telling
+    from audio_avif.stream.sender import Sender, StreamConfig
+    from audio_avif.stream.sender_stats import Telling
 
     is_live = options.input == "mic" or options.realtime
     tls = client_context(options.ca) if options.is_secure else None
@@ -205,8 +206,7 @@ def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif-send``."""
-    options = parse(arguments)
-    return console.run(PROGRAM, lambda: _run(options))
+    return console.run(PROGRAM, lambda: _run(parse(arguments)))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -8,10 +8,10 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -23,8 +23,9 @@ from audio_avif.congestion import Congestion
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
 from audio_avif.stream.capture import Source
 from audio_avif.stream.connecting import Refused
-from audio_avif.stream.live_line import JsonLines, LiveLine, RateMeter
 from audio_avif.stream.outbox import Outbox
+from audio_avif.stream.sender_stats import SenderStats, Telling, conclusion
+from audio_avif.stream.tasks import cancel, settled, unless
 from audio_avif.stream.trace import ClockOffset, Trace
 from audio_avif.wire import (
     CLOSE_BUSY,
@@ -32,7 +33,6 @@ from audio_avif.wire import (
     CLOSE_REPLACED,
     CLOSE_TOO_MANY_MESSAGES,
     CLOSE_UNSUPPORTED,
-    Bundle,
     Hello,
     MediaPacket,
     Ping,
@@ -45,7 +45,6 @@ from audio_avif.wire import (
 )
 
 log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 _CONNECT_S = 10.0
 _WELCOME_S = 30.0
@@ -98,21 +97,6 @@ class StreamConfig:
             raise ValueError(f"reconnecting is tried for 0 s or more, not {self.reconnect_s}")
 
 
-@dataclass(frozen=True)
-class Telling:
-    """Where a stream's figures go."""
-
-    trace: JsonLines = field(default_factory=lambda: JsonLines(None))
-    stats_json: JsonLines = field(default_factory=lambda: JsonLines(None))
-    live_line: LiveLine = field(default_factory=lambda: LiveLine(False))
-    has_metrics: bool = False
-
-    @property
-    def wants_reports(self) -> bool:
-        """Whether anybody asks what becomes of the tiles."""
-        return bool(self.trace) or bool(self.stats_json) or self.live_line.is_shown or self.has_metrics
-
-
 class Sender:
     """One stream from a source to a receiver; ``connect`` takes seconds of patience and gives a connection."""
 
@@ -146,23 +130,15 @@ class Sender:
         self._tile_s = encoder.tile.frames * encoder.mel.frame_s
         self._outbox = Outbox(config.is_live, self._tile_s)
         self._congestion = Congestion()
+        self._stats = SenderStats(encoder, self._outbox, self._congestion, self._clock)
         self._changed = asyncio.Event()  # the outbox, or what the path takes
         self._captured_s: float | None = None  # when the source ended
         self._sample_zero_s = 0.0
-        self._rates = RateMeter()
-        self._first_frame = 0  # of the newest tile sent
-        self._overhead_bytes = 0  # of the newest message
-        self._limit_kbps: float | None = None
         self._protocol = SenderProtocol()
-        self._is_connected = False
         self._has_said_bye = False
         self._is_answered = asyncio.Event()  # the newest ping
         self._heard_s = 0.0
         self._connected_in_s = 0.0
-        self._reconnections = 0
-        self._tiles_sent = 0
-        self._vocoder = ""
-        self._delay_ms: float | None = None
 
     async def run(self) -> None:
         """Greet, send the source to its end or until ``stop`` is set, say bye, and wait until all has been played.
@@ -184,9 +160,9 @@ class Sender:
         except _GaveUp:
             log.warning(_NOT_TOLD)
         finally:
-            self._is_connected = False
+            self._stats.is_connected = False
             connection.transport.abort()
-            await _cancel(beside)
+            await cancel(beside)
             self._telling.live_line.close()
             self._conclude()
 
@@ -215,12 +191,12 @@ class Sender:
             raise
         assert isinstance(welcome, Welcome)
         now_s = loop.time()
-        self._protocol, self._is_connected, self._has_said_bye, self._heard_s = protocol, True, False, now_s
-        self._vocoder = welcome.vocoder
-        self._trace.vocoder_latency_samples = welcome.vocoder_latency_samples
+        self._protocol, self._stats.is_connected, self._has_said_bye, self._heard_s = protocol, True, False, now_s
+        self._stats.vocoder = welcome.vocoder
+        self._stats.vocoder_latency_samples = self._trace.vocoder_latency_samples = welcome.vocoder_latency_samples
         self._clock.restart()
         self._congestion.reset(now_s)
-        self._tiles_sent -= self._outbox.resume(welcome.received, now_s)
+        self._stats.tiles -= self._outbox.resume(welcome.received, now_s)
         return connection
 
     def _refusal(self, closed: ConnectionClosed) -> ConnectionFailed:
@@ -231,22 +207,22 @@ class Sender:
     async def _come_back(self, why: str) -> ClientConnection | None:
         """Connect again; None where the user has had enough. Raises ConnectionFailed where it is too late or no use."""
         loop = asyncio.get_running_loop()
-        self._is_connected = False
+        self._stats.is_connected = False
         if not self._config.reconnect_s:
             raise ConnectionFailed(f"{why}; start again when the receiver is back")
         log.warning("%s; trying to come back for %g s (--reconnect-s)", why, self._config.reconnect_s)
         broke_s, dropped = loop.time(), self._outbox.dropped
         trying = asyncio.create_task(self._keep_trying(broke_s))
         try:
-            await unless(self.stop, _settled(trying))
+            await unless(self.stop, settled(trying))
             await asyncio.wait({trying}, timeout=_HURRY_S)
             if not trying.done():
                 log.warning(_NOT_TOLD)
                 return None
             connection = trying.result()
         finally:
-            await _cancel([trying])
-        self._reconnections += 1
+            await cancel([trying])
+        self._stats.reconnections += 1
         lost = self._outbox.dropped - dropped
         log.warning("back after %.1f s; %d tiles dropped meanwhile", loop.time() - broke_s, lost)
         return connection
@@ -306,7 +282,7 @@ class Sender:
                 raise ConnectionFailed(self._how_it_ended(closed)) from closed
             return self._how_it_ended(closed)
         finally:
-            await _cancel([sending, *beside])
+            await cancel([sending, *beside])
 
     async def _part(self, beside: list[asyncio.Task[None]]) -> None:
         """Wait until the receiver closes the connection; after Ctrl-C not for long."""
@@ -328,10 +304,10 @@ class Sender:
         if closed.rcvd is not None and closed.rcvd.code == CloseCode.INTERNAL_ERROR:
             reason = reason or "it failed"
         if reason:
-            return f"the receiver {'ended' if self._is_connected else 'refused'} the stream: {reason}"
-        if not self._is_connected:
+            return f"the receiver {'ended' if self._stats.is_connected else 'refused'} the stream: {reason}"
+        if not self._stats.is_connected:
             return "the receiver hung up before the stream began; try again"
-        return f"the connection was lost after {self._tiles_sent} tiles"
+        return f"the connection was lost after {self._stats.tiles} tiles"
 
     # ------------------------------------------------------------------------------- what goes on beside one another
 
@@ -366,9 +342,9 @@ class Sender:
 
     def _limit_rate(self, now_s: float) -> None:
         """Let the encoder take what the path carries, less what carries its payloads."""
-        limit_kbps = self._limit_kbps = self._congestion.limit_kbps(now_s) if self._config.is_live else None
+        limit_kbps = self._stats.limit_kbps = self._congestion.limit_kbps(now_s) if self._config.is_live else None
         if limit_kbps is not None:
-            limit_kbps -= 8e-3 * (self._overhead_bytes / self._tile_s + _PING_BYTES / _PING_S)
+            limit_kbps -= 8e-3 * (self._stats.overhead_bytes / self._tile_s + _PING_BYTES / _PING_S)
             limit_kbps = max(limit_kbps, 0.1)
         self._encoder.rate.limit_kbps = limit_kbps
 
@@ -403,13 +379,7 @@ class Sender:
         message = self._protocol.send(packet)
         size = wire_bytes(len(message))
         self._congestion.sent(packet.sequence, size, now_s)
-        self._overhead_bytes = size - packet.payload_bytes
-        tile = packet.tile if isinstance(packet, Bundle) else packet
-        end_frame = tile.first_frame + tile.frames
-        sound_s = max(0, end_frame - self._first_frame) * self._encoder.mel.frame_s
-        self._first_frame = max(self._first_frame, end_frame)
-        self._tiles_sent += 1
-        self._rates.tile(packet.payload_bytes, size, sound_s)
+        self._stats.sent(packet, size)
         await connection.send(message)
 
     async def _ping(self, connection: ClientConnection) -> None:
@@ -424,7 +394,7 @@ class Sender:
                 ping = Ping(round(now_s * 1e6), round(self._sample_zero_s * 1e6), self._clock.ahead_us)
                 message = self._protocol.send(ping)
                 self._congestion.sent(-ping.sent_us, wire_bytes(len(message)), now_s)
-                self._rates.control(wire_bytes(len(message)))
+                self._stats.rates.control(wire_bytes(len(message)))
                 self._is_answered.clear()
                 await connection.send(message)
             pings += 1
@@ -469,7 +439,7 @@ class Sender:
                 self._is_answered.set()
                 self._changed.set()
             elif isinstance(message, Report) and (line := self._trace.join(message)) is not None:
-                self._delay_ms = line["mouth_to_ear_ms"]
+                self._stats.delay_ms = line["mouth_to_ear_ms"]
                 self._telling.trace.write(line)
 
     async def _watch(self, connection: ClientConnection) -> None:
@@ -497,80 +467,18 @@ class Sender:
         loop = asyncio.get_running_loop()
         ticks = 0
         while True:
-            self.latest = self.figures()
-            if self._tiles_sent:
-                text = live_text(self.latest, *self._rates.recent_kbps())
-                self._telling.live_line.update(text, loop.time())
+            self.latest = self._stats.figures()
+            if self._stats.tiles:
+                self._telling.live_line.update(self._stats.live_text(self.latest), loop.time())
             ticks += 1
             if ticks % 10 == 0:
                 self._telling.stats_json.write(self.latest)
             await asyncio.sleep(_WATCH_S)
 
-    def figures(self) -> dict[str, Any]:
-        """What ``--stats-json`` shows; rates are means over the sound sent."""
-        encoder, congestion = self._encoder, self._congestion
-        codec_kbps, wire_kbps = self._rates.mean_kbps()
-        return {
-            "codec_kbps": round(codec_kbps, 3),
-            "wire_kbps": round(wire_kbps, 3),
-            "quality": encoder.rate.quality,
-            "limit_kbps": None if self._limit_kbps is None else round(self._limit_kbps, 3),
-            "queue_ms": round(congestion.queue_s * 1e3, 1),
-            "round_trip_ms": self._clock.round_trip_ms,
-            "sent_tiles": self._tiles_sent,
-            "dropped_tiles": self._outbox.dropped,
-            "waiting_tiles": self._outbox.waiting,
-            "noise_tiles": encoder.noise_tiles,
-            "whole_stills": encoder.whole_stills,
-            "captured_s": round(encoder.samples / encoder.mel.rate_hz, 3),
-            "delay_ms": self._delay_ms,
-            "is_connected": int(self._is_connected),
-            "reconnections": self._reconnections,
-            "tile_frames": encoder.tile.frames,
-            "vocoder": self._vocoder,
-            "vocoder_latency_samples": self._trace.vocoder_latency_samples,
-        }
-
     def _conclude(self) -> None:
-        if not self._tiles_sent:
+        if not self._stats.tiles:
             return
-        figures = self.figures()
+        figures = self._stats.figures()
         self._telling.trace.write({"summary": figures})
         self._telling.stats_json.write({**figures, "is_final": True})
-        text = (
-            "sent {sent_tiles} tiles: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {dropped_tiles} dropped"
-        )
-        if figures["whole_stills"]:
-            text += ", {whole_stills} whole stills"
-        print(text.format(**figures), file=sys.stderr, flush=True)
-
-
-def live_text(figures: dict[str, Any], codec_kbps: float, wire_kbps: float) -> str:
-    """The line of ``--stats``, which fits into 80 columns."""
-    delay = "   ? ms" if figures["delay_ms"] is None else f"{figures['delay_ms']:4.0f} ms"
-    way = f"delay {delay}" if figures["is_connected"] else "reconnecting"
-    return (
-        f"{figures['captured_s']:6.1f} s codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps q {figures['quality']:3d} "
-        f"waiting {figures['waiting_tiles']} dropped {figures['dropped_tiles']} {way}"
-    )
-
-
-async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
-    """Do the work and return its result; where ``stop`` is set first, cancel it and return None."""
-    doing, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else None
-    finally:
-        await _cancel([doing, stopped])
-
-
-async def _settled(task: asyncio.Task[Any]) -> None:
-    """Wait until a task is done, whatever comes of it."""
-    await asyncio.wait({task})
-
-
-async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        print(conclusion(figures), file=sys.stderr, flush=True)

@@ -36,7 +36,7 @@ def vowel(seconds: float) -> FloatArray:
 def pauses(samples: FloatArray, tile_frames: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """For each whole tile of the sound: when it begins in s, and whether it is a pause."""
     frames = log_mel(samples)
-    detector = PauseDetector(MEL, TileConfig(tile_frames))
+    detector = PauseDetector(MEL)
     starts = np.arange(0, frames.shape[1] - tile_frames + 1, tile_frames)
     found = [detector.push(frames[:, start : start + tile_frames]) for start in starts]
     return starts * MEL.frame_s, np.array(found)
@@ -141,7 +141,7 @@ def test_the_receiver_learns_a_loud_background_from_pictures_that_smooth_it(qual
 
 def test_reset_begins_a_new_stream() -> None:
     frames = log_mel(hiss(6))
-    detector = PauseDetector(MEL, TILE)
+    detector = PauseDetector(MEL)
     detector.push(frames)
     assert detector.push(frames[:, :8])
     detector.reset()

@@ -40,8 +40,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 from websockets.typing import Subprotocol
 
+from audio_avif.codec import Encoder
+from audio_avif.congestion import Congestion
 from audio_avif.stream.connecting import Host
-from audio_avif.stream.sender import live_text
+from audio_avif.stream.outbox import Outbox
+from audio_avif.stream.send import main
+from audio_avif.stream.sender_stats import SenderStats
+from audio_avif.stream.trace import ClockOffset
 from audio_avif.tools.proxy import Proxy, Scenario, relaying
 from audio_avif.wire import (
     CLOSE_BUSY,
@@ -397,11 +402,13 @@ def test_a_narrow_path_lowers_the_quality_and_nothing_piles_up(tmp_path: Path) -
 
 
 def test_the_live_line_fits_a_terminal() -> None:
+    stats = SenderStats(Encoder(), Outbox(True, 0.128), Congestion(), ClockOffset())
+    stats.rates.tile(3000, 6000, 1.0)
     figures = {"captured_s": 9999.9, "quality": 100, "waiting_tiles": 2, "dropped_tiles": 9999, "delay_ms": 1876.5}
     for is_connected, told in ((1, "delay 1876 ms"), (0, "reconnecting")):
-        text = live_text({**figures, "is_connected": is_connected}, 24.0, 48.0)
-        assert len(text) <= 80 and text.endswith(told)
-    assert live_text({**figures, "is_connected": 1, "delay_ms": None}, 4.0, 8.0).endswith("delay    ? ms")
+        text = stats.live_text({**figures, "is_connected": is_connected})
+        assert "codec 24.0 wire 48.0 kbps" in text and len(text) <= 80 and text.endswith(told)
+    assert stats.live_text({**figures, "is_connected": 1, "delay_ms": None}).endswith("delay    ? ms")
 
 
 def test_prometheus_is_shown_the_figures() -> None:
@@ -540,6 +547,14 @@ def test_a_sender_wrongly_used_exits_with_2(arguments: tuple[str, ...], named: s
     ended = run(SENDER, *arguments)
     assert ended.code == 2 and "Traceback" not in ended.err
     assert named in ended.err.splitlines()[-1]
+
+
+def test_an_interrupt_while_the_program_loads_makes_no_fuss(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(text: str) -> Host:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Host, "parse", interrupted)
+    assert main(["--host", "here"]) == 130
 
 
 @pytest.mark.parametrize(

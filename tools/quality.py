@@ -173,9 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--qualities",
         type=_integers_in(0, 100),
-        default=[20, 35, 44, 56, 64],
+        default=[20, 35, 44, 55, 62],
         metavar="Q,Q",
-        help="AVIF qualities (default: 20,35,44,56,64)",
+        help="AVIF qualities (default: 20,35,44,55,62)",
     )
     parser.add_argument(
         "--workers",

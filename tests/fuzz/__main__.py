@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -95,7 +96,8 @@ def fuzz(target: Target, inputs: int, folder: Path, child: Sequence[str] = CHILD
         log = ended.stdout
         (folder / target.name / f"{seed}.log").write_text(log)
         edges = max([edges, *map(int, re.findall(r"\bcov: (\d+)", log))])
-        if ended.returncode == 0 and (whole := re.search(r"^Done (\d+) in", log, re.MULTILINE)):
+        is_whole = ended.returncode in (0, -signal.SIGALRM)  # libFuzzer's alarm may ring while the interpreter ends
+        if is_whole and (whole := re.search(r"^Done (\d+) in", log, re.MULTILINE)):
             done += int(whole[1]) - 1
             continue
         counted = re.search(r"number_of_executed_units: (\d+)", log)
