@@ -107,6 +107,7 @@ class TileQueue:
 
 _WINDOW_S = 10.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
+_LATER_PERCENT = 5
 _MOST_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 
@@ -149,8 +150,8 @@ class ArrivalWatch:
             self._transits.popleft()
         self.base_s = min(transit_s for _, transit_s, _ in self._transits)
         counted = sorted(transit_s for _, transit_s, counts in self._transits if counts)
-        rank = len(counted) if len(counted) < _WINDOW_TILES else -(-95 * len(counted) // 100)
-        self.lateness_s = counted[rank - 1] - self.base_s if counted else 0.0
+        later = len(self._transits) * _LATER_PERCENT // 100
+        self.lateness_s = counted[max(0, len(counted) - 1 - later)] - self.base_s if counted else 0.0
 
 
 _WATCH_S = 1.0

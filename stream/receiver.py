@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -24,7 +25,7 @@ from websockets.typing import Subprotocol
 from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, RemoteProtocolError
 from audio_avif.stream.admission import CLOSE_S, Entrance, address_of
 from audio_avif.stream.interrupts import on_interrupt
-from audio_avif.stream.security import Limits, new_token
+from audio_avif.stream.security import Limits, kept_token, new_token
 from audio_avif.stream.session import Refusal, Session, Stage
 from audio_avif.wire import (
     CLOSE_BUSY,
@@ -49,7 +50,7 @@ _FAULTS = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_T
 class Address:
     """Where a receiver listens, the token and the TLS it is met with.
 
-    Without a token one is made where other machines can connect, unless ``is_open``.
+    Without a token one is made where other machines can connect, unless ``is_open``, and kept in ``token_file``.
     """
 
     host: str
@@ -57,6 +58,7 @@ class Address:
     token: str | None = field(default=None, repr=False)
     is_open: bool = False
     tls: ssl.SSLContext | None = None
+    token_file: Path | None = None
 
 
 class Receiver:
@@ -212,7 +214,7 @@ async def listen(receiver: Receiver, address: Address) -> None:
         entrance = Entrance(stage.limits, address.token, stage.complaints)
         listening = entrance.listening_socket(address.host, address.port)
         if entrance.token is None and not address.is_open and not _is_local(listening):
-            entrance.token = new_token()
+            entrance.token = new_token() if address.token_file is None else kept_token(address.token_file)
         server = await serve(
             functools.partial(receiver.handle, entrance),
             sock=listening,

@@ -178,12 +178,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--tls-cert and --tls-key go together")
     if options.no_token and options.token is not None:
         parser.error("--token and --no-token exclude each other")
+    if options.replay is not None:
+        beside = ("record", "metrics", "tls_cert", "token")
+        for name in (name for name in beside if getattr(options, name) is not None):
+            parser.error(f"--{name.replace('_', '-')} is for listening, not for --replay")
     if options.token is None and not options.no_token:
         options.token = os.environ.get("AUDIO_AVIF_TOKEN") or None
     if options.token is not None and not is_token(options.token):
         parser.error("--token (or AUDIO_AVIF_TOKEN) takes visible ASCII characters without spaces")
-    if options.replay is not None and options.record is not None:
-        parser.error("--record and --replay exclude each other")
     return console.run(PROGRAM, lambda: _run(options))
 
 
@@ -194,6 +196,8 @@ def _run(options: argparse.Namespace) -> None:
 
         print(format_devices(list_devices()))
         return
+
+    import platformdirs
 
     from audio_avif.codec import PlayoutConfig
     from audio_avif.stream.figures import RECEIVER
@@ -245,7 +249,9 @@ def _run(options: argparse.Namespace) -> None:
         receiver = Receiver(stage, options.once, earlier_streams)
         if options.metrics is not None:
             stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
-        asyncio.run(listen(receiver, Address(options.host, options.port, options.token, options.no_token, tls)))
+        token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
+        address = Address(options.host, options.port, options.token, options.no_token, tls, token_file)
+        asyncio.run(listen(receiver, address))
 
 
 def _limits(options: argparse.Namespace) -> Limits:

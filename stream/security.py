@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import logging
+import os
 import secrets
 import ssl
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from pathlib import Path
 
 from audio_avif.errors import FileError
 from audio_avif.wire import MAX_MESSAGE_BYTES
+
+log = logging.getLogger(__name__)
 
 _TOKEN_BYTES = 16
 _BURST_S = 4.0
@@ -62,6 +66,29 @@ class MessageAllowance:
 def new_token() -> str:
     """A token nobody guesses; it does not begin with a hyphen, so that it can follow ``--token``."""
     return secrets.token_urlsafe(_TOKEN_BYTES).replace("-", "_")
+
+
+def kept_token(path: Path) -> str:
+    """The token that this file holds; a new one, kept there for its owner alone, if it holds none.
+
+    So a receiver that is started again is met with the token its sender has. Where nothing can be kept, the new one
+    holds until the receiver ends.
+    """
+    try:
+        kept = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        kept = ""
+    if is_token(kept):
+        return kept
+    token = new_token()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+    except OSError as error:
+        log.warning("the token cannot be kept in %s (%s); the next start makes another", path, error.strerror)
+    return token
 
 
 def is_token(text: str) -> bool:

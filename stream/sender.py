@@ -54,6 +54,7 @@ _PING_S = 1.0
 _SILENT_S = 5.0  # a path on which nothing comes back for so long is dead
 _LONG_SILENT_S = 60.0  # but a receiver that plays a file in its own time may be paused
 _WATCH_S = 0.1
+_PROBE_TICKS = 3  # held back for less, tiles wait for a narrow path, which a ping would only make narrower
 _FAREWELL_S = 10.0
 _HURRY_S = 1.0  # what remains of each step of the farewell after Ctrl-C
 _GIVE_UP_S = 5.0  # until the last tiles must be sent after Ctrl-C
@@ -406,11 +407,11 @@ class Sender:
     async def _rest(self, seconds: float) -> None:
         """Until the next ping, or until tiles are held back: its pong tells whether what they wait for is lost."""
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + seconds
-        while (left_s := until_s - loop.time()) > 0:
+        until_s, held_ticks = loop.time() + seconds, 0
+        while (left_s := until_s - loop.time()) > 0 and held_ticks < _PROBE_TICKS:
             await asyncio.sleep(min(left_s, _WATCH_S))
-            if self._outbox.waiting and not self._congestion.may_send(loop.time()):
-                return
+            is_held = self._outbox.waiting and not self._congestion.may_send(loop.time())
+            held_ticks = held_ticks + 1 if is_held else 0
 
     def _on_sign_of_life(self, answered: asyncio.Future[float]) -> None:
         if not answered.cancelled() and answered.exception() is None:

@@ -121,3 +121,9 @@ def test_one_bad_value_gives_a_value_error_or_a_mel_that_travels(name: str, valu
     except ValueError:
         return
     assert MelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_peers_nonsense_is_not_repeated_at_length() -> None:
+    with pytest.raises(ValueError, match="must be a number") as wrong:
+        MelConfig.from_dict({**MelConfig().to_dict(), "rate_hz": "9" * 60_000})
+    assert len(str(wrong.value)) < 100

@@ -56,6 +56,7 @@ from audio_avif.stream.security import (
     client_context,
     explain_tls_failure,
     is_token,
+    kept_token,
     new_token,
     server_context,
     shows_token,
@@ -98,6 +99,26 @@ def test_new_tokens_differ_and_can_be_typed_after_an_option() -> None:
     assert all(re.fullmatch(r"\w{22}", token) for token in tokens)
     assert all(map(is_token, tokens))
     assert not any(map(is_token, ["", "two words", "line\n", "gr\xfcn", "\x7f"]))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="looks at a file's mode")
+def test_a_token_that_was_made_is_the_same_after_a_restart_and_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "token"
+    token = kept_token(file)
+    assert is_token(token) and file.stat().st_mode & 0o777 == 0o600
+    assert kept_token(file) == token
+    for spoiled in (b"", b"two words", b"\xff"):
+        file.write_bytes(spoiled)
+        assert kept_token(file) != token
+    assert kept_token(file) == kept_token(file)
+
+
+def test_where_a_token_cannot_be_kept_one_is_made_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "no folder").write_text("")
+    assert is_token(kept_token(tmp_path / "no folder" / "token"))
+    assert "cannot be kept" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [Address, connecting.Address])
