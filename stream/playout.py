@@ -117,12 +117,13 @@ class Playout:
         self.played_samples += samples.size
 
     def _save(self, packet: MediaPacket) -> None:
-        """Keep a tile as a picture; what is none is not written, since a viewer may be opened on it."""
+        """Keep a tile as a picture named by its place; what is none is not written: a viewer may be opened on it."""
         tile = packet.tile if isinstance(packet, Bundle) else packet
         if self._save_tiles is None or isinstance(tile, NoisePacket):
             return
         still = tile.still(self.decoder.hello.template)
-        path = self._save_tiles / f"{self._stream_number:03d}-{tile.sequence:06d}.avif"
+        place = tile.first_frame // self.decoder.hello.tile.frames
+        path = self._save_tiles / f"{self._stream_number:03d}-{place:06d}.avif"
         try:
             inspect_still(still)
             path.write_bytes(still)

@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         "--save-tiles",
         type=Path,
         metavar="DIR",
-        help="keep each received tile as an .avif picture, NNN-TTTTTT for stream N and tile T",
+        help="keep each received tile as an .avif picture, NNN-TTTTTT for stream N and the tile's place T in it; "
+        "a pause has none",
     )
     parser.add_argument(
         "--latency",

@@ -72,10 +72,11 @@ def draw(folder: Path, is_microphone: bool) -> Path:
     from matplotlib.figure import Figure
 
     mel, tile = MelConfig(), TileConfig()
-    stills = [path.read_bytes() for path in sorted((folder / "tiles").glob("*.avif"))]
-    tiles = np.concatenate(
-        [from_pixels(decode_still(still, tile.frames, mel.n_mels), tile) for still in stills], axis=1
-    )
+    stills = {int(path.stem[-6:]): path.read_bytes() for path in sorted((folder / "tiles").glob("*.avif"))}
+    tiles = np.full((mel.n_mels, (max(stills) + 1) * tile.frames), tile.log10_min, np.float32)  # pauses stay dark
+    for place, still in stills.items():
+        at = place * tile.frames
+        tiles[:, at : at + tile.frames] = from_pixels(decode_still(still, tile.frames, mel.n_mels), tile)
     panels = [] if is_microphone else [("sent: the sound before it was cut into tiles", log_mel(demo_clip()))]
     panels += [
         ("received: the tiles as they arrived", tiles),
