@@ -20,7 +20,7 @@ from audio_avif.container import inspect_still
 from audio_avif.errors import AudioAvifError, TileError
 from audio_avif.ring import FloatArray
 from audio_avif.stream.outputs import Output
-from audio_avif.stream.urgency import hurry, take_turns
+from audio_avif.stream.urgency import take_turns
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.wire import MAX_DURATION_US, Bundle, Bye, Hello, MediaPacket, NoisePacket, Report
 
@@ -207,7 +207,8 @@ class Player:
         self._is_stopped = True
 
     def _run(self) -> None:
-        (hurry if self.decoder.hello.live else take_turns)()
+        if not self.decoder.hello.live:
+            take_turns()
         try:
             self.playout.begin()
             is_over = False

@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif.stream.replay import replay, replay_clock
     from audio_avif.stream.security import server_context
     from audio_avif.stream.session import Stage
-    from audio_avif.stream.urgency import hurry
+    from audio_avif.stream.urgency import hurrying
     from audio_avif.vocoders.registry import load_vocoder
 
     tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
@@ -222,7 +222,7 @@ def _run(options: argparse.Namespace) -> None:
         replaying = None if options.replay is None else replay_clock(options.replay_speed, options.output)
         clock = time.monotonic if replaying is None else replaying
         if replaying is None:
-            hurry()
+            stack.enter_context(hurrying())
         output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
         stack.callback(output.close)
         if replaying is not None:

@@ -36,7 +36,7 @@ async def send(options: argparse.Namespace) -> None:
     from audio_avif.stream.security import client_context
     from audio_avif.stream.sender import Sender, StreamConfig
     from audio_avif.stream.sender_stats import Telling
-    from audio_avif.stream.urgency import hurry
+    from audio_avif.stream.urgency import hurrying
 
     is_live = options.input == "mic" or options.realtime
     tls = client_context(options.ca) if options.is_secure else None
@@ -44,9 +44,9 @@ async def send(options: argparse.Namespace) -> None:
     encoder_config = EncoderConfig(
         options.quality, bitrate_kbps=options.bitrate, dtx=options.dtx, redundancy=options.redundancy
     )
-    if is_live:
-        hurry()
     with ExitStack() as stack:
+        if is_live:
+            stack.enter_context(hurrying())
         source = open_source(options.input, options.device, is_live)
         stack.callback(source.close)
         encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config)

@@ -31,7 +31,7 @@ from websockets.typing import Subprotocol
 from audio_avif.codec import Encoder
 from audio_avif.config import MelConfig
 from audio_avif.features import log_mel
-from audio_avif.wire import SUBPROTOCOL, Bye, Hello, TilePacket, Welcome
+from audio_avif.wire import SUBPROTOCOL, Bye, Hello, Receipt, TilePacket, Welcome
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -280,6 +280,11 @@ class Peer:
         except ConnectionClosed as closed:
             assert closed.rcvd is not None, "the connection was cut without a close"
             return closed.rcvd.code, closed.rcvd.reason
+
+    def wait_for_receipt(self, sequence: int) -> None:
+        """Wait until the receiver has this tile: what it has not read when the connection is cut is lost."""
+        while self.socket.recv(PATIENCE_S) != Receipt(sequence).to_bytes():
+            pass
 
     def cut(self) -> None:
         """Cut the connection without a close."""

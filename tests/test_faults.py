@@ -562,6 +562,7 @@ def test_a_connection_cut_without_a_bye_leaves_what_had_come(ear: Ear) -> None:
     with ear.peer() as peer:
         peer.greet()
         peer.send(*peer.tiles[:5])
+        peer.wait_for_receipt(4)
         peer.cut()
         heard, _ = ear.heard()
     assert heard.size == 5 * TILE_SAMPLES

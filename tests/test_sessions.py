@@ -86,7 +86,7 @@ def test_a_stream_goes_on_where_its_connection_broke_off(tmp_path: Path) -> None
     with listening(tmp_path) as ear, Peer(ear.port) as peer:
         assert peer.greet().received == -1
         peer.send(*peer.tiles[:5])
-        wait_for_receipt(peer, 4)
+        peer.wait_for_receipt(4)
         peer.cut()
         ear.process.wait_for("the connection broke off; waiting 60 s for its sender (--resume-s)")
         with peer.anew() as back:
@@ -106,7 +106,7 @@ def test_a_sender_that_comes_back_while_its_old_connection_seems_alive_is_taken(
     with listening(tmp_path) as ear, Peer(ear.port) as peer:
         peer.greet()
         peer.send(*peer.tiles[:3])
-        wait_for_receipt(peer, 2)
+        peer.wait_for_receipt(2)
         with peer.anew() as back:
             assert back.greet().received == 2
             assert peer.closed_with() == (CLOSE_REPLACED, "the stream goes on over a newer connection")
@@ -122,6 +122,7 @@ def test_a_sender_whose_farewell_was_lost_learns_that_all_was_played(tmp_path: P
         with Peer(ear.port) as peer:
             peer.greet()
             peer.send(*peer.tiles, peer.bye)
+            peer.wait_for_receipt(len(peer.tiles) - 1)
             peer.cut()
         ear.final()
         with peer.anew() as back:
@@ -136,7 +137,7 @@ def test_a_stream_that_nobody_resumes_is_over_after_its_time(tmp_path: Path) -> 
         with Peer(ear.port) as peer:
             peer.greet()
             peer.send(*peer.tiles[:4])
-            wait_for_receipt(peer, 3)
+            peer.wait_for_receipt(3)
             cut_s = time.monotonic()
             peer.cut()
         ended = ear.process.ended()
@@ -165,7 +166,7 @@ def test_a_sender_that_was_restarted_need_not_wait_for_the_old_stream(tmp_path: 
     with listening(tmp_path) as ear, Peer(ear.port) as first, Peer(ear.port, 0.5) as second:
         first.greet()
         first.send(*first.tiles[:2])
-        wait_for_receipt(first, 1)
+        first.wait_for_receipt(1)
         first.cut()
         ear.process.wait_for("waiting 60 s")
         began_s = time.monotonic()
@@ -211,7 +212,7 @@ def test_thirty_disconnects_lose_nothing_and_leave_nothing_behind(tmp_path: Path
             with peer.anew() as back:
                 assert back.greet().received == number - 1
                 back.send(tile)
-                wait_for_receipt(back, number)
+                back.wait_for_receipt(number)
                 if number == 5:
                     files, many_threads = open_files(ear.process.pid), threads(ear.process.pid)
                 back.cut()
@@ -330,7 +331,7 @@ def test_a_live_stream_is_heard_again_after_a_gap_in_its_place(tmp_path: Path) -
         half = len(peer.tiles) // 2
         for tile in peer.tiles[:half]:
             speak_in_time(peer, tile, began_s, 0)
-        wait_for_receipt(peer, half - 1)
+        peer.wait_for_receipt(half - 1)
         peer.cut()
         ear.process.wait_for("waiting 60 s")
         with peer.anew() as back:
@@ -353,9 +354,3 @@ def speak_in_time(peer: Peer, tile: TilePacket, began_s: float, later_tiles: int
     moved = replace(tile, sequence=tile.sequence + later_tiles, first_frame=tile.first_frame + 8 * later_tiles)
     time.sleep(max(0.0, began_s + moved.sequence * TILE_S - time.monotonic()))
     peer.send(moved)
-
-
-def wait_for_receipt(peer: Peer, sequence: int) -> None:
-    """Wait until the receiver has this tile."""
-    while peer.socket.recv(PATIENCE_S) != Receipt(sequence).to_bytes():
-        pass

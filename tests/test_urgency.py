@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import nullcontext
 
 import pytest
 
@@ -12,33 +13,40 @@ from audio_avif.stream import urgency
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="Linux schedules so")
 
 
-def scheduling_after(*asks: str) -> int:
-    """The policy of a thread that was begun by one that has asked so."""
+def scheduling_while(is_hurrying: bool, takes_turns: bool = False) -> int:
+    """The policy of a thread that another one begins."""
     found: list[int] = []
 
-    def ask() -> None:
-        for name in asks:
-            getattr(urgency, name)()
-        inner = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0)))
-        inner.start()
-        inner.join()
+    def inner() -> None:
+        if takes_turns:
+            urgency.take_turns()
+        found.append(os.sched_getscheduler(0))
 
-    outer = threading.Thread(target=ask)
-    outer.start()
-    outer.join()
+    def outer() -> None:
+        with urgency.hurrying() if is_hurrying else nullcontext():
+            thread = threading.Thread(target=inner)
+            thread.start()
+            thread.join()
+        found.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=outer)
+    thread.start()
+    thread.join()
+    assert found[1] == os.sched_getscheduler(0), "it does not run as before"
     return found[0]
 
 
 def may_hurry() -> bool:
-    import resource
+    import resource  # not on Windows
 
     return os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[0] != 0
 
 
 def test_who_hurries_runs_before_others_if_the_system_lets_it() -> None:
-    assert scheduling_after("hurry") == (os.SCHED_RR if may_hurry() else os.SCHED_OTHER)
-    assert scheduling_after("hurry", "take_turns") == os.SCHED_OTHER
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER  # this thread has asked for nothing
+    usual = os.sched_getscheduler(0)
+    assert scheduling_while(False) == usual
+    assert scheduling_while(True) == (os.SCHED_RR if may_hurry() else usual)
+    assert scheduling_while(True, takes_turns=True) == os.SCHED_OTHER
 
 
 def test_where_it_is_refused_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,4 +54,4 @@ def test_where_it_is_refused_nothing_changes(monkeypatch: pytest.MonkeyPatch) ->
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    assert scheduling_after("hurry") == os.SCHED_OTHER
+    assert scheduling_while(True) == os.sched_getscheduler(0)
