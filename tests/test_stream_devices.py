@@ -132,7 +132,7 @@ def test_a_file_that_would_play_for_long_can_be_interrupted(
     said, copy = write_wav(tmp_path / "said.wav", np.tile(speech(5.0), 4)), tmp_path / "copy.wav"
     with (
         receiving("--output", "speaker", "--output", copy, env=sound_card.env) as (receiver, port),
-        running(SENDER, *HERE, "--port", port, "--input", said, "--no-realtime") as sender,
+        running(SENDER, *HERE, "--port", port, "--input", said, "--no-realtime", "--reconnect-s", 0) as sender,
     ):
         wait_until(lambda: copy.stat().st_size > RATE_HZ, "half a second of sound")
         victim = sender if interrupted == "sender" else receiver
