@@ -5,11 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from corpus import read_mono
-from evaluate import CLEAN, QUALITIES, choose_clips, evaluate, means, merit, receive, synthesizer, usable_scores
+from evaluate import (
+    CLEAN,
+    EXAMINED_TILE,
+    QUALITIES,
+    choose_clips,
+    evaluate,
+    means,
+    merit,
+    receive,
+    synthesizer,
+    usable_scores,
+)
 from progress import Display
 from torch import nn
 
-from audio_avif.config import MelConfig, TileConfig
+from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError
 from audio_avif.features import log_mel
 from audio_avif.ring import FloatArray
@@ -65,7 +76,7 @@ class Examination:
         synthesize = synthesizer(vocoder)
         middle = QUALITIES[len(QUALITIES) // 2]
         clean = log_mel(self.original(), self._mel)
-        received, _ = receive(clean, middle, self._mel, TileConfig())
+        received, _ = receive(clean, middle, self._mel, EXAMINED_TILE)
         return {CLEAN: synthesize(clean), _label(str(middle)): synthesize(received)}
 
     def original(self) -> FloatArray:
