@@ -13,7 +13,7 @@ from audio_avif.container import inspect_still
 from audio_avif.errors import TileError
 from audio_avif.tiles import Pixels
 
-# Several threads for 640 pixels take three times as long as one, and wait for a busy machine's other cores.
+# Several threads for 640 pixels cost more than one, and wait for the other cores of a busy machine.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
