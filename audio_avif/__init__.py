@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from audio_avif.config import MelConfig as MelConfig
     from audio_avif.config import TileConfig as TileConfig
     from audio_avif.errors import AudioAvifError as AudioAvifError
+    from audio_avif.files import FileConfig as FileConfig
+    from audio_avif.files import SoundPicture as SoundPicture
+    from audio_avif.files import decode as decode
+    from audio_avif.files import encode as encode
     from audio_avif.pictures import TARGET_SR as TARGET_SR
     from audio_avif.pictures import get_device as get_device
     from audio_avif.pictures import image_to_logmel as image_to_logmel
@@ -29,6 +33,7 @@ _HOME = {
     "codec": ("Decoder", "Encoder"),
     "config": ("EncoderConfig", "MelConfig", "TileConfig"),
     "errors": ("AudioAvifError",),
+    "files": ("FileConfig", "SoundPicture", "decode", "encode"),
     "pictures": (
         "TARGET_SR",
         "get_device",

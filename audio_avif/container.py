@@ -40,7 +40,7 @@ def inspect_still(still: bytes) -> StillLayout:
     Raises TileError for anything else: several items, grids, rotation, sequences, sizes that disagree, bytes left over.
     """
     try:
-        boxes = list(_boxes(still, 0, len(still)))
+        boxes = list(iter_boxes(still, 0, len(still)))
         if [kind for kind, _, _ in boxes] != [b"ftyp", b"meta", b"mdat"]:
             raise TileError("the bytes are not an AVIF still of ftyp, meta and mdat")
         (_, ftyp_at, _), (_, meta_at, meta_end), (_, mdat_at, mdat_end) = boxes
@@ -56,8 +56,8 @@ def inspect_still(still: bytes) -> StillLayout:
     return StillLayout(width, height, bit_depth, monochrome, iloc_length_at, mdat_at - 8, frame_at, frame_body_at)
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (type, body start, end) of each box; every box must say its size and fit."""
+def iter_boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (type, body start, end) of each box; every box must say its size and fit. Raises TileError."""
     while start < end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if size < 8 or start + size > end:
@@ -68,11 +68,11 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) -> tuple[int, tuple[int, int]]:
     """Return where the item's length stands and the promised (width, height)."""
-    children = {kind: (at, stop) for kind, at, stop in _boxes(still, start, end)}
+    children = {kind: (at, stop) for kind, at, stop in iter_boxes(still, start, end)}
     if not {b"iloc", b"iinf", b"iprp"} <= set(children):
         raise TileError("the AVIF still does not say where its picture lies")
     iinf_at = children[b"iinf"][0]
-    items = list(_boxes(still, iinf_at + 6, children[b"iinf"][1]))
+    items = list(iter_boxes(still, iinf_at + 6, children[b"iinf"][1]))
     if (
         struct.unpack_from(">IH", still, iinf_at) != (0, 1)
         or len(items) != 1
@@ -89,7 +89,7 @@ def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) 
         raise TileError("the AVIF still's picture does not fill its mdat box")
 
     properties = [
-        box for kind, *at in _boxes(still, *children[b"iprp"]) if kind == b"ipco" for box in _boxes(still, *at)
+        box for kind, *at in iter_boxes(still, *children[b"iprp"]) if kind == b"ipco" for box in iter_boxes(still, *at)
     ]
     if not {kind for kind, _, _ in properties} <= _ALLOWED_PROPERTIES:
         raise TileError("the AVIF still carries a transformation, which tiles do not")

@@ -28,11 +28,13 @@ LAYERS = [
     ["errors"],
     ["config", "console", "locks"],
     ["features", "tiles", "container", "concealment", "ring", "rate_control", "congestion", "time_scaling"],
+    ["planes", "page"],
     ["images", "wire", "resampling", "sound_files", "metrics"],
     ["devices"],
     ["jitter", "noise", "vocoders"],
     ["synthesis"],
-    ["codec", "pictures"],
+    ["codec", "pictures", "parts"],
+    ["files"],
     [""],  # the package itself, which offers what is below
 ]
 RANKS = {f"audio_avif.{name}".rstrip("."): rank for rank, layer in enumerate(LAYERS) for name in layer}
