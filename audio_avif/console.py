@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from audio_avif.errors import AudioAvifError
 
@@ -57,6 +57,12 @@ def quiet_c_libraries() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def tell(text: str) -> None:
+    """Print a line on standard error; where nobody reads it any more, what the program does goes on."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def log_to_stderr(program: str) -> None:

@@ -95,14 +95,18 @@ class PictureEncoder:
     The settings that a decoder needs, ``info``, are complete after ``flush``.
     """
 
-    def __init__(self, config: FileConfig, channels: int, source_rate_hz: int = RATE_HZ) -> None:
-        self.info = config.info(channels, source_rate_hz)
+    def __init__(
+        self, config: FileConfig, channels: int, source_rate_hz: int = RATE_HZ, mel: MelConfig | None = None
+    ) -> None:
+        self.info = replace(config.info(channels, source_rate_hz), mel=mel or MelConfig())
         self._streams = [LogMelStream(self.info.mel) for _ in range(channels)]
         self._pending = np.zeros((channels, self.info.mel.n_mels, 0), np.float32)
         self._cells = 0
 
     def push(self, samples: FloatArray) -> list[AnyPixels]:
         """Take ``[samples, channels] float32`` at 16 kHz; return the cells now full."""
+        if samples.ndim != 2 or samples.shape[1] != self.info.channels:
+            raise ValueError(f"samples must be [samples, {self.info.channels}], not of shape {samples.shape}")
         columns = np.stack([stream.push(samples[:, i]) for i, stream in enumerate(self._streams)])
         self.info = replace(self.info, samples=self.info.samples + samples.shape[0])
         return self.push_frames(columns)
@@ -162,8 +166,8 @@ def encode_cell(pixels: AnyPixels, config: FileConfig) -> bytes:
 
 def write_picture(page: PageWriter, encoder: PictureEncoder, config: FileConfig, file: IO[bytes]) -> None:
     """Fill the page's last row and write it with its settings, once the encoder has been flushed."""
-    for _ in range(page.missing_cells()):
-        page.add(encode_cell(encoder.blank(), config))
+    if page.missing_cells():
+        page.fill(encode_cell(encoder.blank(), config))
     page.write(file, encoder.info.frames, to_exif(encoder.info))
 
 
@@ -192,7 +196,7 @@ def from_exif(block: bytes) -> PictureInfo | None:
     try:
         return PictureInfo.from_dict(values)
     except ValueError as error:
-        raise FileError(f"the picture's settings are damaged: {error}") from error
+        raise FileError(f"the picture's settings are damaged: {error!s:.200}") from error
 
 
 class PictureReader:
@@ -207,28 +211,15 @@ class PictureReader:
     def __init__(self, file: IO[bytes], info: PictureInfo | None = None) -> None:
         self._page: PageReader | None = None
         self._whole: AnyPixels | None = None
-        try:
-            self._page = PageReader(file)
-            found = from_exif(self._page.exif)
-        except TileError:
-            found = None
-        if found is None and info is None:
-            raise FileError(
-                "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, "
-                "if it is another picture of sound use audio-avif invert"
-            )
-        if found is not None and info is None:
-            self.info = found
-            self.frames = found.frames
+        if info is None:
+            self._page, self.info = _open_page(file)
+            self.frames = self.info.frames
+            self._check(self._page)
         else:
-            assert info is not None
-            self._page = None
             self._whole = _open_foreign(file, info)
             self.frames = self._whole.shape[1]
             samples = max(1, (self.frames - 1) * info.mel.hop_samples)
-            self.info = replace(info, samples=samples, side_cells="")
-        if self._page is not None:
-            self._check(self._page)
+            self.info = replace(info, samples=samples, side_cells="", depth=8)
 
     def _check(self, page: PageReader) -> None:
         room = page.cells * page.cell_width
@@ -257,6 +248,20 @@ class PictureReader:
             yield from_pixels(pixels, self.info, self.info.is_side(index))[:, :, : self.frames - index * width]
 
 
+def _open_page(file: IO[bytes]) -> tuple[PageReader, PictureInfo]:
+    try:
+        page = PageReader(file)
+        info = from_exif(page.exif)
+    except TileError:
+        info = None
+    if info is None:
+        raise FileError(
+            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, if it "
+            "is another picture of sound use audio-avif invert"
+        )
+    return page, info
+
+
 def _open_foreign(file: IO[bytes], info: PictureInfo) -> AnyPixels:
     file.seek(0)
     try:
@@ -268,7 +273,9 @@ def _open_foreign(file: IO[bytes], info: PictureInfo) -> AnyPixels:
                     f"the picture has {image.height} rows, not {info.height} as log-mels of {info.channels} channels "
                     "have; other pictures of sound are for audio-avif invert"
                 )
-            pixels = np.asarray(image.convert("L" if info.layout == "stacked" else "RGB"))
+            is_deep = image.mode.startswith("I;16")  # which convert() would clip to white
+            shown = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if is_deep else image
+            pixels = np.asarray(shown.convert("L" if info.layout == "stacked" else "RGB"))
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
@@ -310,6 +317,11 @@ def encode(audio: FloatArray, rate_hz: int, config: FileConfig | None = None) ->
     """
     config = config or FileConfig()
     samples = resampled(_as_columns(audio), rate_hz)
+    most_s = max_seconds(samples.shape[1], config.layout)
+    if samples.shape[0] >= most_s * RATE_HZ:
+        raise FileError(
+            f"a picture of {samples.shape[1]} channels holds at most {most_s / 3600:.1f} h; cut the recording"
+        )
     encoder = PictureEncoder(config, samples.shape[1], rate_hz)
     out = io.BytesIO()
     with PageWriter() as page:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from audio_avif.container import inspect_still, iter_boxes
@@ -23,7 +23,9 @@ MAX_SIDE = 16_384
 _MAX_WIDER = 4  # rows of four minutes, on pages of which as many as fit would be too tall
 _MAX_META_BYTES = 1 << 20
 _MAX_CELL_BYTES = 1 << 24
+_MAX_PROPERTIES = 16
 _COPY_BYTES = 1 << 16
+_GRID = struct.Struct(">BBBBII")  # version, flags, rows - 1, columns - 1, width, height
 _FTYP = struct.pack(">I4s4sI4s4s4s", 28, b"ftyp", b"avif", 0, b"avif", b"mif1", b"miaf")
 _HANDLER = b"\0\0\0\0pict" + bytes(13)
 
@@ -88,9 +90,11 @@ class PageWriter:
     """Collects cells and writes the page at the end; what is held in memory does not grow with the cells' pictures."""
 
     def __init__(self) -> None:
-        self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._spool: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by close()
         self._first: Cell | None = None
+        self._filling: Cell | None = None
         self._lengths: list[int] = []
+        self._spooled_bytes = 0
 
     @property
     def cells(self) -> int:
@@ -100,21 +104,32 @@ class PageWriter:
     def add(self, still: bytes) -> None:
         """Add the next cell, an AVIF still like the ones before.
 
-        Raises TileError for one that differs in size or kind, FileError where the page or the disk is full.
+        Raises TileError for one that differs in size or kind, FileError where the page or the disk is full: then the
+        page is as it was before.
         """
-        cell = Cell.of(still)
-        self._first = self._first or Cell(
-            cell.width, cell.height, cell.bit_depth, cell.monochrome, cell.properties, b""
-        )
-        if not cell.is_like(self._first):
-            raise TileError("the cells of a page must be of one size and kind")
+        cell = self._of_one_kind(still)
         if self.cells and self.cells >= max_cells(cell.width, cell.height):
             raise FileError(f"a page holds {max_cells(cell.width, cell.height)} cells and no more")
         try:
-            self._spool.write(cell.coded)
+            self._spool.seek(self._spooled_bytes)
+            left = memoryview(cell.coded)
+            while left:
+                left = left[self._spool.write(left) :]
         except OSError as error:
             raise FileError(f"the temporary folder is full: {error.strerror or error}") from error
+        self._first = self._first or replace(cell, coded=b"")
+        self._spooled_bytes += len(cell.coded)
         self._lengths.append(len(cell.coded))
+
+    def fill(self, still: bytes) -> None:
+        """Let this cell fill the last row where it is not full. Raises TileError as ``add`` does."""
+        self._filling = self._of_one_kind(still)
+
+    def _of_one_kind(self, still: bytes) -> Cell:
+        cell = Cell.of(still)
+        if self._first is not None and not cell.is_like(self._first):
+            raise TileError("the cells of a page must be of one size and kind")
+        return cell
 
     def missing_cells(self) -> int:
         """How many more cells would fill the last row."""
@@ -128,17 +143,24 @@ class PageWriter:
 
         ``exif`` is a TIFF block. Raises ValueError where the last row is not full or no cell was added.
         """
-        if self._first is None or self.missing_cells():
+        missing = self.missing_cells()
+        if self._first is None or (missing and self._filling is None):
             raise ValueError("a page needs full rows")
-        rows, columns = _rows_and_columns(self.cells, self._first.height)
+        filling = b"" if self._filling is None else self._filling.coded
+        lengths = [*self._lengths, *[len(filling)] * missing]
+        rows, columns = _rows_and_columns(len(lengths), self._first.height)
         shown = width if rows == 1 else columns * self._first.width
         if not (columns - 1) * self._first.width < shown <= columns * self._first.width:
             raise ValueError(f"a row of {columns} cells does not end at {width} pixels")
-        file.write(_head(self._first, rows, columns, shown, rows * self._first.height, self._lengths, exif))
-        file.write(struct.pack(">I4s", 8 + sum(self._lengths), b"mdat"))
+        file.write(_head(self._first, rows, columns, shown, rows * self._first.height, lengths, exif))
+        file.write(struct.pack(">I4s", 8 + sum(lengths), b"mdat"))
         self._spool.seek(0)
-        while part := self._spool.read(_COPY_BYTES):
+        left = self._spooled_bytes
+        while left:
+            part = self._spool.read(min(left, _COPY_BYTES))
             file.write(part)
+            left -= len(part)
+        file.write(filling * missing)
 
     def close(self) -> None:
         """Forget the cells."""
@@ -168,7 +190,7 @@ def _head(cell: Cell, rows: int, columns: int, width: int, height: int, lengths:
     grid_id = cells + 1 if cells > 1 else 0
     exif_id = cells + (2 if grid_id else 1) if exif else 0
     primary = grid_id or 1
-    grid = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height) if grid_id else b""
+    grid = _GRID.pack(0, 1, rows - 1, columns - 1, width, height) if grid_id else b""
     exif_item = struct.pack(">I", 0) + exif if exif else b""
 
     def info(item: int, kind: bytes, flags: int = 0) -> bytes:
@@ -251,6 +273,8 @@ class PageReader:
         idat_at, idat_end = boxes.get(b"idat", (0, 0))
         (primary,) = struct.unpack_from(">H", meta, boxes[b"pitm"][0] + 4)
         properties = _item_properties(meta, 4, len(meta))
+        if len(properties) > _MAX_PROPERTIES:
+            raise TileError("the AVIF file's picture has more properties than pages have")
         if not {kind for kind, _, _ in properties} <= {b"ispe", b"pixi", b"av1C", b"colr"}:
             raise TileError("the AVIF file's picture is turned, cropped or transparent, which pages are not")
         self._properties = b"".join(meta[at - 8 : end] for kind, at, end in properties if kind != b"ispe")
@@ -261,18 +285,20 @@ class PageReader:
         self.cell_width, self.cell_height = sizes[0]
         self.width, self.height = sizes[-1]
         cells = sorted(item for item, kind in kinds.items() if kind == b"av01")
+        self.rows = self.columns = 1
         if kinds.get(primary) == b"grid" and len(sizes) == 2:
-            method, offset, length = extents[primary]
-            if method != 1 or offset + length > idat_end - idat_at:
+            method, offset, length = extents.get(primary, (0, 0, 0))
+            if method != 1 or length != _GRID.size or offset + length > idat_end - idat_at:
                 raise TileError("the AVIF file's grid is laid out otherwise than pages are")
-            version, flags, rows, columns = struct.unpack_from(">BBBB", meta, idat_at + offset)
+            version, flags, rows, columns, *size = _GRID.unpack_from(meta, idat_at + offset)
             self.rows, self.columns = rows + 1, columns + 1
-            if version or flags != 1 or self.rows * self.columns != len(cells):
+            if (version, flags, *size) != (0, 1, self.width, self.height) or self.rows * self.columns != len(cells):
                 raise TileError("the AVIF file's grid is laid out otherwise than pages are")
-        elif kinds.get(primary) == b"av01" and len(cells) == 1:
-            self.rows = self.columns = 1
-        else:
+        elif kinds.get(primary) != b"av01" or len(cells) != 1:
             raise TileError("the AVIF file holds something else than one picture or a grid")
+        widths = range((self.columns - 1) * self.cell_width + 1, min(MAX_SIDE, self.columns * self.cell_width) + 1)
+        if self.width not in widths or self.height != self.rows * self.cell_height or self.height > MAX_SIDE:
+            raise TileError(f"the AVIF file's cells do not make a page of {self.width}x{self.height} pixels")
         if any(item not in extents or extents[item][0] != 0 for item in cells):
             raise TileError("the AVIF file's cells are laid out otherwise than pages are")
         self._cells = [extents[item][1:] for item in cells]

@@ -24,6 +24,8 @@ LAYOUTS = ("stacked", "planes")
 DEPTHS = (8, 10, 12)
 MAX_CHANNELS = 4
 _MAX_PLANES = 3
+_MAX_SAMPLES = 1 << 40
+_MAX_RATE_HZ = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,17 @@ class PictureInfo:
 
     def __post_init__(self) -> None:
         if not 1 <= self.channels <= MAX_CHANNELS:
-            raise ValueError(f"a picture holds 1 to {MAX_CHANNELS} channels, not {self.channels}")
+            raise ValueError(f"a picture holds 1 to {MAX_CHANNELS} channels, not {self.channels!r:.20}")
         if self.depth not in DEPTHS:
-            raise ValueError(f"the depth must be 8, 10 or 12 bit, not {self.depth}")
+            raise ValueError(f"the depth must be 8, 10 or 12 bit, not {self.depth!r:.20}")
         if self.layout not in LAYOUTS:
             raise ValueError(f"the layout must be {' or '.join(LAYOUTS)}, not {self.layout!r:.20}")
         if self.layout == "planes" and self.channels > _MAX_PLANES:
             raise ValueError(f"a colour picture holds at most {_MAX_PLANES} channels; use the layout stacked")
         if not -20.0 <= self.log10_min < self.log10_max <= 10.0:
             raise ValueError(f"the value range must lie within -20..10, not {self.log10_min}..{self.log10_max}")
-        if self.samples < 0 or self.source_rate_hz < 1:
-            raise ValueError("samples and rate must not be negative")
+        if not (0 <= self.samples <= _MAX_SAMPLES and 1 <= self.source_rate_hz <= _MAX_RATE_HZ):
+            raise ValueError("the number of samples or their rate is out of range")
         if set(self.side_cells) - {"0", "1"} or (self.side_cells.strip("0") and not self.can_have_side):
             raise ValueError("mid and side are for two stacked channels")
 
@@ -90,14 +92,17 @@ class PictureInfo:
         expected = asdict(default)
         if not isinstance(values, Mapping) or set(values) != set(expected):
             raise ValueError(f"PictureInfo needs exactly the keys {', '.join(sorted(expected))}")
-        checked = dict(values)
-        checked["mel"] = MelConfig.from_dict(values["mel"])
+        checked: dict[str, Any] = {"mel": MelConfig.from_dict(values["mel"])}
         for name, usual in expected.items():
             if name == "mel":
                 continue
             wanted = (int, float) if isinstance(usual, float) else type(usual)
             if isinstance(values[name], bool) or not isinstance(values[name], wanted):
                 raise ValueError(f"PictureInfo.{name} must be a {type(usual).__name__}, not {values[name]!r:.40}")
+            try:
+                checked[name] = type(usual)(values[name])
+            except OverflowError as error:
+                raise ValueError(f"PictureInfo.{name} is too large a number") from error
         return replace(default, **checked)
 
 
@@ -130,13 +135,20 @@ def from_pixels(pixels: AnyPixels, info: PictureInfo, is_side: bool = False) -> 
     else:
         shares = np.moveaxis(pixels, -1, 0)[: info.channels] / white
     if is_side:
-        shares = np.stack([shares[0] + (shares[1] - 0.5) / 2, shares[0] - (shares[1] - 0.5) / 2])
+        halves = (shares[1] - 0.5) / 2
+        shares = np.clip(np.stack([shares[0] + halves, shares[0] - halves]), 0, 1)
     log_mel = shares[:, ::-1] * (info.log10_max - info.log10_min) + info.log10_min
     return np.ascontiguousarray(log_mel, np.float32)
 
 
 def side_pays(log_mel: FloatArray, info: PictureInfo) -> bool:
-    """Whether mid and side of ``[2, n_mels, frames]`` change less from pixel to pixel than left and right do."""
+    """Whether mid and side of ``[2, n_mels, frames]`` change less from pixel to pixel than left and right do.
+
+    Channels that differ by more than a picture of their difference can show stay as they are.
+    """
+    within = np.clip(log_mel, info.log10_min, info.log10_max)
+    if np.abs(within[0] - within[1]).max(initial=0) > (info.log10_max - info.log10_min) / 2:
+        return False
     plain, sides = (to_pixels(log_mel, info, is_side).astype(np.int32) for is_side in (False, True))
     changes = [sum(int(np.abs(np.diff(pixels, axis=axis)).sum()) for axis in (0, 1)) for pixels in (plain, sides)]
     return changes[1] < changes[0]

@@ -1,14 +1,16 @@
-"""Sound files and raw samples: any rate and channel count outside, 16 kHz mono float32 inside.
+"""Sound files and raw samples: any rate and channel count outside, 16 kHz float32 inside, mono or channel by channel.
 
 Importing this module loads no sound library.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,8 +21,15 @@ from audio_avif.config import RATE_HZ
 from audio_avif.errors import FileError
 from audio_avif.ring import FloatArray
 
+WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+"""The kinds of sound file that ``sound_writer`` writes, by suffix, as libsndfile names them."""
+
 _WAV_HEADER_BYTES = 44
 _WAV_BYTES_MAX = 2**32 - 64
+_READ_FRAMES = 16_384
+_WRITE_FRAMES = 16_384  # libsndfile's Vorbis encoder puts a whole call on the stack
+_LOUDEST = 1e9  # what a float file holds beyond is damage; in the mel it would drown all else
+_UNKNOWN_FRAMES = 2**62  # libsndfile has 2**63 - 1 for a length that the header does not tell
 
 
 def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) -> Iterator[FloatArray]:
@@ -37,12 +46,39 @@ def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) ->
         if sys.stdin is None:
             raise FileError("there is no standard input to read from")
         return _raw_blocks(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), block_samples)
-    return _reblock(_file_chunks(path, _open_sound(path), rate_hz), block_samples)
+    return _reblock(_mono(_file_chunks(path, _open_sound(path), rate_hz, is_mono=True)), block_samples)
 
 
 def read_audio(path: str | Path, rate_hz: int = RATE_HZ) -> FloatArray:
     """Read a whole sound file as ``[samples] float32``, mono at ``rate_hz``. Raises FileError."""
-    return np.concatenate([np.zeros(0, np.float32), *_file_chunks(path, _open_sound(path), rate_hz)])
+    return np.concatenate(
+        [np.zeros(0, np.float32), *_mono(_file_chunks(path, _open_sound(path), rate_hz, is_mono=True))]
+    )
+
+
+@dataclass(frozen=True)
+class SoundHeader:
+    """What a sound file says of itself; ``seconds`` is None where it does not tell."""
+
+    rate_hz: int
+    channels: int
+    seconds: float | None
+
+
+def read_header(path: str | Path) -> SoundHeader:
+    """Read what a sound file says of itself. Raises FileError where it cannot be read."""
+    with _open_sound(path) as sound:
+        seconds = sound.frames / sound.samplerate if sound.frames < _UNKNOWN_FRAMES else None
+        return SoundHeader(sound.samplerate, sound.channels, seconds)
+
+
+def read_channels(path: str | Path, rate_hz: int = RATE_HZ) -> Iterator[FloatArray]:
+    """Open a sound file of any rate; iterate over ``[samples, channels] float32`` at ``rate_hz``, of any lengths.
+
+    Memory does not grow with the file.
+    Raises FileError at once where the file cannot be read, and while iterating where it is damaged.
+    """
+    return _file_chunks(path, _open_sound(path), rate_hz, is_mono=False)
 
 
 def _open_sound(path: str | Path) -> Any:
@@ -66,25 +102,34 @@ def _open_sound(path: str | Path) -> Any:
         raise FileError(f"{path} is not a sound file that can be read; WAV, FLAC, OGG and MP3 can be") from error
 
 
-def _file_chunks(path: str | Path, sound: Any, rate_hz: int) -> Iterator[FloatArray]:
-    """Yield the file's samples, mono at ``rate_hz``, in pieces of any size; close it at the end."""
+def _file_chunks(path: str | Path, sound: Any, rate_hz: int, is_mono: bool) -> Iterator[FloatArray]:
+    """Yield the file's samples ``[samples, channels]`` at ``rate_hz``, in pieces of any size; close it at the end."""
     import soundfile
     import soxr
 
+    channels = 1 if is_mono else sound.channels
     resampler = (
-        None if sound.samplerate == rate_hz else soxr.ResampleStream(sound.samplerate, rate_hz, 1, dtype="float32")
+        None
+        if sound.samplerate == rate_hz
+        else soxr.ResampleStream(sound.samplerate, rate_hz, channels, dtype="float32")
     )
     with sound:
         while True:
             try:
-                frames = sound.read(16_384, dtype="float32", always_2d=True)
+                frames = sound.read(min(_READ_FRAMES, sound.samplerate), dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
                 raise FileError(f"{path} is damaged after {sound.tell() / sound.samplerate:.1f} s") from error
-            mono = np.nan_to_num(frames.mean(axis=1, dtype=np.float32))
+            frames[~(np.abs(frames) < _LOUDEST)] = 0.0  # NaN too
+            if is_mono:
+                frames = frames.mean(axis=1, dtype=np.float32, keepdims=True)
             at_end = not frames.size
-            yield mono if resampler is None else resampler.resample_chunk(mono, last=at_end)
+            yield frames if resampler is None else resampler.resample_chunk(frames, last=at_end)
             if at_end:
                 return
+
+
+def _mono(chunks: Iterator[FloatArray]) -> Iterator[FloatArray]:
+    return (chunk[:, 0] for chunk in chunks)
 
 
 def _reblock(chunks: Iterator[FloatArray], block_samples: int) -> Iterator[FloatArray]:
@@ -139,6 +184,62 @@ def require_writable(path: str | Path) -> None:
             Path(path).unlink()
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to; what was written there becomes ``path`` when all went well.
+
+    Otherwise it is removed, and ``path`` stays as it was. Raises FileError where the file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    if path.is_dir():
+        raise FileError(f"{path} cannot be written: it is a folder")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+@contextmanager
+def sound_writer(path: str | Path, channels: int, rate_hz: int = RATE_HZ) -> Iterator[Callable[[FloatArray], None]]:
+    """Write a sound file of the kind its suffix names; it appears under its name when the ``with`` block ends well.
+
+    What is given takes ``[samples, channels] float32`` in -1..1; what is louder is clipped.
+    Raises FileError where the file cannot be written, ValueError for a suffix that is not in ``WRITABLE``.
+    """
+    import soundfile
+
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITABLE:
+        raise ValueError(f"sound is written as {', '.join(WRITABLE)}, not as {suffix!r}")
+    kind, subtype = WRITABLE[suffix]
+    samples_in = 0
+
+    def write(samples: FloatArray) -> None:
+        nonlocal samples_in
+        pcm = np.frombuffer(to_s16le(samples), "<i2").reshape(-1, channels)
+        for start in range(0, len(pcm), _WRITE_FRAMES):
+            sound.write(pcm[start : start + _WRITE_FRAMES])
+        samples_in += len(pcm)
+
+    with replacing(path) as part:
+        part.touch()  # says why where it cannot be made
+        try:
+            with soundfile.SoundFile(str(part), "w", rate_hz, channels, format=kind, subtype=subtype) as sound:
+                yield write
+            is_whole = soundfile.info(str(part)).frames == samples_in
+        except UnicodeEncodeError as error:
+            raise FileError(f"{path} cannot be written by a name that is no {error.encoding}; rename it") from error
+        except soundfile.SoundFileError as error:
+            raise FileError(f"{path} cannot be written: the disk may be full") from error
+        if not is_whole:
+            raise FileError(f"{path} cannot be written whole: the disk may be full")
 
 
 class WavWriter:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from audio_avif import console
 from audio_avif.errors import FileError
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class LiveLine:
         if not self._is_terminal:
             if now_s - self._printed_s >= 1.0:
                 self._printed_s = now_s
-                print(text, file=sys.stderr, flush=True)
+                console.tell(text)
             return
         from rich.console import Console
         from rich.live import Live

@@ -20,6 +20,7 @@ from audio_avif.container import inspect_still
 from audio_avif.errors import AudioAvifError, TileError
 from audio_avif.ring import FloatArray
 from audio_avif.stream.outputs import Output
+from audio_avif.stream.saving import Saver
 from audio_avif.stream.urgency import take_turns
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.wire import MAX_DURATION_US, Bundle, Bye, Hello, MediaPacket, NoisePacket, Report
@@ -48,10 +49,12 @@ class Playout:
         on_report: Callable[[Report], None] = lambda report: None,
         save_tiles: Path | None = None,
         stream_number: int = 1,
+        saver: Saver | None = None,
     ) -> None:
         self.decoder = Decoder(hello, vocoder, config)
         self.decoder.processing_s = processing_s
         self.output = output
+        self.saver = saver or Saver(None)
         self.played_samples = 0
         self._processing_s = deque([processing_s], maxlen=max(2, round(_PROCESSING_MEMORY_S / self.decoder.tile_s)))
         self._clock = clock
@@ -63,6 +66,7 @@ class Playout:
     def begin(self) -> None:
         """The stream starts."""
         self.output.begin(self.decoder.hello.live)
+        self.saver.begin(self.decoder.hello)
 
     def arrive(self, packet: MediaPacket, received_s: float) -> None:
         """Take a packet that was received at that time of the clock."""
@@ -91,6 +95,7 @@ class Playout:
     def finish(self) -> None:
         """Play the last samples of a stream whose end the decoder has been told, and all that is still buffered."""
         self._write(self.decoder.flush().samples)
+        self.saver.end(self.played_samples)
         self.output.end()
 
     def _speak(self, frames: Frames, started_s: float) -> None:
@@ -101,6 +106,7 @@ class Playout:
             self.output.silence(max(0.0, frames.silence_s - (spoken_s - started_s)))
         buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
         self._write(chunk.samples)
+        self.saver.push(frames.log_mel)
         if frames.tile is None:
             return
         self._processing_s.append(spoken_s - started_s)
@@ -155,6 +161,7 @@ class Player:
         on_done: Callable[[], None],
         save_tiles: Path | None,
         stream_number: int,
+        saver: Saver,
     ) -> None:
         self.playout = Playout(
             hello,
@@ -165,6 +172,7 @@ class Player:
             on_report=on_report,
             save_tiles=save_tiles,
             stream_number=stream_number,
+            saver=saver,
         )
         self.error: AudioAvifError | None = None
         self._on_done = on_done
@@ -223,6 +231,7 @@ class Player:
             log.debug("playout failed", exc_info=True)
             self.error = AudioAvifError(f"playing the stream failed: {error}")
         finally:
+            self.playout.saver.end(self.played_samples)
             self._on_done()
 
     def _take_arrivals(self) -> bool:

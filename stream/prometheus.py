@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from audio_avif import console
 from audio_avif.errors import ConnectionFailed
 from audio_avif.stream.figures import FigureTable
 
@@ -59,7 +59,7 @@ def serve_metrics(
         server, thread = start_http_server(port, address, registry)
     except OSError as error:
         raise ConnectionFailed(_bind_failure(error, address, port)) from error
-    print(f"metrics on http://{address}:{server.server_port}/metrics", file=sys.stderr, flush=True)
+    console.tell(f"metrics on http://{address}:{server.server_port}/metrics")
 
     def close() -> None:
         server.shutdown()

@@ -9,7 +9,6 @@ import ipaddress
 import logging
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
+from audio_avif import console
 from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, RemoteProtocolError
 from audio_avif.stream.admission import CLOSE_S, Entrance, address_of
 from audio_avif.stream.interrupts import on_interrupt
@@ -249,7 +249,7 @@ def _announce(address: Address, token: str | None, listening: socket.socket) -> 
     where = "from this machine (--host 0.0.0.0 lets others in)" if is_local else "from the other machine"
     shown = None if token is None else token if address.token is None else '"$AUDIO_AVIF_TOKEN"'
     line = send_line(address.host, listening.getsockname()[1], address.tls is not None, shown)
-    print(f"listening; send {where} with:\n  {line}", file=sys.stderr, flush=True)
+    console.tell(f"listening; send {where} with:\n  {line}")
     if not is_local and address.tls is None:
         log.warning(
             "what is said travels in clear%s; use --tls-cert and --tls-key on networks you do not trust",

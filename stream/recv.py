@@ -60,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
         "a pause has none",
     )
     parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE.avif",
+        help="keep what is heard of each stream as a picture of sound, which audio-avif plays and browsers show: "
+        "FILE.avif, FILE-2.avif and so on; no file that is there already is written over",
+    )
+    parser.add_argument(
         "--latency",
         choices=LATENCIES,
         default="balanced",
@@ -208,6 +215,7 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif.stream.receiver import Address, Receiver, listen
     from audio_avif.stream.recording import Recorder
     from audio_avif.stream.replay import replay, replay_clock
+    from audio_avif.stream.saving import Saver
     from audio_avif.stream.security import server_context
     from audio_avif.stream.session import Stage
     from audio_avif.stream.urgency import hurrying
@@ -221,6 +229,9 @@ def _run(options: argparse.Namespace) -> None:
         live_line = LiveLine(options.stats)
         replaying = None if options.replay is None else replay_clock(options.replay_speed, options.output)
         clock = time.monotonic if replaying is None else replaying
+        if replaying is not None:
+            stack.enter_context(console.sigterm_interrupts())
+        saver = stack.enter_context(Saver(options.save, is_patient=replaying is not None))
         if replaying is None:
             stack.enter_context(hurrying())
         output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
@@ -237,6 +248,7 @@ def _run(options: argparse.Namespace) -> None:
                 save_tiles=options.save_tiles,
                 first_stream=earlier_streams + 1,
                 resume_s=options.resume_s,
+                saver=saver,
             )
             return
         stage = Stage(
@@ -249,6 +261,7 @@ def _run(options: argparse.Namespace) -> None:
             recorder,
             limits=_limits(options),
             resume_s=options.resume_s,
+            saver=saver,
         )
         receiver = Receiver(stage, options.once, earlier_streams)
         if options.metrics is not None:

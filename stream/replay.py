@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from audio_avif import console
 from audio_avif.codec import WARM_UP_TILES, PlayoutConfig, warm_up
 from audio_avif.errors import FileError, ModelError, RemoteProtocolError
 from audio_avif.stream.live_line import JsonLines, LiveLine
@@ -17,6 +17,7 @@ from audio_avif.stream.outputs import Output
 from audio_avif.stream.playout import Playout
 from audio_avif.stream.receiver_stats import ReceiverStats, conclusion
 from audio_avif.stream.recording import Event, Kind, read_recording
+from audio_avif.stream.saving import Saver
 from audio_avif.synthesis import open_stream
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.wire import Bye, Hello, MediaPacket, Message, Ping, ReceiverProtocol
@@ -142,6 +143,7 @@ def replay(
     save_tiles: Path | None = None,
     first_stream: int = 1,
     resume_s: float = 60.0,
+    saver: Saver | None = None,
 ) -> None:
     """Play a recording by a clock that is also the output's.
 
@@ -159,7 +161,9 @@ def replay(
                 stream.stats.reconnections += 1
                 continue
             streams += 1
-            stream = _Stream(step.message, vocoder, output, config, clock, live_line, stats_json, save_tiles, streams)
+            stream = _Stream(
+                step.message, vocoder, output, config, clock, live_line, stats_json, save_tiles, streams, saver
+            )
         elif stream is not None and (step.message is None or isinstance(step.message, Bye)):
             stream.finish(step.message)
             stream = None
@@ -181,6 +185,7 @@ class _Stream:
         stats_json: JsonLines,
         save_tiles: Path | None,
         number: int,
+        saver: Saver | None,
     ) -> None:
         if hello.mel != vocoder.mel:
             raise ModelError(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} needs {vocoder.mel}")
@@ -205,6 +210,7 @@ class _Stream:
             on_report=self.stats.report,
             save_tiles=save_tiles,
             stream_number=number,
+            saver=saver,
         )
         self._playout.begin()
         self._shown_s = self._told_s = clock()
@@ -232,7 +238,7 @@ class _Stream:
         self._live_line.close()
         figures = self.stats.figures(self._playout, is_connected=False)
         self._stats_json.write({**figures, "is_final": True})
-        print(conclusion(figures), file=sys.stderr, flush=True)
+        console.tell(conclusion(figures))
 
     def _speak(self) -> None:
         while self._playout.advance():

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import secrets
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from audio_avif import __version__
+from audio_avif import __version__, console
 from audio_avif.codec import Encoder
 from audio_avif.congestion import Congestion
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
@@ -482,4 +481,4 @@ class Sender:
         figures = self._stats.figures()
         self._telling.trace.write({"summary": figures})
         self._telling.stats_json.write({**figures, "is_final": True})
-        print(conclusion(figures), file=sys.stderr, flush=True)
+        console.tell(conclusion(figures))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from audio_avif import __version__
+from audio_avif import __version__, console
 from audio_avif.codec import WARM_UP_TILES, PlayoutConfig, warm_up
 from audio_avif.errors import AudioAvifError, RemoteProtocolError
 from audio_avif.stream.admission import Complaints, too_many_messages
@@ -24,6 +23,7 @@ from audio_avif.stream.outputs import Output
 from audio_avif.stream.playout import Player
 from audio_avif.stream.receiver_stats import ReceiverStats, conclusion
 from audio_avif.stream.recording import Recorder
+from audio_avif.stream.saving import Saver
 from audio_avif.stream.security import Limits, MessageAllowance
 from audio_avif.synthesis import open_stream
 from audio_avif.vocoders.protocol import Vocoder, VocoderStream
@@ -101,6 +101,7 @@ class Stage:
     complaints: Complaints = field(default_factory=Complaints)
     limits: Limits = field(default_factory=Limits)
     resume_s: float = 60.0
+    saver: Saver = field(default_factory=lambda: Saver(None))
 
 
 class Session:
@@ -190,10 +191,14 @@ class Session:
         if self.error is not None:
             self.end(None)
             self._farewell = (int(CloseCode.INTERNAL_ERROR), "the receiver could not play the stream")
-        self._stage.live_line.close()
-        self._conclude()
-        self._is_open.set()
-        self.is_over.set()
+        try:
+            self._stage.live_line.close()
+            self._conclude()
+        except (AudioAvifError, OSError) as error:
+            self.error = self.error or error
+        finally:
+            self._is_open.set()
+            self.is_over.set()
 
     async def part(self) -> None:
         """Close what carries the stream, and let the sender know how it ended."""
@@ -317,6 +322,7 @@ class Session:
             on_done=lambda: _from_thread(loop, self._is_played.set),
             save_tiles=stage.save_tiles,
             stream_number=self._number,
+            saver=stage.saver,
         )
         self._is_open.set()
 
@@ -355,7 +361,7 @@ class Session:
             return
         self.figures = self._figures()
         self._stage.stats_json.write({**self.figures, "is_final": True})
-        print(conclusion(self.figures), file=sys.stderr, flush=True)
+        console.tell(conclusion(self.figures))
 
 
 async def _say(line: Line, message: Message) -> None:

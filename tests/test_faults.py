@@ -677,3 +677,21 @@ def test_a_receiver_whose_sound_nobody_takes_can_be_interrupted(tmp_path: Path) 
     finally:
         os.close(read_end)
         os.close(write_end)
+
+
+def test_a_receiver_whose_terminal_is_gone_plays_to_the_end(tmp_path: Path) -> None:
+    """What reads its messages may end before it, as in a pipe to head; it must neither hang nor lose the stream."""
+    heard = tmp_path / "heard.wav"
+    said = write_wav(tmp_path / "said.wav", speech(2.0))
+    command = [SCRIPTS / RECEIVER, *HERE, "--port", "0", "--output", heard, "--once", "--stats"]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stderr is not None
+        try:
+            port = next(line.split("--port ")[1].split()[0] for line in receiver.stderr if "--port " in line)
+            receiver.stderr.close()
+            sent = send(int(port), "--input", said, "--no-realtime")
+            assert receiver.wait(PATIENCE_S) == 0
+        finally:
+            receiver.kill()
+    assert sent.code == 0, sent.said
+    assert abs(read_wav(heard).size - 2.0 * 16_000) < 16

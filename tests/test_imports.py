@@ -30,6 +30,7 @@ LAYERS = [
     ["features", "tiles", "container", "concealment", "ring", "rate_control", "congestion", "time_scaling"],
     ["planes", "page"],
     ["images", "wire", "resampling", "sound_files", "metrics"],
+    ["still_codecs"],
     ["devices"],
     ["jitter", "noise", "vocoders"],
     ["synthesis"],

@@ -31,6 +31,7 @@ from audio_avif.ring import FloatArray
 from audio_avif.sound_files import WavWriter, read_audio
 from audio_avif.synthesis import ContextStream, open_stream
 from audio_avif.tiles import TileCutter, from_pixels
+from audio_avif.tools.bench_files import bench_files
 from audio_avif.tools.loopback import run_stream
 from audio_avif.tools.signals import demo_clip
 from audio_avif.tools.virtual_sound_card import VirtualSoundCard
@@ -289,6 +290,21 @@ def bench_memory(model: Path, minutes: float, sound: FloatArray) -> list[Row]:
     return rows
 
 
+def bench_hour(sound: FloatArray, minutes: float) -> list[Row]:
+    """The file codec on a long recording, beside others that keep the same."""
+    rows = []
+    for index, codec in enumerate(bench_files(sound, minutes)):
+        limits = (40.0, 120.0, 500.0, 500.0) if index == 0 else (None,) * 4
+        figures = (codec.encode_s, codec.decode_s, codec.encode_mb, codec.decode_mb)
+        names = ("encoding, s per hour", "decoding, s per hour", "encoding, most MB", "decoding, most MB")
+        for name, figure, limit in zip(names, figures, limits, strict=True):
+            target, is_met = ("", None) if limit is None else (f"< {limit:.0f}", figure < limit)
+            rows.append(Row(f"{codec.name}: {name}", f"{figure:.0f}", target, is_met))
+        scores = f"{codec.kbps:.1f}; {codec.scores['pesq_wb']:.2f}; {codec.scores['stoi']:.3f}"
+        rows.append(Row(f"{codec.name}: kbps of the whole file; PESQ-WB; STOI", scores))
+    return rows
+
+
 def machine() -> str:
     """The processor, its cores and the versions that decide the figures."""
     from importlib.metadata import version
@@ -346,6 +362,7 @@ def _run(options: argparse.Namespace) -> None:
             ("Beside Opus, in the same run", "peers", lambda: bench_peers(sound)),
             ("Mouth to ear", "delay", lambda: bench_acoustic(options.acoustic_seconds)),
             ("Memory", "memory", lambda: bench_memory(model, options.minutes, sound)),
+            ("Files, all cores", "files", lambda: bench_hour(sound, options.file_minutes)),
         ]
         steps = [step for step in steps if options.only in (None, step[1])]
         task = progress.add_task("bench", total=len(steps))
@@ -370,10 +387,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
     parser.add_argument(
         "--only",
-        choices=("sending", "receiving", "peers", "delay", "memory"),
+        choices=("sending", "receiving", "peers", "delay", "memory", "files"),
         help="measure this section again and keep the others of the page",
     )
     parser.add_argument("--minutes", type=float, default=10, help="how long the memory run streams (default: 10)")
+    parser.add_argument(
+        "--file-minutes", type=float, default=60, help="how long the recording for the file codec is (default: 60)"
+    )
     parser.add_argument(
         "--acoustic-seconds",
         type=console.integer_in(5, 600),
@@ -385,7 +405,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.corpus is not None and not options.corpus.is_dir():
         parser.error(f"there is no folder {options.corpus}")
-    return console.run(PROGRAM, lambda: _run(options))
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
 
 
 if __name__ == "__main__":

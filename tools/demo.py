@@ -136,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
-    return console.run(PROGRAM, lambda: _run(options))
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
 
 
 if __name__ == "__main__":

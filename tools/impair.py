@@ -496,7 +496,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.corpus is not None and not options.corpus.is_dir():
         parser.error(f"there is no folder {options.corpus}")
-    return console.run(PROGRAM, lambda: _run(options))
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
 
 
 if __name__ == "__main__":

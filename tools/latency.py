@@ -136,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for option, is_ignored in _ignored(options).items():
         if is_ignored:
             parser.error(option)
-    return console.run(PROGRAM, lambda: _run(options))
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
 
 
 def _ignored(options: argparse.Namespace) -> dict[str, bool]:

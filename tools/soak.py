@@ -36,7 +36,8 @@ _WINDOW_S = 10.0
 _AHEAD_S = 0.3  # how much speech is queued at the virtual mouth
 _TEXT = (
     "Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor, and "
-    "`audio-avif-recv` plays on another, as with a microphone and a loudspeaker. Delay and memory after the first two "
+    "`audio-avif-recv` plays on another, as with a microphone and a loudspeaker; where the system allows it, PulseAudio's "
+    "threads run before others, as they do by default. Delay and memory after the first two "
     "minutes are compared with those of minute 2."
 )
 
@@ -183,7 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.corpus is not None and not options.corpus.is_dir():
         parser.error(f"there is no folder {options.corpus}")
-    return console.run(PROGRAM, lambda: _run(options))
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""Shares of a picture's range, 0 to 1, as colours and back: gray, or any colour map of matplotlib.
+
+A colour need not be one of the map's to be read: it is projected on the line that the map draws through the cube of all
+colours, so what JPEG, WebP and AVIF do to a picture costs little.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif.errors import AudioAvifError, FileError
+
+FloatArray = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+GRAYS = ("gray", "gray_r")
+USUAL = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "hot", "coolwarm", "afmhot")
+"""The maps that ``guess`` tries besides gray."""
+
+MAX_RESIDUAL = 24.0
+"""Root mean square distance of 255 from a map beyond which a picture is none of it; ``docs/invert.md`` has examples."""
+
+_SURELY_GRAY = 6.0
+_CHROMA_WEIGHT = 0.5
+_SAMPLED_PIXELS = 20_000
+_BLOCK_COLOURS = 4096
+_BLOCK_PIXELS = 1 << 20
+
+
+@lru_cache(maxsize=32)
+def colours_of(name: str) -> FloatArray:
+    """The map's colours ``[steps, 3]``, 0 to 255, from the lowest value to the highest.
+
+    Raises AudioAvifError where matplotlib is missing, ValueError where it knows no such map.
+    """
+    if name in GRAYS:
+        ramp = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
+        return ramp if name == "gray" else ramp[::-1]
+    try:
+        from matplotlib import colormaps
+    except ImportError as error:
+        raise AudioAvifError(
+            f"the colour map {name} needs matplotlib; install it with: pip install 'audio-avif[plot]'"
+        ) from error
+    if name not in colormaps:
+        raise ValueError(f"matplotlib knows no colour map {name!r:.40}; some that it knows: {', '.join(USUAL)}")
+    chosen = colormaps[name]
+    return np.asarray(chosen(np.arange(chosen.N))[:, :3] * 255, np.float32)
+
+
+def to_colours(shares: FloatArray, name: str) -> Pixels:
+    """Colour ``[rows, columns]``, 0 to 1 -> ``[rows, columns, 3] uint8``. Raises as ``colours_of``."""
+    colours = np.rint(colours_of(name)).astype(np.uint8)
+    return colours[np.rint(np.clip(shares, 0, 1) * (len(colours) - 1)).astype(np.intp)]
+
+
+def from_colours(pixels: Pixels, name: str) -> tuple[FloatArray, float]:
+    """The shares ``[rows, columns]`` that ``[rows, columns, 3] uint8`` shows, and how far the colours are off the map.
+
+    The distance is the root mean square over the pixels, of 255. Raises as ``colours_of``.
+    """
+    flat = pixels.reshape(-1, 3)
+    shares = np.empty(len(flat), np.float32)
+    squares = 0.0
+    for at in range(0, len(flat), _BLOCK_PIXELS):
+        block = flat[at : at + _BLOCK_PIXELS].astype(np.uint32)
+        packed, where = np.unique(block[:, 0] << 16 | block[:, 1] << 8 | block[:, 2], return_inverse=True)
+        distinct = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.float32)
+        found, distances = _project(distinct, colours_of(name))
+        shares[at : at + len(block)] = found[where]
+        squares += float(np.square(distances, dtype=np.float64)[where].sum())
+    return shares.reshape(pixels.shape[:2]), float(np.sqrt(squares / max(1, len(flat))))
+
+
+def guess(pixels: Pixels) -> str:
+    """The map that fits ``[rows, columns, 3] uint8`` best, gray or one of ``USUAL``; its direction cannot be seen.
+
+    Raises FileError where none does, AudioAvifError where the picture is coloured and matplotlib is missing.
+    """
+    flat = pixels.reshape(-1, 1, 3)
+    sample = flat[:: max(1, len(flat) // _SAMPLED_PIXELS)]
+    if from_colours(sample, "gray")[1] < _SURELY_GRAY:
+        return "gray"
+    residuals = {name: from_colours(sample, name)[1] for name in (GRAYS[0], *USUAL)}
+    best = min(residuals, key=residuals.__getitem__)
+    if residuals[best] > MAX_RESIDUAL:
+        raise FileError(
+            f"no colour map fits the picture's colours: the nearest, {best}, is off by {residuals[best]:.0f} of 255, so "
+            "it may be a photograph or have axes around it; crop it to the spectrogram, or name its map with --colour"
+        )
+    return best
+
+
+def _project(colours: FloatArray, line: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Where ``[colours, 3]`` come nearest to the line through ``[steps, 3]``: 0 to 1 along it, and how far off.
+
+    Nearest counts brightness in full and colour by a half: that is what lossy codecs keep worse.
+    """
+    to_ycc = _LUMA_CHROMA * np.array([1, _CHROMA_WEIGHT, _CHROMA_WEIGHT], np.float32)
+    points, ends = colours @ to_ycc, line @ to_ycc
+    starts, runs = ends[:-1], np.diff(ends, axis=0)
+    lengths = np.maximum((runs**2).sum(axis=1), np.float32(1e-6))
+    along_starts = (starts * runs).sum(axis=1)
+    shares, distances = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
+    for at in range(0, len(points), _BLOCK_COLOURS):
+        block = points[at : at + _BLOCK_COLOURS]
+        along = block @ runs.T - along_starts  # the offset from each start along its run, times the run's length
+        steps = np.clip(along / lengths, 0, 1)
+        from_start = (block**2).sum(axis=1)[:, None] - 2 * block @ starts.T + (starts**2).sum(axis=1)
+        squares = from_start - 2 * steps * along + steps**2 * lengths
+        nearest = squares.argmin(axis=1)
+        rows = np.arange(len(block))
+        position = nearest + steps[rows, nearest]
+        shares[at : at + len(block)] = position / len(runs)
+        index = np.minimum(nearest + 1, len(runs))
+        fraction = steps[rows, nearest][:, None]
+        spot = line[nearest] * (1 - fraction) + line[index] * fraction
+        distances[at : at + len(block)] = np.sqrt(((colours[at : at + len(block)] - spot) ** 2).sum(axis=1))
+    return shares, distances
+
+
+# Columns: luma, blue and red difference of ITU-R BT.601, as JPEG has them.
+_LUMA_CHROMA = np.array(
+    [[0.299, -0.168736, 0.5], [0.587, -0.331264, -0.418688], [0.114, 0.5, -0.081312]], np.float32
+)

@@ -1,0 +1,124 @@
+"""``audio-avif compare --layouts``: two channels in one AVIF, laid out in every way, at equal rates."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif.config import RATE_HZ
+from audio_avif.features import log_mel
+from audio_avif.files import CELL_FRAMES, FileConfig, encode_cell
+from audio_avif.images import decode_picture
+from audio_avif.planes import FloatArray, from_pixels, side_pays, to_pixels
+from audio_avif.tools.compare_jobs import sound_of
+from audio_avif.tools.rate import mel_errors_db, table
+
+QUALITIES = (5, 15, 25, 35, 45, 55, 65, 75, 85, 92, 97)
+RATES_KBPS = (6.0, 12.0, 24.0)
+SCENES = ("one voice twice", "one voice, 6 dB and 2 ms apart", "two talkers")
+LAYOUTS = ("left/right", "mid/side", "planes")
+_CELL_SAMPLES = (CELL_FRAMES - 1) * 256
+_PAN_GAIN, _PAN_SAMPLES = 10 ** (-6 / 20), 2 * RATE_HZ // 1000
+
+
+@dataclass(frozen=True)
+class LayoutPoint:
+    """A cell of one recording in a scene, in one layout at one quality; whether ``side_pays`` chose mid and side."""
+
+    scene: str
+    recording: str
+    layout: str
+    quality: int
+    kbps: float
+    error_db: float
+    heard_error_db: float
+    takes_side: bool
+
+
+@dataclass(frozen=True)
+class LayoutJob:
+    """Ten seconds of a recording in every scene; ``other`` is who else speaks."""
+
+    recording: Path
+    other: Path
+
+    def run(self) -> list[LayoutPoint]:
+        """Raises FileError."""
+        first, second = (sound_of(each)[:_CELL_SAMPLES] for each in (self.recording, self.other))
+        both = min(first.size, second.size)
+        late = np.concatenate([np.zeros(_PAN_SAMPLES, np.float32), first])[: first.size]
+        scenes = ((first, first), (first, np.float32(_PAN_GAIN) * late), (first[:both], second[:both]))
+        return [
+            self._point(scene, layout, quality, np.stack([log_mel(sound) for sound in sounds]))
+            for scene, sounds in zip(SCENES, scenes, strict=True)
+            for layout in LAYOUTS
+            for quality in QUALITIES
+        ]
+
+    def _point(self, scene: str, layout: str, quality: int, frames: FloatArray) -> LayoutPoint:
+        config = FileConfig(quality=quality, layout="planes" if layout == "planes" else "stacked")
+        info = config.info(2, RATE_HZ)
+        is_side = layout == "mid/side"
+        still = encode_cell(to_pixels(frames, info, is_side), config)
+        pixels = decode_picture(still, frames.shape[2], info.height, 8, is_gray=layout != "planes")
+        decoded = from_pixels(pixels, info, is_side)
+        errors_db = mel_errors_db(np.concatenate([*frames]), np.concatenate([*decoded]))
+        takes_side = side_pays(frames, FileConfig().info(2, RATE_HZ))
+        kbps = 8e-3 * len(still) / (frames.shape[2] * info.mel.frame_s)
+        return LayoutPoint(scene, self.recording.as_posix(), layout, quality, kbps, *errors_db, takes_side)
+
+
+def layouts_csv(points: Sequence[LayoutPoint]) -> str:
+    """All points as CSV with a header."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    texts = ("scene", "recording", "layout", "quality")
+    writer.writerow([*texts, "kbps", "error_db", "heard_error_db", "side_pays"])
+    for point in points:
+        numbers = (f"{number:.4f}" for number in (point.kbps, point.error_db, point.heard_error_db))
+        writer.writerow([*(getattr(point, text) for text in texts), *numbers, int(point.takes_side)])
+    return out.getvalue()
+
+
+def _errors_db(points: Sequence[LayoutPoint]) -> npt.NDArray[np.float64]:
+    """Heard errors of one recording in a scene ``[layouts, rates]``, along the logarithm of the rate."""
+    errors = []
+    for layout in LAYOUTS:
+        curve = sorted((point for point in points if point.layout == layout), key=lambda point: point.kbps)
+        rates = np.log([point.kbps for point in curve])
+        wanted = np.log(RATES_KBPS)
+        values = np.interp(wanted, rates, [point.heard_error_db for point in curve])
+        errors.append(np.where((rates[0] <= wanted) & (wanted <= rates[-1]), values, np.nan))
+    return np.array(errors)
+
+
+def layout_table(points: Sequence[LayoutPoint]) -> str:
+    """Heard error of each layout at RATES_KBPS, means over the recordings, and whether ``side_pays`` chose rightly."""
+    rows = []
+    for scene in SCENES:
+        groups: dict[str, list[LayoutPoint]] = {}
+        for point in points:
+            if point.scene == scene:
+                groups.setdefault(point.recording, []).append(point)
+        errors = np.array([_errors_db(group) for group in groups.values()])  # [recordings, layouts, rates]
+        takes_side = np.array([group[0].takes_side for group in groups.values()])
+        chosen = np.where(takes_side[:, None], errors[:, 1], errors[:, 0])
+        better = np.minimum(errors[:, 0], errors[:, 1])
+        right = chosen <= better + 1e-9
+        told = {
+            **{layout: errors[:, number] for number, layout in enumerate(LAYOUTS)},
+            f"as side_pays chooses (mid/side in {takes_side.sum()} of {takes_side.size})": chosen,
+            "the better of left/right and mid/side": better,
+        }
+        rows += [
+            [scene if number == 0 else "", name, *(f"{value:.2f}" for value in values.mean(axis=0))]
+            for number, (name, values) in enumerate(told.items())
+        ]
+        rows.append(["", "right choices", *(f"{count} of {len(groups)}" for count in right.sum(axis=0))])
+    return table(["scene", "layout", *(f"error, dB, heard, at {kbps:g} kbps" for kbps in RATES_KBPS)], rows)

@@ -1,0 +1,111 @@
+"""``audio-avif compare``'s picture: mel error and scores over rate, a line for each variant, named where it ends."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from audio_avif.metrics import SCORES
+from audio_avif.tools.compare_jobs import SCORED, Point, Variant, rate, values_of
+
+_LIMITS_KBPS = (1.0, 40.0)
+_TICKS_KBPS = (1, 2, 3, 6, 12, 24)
+_TITLES = ("mel error, dB, heard (less is better)", *(SCORES[key].title for key in SCORED))
+_MARKERS = "os^vDPXd*"
+_LABEL_GAP = 0.045
+
+
+def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> bytes:
+    """A PNG with a panel for the mel error and one for each score that there is; means over the recordings."""
+    from matplotlib.figure import Figure
+
+    curves = {variant: _curve([point for point in points if point.variant == variant], size) for variant in variants}
+    columns = [1, *(2 + number for number, key in enumerate(SCORED) if key in points[0].scores)]
+    figure = Figure(figsize=(5.2 * len(columns), 5.0), layout="constrained")
+    panels = figure.subplots(1, len(columns), squeeze=False).flat
+    for panel, column in zip(panels, columns, strict=True):
+        for number, (variant, (rates, values)) in enumerate(curves.items()):
+            panel.plot(
+                rates,
+                values[:, column],
+                marker=_MARKERS[number % len(_MARKERS)],
+                markersize=3.5,
+                linewidth=1.5,
+                color=f"C{number % 10}",
+                label=variant.name,
+            )
+        panel.set_xscale("log")
+        panel.set_xlim(*_LIMITS_KBPS)
+        panel.set_xticks(_TICKS_KBPS, [f"{tick:g}" for tick in _TICKS_KBPS])
+        panel.set_xticks([], minor=True)
+        panel.set_xlabel("kbps, " + ("whole files" if size == "file" else "payload"))
+        panel.set_title(_TITLES[column - 1], fontsize=10)
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+        _label(panel)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()
+
+
+def _curve(points: Sequence[Point], size: str) -> tuple[Any, Any]:
+    """Mean rates ``[qualities]`` and values ``[qualities, values]`` over the recordings."""
+    qualities = sorted({point.quality for point in points})
+    groups = [[point for point in points if point.quality == quality] for quality in qualities]
+    rates = np.array([np.mean([rate(point, size) for point in group]) for group in groups])
+    values = np.array([np.mean([values_of(point) for point in group], axis=0) for group in groups])
+    order = np.argsort(rates, kind="stable")
+    return rates[order], values[order]
+
+
+def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
+    """Move values ``[n]`` apart by at least ``gap``, in their order, within limits, as little as may be."""
+    order = np.argsort(wanted, kind="stable")
+    gap = min(gap, (high - low) / max(1, len(order) - 1))
+    # Runs of values that touch, each centred on what its members wanted, until no two touch.
+    runs: list[list[float]] = []
+    for value in np.asarray(wanted, float)[order]:
+        runs.append([value])
+        while len(runs) > 1 and _start(runs[-1], gap, low, high) < _start(runs[-2], gap, low, high) + gap * len(
+            runs[-2]
+        ):
+            runs[-2] += runs.pop()
+    moved = np.empty(len(order))
+    moved[order] = [_start(run, gap, low, high) + gap * number for run in runs for number in range(len(run))]
+    return moved
+
+
+def _start(run: list[float], gap: float, low: float, high: float) -> float:
+    length = gap * (len(run) - 1)
+    return min(max(float(np.mean(run)) - length / 2, low), high - length)
+
+
+def _label(panel: Any) -> None:
+    """Name each line at its last point that is shown, beside the panel."""
+    lines = panel.get_lines()
+    left, right = panel.get_xlim()
+    bottom, top = panel.get_ylim()
+    to_panel = panel.transData + panel.transAxes.inverted()
+    ends = []
+    for line in lines:
+        shown = [(x, y) for x, y in line.get_xydata() if left <= x <= right and bottom <= y <= top]
+        ends.append(to_panel.transform(shown[-1]) if shown else (1.0, 0.0))
+    ends = np.array(ends)
+    heights = spread(ends[:, 1], _LABEL_GAP, 0.0, 1.0)
+    for line, (x, y), height in zip(lines, ends, heights, strict=True):
+        colour = line.get_color()
+        panel.annotate(
+            line.get_label(),
+            (x, y),
+            (1.04, height),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            fontsize=8,
+            color=colour,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
+        )

@@ -1,0 +1,87 @@
+"""``audio-avif compare``'s tables: formats at equal rates, and each beside the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif.metrics import SCORES
+from audio_avif.tools.compare_jobs import SCORED, Point, Variant, rate, values_of
+from audio_avif.tools.rate import table
+
+RATES_KBPS = (3.0, 6.0, 12.0)
+VALUES = ("error, dB, all", "error, dB, heard", *(SCORES[key].title for key in SCORED))
+_DECIMALS = (2, 2, *(SCORES[key].decimals for key in SCORED))
+_AT = " / ".join(f"{kbps:g}" for kbps in RATES_KBPS)
+
+Doubles = npt.NDArray[np.float64]
+
+
+def at_rate(points: Sequence[Point], kbps: float, size: str) -> Doubles:
+    """What one recording has at a rate, as ``values_of`` lists it; NaN where none of its points has less or more.
+
+    Between two qualities, along the logarithm of the rate.
+    """
+    ordered = sorted(points, key=lambda point: rate(point, size))
+    rates = np.log([rate(point, size) for point in ordered])
+    values = np.array([values_of(point) for point in ordered], np.float64)
+    wanted = np.log(kbps)
+    if not rates[0] <= wanted <= rates[-1]:
+        return np.full(values.shape[1], np.nan)
+    return np.array([np.interp(wanted, rates, column) for column in values.T])
+
+
+def _at_rates(points: Sequence[Point], variant: Variant, size: str) -> Doubles:
+    """``[recordings, rates, values]``."""
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        if point.variant == variant:
+            groups.setdefault(point.recording, []).append(point)
+    return np.array([[at_rate(group, kbps, size) for kbps in RATES_KBPS] for group in groups.values()])
+
+
+def _least_kbps(points: Sequence[Point], variant: Variant, size: str) -> float:
+    """The mean rate at the least quality."""
+    mine = [point for point in points if point.variant == variant]
+    least = min(point.quality for point in mine)
+    return float(np.mean([rate(point, size) for point in mine if point.quality == least]))
+
+
+def _number(value: float, decimals: int, sign: str = "") -> str:
+    return "-" if np.isnan(value) else f"{value:{sign}.{decimals}f}"
+
+
+def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
+    """All variants at RATES_KBPS, means over the recordings; a dash where not every recording has that rate."""
+    rows = []
+    for variant in variants:
+        means = _at_rates(points, variant, size).mean(axis=0).T  # [values, rates]
+        cells = [
+            " / ".join(_number(value, decimals) for value in line)
+            for line, decimals in zip(means, _DECIMALS, strict=True)
+        ]
+        leasts = [f"{_least_kbps(points, variant, each):.2f}" for each in ("file", "payload")]
+        rows.append([variant.name, *leasts, *cells])
+    names = [f"{name}, at {_AT} kbps of {size}s".replace("payloads", "payload") for name in VALUES]
+    return table(["", "least kbps, files", "payload", *names], rows)
+
+
+def beside_first(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
+    """How far each variant differs from the first at equal rate, with one standard error over the recordings."""
+    first = _at_rates(points, variants[0], size)
+    rows = []
+    for variant in variants[1:]:
+        differences = _at_rates(points, variant, size) - first
+        for number, kbps in enumerate(RATES_KBPS):
+            at = differences[:, number]
+            rows.append([f"{variant.name}, {kbps:g} kbps", *map(_difference, at.T, _DECIMALS)])
+    return table([f"beside {variants[0].name}", *VALUES], rows)
+
+
+def _difference(values: Doubles, decimals: int) -> str:
+    mean = _number(float(values.mean()), decimals + 1, "+")
+    if mean == "-" or values.size < 2:
+        return mean
+    return f"{mean} ± {values.std(ddof=1) / np.sqrt(values.size):.{decimals + 1}f}"

@@ -1,0 +1,108 @@
+"""Which files a command's arguments mean, and what their outputs are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+
+from audio_avif.errors import FileError
+
+PICTURE_SUFFIX = ".avif"
+# fmt: off
+SOUND_SUFFIXES = {
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph",
+    ".voc", ".w64", ".wav",
+}
+# fmt: on
+"""What is taken for sound in a folder; of a file that is named, libsndfile looks at the content."""
+_OTHER_PICTURES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".npy", ".png", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to be worked on, and what its outputs are called: a path within their folder, without suffix."""
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files of one kind."""
+
+    files: list[Input]
+    are_pictures: bool
+    come_from_a_folder: bool
+
+
+def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
+    """Find the files that are named or lie in folders that are, but for those in the output's.
+
+    Raises FileError where there are none, or sounds and pictures together.
+    """
+    found: list[tuple[Path, Path]] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append((path, Path(path.name)))
+            continue
+        if output is not None and output.resolve() == path.resolve():
+            raise FileError(f"{path} cannot be read and written at once; name another folder with --output")
+        prefix = Path(path.resolve().name) if len(paths) > 1 else Path()
+        inside = list(_files_in(path, output))
+        if not inside:
+            raise FileError(f"{path} holds no sound files and no AVIF pictures")
+        found += [(file, prefix / file.relative_to(path)) for file in inside]
+    kinds = {_is_picture(path) for path, _ in found}
+    if len(kinds) > 1:
+        raise FileError("there are sound files and AVIF pictures; name those of one kind, such as *.wav")
+    for path, _ in found:
+        if path.suffix.lower() in _OTHER_PICTURES:
+            raise FileError(f"{path} is no AVIF picture; audio-avif invert makes sound of other pictures")
+    names = _outputs_names([relative for _, relative in found])
+    files = [Input(path, name) for (path, _), name in zip(found, names, strict=True)]
+    return Inputs(files, kinds == {True}, any(path.is_dir() for path in paths))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() == PICTURE_SUFFIX
+
+
+def _files_in(folder: Path, output: Path | None) -> Iterator[Path]:
+    """Sounds and pictures in a folder and those below it, but for hidden ones."""
+    for path in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        is_output = output is not None and path.resolve().is_relative_to(output.resolve())
+        is_meant = path.suffix.lower() in SOUND_SUFFIXES or _is_picture(path)
+        if is_meant and not is_hidden and not is_output and path.is_file():
+            yield path
+
+
+def _outputs_names(relatives: Sequence[Path]) -> list[Path]:
+    """Names without suffix; files that differ in nothing else get it back as ``-flac``, others a number."""
+    taken: set[str] = set()
+    names = []
+    for relative in relatives:
+        stem = relative.with_suffix("")
+        with_suffix = stem.with_name(f"{stem.name}-{relative.suffix[1:].lower()}")
+        numbered = (stem.with_name(f"{stem.name}-{number}") for number in count(2))
+        name = next(name for name in chain([stem, with_suffix], numbered) if str(name).casefold() not in taken)
+        taken.add(str(name).casefold())
+        names.append(name)
+    return names
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises FileError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the folder {path} cannot be made: {error.strerror or error}") from error
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a folder that nothing was put into."""
+    with suppress(OSError):
+        path.rmdir()

@@ -1,0 +1,250 @@
+"""``audio-avif``: recordings to pictures of sound and back, with a report of what each quality costs and keeps."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audio_avif import __version__, console
+
+if TYPE_CHECKING:
+    from audio_avif.tools.file_jobs import Decoding, Settings
+    from audio_avif.tools.file_names import Inputs
+
+PROGRAM = "audio-avif"
+SUBCOMMANDS = {
+    "compare": "rate against quality of AVIF, WebP, JPEG XL, HEIC, JPEG and PNG",
+    "invert": "sound from spectrogram pictures of other programs",
+    "spectrogram": "spectrogram pictures, linear or mel, with their settings inside",
+    "analyze": "which stage loses what: mel, pixels, AVIF, phase, vocoder",
+}
+REPORT_QUALITIES = [70, 80, 85, 90, 95]
+PICTURE_QUALITY = 85
+_PICTURE_SUFFIX = ".avif"
+_SOUND_SUFFIXES = (".wav", ".flac", ".ogg")
+
+_DESCRIPTION = """\
+Turn recordings into AVIF pictures of sound and back.
+
+  audio-avif speech.wav --output DIR           pictures at five qualities, the sound that comes back,
+                                               and DIR/report.html that shows and plays them
+  audio-avif RECORDINGS --output DIR           the same for a folder, and those below it
+  audio-avif speech.wav --output speech.avif   only the picture
+  audio-avif speech.avif                       speech.wav from the picture
+  audio-avif speech.avif --output out.flac     the same under a name and in a format of your own
+  audio-avif PICTURES --output DIR             a folder of pictures to a folder of WAV files
+"""
+_EPILOG = (
+    "other commands, each with --help of its own:\n"
+    + "".join(f"  {PROGRAM} {name:<12} {text}\n" for name, text in SUBCOMMANDS.items())
+    + "\nA picture holds 1 to 4 channels; sound comes back at 16 kHz. Its settings are in its metadata.\n"
+    "Exit code: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif``."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] in SUBCOMMANDS:
+        return int(import_module(f"audio_avif.tools.{arguments[0]}").main(arguments[1:]))
+    parser = _parser()
+    options = parser.parse_args(_with_signs(arguments))
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options, parser))
+
+
+def _with_signs(arguments: Sequence[str]) -> list[str]:
+    """``--range -5,1`` as ``--range=-5,1``: argparse would take what begins with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--range":
+            joined[-1] = f"--range={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _range(text: str) -> str | tuple[float, float]:
+    if text in ("fixed", "auto"):
+        return text
+    low, high = map(float, text.split(","))
+    if not -20 <= low < high <= 10:
+        raise ValueError
+    return low, high
+
+
+_range.__name__ = "range (fixed, auto, or two numbers within -20 and 10 with a comma between)"
+
+
+def _qualities(text: str) -> list[int]:
+    return list(dict.fromkeys(map(console.integer_in(0, 100), text.split(","))))
+
+
+_qualities.__name__ = "quality (0 to 100, several with commas between)"
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} IN [IN ...] [--output FILE|DIR] [options]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="IN",
+        help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE|DIR",
+        help="a picture's name (.avif), a sound's (.wav, .flac, .ogg), or a folder (default for a picture: its name "
+        "with .wav, if there is no such file)",
+    )
+    parser.add_argument("--vocoder", metavar="NAME|PATH", help="what speaks: embedded (default), griffin-lim, an .onnx")
+    parser.add_argument(
+        "--workers",
+        type=console.integer_in(1, 256),
+        default=_processors(),
+        metavar="N",
+        help="threads and, for the report, processes (default: %(default)s, the processors here)",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    pictures = parser.add_argument_group("pictures from sound")
+    pictures.add_argument(
+        "--quality",
+        type=_qualities,
+        metavar="Q,Q",
+        help=f"0 to 100 (default: {PICTURE_QUALITY}, and {','.join(map(str, REPORT_QUALITIES))} for a report)",
+    )
+    pictures.add_argument(
+        "--speed",
+        type=console.integer_in(0, 10),
+        metavar="N",
+        help="0 slow and small to 10 fast and large (default: 6)",
+    )
+    pictures.add_argument(
+        "--depth", type=int, choices=(8, 10, 12), help="bits of a pixel (default: 8; more need audio-avif[formats])"
+    )
+    either = parser.add_argument_group("either way")
+    either.add_argument(
+        "--range",
+        type=_range,
+        metavar="fixed|auto|MIN,MAX",
+        help="log10 magnitudes of black and white: -5.5,1 (fixed, the default), each recording's own (auto), or these; "
+        "for pictures that do not say how they are to be heard, theirs",
+    )
+    either.add_argument(
+        "--layout",
+        choices=("stacked", "planes"),
+        help="channels one below the other (default), or as red, green and blue",
+    )
+    either.add_argument(
+        "--channels",
+        type=console.integer_in(1, 4),
+        metavar="N",
+        help="how many channels a picture holds that does not say so itself (default: 1)",
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    # Before numpy is loaded: the threads here each do sums of their own.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from audio_avif.tools.file_names import find_inputs
+
+    console.log_to_stderr(PROGRAM)
+    output: Path | None = options.output
+    inputs = find_inputs(options.inputs, output)
+    if inputs.are_pictures:
+        _decode(options, parser, inputs)
+        return
+    from audio_avif.tools.file_jobs import encode_one, report_on
+
+    if output is None:
+        parser.error("say where to with --output: a name that ends in .avif, or a folder for pictures and a report")
+    if options.channels is not None:
+        parser.error("--channels is for pictures; a sound file says itself how many it has")
+    if output.suffix.lower() == _PICTURE_SUFFIX and not output.is_dir():
+        if len(inputs.files) > 1 or inputs.come_from_a_folder:
+            parser.error("several files need a folder as --output")
+        if options.vocoder is not None:
+            parser.error("--vocoder speaks, which takes a folder as --output, or a picture as input")
+        settings = _settings(options, parser, [PICTURE_QUALITY])
+        if len(settings.qualities) > 1:
+            parser.error("a picture has one --quality; several need a folder as --output")
+        encode_one(inputs.files[0].path, output, settings, options.workers)
+        return
+    if output.suffix.lower() in _SOUND_SUFFIXES and not output.is_dir():
+        parser.error("from sound come pictures: --output needs a name that ends in .avif, or a folder")
+    settings = _settings(options, parser, REPORT_QUALITIES)
+    report_on(inputs.files, output, settings, options.vocoder or "default", options.workers)
+
+
+def _settings(options: argparse.Namespace, parser: argparse.ArgumentParser, qualities: list[int]) -> Settings:
+    from audio_avif.files import FileConfig
+    from audio_avif.tools.file_jobs import Settings
+
+    qualities = options.quality or qualities
+    given = {name: getattr(options, name) for name in ("speed", "depth", "layout")}
+    if isinstance(options.range, tuple):
+        given["log10_min"], given["log10_max"] = options.range
+    try:
+        config = FileConfig(quality=qualities[0], **{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        parser.error(str(error))
+    return Settings(config, qualities, options.range == "auto")
+
+
+def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs: Inputs) -> None:
+    from audio_avif.planes import PictureInfo
+    from audio_avif.tools.file_jobs import decode_all
+
+    given = [f"--{name}" for name in ("quality", "speed", "depth") if getattr(options, name) is not None]
+    if given:
+        parser.error(f"{' and '.join(given)} make pictures; these are made already")
+    info = None
+    if isinstance(options.range, tuple):
+        low, high = options.range
+        try:
+            info = PictureInfo(
+                channels=options.channels or 1, layout=options.layout or "stacked", log10_min=low, log10_max=high
+            )
+        except ValueError as error:
+            parser.error(str(error))
+    elif options.range is not None or options.channels is not None or options.layout is not None:
+        parser.error("pictures that do not say how they are to be heard need --range MIN,MAX; the others need nothing")
+    decode_all(_decodings(options.output, parser, inputs), info, options.vocoder or "default", options.workers)
+
+
+def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inputs) -> list[Decoding]:
+    """Where the sound of each picture goes."""
+    from audio_avif.tools.file_jobs import Decoding
+
+    if output is None:
+        return [Decoding(file.path, file.path.with_suffix(".wav"), may_replace=False) for file in inputs.files]
+    if not output.suffix or output.is_dir():
+        return [Decoding(file.path, output / f"{file.name}.wav", may_replace=False) for file in inputs.files]
+    if output.suffix.lower() not in _SOUND_SUFFIXES:
+        parser.error(f"sound is written as {', '.join(_SOUND_SUFFIXES)}, or into a folder that is there already")
+    if len(inputs.files) > 1 or inputs.come_from_a_folder:
+        parser.error("several pictures need a folder as --output")
+    return [Decoding(inputs.files[0].path, output, may_replace=True)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The work of ``audio-avif invert``: read, say what it is taken for, make sound, write, and score."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from audio_avif.config import RATE_HZ
+from audio_avif.errors import FileError
+from audio_avif.parts import PartJoiner, cut_parts, speak_part
+from audio_avif.spectrograms import (
+    FloatArray,
+    SpectrogramConfig,
+    find_phases,
+    is_mel,
+    log_mel_for,
+    with_frames_of,
+)
+from audio_avif.tools.spectrogram import definition
+from audio_avif.tools.spectrogram_files import load_array, read_spectrogram
+from audio_avif.tools.spectrogram_guess import Readable, settle
+from audio_avif.vocoders.protocol import Vocoder
+
+ITERATIONS = 32
+MOMENTUM = 0.99
+_PART_VALUES = 1 << 21  # of a part's spectra, which take eight times as many bytes several times over
+_LEAST_PART_FRAMES = 256
+_BLOCK_FRAMES = 4096
+_UNKNOWN_LEVEL_PEAK = 0.5
+
+
+def invert(options: argparse.Namespace, output: Path) -> None:
+    """Make the sound file that the options ask for, and print what was taken for granted and what is lost.
+
+    Raises FileError, ModelError.
+    """
+    readable = settle(read_spectrogram(options.input), definition(options), options.db_range)
+    config = readable.config
+    print(_first_line(options.input, readable))
+    for remark in readable.remarks:
+        print(f"note: {remark}")
+    if options.vocoder == "griffin-lim":
+        iterations = ITERATIONS if options.iterations is None else options.iterations
+        momentum = MOMENTUM if options.momentum is None else options.momentum
+        phases = None if options.phase is None else _phases(options.phase, config, readable.values.shape[1])
+        samples = _without_model(readable, iterations, momentum, phases)
+    else:
+        from audio_avif.vocoders.registry import load_vocoder
+
+        vocoder = load_vocoder(options.vocoder, "cpu")
+        for loss in _losses(config, vocoder):
+            print(f"note: {loss}")
+        samples = _with_model(readable, vocoder)
+    samples = np.pad(samples, (0, max(0, readable.samples - samples.size)))[: readable.samples]
+    gain = _gain(samples, readable.knows_level)
+    samples = samples * np.float32(gain)
+    _write(output, samples, config.rate_hz)
+    print(f"{output}: {samples.size / config.rate_hz:.2f} s at {config.rate_hz} Hz, {_level(samples, gain, readable)}")
+    if options.reference is not None:
+        print(_scores(options.reference, samples, config.rate_hz, readable.knows_level))
+
+
+def _first_line(path: Path, readable: Readable) -> str:
+    config = readable.config
+    said = f"assumed {', '.join(readable.assumed)}" if readable.assumed else "nothing had to be assumed"
+    return f"{path}: {config}, {config.colour}, {config.order}; {said}"
+
+
+def _phases(path: Path, config: SpectrogramConfig, frames: int) -> FloatArray:
+    """Angles ``[bins, frames]`` of an array, or of the STFT of a sound file."""
+    from audio_avif.sound_files import read_audio
+    from audio_avif.vocoders.griffin_lim import stft
+
+    if path.suffix.lower() == ".npy":
+        angles = load_array(path)
+        if angles.shape != (config.bins, frames) or not np.isfinite(angles).all():
+            raise FileError(f"{path} must be angles [{config.bins}, {frames}], not {list(angles.shape)}")
+        return angles.astype(np.float32)
+    samples = read_audio(path, config.rate_hz)
+    samples = np.pad(samples, (0, max(0, frames * config.hop_samples - samples.size)))[: frames * config.hop_samples]
+    return np.angle(stft(samples.astype(np.float64), config)).T.astype(np.float32)
+
+
+def _without_model(readable: Readable, iterations: int, momentum: float, phases: FloatArray | None) -> FloatArray:
+    """Griffin-Lim, in parts that fit in memory."""
+    config = readable.config
+    joiner = PartJoiner(config.hop_samples)
+    spoken: list[FloatArray] = []
+    first = 0
+    for part in cut_parts([readable.values[None]], max(_LEAST_PART_FRAMES, _PART_VALUES // config.bins)):
+        start = first - part.lead_frames
+        frames = part.log_mel.shape[2]
+        angles = None if phases is None else phases[:, start : start + frames]
+        samples = find_phases(part.log_mel[0], config, iterations=iterations, momentum=momentum, angles=angles)
+        spoken.append(joiner.push(samples[None, part.lead_frames * config.hop_samples :], part.is_last)[0])
+        first += spoken[-1].size // config.hop_samples
+    return np.concatenate(spoken)
+
+
+def _with_model(readable: Readable, vocoder: Vocoder) -> FloatArray:
+    """The vocoder, at the rate of the picture."""
+    import soxr
+
+    config, mel = readable.config, vocoder.mel
+    blocks = range(0, readable.values.shape[1], _BLOCK_FRAMES)
+    log_mel = np.concatenate(
+        [log_mel_for(readable.values[:, at : at + _BLOCK_FRAMES], config, mel) for at in blocks], axis=1
+    )
+    if not _has_frames_of(config, vocoder):
+        seconds = readable.samples / config.rate_hz
+        log_mel = with_frames_of(log_mel, config, mel, 1 + int(seconds * mel.rate_hz) // mel.hop_samples)
+    joiner = PartJoiner(mel.hop_samples)
+    parts = [joiner.push(speak_part(part, vocoder), part.is_last)[0] for part in cut_parts([log_mel[None]])]
+    samples = np.concatenate(parts)
+    if mel.rate_hz == config.rate_hz:
+        return samples
+    return np.asarray(soxr.resample(samples, mel.rate_hz, config.rate_hz), np.float32)
+
+
+def _has_frames_of(config: SpectrogramConfig, vocoder: Vocoder) -> bool:
+    return config.hop_samples * vocoder.mel.rate_hz == vocoder.mel.hop_samples * config.rate_hz
+
+
+def _losses(config: SpectrogramConfig, vocoder: Vocoder) -> Iterator[str]:
+    """What is lost on the way to the vocoder's mel, a sentence each."""
+    mel = vocoder.mel
+    if is_mel(config, mel):
+        return
+    yield f"{vocoder.name} takes {mel.n_mels} mel bands {mel.fmin_hz:g}-{mel.fmax_hz:g} Hz, made from the magnitudes shown"
+    if config.kind != "linear":
+        yield f"the magnitudes of {config.n_mels} {config.kind} bands are those of the pseudo-inverse, detail within a band is lost"
+        if config.n_mels < mel.n_mels:
+            yield f"{config.n_mels} bands cannot fill {mel.n_mels}: neighbours will sound alike"
+    if config.top_hz < mel.fmax_hz:
+        yield f"the spectrogram shows nothing above {config.top_hz:g} Hz, which the vocoder gets as silence"
+    if config.top_hz > mel.fmax_hz:
+        yield f"what lies above {mel.fmax_hz:g} Hz is lost"
+    if not _has_frames_of(config, vocoder):
+        yield (
+            f"columns {1000 * config.hop_samples / config.rate_hz:.1f} ms apart are interpolated to frames "
+            f"{1000 * mel.frame_s:.1f} ms apart"
+        )
+
+
+def _gain(samples: FloatArray, knows_level: bool) -> float:
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not knows_level:
+        return _UNKNOWN_LEVEL_PEAK / peak if peak > 0 else 1.0
+    return min(1.0, 0.999 / peak) if peak > 0 else 1.0
+
+
+def _level(samples: FloatArray, gain: float, readable: Readable) -> str:
+    peak = float(np.abs(samples).max(initial=0.0))
+    text = f"peak {20 * np.log10(peak):.1f} dB" if peak > 0 else "silent"
+    if not readable.knows_level:
+        return f"{text}, as the picture does not say how loud it was"
+    return f"{text}, made quieter by {-20 * np.log10(gain):.1f} dB lest it clips" if gain < 1 else text
+
+
+def _write(path: Path, samples: FloatArray, rate_hz: int) -> None:
+    from audio_avif.sound_files import sound_writer
+
+    with sound_writer(path, 1, rate_hz) as write:
+        write(samples[:, None])
+
+
+def _scores(reference: str, samples: FloatArray, rate_hz: int, knows_level: bool) -> str:
+    """A line of scores against the original, or what is missing for them."""
+    import soxr
+
+    from audio_avif.metrics import MAX_CLIP_S, SCORES
+    from audio_avif.sound_files import read_audio
+
+    original = read_audio(reference)
+    heard = samples if rate_hz == RATE_HZ else np.asarray(soxr.resample(samples, rate_hz, RATE_HZ), np.float32)
+    size = min(original.size, heard.size)
+    if not size:
+        raise FileError(f"{reference} holds no sound to compare with")
+    original, heard = original[:size], heard[:size]
+    if not knows_level and heard.any():
+        heard = heard * np.float32(np.sqrt(np.mean(original**2) / np.mean(heard**2)))
+    pieces = -(-size // (MAX_CLIP_S * RATE_HZ))
+    pairs = list(zip(np.array_split(original, pieces), np.array_split(heard, pieces), strict=True))
+    told = []
+    for score in (SCORES["stoi"], SCORES["pesq_wb"], SCORES["mel_distance"]):
+        if (missing := score.missing()) is not None:
+            told.append(missing)
+            continue
+        values = [value for pair in pairs if not np.isnan(value := score(*pair))]
+        told.append(f"{score.title} {np.mean(values):.{score.decimals}f}" if values else f"{score.title} has no answer")
+    return f"against {reference}: {', '.join(told)}"
