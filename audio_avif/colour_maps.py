@@ -20,14 +20,16 @@ GRAYS = ("gray", "gray_r")
 USUAL = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "hot", "coolwarm", "afmhot")
 """The maps that ``guess`` tries besides gray."""
 
-MAX_RESIDUAL = 24.0
+MAX_RESIDUAL = 30.0
 """Root mean square distance of 255 from a map beyond which a picture is none of it; ``docs/invert.md`` has examples."""
 
 _SURELY_GRAY = 6.0
-_CHROMA_WEIGHT = 0.5
-_SAMPLED_PIXELS = 20_000
+_CHROMA_WEIGHT = 0.25
+_SQUARE = 8  # pixels over which colours are averaged to be compared: lossy codecs keep no finer ones
+_SAMPLED_PIXELS = 1 << 15
+_SAMPLED_COLUMNS = 8 * _SQUARE
 _BLOCK_COLOURS = 4096
-_BLOCK_PIXELS = 1 << 20
+_BLOCK_PIXELS = 1 << 19
 
 
 @lru_cache(maxsize=32)
@@ -60,19 +62,31 @@ def to_colours(shares: FloatArray, name: str) -> Pixels:
 def from_colours(pixels: Pixels, name: str) -> tuple[FloatArray, float]:
     """The shares ``[rows, columns]`` that ``[rows, columns, 3] uint8`` shows, and how far the colours are off the map.
 
-    The distance is the root mean square over the pixels, of 255. Raises as ``colours_of``.
+    The latter is the root mean square over squares of pixels, of 255. Raises as ``colours_of``.
     """
-    flat = pixels.reshape(-1, 3)
-    shares = np.empty(len(flat), np.float32)
-    squares = 0.0
-    for at in range(0, len(flat), _BLOCK_PIXELS):
-        block = flat[at : at + _BLOCK_PIXELS].astype(np.uint32)
-        packed, where = np.unique(block[:, 0] << 16 | block[:, 1] << 8 | block[:, 2], return_inverse=True)
+    line = colours_of(name)
+    shares = np.empty(pixels.shape[:2], np.float32)
+    squares, count = 0.0, 0
+    width = max(1, _BLOCK_PIXELS // max(1, pixels.shape[0]) // _SQUARE) * _SQUARE
+    for at in range(0, pixels.shape[1], width):
+        block = pixels[:, at : at + width]
+        wide = block.astype(np.uint32)
+        packed, where = np.unique(wide[:, :, 0] << 16 | wide[:, :, 1] << 8 | wide[:, :, 2], return_inverse=True)
         distinct = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.float32)
-        found, distances = _project(distinct, colours_of(name))
-        shares[at : at + len(block)] = found[where]
-        squares += float(np.square(distances, dtype=np.float64)[where].sum())
-    return shares.reshape(pixels.shape[:2]), float(np.sqrt(squares / max(1, len(flat))))
+        found, misses = _project(distinct, line)
+        where = where.reshape(block.shape[:2])
+        shares[:, at : at + width] = found[where]
+        off = (_square_means(misses[where]) ** 2).sum(axis=2)
+        squares, count = squares + float(off.sum()), count + off.size
+    return shares, float(np.sqrt(squares / max(1, count)))
+
+
+def _square_means(misses: FloatArray) -> FloatArray:
+    """Means ``[rows / 8, columns / 8, 3]`` of ``[rows, columns, 3]``; what is left over at the edges is left out."""
+    height, width = (min(_SQUARE, size) for size in misses.shape[:2])
+    rows, columns = misses.shape[0] // height, misses.shape[1] // width
+    whole = misses[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
+    return np.asarray(whole.mean(axis=(1, 3)), np.float32)
 
 
 def guess(pixels: Pixels) -> str:
@@ -80,31 +94,41 @@ def guess(pixels: Pixels) -> str:
 
     Raises FileError where none does, AudioAvifError where the picture is coloured and matplotlib is missing.
     """
-    flat = pixels.reshape(-1, 1, 3)
-    sample = flat[:: max(1, len(flat) // _SAMPLED_PIXELS)]
-    if from_colours(sample, "gray")[1] < _SURELY_GRAY:
+    rows, columns = pixels.shape[:2]
+    strips = max(1, _SAMPLED_PIXELS // (rows * _SAMPLED_COLUMNS))
+    starts = np.unique(np.linspace(0, max(0, columns - _SAMPLED_COLUMNS), strips).astype(int))
+    sample = np.concatenate([pixels[:, at : at + _SAMPLED_COLUMNS] for at in starts], axis=1)
+    residuals = {"gray": from_colours(sample, "gray")[1]}
+    if residuals["gray"] < _SURELY_GRAY and not _has_colour(sample):
         return "gray"
-    residuals = {name: from_colours(sample, name)[1] for name in (GRAYS[0], *USUAL)}
+    residuals |= {name: from_colours(sample, name)[1] for name in USUAL}
     best = min(residuals, key=residuals.__getitem__)
     if residuals[best] > MAX_RESIDUAL:
         raise FileError(
-            f"no colour map fits the picture's colours: the nearest, {best}, is off by {residuals[best]:.0f} of 255, so "
-            "it may be a photograph or have axes around it; crop it to the spectrogram, or name its map with --colour"
+            f"no colour map fits the picture's colours: the nearest, {best}, is off by {residuals[best]:.0f} of 255, "
+            "so it may be a photograph or have axes around it; crop it to the spectrogram, or name its map with "
+            "--colour"
         )
     return best
 
 
-def _project(colours: FloatArray, line: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Where ``[colours, 3]`` come nearest to the line through ``[steps, 3]``: 0 to 1 along it, and how far off.
+def _has_colour(pixels: Pixels) -> bool:
+    """Whether more than a few pixels are far from gray."""
+    spread = np.ptp(pixels.astype(np.int16), axis=2)
+    return bool((spread > 64).mean() > 1e-3)
 
-    Nearest counts brightness in full and colour by a half: that is what lossy codecs keep worse.
+
+def _project(colours: FloatArray, line: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Where ``[colours, 3]`` come nearest to the line through ``[steps, 3]``: 0 to 1 along it, and the way there.
+
+    Nearest counts brightness in full and colour by a quarter: that is what lossy codecs keep worse.
     """
     to_ycc = _LUMA_CHROMA * np.array([1, _CHROMA_WEIGHT, _CHROMA_WEIGHT], np.float32)
     points, ends = colours @ to_ycc, line @ to_ycc
     starts, runs = ends[:-1], np.diff(ends, axis=0)
     lengths = np.maximum((runs**2).sum(axis=1), np.float32(1e-6))
     along_starts = (starts * runs).sum(axis=1)
-    shares, distances = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
+    shares, misses = np.empty(len(points), np.float32), np.empty_like(colours)
     for at in range(0, len(points), _BLOCK_COLOURS):
         block = points[at : at + _BLOCK_COLOURS]
         along = block @ runs.T - along_starts  # the offset from each start along its run, times the run's length
@@ -118,11 +142,9 @@ def _project(colours: FloatArray, line: FloatArray) -> tuple[FloatArray, FloatAr
         index = np.minimum(nearest + 1, len(runs))
         fraction = steps[rows, nearest][:, None]
         spot = line[nearest] * (1 - fraction) + line[index] * fraction
-        distances[at : at + len(block)] = np.sqrt(((colours[at : at + len(block)] - spot) ** 2).sum(axis=1))
-    return shares, distances
+        misses[at : at + len(block)] = spot - colours[at : at + len(block)]
+    return shares, misses
 
 
 # Columns: luma, blue and red difference of ITU-R BT.601, as JPEG has them.
-_LUMA_CHROMA = np.array(
-    [[0.299, -0.168736, 0.5], [0.587, -0.331264, -0.418688], [0.114, 0.5, -0.081312]], np.float32
-)
+_LUMA_CHROMA = np.array([[0.299, -0.168736, 0.5], [0.587, -0.331264, -0.418688], [0.114, 0.5, -0.081312]], np.float32)

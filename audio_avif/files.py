@@ -11,6 +11,7 @@ import base64
 import html
 import io
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import IO
@@ -173,11 +174,9 @@ def write_picture(page: PageWriter, encoder: PictureEncoder, config: FileConfig,
 
 def to_exif(info: PictureInfo) -> bytes:
     """The settings as a TIFF block: the image description is JSON."""
-    from audio_avif import __version__
-
     exif = Image.Exif()
     exif[_DESCRIPTION] = json.dumps({"audio_avif": FORMAT, **info.to_dict()})
-    exif[_SOFTWARE] = f"audio-avif {__version__}"
+    exif[_SOFTWARE] = "audio-avif"
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
@@ -185,8 +184,9 @@ def from_exif(block: bytes) -> PictureInfo | None:
     """The settings in a TIFF block, None where there are none. Raises FileError where they are damaged or newer."""
     exif = Image.Exif()
     try:
-        exif.load(b"Exif\0\0" + block)
-        values = json.loads(exif.get(_DESCRIPTION) or "null")
+        with warnings.catch_warnings(action="ignore"):
+            exif.load(b"Exif\0\0" + block)
+            values = json.loads(exif.get(_DESCRIPTION) or "null")
     except Exception:  # Pillow's parsers raise a dozen unrelated classes; a description may be any text
         return None
     if not isinstance(values, dict) or "audio_avif" not in values:

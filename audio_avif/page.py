@@ -259,6 +259,7 @@ class PageReader:
             raise FileError("the AVIF file is truncated or damaged") from error
 
     def _read(self) -> None:
+        self._file.seek(0)
         kind, body = self._top_box(_MAX_META_BYTES)
         if kind != b"ftyp" or body[:4] != b"avif":
             raise FileError("this is no AVIF picture")
@@ -372,7 +373,9 @@ class PageReader:
                 item, _, pieces, offset, length = struct.unpack_from(">HHHII", meta, at)
                 method = 0
             at += 16 if version else 14
-            if pieces != 1 or at > end:
+            if at > end:
+                raise FileError("the AVIF file is truncated or damaged")
+            if pieces != 1:
                 raise TileError("the AVIF file's items lie in pieces, which pages' do not")
             extents[item] = (method, offset, length)
         return extents

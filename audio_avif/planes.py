@@ -128,16 +128,20 @@ _PLANE_OF = {1: (0, 0, 0), 2: (0, 1, 1), 3: (0, 1, 2)}
 
 
 def from_pixels(pixels: AnyPixels, info: PictureInfo, is_side: bool = False) -> FloatArray:
-    """Map pixels as ``to_pixels`` makes them back to ``[channels, n_mels, frames] float32, log10``."""
+    """Map pixels as ``to_pixels`` makes them back to ``[channels, n_mels, frames] float32, log10``.
+
+    What a stream's tile shows becomes the same to the last bit as in ``tiles.from_pixels``.
+    """
     white = 2**info.depth - 1
     if info.layout == "stacked":
-        shares = pixels.reshape(info.channels, info.mel.n_mels, -1) / white
+        values = pixels.reshape(info.channels, info.mel.n_mels, -1)
     else:
-        shares = np.moveaxis(pixels, -1, 0)[: info.channels] / white
+        values = np.moveaxis(pixels, -1, 0)[: info.channels]
     if is_side:
-        halves = (shares[1] - 0.5) / 2
-        shares = np.clip(np.stack([shares[0] + halves, shares[0] - halves]), 0, 1)
-    log_mel = shares[:, ::-1] * (info.log10_max - info.log10_min) + info.log10_min
+        halves = (values[1] - np.float32(white / 2)) / 2
+        values = np.clip(np.stack([values[0] + halves, values[0] - halves]), 0, white)
+    step = (info.log10_max - info.log10_min) / white
+    log_mel = values[:, ::-1] * np.float32(step) + np.float32(info.log10_min)
     return np.ascontiguousarray(log_mel, np.float32)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ, MelConfig
-from audio_avif.features import _hz_to_mel, _mel_to_hz, hann
+from audio_avif.features import hann, mel_basis
 from audio_avif.vocoders.griffin_lim import band_shares, bins_of_bands, fast_griffin_lim
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,9 +36,9 @@ class SpectrogramConfig:
     """What a row, a column and a value of a spectrogram stand for.
 
     ``mel`` is Slaney's scale with triangles of unit area, librosa's default; ``mel-htk`` is HTK's with triangles of
-    height one, torchaudio's default. ``power`` 1 takes magnitudes, 2 their squares. Black stands for ``low_db`` and white
-    for ``high_db``, in decibels of magnitude whatever the scale; on a linear scale black stands for nothing. A spectrogram
-    of linear frequency shows the bins from ``fmin_hz`` to ``fmax_hz``. Without ``fmax_hz`` it is half the rate.
+    height one, torchaudio's default. ``power`` 1 takes magnitudes, 2 their squares. Black stands for ``low_db`` and
+    white for ``high_db``, in decibels of magnitude whatever the scale; on a linear scale black stands for nothing. A
+    spectrogram of linear frequency shows the bins from ``fmin_hz`` to ``fmax_hz``, which is half the rate where None.
     """
 
     kind: str = "linear"
@@ -99,7 +99,7 @@ class SpectrogramConfig:
         """The values that black and white stand for."""
         if self.scale == "linear":
             return 0.0, 10 ** (self.high_db * self.power / 20)
-        unit = {"db": 1.0, "ln": self.power * np.log(10) / 20, "log10": self.power / 20}[self.scale]
+        unit = {"db": 1.0, "ln": self.power * float(np.log(10)) / 20, "log10": self.power / 20}[self.scale]
         return self.low_db * unit, self.high_db * unit
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,9 +126,10 @@ class SpectrogramConfig:
             "mel": f"{self.n_mels} mel bands",
             "mel-htk": f"{self.n_mels} HTK mel bands",
         }[self.kind]
+        values = "power" if self.power == 2 else "magnitude"
         return (
-            f"{kind} {self.fmin_hz:g}-{self.top_hz:g} Hz, {'power' if self.power == 2 else 'magnitude'} as {self.scale}, "
-            f"{self.low_db:g} to {self.high_db:g} dB, {self.rate_hz} Hz, n_fft {self.n_fft}, hop {self.hop_samples}"
+            f"{kind} {self.fmin_hz:g}-{self.top_hz:g} Hz, {values} as {self.scale}, {self.low_db:g} to "
+            f"{self.high_db:g} dB, {self.rate_hz} Hz, n_fft {self.n_fft}, hop {self.hop_samples}"
         )
 
 
@@ -140,24 +141,18 @@ def frame_count(samples: int, config: SpectrogramConfig) -> int:
 @lru_cache(maxsize=4)
 def mel_filters(config: SpectrogramConfig) -> DoubleArray:
     """The filter bank ``[n_mels, bins]`` of a mel spectrogram."""
-    edges = _band_edges_hz(config.kind, config.n_mels, config.fmin_hz, config.top_hz)
-    return _triangles(edges, np.fft.rfftfreq(config.n_fft, 1 / config.rate_hz), config.kind == "mel")
-
-
-def _band_edges_hz(kind: str, n_mels: int, fmin_hz: float, fmax_hz: float) -> DoubleArray:
-    if kind == "mel":
-        return _mel_to_hz(np.linspace(_hz_to_mel(fmin_hz), _hz_to_mel(fmax_hz), n_mels + 2))
+    if config.kind == "mel":
+        # The hop is no matter of the filters.
+        return mel_basis(
+            MelConfig(config.rate_hz, config.n_fft, config.n_fft, config.n_mels, config.fmin_hz, config.top_hz)
+        )
     # O'Shaughnessy, Speech communication, 1987, as HTK has it.
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in (fmin_hz, fmax_hz))
-    edges: DoubleArray = 700 * (10 ** (np.linspace(low, high, n_mels + 2) / 2595) - 1)
-    return edges
-
-
-def _triangles(edges_hz: DoubleArray, bins_hz: DoubleArray, has_unit_area: bool) -> DoubleArray:
-    lower, centre, upper = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
-    heights = np.maximum(0, np.minimum((bins_hz - lower) / (centre - lower), (upper - bins_hz) / (upper - centre)))
-    triangles: DoubleArray = heights * (2 / (upper - lower)) if has_unit_area else heights
-    return triangles
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in (config.fmin_hz, config.top_hz))
+    edges = 700 * (10 ** (np.linspace(low, high, config.n_mels + 2) / 2595) - 1)
+    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    bins = np.fft.rfftfreq(config.n_fft, 1 / config.rate_hz)
+    rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
+    return np.asarray(np.maximum(0, np.minimum(rising, falling)), np.float64)
 
 
 def spectrogram(samples: FloatArray, config: SpectrogramConfig) -> FloatArray:
@@ -179,8 +174,9 @@ def spectrogram(samples: FloatArray, config: SpectrogramConfig) -> FloatArray:
 def _to_scale(amplitudes: DoubleArray, config: SpectrogramConfig) -> DoubleArray:
     if config.scale == "linear":
         return amplitudes
-    log10: DoubleArray = np.log10(np.maximum(amplitudes, 10 ** (FLOOR_DB * config.power / 20)))
-    return log10 * {"db": 20 / config.power, "ln": np.log(10), "log10": 1.0}[config.scale]
+    units = {"db": 20 / config.power, "ln": float(np.log(10)), "log10": 1.0}
+    scaled: DoubleArray = np.log10(np.maximum(amplitudes, 10 ** (FLOOR_DB * config.power / 20))) * units[config.scale]
+    return scaled
 
 
 def _from_scale(values: FloatArray, config: SpectrogramConfig) -> DoubleArray:
@@ -259,65 +255,42 @@ def find_phases(
     values: FloatArray,
     config: SpectrogramConfig,
     *,
-    iterations: int = 32,
+    iterations: int = 64,
     momentum: float = 0.99,
-    angles: FloatArray | None = None,
+    angles: npt.NDArray[np.floating[Any]] | None = None,
 ) -> FloatArray:
     """Sound ``[frames * hop_samples] float32``, of any loudness, of values ``[rows, frames]``, by fast Griffin-Lim.
 
-    ``angles [bins, frames]`` in radians replace its own start. Raises ValueError for another shape of either.
+    ``angles [bins, frames]`` in radians replace a random start, which is the same every time.
+
+    Raises ValueError for another shape of either.
     """
     target = np.ascontiguousarray(magnitudes(values, config).T)
     if angles is not None and angles.shape[::-1] != target.shape:
         raise ValueError(f"angles must be {list(target.T.shape)}, not {list(angles.shape)}")
-    start = np.exp(1j * angles.T.astype(np.float64)) if angles is not None else np.ones_like(target, np.complex128)
+    if angles is None:
+        angles = np.random.default_rng(0).uniform(-np.pi, np.pi, target.shape[::-1])
+    start = np.exp(1j * np.asarray(angles, np.float64).T)
     return fast_griffin_lim(target, start, config, iterations, momentum).astype(np.float32)
 
 
 def is_mel(config: SpectrogramConfig, mel: MelConfig) -> bool:
     """Whether the spectrogram is of that mel definition, so that a vocoder of it can take its bands as they are."""
-    bands = (config.rate_hz, config.n_fft, config.hop_samples, config.n_mels, config.fmin_hz, config.top_hz)
-    return (config.kind, config.power) == ("mel", 1) and bands == (
-        mel.rate_hz, mel.n_fft, mel.hop_samples, mel.n_mels, mel.fmin_hz, mel.fmax_hz,
-    )  # fmt: skip
+    bands = (config.kind, config.power, config.n_mels, config.fmin_hz, config.top_hz)
+    return has_grid_of(config, mel) and bands == ("mel", 1, mel.n_mels, mel.fmin_hz, mel.fmax_hz)
+
+
+def has_grid_of(config: SpectrogramConfig, mel: MelConfig) -> bool:
+    """Whether rate, windows and hops of a spectrogram are those of a mel definition."""
+    return (config.rate_hz, config.n_fft, config.hop_samples) == (mel.rate_hz, mel.n_fft, mel.hop_samples)
 
 
 def log_mel_for(values: FloatArray, config: SpectrogramConfig, mel: MelConfig) -> FloatArray:
-    """The log-mel ``[mel.n_mels, frames] float32`` of values ``[rows, frames]``; frames stay as far apart as they were.
+    """The log-mel ``[mel.n_mels, frames] float32`` of values ``[rows, frames]`` on the same grid.
 
-    Sines keep their loudness whatever the two window lengths. Raises ValueError for another number of rows.
+    Raises ValueError for another grid or another number of rows.
     """
-    if is_mel(config, mel):
-        bands = _from_scale(values, config)
-    else:
-        bands = _filters_for(config, mel) @ magnitudes(values, config)
+    if not has_grid_of(config, mel):
+        raise ValueError(f"the spectrogram's frames are not those of {mel}")
+    bands = _from_scale(values, config) if is_mel(config, mel) else mel_basis(mel) @ magnitudes(values, config)
     return np.log10(np.maximum(bands, mel.floor)).astype(np.float32)
-
-
-@lru_cache(maxsize=4)
-def _filters_for(config: SpectrogramConfig, mel: MelConfig) -> DoubleArray:
-    """The filters ``[mel.n_mels, config.bins]`` of a vocoder's mel on the bins of a spectrogram.
-
-    Where those are coarser than the vocoder's, what lies between them is interpolated.
-    """
-    spacing_hz = config.rate_hz / config.n_fft
-    parts = int(np.ceil(spacing_hz / (mel.rate_hz / mel.n_fft) - 1e-9))
-    fine = np.arange((config.bins - 1) * parts + 1) / parts
-    edges = _band_edges_hz("mel", mel.n_mels, mel.fmin_hz, mel.fmax_hz)
-    filters = _triangles(edges, fine * spacing_hz, has_unit_area=True) / parts
-    below = np.minimum(fine.astype(np.intp), config.bins - 2)
-    share = fine - below
-    on_bins = np.zeros((mel.n_mels, config.bins))
-    np.add.at(on_bins.T, below, (filters * (1 - share)).T)
-    np.add.at(on_bins.T, below + 1, (filters * share).T)
-    return on_bins * (mel.n_fft / config.n_fft)
-
-
-def with_frames_of(log_mel: FloatArray, config: SpectrogramConfig, mel: MelConfig, frames: int) -> FloatArray:
-    """Interpolate frames as far apart as the spectrogram's to ``frames`` as far apart as the vocoder's."""
-    at = np.arange(frames) * (mel.hop_samples / mel.rate_hz) * (config.rate_hz / config.hop_samples)
-    at = np.minimum(at, log_mel.shape[1] - 1)
-    below = np.minimum(at.astype(np.intp), max(0, log_mel.shape[1] - 2))
-    share = (at - below).astype(np.float32)
-    above = np.minimum(below + 1, log_mel.shape[1] - 1)
-    return log_mel[:, below] * (1 - share) + log_mel[:, above] * share

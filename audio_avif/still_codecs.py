@@ -312,7 +312,7 @@ CODECS = {
             "png",
             "PNG",
             "2 to 256 gray levels, 256 is lossless",
-            (2, 3, 4, 6, 8, 12, 16, 32, 64, 256),
+            (3, 4, 5, 6, 8, 12, 16, 32, 64, 256),
             _encode_png,
             lambda data, depth: _opened(data, "PNG"),
             _png_news,

@@ -27,6 +27,8 @@ CLOSE_UNSUPPORTED = 4001
 CLOSE_BUSY = 4002
 CLOSE_REPLACED = 4003
 CLOSE_TOO_MANY_MESSAGES = 4004
+CLOSE_UNAUTHORIZED = 4005
+CLOSE_UNKNOWN_ROOM = 4006
 
 NOISE_LEVELS = 8
 
@@ -329,6 +331,23 @@ class Ping:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A relay's word to one listener: so many tiles and pauses were left out here, since it did not take them in time."""
+
+    TYPE: ClassVar[int] = 0x08
+
+    messages: int
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BI", self.TYPE, self.messages)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Gap:
+        """Raises RemoteProtocolError for a message of the wrong size."""
+        return cls(*_unpack_exactly(">BI", data)[1:])
+
+
+@dataclass(frozen=True)
 class Welcome:
     """The receiver's answer to a hello it accepts: which vocoder will speak.
 
@@ -433,6 +452,7 @@ _FROM_SENDER: dict[int, Callable[[bytes], Message]] = {
     Ping.TYPE: Ping.parse,
     NoisePacket.TYPE: NoisePacket.parse,
     Bundle.TYPE: Bundle.parse,
+    Gap.TYPE: Gap.parse,
 }
 _FROM_RECEIVER: dict[int, Callable[[bytes], Message]] = {
     Welcome.TYPE: Welcome.parse,

@@ -143,9 +143,7 @@ class Entrance:
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer 401 to a request without the token; None lets it pass."""
-        arrival = self._arrival(connection)
-        if arrival is not None:
-            arrival.has_asked = True
+        self.hear(connection)
         if self.token is None:
             return None
         if not shows_token(request.headers.get_all("Authorization"), self.token):
@@ -155,9 +153,18 @@ class Entrance:
             response = connection.respond(http.HTTPStatus.UNAUTHORIZED, "This receiver asks for its token.\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        if arrival is not None:
-            arrival.has_token = True
+        self.trust(connection)
         return None
+
+    def hear(self, connection: ServerConnection) -> None:
+        """This connection's request is complete."""
+        if (arrival := self._arrival(connection)) is not None:
+            arrival.has_asked = True
+
+    def trust(self, connection: ServerConnection) -> None:
+        """This connection has shown its token: it makes room for none that has not."""
+        if (arrival := self._arrival(connection)) is not None:
+            arrival.has_token = True
 
     def admit(self, connection: ServerConnection) -> None:
         """This connection carries a stream from now on and is counted no more."""
@@ -171,7 +178,7 @@ class Entrance:
 
     def connection(self, *arguments: Any, **options: Any) -> ServerConnection:
         """A connection that may say so much before its request is complete; websockets' ``create_connection``."""
-        return _MeteredConnection(self, *arguments, **options)
+        return MeteredConnection(self, *arguments, **options)
 
 
 class _ListeningSocket(socket.socket):
@@ -185,7 +192,7 @@ class _ListeningSocket(socket.socket):
         return connection, address
 
 
-class _MeteredConnection(ServerConnection):
+class MeteredConnection(ServerConnection):
     """Counts what websockets does not: bytes of the request, control frames, and the time a peer takes to go."""
 
     def __init__(self, entrance: Entrance, *arguments: Any, **options: Any) -> None:

@@ -26,15 +26,17 @@ class Refused(ConnectionFailed):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a receiver listens, and what it asks of those who come.
+    """Where a receiver or a relay listens, and what it asks of those who come.
 
-    ``host`` is a name or an address, ``tls`` what verifies the receiver, or None for a connection in clear.
+    ``host`` is a name or an address, ``tls`` what verifies who listens there, or None for a connection in clear,
+    ``path`` what is wanted of a relay: ``/publish/ROOM`` or ``/listen/ROOM``.
     """
 
     host: str
     port: int = DEFAULT_PORT
     tls: ssl.SSLContext | None = None
     token: str | None = field(default=None, repr=False)
+    path: str = ""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -42,7 +44,12 @@ class Address:
     @property
     def url(self) -> str:
         """As the WebSocket client wants it."""
-        return f"{'ws' if self.tls is None else 'wss'}://{self}"
+        return f"{'ws' if self.tls is None else 'wss'}://{self}{self.path}"
+
+    @property
+    def program(self) -> str:
+        """What should listen there."""
+        return "audio-avif-relay" if self.path else "audio-avif-recv"
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
             write_limit=4096,
             open_timeout=within_s,
             close_timeout=2,
-            ping_interval=None,  # the sender watches the path itself
+            ping_interval=None,  # who connects watches the path himself
             proxy=None,
         )
     except TimeoutError as error:
@@ -95,9 +102,9 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
         ) from error
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
         if address.tls is None:
-            raise ConnectionFailed(f"{address} hung up; is audio-avif-recv running there?") from error
+            raise ConnectionFailed(f"{address} hung up; is {address.program} running there?") from error
         kind = Refused if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
-        raise kind(explain_tls_failure(error, str(address))) from error
+        raise kind(explain_tls_failure(error, str(address), address.program)) from error
     except (InvalidURI, ValueError) as error:
         raise Refused(f"{address} is not an address; --host takes a name or an IP address") from error
     except InvalidMessage as error:
@@ -108,10 +115,12 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
     except InvalidStatus as error:
         if error.response.status_code == 401:
             raise Refused(
-                f"{address} wants its token; give the one that audio-avif-recv shows there with --token"
+                f"{address} wants its token; give the one that {address.program} shows there with --token"
                 if address.token is None
-                else f"{address} refuses this token; give the one that audio-avif-recv shows there with --token"
+                else f"{address} refuses this token; give the one that {address.program} shows there with --token"
             ) from error
+        if error.response.status_code == 404 and not address.path:
+            raise Refused(f"what listens on {address} is a relay; name a room with --room") from error
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
@@ -119,7 +128,9 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
         if isinstance(error, socket.gaierror):
             raise ConnectionFailed(f"there is no host {address.host!r}; is the name right?") from error
         reason = os.strerror(error.errno) if error.errno else "it cannot be reached"
-        raise ConnectionFailed(f"cannot connect to {address} ({reason}); is audio-avif-recv running there?") from error
+        raise ConnectionFailed(
+            f"cannot connect to {address} ({reason}); is {address.program} running there?"
+        ) from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()
         raise ConnectionFailed(_is_no_receiver(address, f"no {SUBPROTOCOL}"))
@@ -127,4 +138,5 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
 
 
 def _is_no_receiver(address: Address, why: str) -> str:
-    return f"what listens on {address} is no audio-avif receiver of this version ({why})"
+    kind = "relay" if address.path else "receiver"
+    return f"what listens on {address} is no audio-avif {kind} of this version ({why})"

@@ -106,3 +106,21 @@ SENDER = FigureTable(
         "vocoder_latency_samples": Figure("samples", "What that vocoder adds to the delay.", "gauge"),
     },
 )
+
+RELAY = FigureTable(
+    "relay",
+    {
+        "rooms": Figure("rooms", "Rooms in which somebody is.", "gauge"),
+        "publishers": Figure("connections", "Publishers that are connected.", "gauge"),
+        "listeners": Figure("connections", "Listeners that are connected.", "gauge"),
+        "slow_listeners": Figure("connections", "Listeners that have yet to take what was written.", "gauge"),
+        "received_messages": Figure("messages", "Messages that came for all listeners of a room.", "counter"),
+        "sent_messages": Figure("messages", "Messages written, one for each listener.", "counter"),
+        "sent_bytes": Figure("bytes", "The same in bytes, with their WebSocket headers.", "counter"),
+        "dropped_messages": Figure(
+            "messages", "Tiles and pauses left out for slow listeners, each told of it.", "counter"
+        ),
+        "stalled_listeners": Figure("connections", "Listeners cut off since they took nothing any more.", "counter"),
+        "refused_connections": Figure("times", "Connections refused: a rule, a limit or a token.", "counter"),
+    },
+)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
-import ipaddress
 import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +22,21 @@ from audio_avif import console
 from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, RemoteProtocolError
 from audio_avif.stream.admission import CLOSE_S, Entrance, address_of
 from audio_avif.stream.interrupts import on_interrupt
-from audio_avif.stream.security import Limits, kept_token, new_token
-from audio_avif.stream.session import Refusal, Session, Stage
+from audio_avif.stream.security import kept_token, new_token
+from audio_avif.stream.serving import (
+    PENDING_CONNECTIONS,
+    WRITE_LIMIT_BYTES,
+    Connection,
+    Refusal,
+    bind_failure,
+    close_reason,
+    is_local,
+    outward_name,
+)
+from audio_avif.stream.session import Session, Stage
 from audio_avif.wire import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
-    CLOSE_TOO_MANY_MESSAGES,
     CLOSE_UNSUPPORTED,
     DEFAULT_PORT,
     SUBPROTOCOL,
@@ -41,9 +47,6 @@ from audio_avif.wire import (
 log = logging.getLogger(__name__)
 
 _HURRY_S = 1.0  # how long after Ctrl-C each step towards the end may take
-_WRITE_LIMIT_BYTES = 4096
-_PENDING_CONNECTIONS = 128
-_FAULTS = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG, CLOSE_TOO_MANY_MESSAGES)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Receiver:
 
     async def handle(self, entrance: Entrance, connection: ServerConnection) -> None:
         """Serve one connection to its end."""
-        line = _Connection(connection, self.stage.limits)
+        line = Connection(connection, self.stage.limits)
         try:
             await self._attend(line, entrance)
         except ConnectionClosed:
@@ -88,13 +91,13 @@ class Receiver:
         except (RemoteProtocolError, Refusal) as error:
             code = error.code if isinstance(error, Refusal) else CLOSE_PROTOCOL_ERROR
             self.stage.complaints.tell(f"close {code}", f"{address_of(connection)} was refused: {error}")
-            await line.close(code, _close_reason(error))
+            await line.close(code, close_reason(error))
         except Exception as error:  # a fault of this connection is no reason to stop listening to others
             log.debug("a connection failed", exc_info=True)
             self.stage.complaints.tell("failure", f"serving {address_of(connection)} failed: {error}")
             await line.close(CloseCode.INTERNAL_ERROR, "the receiver failed")
 
-    async def _attend(self, line: _Connection, entrance: Entrance) -> None:
+    async def _attend(self, line: Connection, entrance: Entrance) -> None:
         limit_s = self.stage.limits.handshake_s
         protocol = ReceiverProtocol()
         try:
@@ -129,6 +132,11 @@ class Receiver:
         task.add_done_callback(self._playing.discard)
         return session
 
+    async def settled(self) -> None:
+        """Return when a stream of which all has come is played to its end."""
+        if self._current is not None and self._current.bye is not None:
+            await self._current.is_over.wait()
+
     async def _play(self, session: Session, before: Session | None) -> None:
         await session.run(before)
         is_current = self._current is session
@@ -157,52 +165,6 @@ class Receiver:
             more_urgent()
 
 
-class _Connection:
-    """A WebSocket connection as a session's line."""
-
-    def __init__(self, connection: ServerConnection, limits: Limits) -> None:
-        self.connection = connection
-        self._limits = limits
-
-    @property
-    def is_backed_up(self) -> bool:
-        """Whether so much waits to be sent that one more message might have to wait for it."""
-        return self.connection.transport.get_write_buffer_size() > _WRITE_LIMIT_BYTES // 4
-
-    async def recv(self) -> bytes | str:
-        """The next message. Raises ConnectionClosed after the last, Refusal for what websockets itself refuses."""
-        with self._telling_faults():
-            return await self.connection.recv()
-
-    async def send(self, message: bytes) -> None:
-        """Raises as ``recv``, where nobody listens any more."""
-        with self._telling_faults():
-            await self.connection.send(message)
-
-    @contextmanager
-    def _telling_faults(self) -> Iterator[None]:
-        try:
-            yield
-        except ConnectionClosed as closed:
-            if closed.sent is None or closed.rcvd_then_sent or closed.sent.code not in _FAULTS:
-                raise
-            reason = f"it broke the WebSocket protocol ({closed.sent.reason or closed.sent.code})"
-            if closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
-                reason = f"it sent a message of more than {self._limits.message_bytes} bytes (--max-message-bytes)"
-            elif closed.sent.code == CLOSE_TOO_MANY_MESSAGES:
-                reason = closed.sent.reason
-            raise Refusal(closed.sent.code, reason) from closed
-
-    async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """End it; a peer that does not answer is cut off."""
-        await self.connection.close(code, reason)
-
-
-def _close_reason(error: Exception) -> str:
-    """A WebSocket close reason holds 123 bytes (RFC 6455, 5.5)."""
-    return str(error).encode()[:123].decode(errors="ignore")
-
-
 async def listen(receiver: Receiver, address: Address) -> None:
     """Accept streams until interrupted, or until the first is over where the receiver plays but one.
 
@@ -213,7 +175,7 @@ async def listen(receiver: Receiver, address: Address) -> None:
     try:
         entrance = Entrance(stage.limits, address.token, stage.complaints)
         listening = entrance.listening_socket(address.host, address.port)
-        if entrance.token is None and not address.is_open and not _is_local(listening):
+        if entrance.token is None and not address.is_open and not is_local(listening):
             entrance.token = new_token() if address.token_file is None else kept_token(address.token_file)
         server = await serve(
             functools.partial(receiver.handle, entrance),
@@ -225,14 +187,14 @@ async def listen(receiver: Receiver, address: Address) -> None:
             origins=[None],  # a page in a browser names its origin; programs do not
             compression=None,
             max_size=stage.limits.message_bytes,
-            write_limit=_WRITE_LIMIT_BYTES,
+            write_limit=WRITE_LIMIT_BYTES,
             open_timeout=stage.limits.handshake_s + 1,  # the entrance comes first, and tells
             ping_timeout=None,  # a file that is held back does not let pongs through; the session looks after itself
             close_timeout=CLOSE_S,
-            backlog=_PENDING_CONNECTIONS,
+            backlog=PENDING_CONNECTIONS,
         )
     except OSError as error:
-        raise ConnectionFailed(_bind_failure(error, address.host, address.port)) from error
+        raise ConnectionFailed(bind_failure(error, address.host, address.port)) from error
     async with server:
         _announce(address, entrance.token, listening)
         await receiver.finished.wait()
@@ -245,45 +207,24 @@ async def listen(receiver: Receiver, address: Address) -> None:
 
 def _announce(address: Address, token: str | None, listening: socket.socket) -> None:
     """Print what to type at the other end."""
-    is_local = _is_local(listening)
-    where = "from this machine (--host 0.0.0.0 lets others in)" if is_local else "from the other machine"
+    is_own = is_local(listening)
+    where = "from this machine (--host 0.0.0.0 lets others in)" if is_own else "from the other machine"
     shown = None if token is None else token if address.token is None else '"$AUDIO_AVIF_TOKEN"'
     line = send_line(address.host, listening.getsockname()[1], address.tls is not None, shown)
     console.tell(f"listening; send {where} with:\n  {line}")
-    if not is_local and address.tls is None:
+    if not is_own and address.tls is None:
         log.warning(
             "what is said travels in clear%s; use --tls-cert and --tls-key on networks you do not trust",
             "" if token is None else ", and so does the token",
         )
 
 
-def _is_local(listening: socket.socket) -> bool:
-    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
-
-
-def _bind_failure(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use; stop the program that holds it or choose another with --port"
-    return f"cannot listen on {host}:{port} ({error.strerror or error}); --host must be an address of this machine"
-
-
 def send_line(host: str, port: int, is_tls: bool = False, token: str | None = None) -> str:
     """The command that reaches a receiver bound to ``host:port``; the token is as a shell takes it."""
-    outward = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
-    name = _own_address(*outward[host]) if host in outward else host
+    name = outward_name(host)
     token_option = "" if token is None else f" --token {token}"
     is_usual = port == DEFAULT_PORT
     if is_tls:
         bracketed = f"[{name}]" if ":" in name else name
         return f"audio-avif-send --host wss://{bracketed}{'' if is_usual else f':{port}'}{token_option}"
     return f"audio-avif-send --host {name}{'' if is_usual else f' --port {port}'}{token_option}"
-
-
-def _own_address(family: socket.AddressFamily, elsewhere: str) -> str:
-    """The address of the interface that leads outward; connecting a datagram socket sends nothing."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((elsewhere, 9))
-        except OSError:
-            return socket.gethostname()
-        return str(probe.getsockname()[0])

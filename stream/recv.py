@@ -7,14 +7,19 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audio_avif import __version__, console
 from audio_avif.errors import FileError
+from audio_avif.stream.limit_options import add_limits, limits_of
 from audio_avif.stream.security import Limits, is_token
-from audio_avif.wire import MAX_MESSAGE_BYTES
+from audio_avif.wire import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    from audio_avif.stream.receiver import Receiver
 
 PROGRAM = "audio-avif-recv"
 
@@ -26,13 +31,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Listen for a stream of audio-avif tiles and play it.",
-        epilog="Start this first; it prints what to type on the machine with the microphone.",
+        epilog="Start this first; it prints what to type on the machine with the microphone. Or let it connect to an "
+        "audio-avif-relay, as any number of receivers may.",
     )
+    parser.add_argument("--host", help="address to listen on; 0.0.0.0 for all (default: this machine only)")
+    parser.add_argument("--port", type=console.port, help="port to listen on, 0 for any free one (default: 8765)")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: this machine only)"
+        "--connect",
+        metavar="URL[,URL..]",
+        help="in place of listening, connect to this audio-avif-relay, ws://HOST[:PORT] or wss://HOST[:PORT]; "
+        "those that follow are tried in turn when the connection is lost",
     )
+    parser.add_argument("--room", metavar="NAME", help="the relay's room to play")
     parser.add_argument(
-        "--port", type=console.port, default=8765, help="port to listen on, 0 for any free one (default: 8765)"
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) that alone are trusted to sign the relay's, for wss:// (default: this machine's)",
     )
     parser.add_argument(
         "--output",
@@ -101,20 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seconds_from(least_s: float) -> Callable[[str], float]:
-    """A parser of durations of up to a day; argparse shows its name where it raises ValueError."""
-
-    def parse(text: str) -> float:
-        if not least_s <= (value := float(text)) <= 86_400:
-            raise ValueError(f"{text} is out of range")
-        return value
-
-    parse.__name__ = f"number of seconds ({least_s:g} to 86400)"
-    return parse
-
-
 def _add_security(parser: argparse.ArgumentParser) -> None:
-    usual = Limits()
     group = parser.add_argument_group("security", "docs/security.md says what each of these is for.")
     group.add_argument(
         "--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM form: senders use wss://"
@@ -123,53 +125,31 @@ def _add_security(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--token",
         metavar="TEXT",
-        help="what a sender must show; better given as AUDIO_AVIF_TOKEN, since other users of this machine see options "
-        "(default: a new one where --host lets other machines in)",
+        help="what a sender must show, or what the relay asks for; better given as AUDIO_AVIF_TOKEN, since other users "
+        "of this machine see options (default: a new one where --host lets other machines in)",
     )
     group.add_argument("--no-token", action="store_true", help="let every sender in")
-    group.add_argument(
-        "--resume-s",
-        type=_seconds_from(0),
-        default=60.0,
-        metavar="S",
-        help="how long a stream whose connection broke off waits for its sender (default: 60)",
-    )
-    count = console.integer_in(1, 2**31 - 1)
-    group.add_argument(
-        "--max-message-bytes",
-        type=console.integer_in(1, MAX_MESSAGE_BYTES),
-        default=usual.message_bytes,
-        metavar="N",
-        help=f"longest message (default: {usual.message_bytes})",
-    )
-    group.add_argument(
-        "--max-messages-per-second",
-        type=count,
-        default=usual.messages_per_s,
-        metavar="N",
-        help=f"messages of a live stream, over four seconds (default: {usual.messages_per_s})",
-    )
-    group.add_argument(
-        "--max-connections",
-        type=count,
-        default=usual.connections,
-        metavar="N",
-        help=f"connections that carry no stream (default: {usual.connections})",
-    )
-    group.add_argument(
-        "--handshake-s",
-        type=_seconds_from(0.1),
-        default=usual.handshake_s,
-        metavar="S",
-        help=f"time to connect, and again to say hello (default: {usual.handshake_s:g})",
-    )
-    group.add_argument(
-        "--max-handshake-bytes",
-        type=count,
-        default=usual.handshake_bytes,
-        metavar="N",
-        help=f"longest request for a connection (default: {usual.handshake_bytes})",
-    )
+    add_limits(group, Limits())
+
+
+def _check_connect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Wrong usage of ``--connect`` ends the program; ``options.connect`` becomes a list of hosts."""
+    from audio_avif.stream.connecting import Host
+    from audio_avif.stream.room_tokens import ROOM_NAME_RULE, is_room_name
+
+    beside = {"host": None, "port": None, "tls_cert": None, "tls_key": None, "replay": None, "no_token": False}
+    for name in (name for name, unset in beside.items() if getattr(options, name) != unset):
+        parser.error(f"--{name.replace('_', '-')} is for a receiver that is connected to, not for --connect")
+    if options.room is None or not is_room_name(options.room):
+        parser.error(f"--connect needs --room NAME; {ROOM_NAME_RULE}")
+    try:
+        options.connect = [Host.parse(text) for text in options.connect.split(",")]
+    except ValueError as error:
+        parser.error(f"--connect: {error}")
+    if not all(host.name for host in options.connect):
+        parser.error("--connect: between two commas there is no relay's address")
+    if options.ca is not None and not any(host.is_secure for host in options.connect):
+        parser.error("--ca is for a relay with TLS: --connect wss://NAME")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,6 +166,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--tls-cert and --tls-key go together")
     if options.no_token and options.token is not None:
         parser.error("--token and --no-token exclude each other")
+    if options.connect is not None:
+        _check_connect(parser, options)
+    elif options.room is not None or options.ca is not None:
+        parser.error("--room and --ca are for --connect")
+    options.host = options.host or "127.0.0.1"
+    options.port = DEFAULT_PORT if options.port is None else options.port
     if options.replay is not None:
         beside = ("record", "metrics", "tls_cert", "token")
         for name in (name for name in beside if getattr(options, name) is not None):
@@ -259,26 +245,33 @@ def _run(options: argparse.Namespace) -> None:
             stats_json,
             options.save_tiles,
             recorder,
-            limits=_limits(options),
+            limits=limits_of(options),
             resume_s=options.resume_s,
             saver=saver,
         )
         receiver = Receiver(stage, options.once, earlier_streams)
         if options.metrics is not None:
             stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
+        if options.connect is not None:
+            asyncio.run(_listen_to_relays(receiver, options))
+            return
         token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
         address = Address(options.host, options.port, options.token, options.no_token, tls, token_file)
         asyncio.run(listen(receiver, address))
 
 
-def _limits(options: argparse.Namespace) -> Limits:
-    return Limits(
-        options.max_message_bytes,
-        options.max_messages_per_second,
-        options.max_connections,
-        options.handshake_s,
-        options.max_handshake_bytes,
-    )
+async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> None:
+    from audio_avif.stream.connecting import Address
+    from audio_avif.stream.listening import listen_to
+    from audio_avif.stream.security import client_context
+
+    tls = client_context(options.ca) if any(host.is_secure for host in options.connect) else None
+    path = f"/listen/{options.room}"
+    relays = [
+        Address(host.name, host.port or DEFAULT_PORT, tls if host.is_secure else None, options.token, path)
+        for host in options.connect
+    ]
+    await listen_to(receiver, relays, options.room)
 
 
 def _make_folder(path: Path | None) -> int:

@@ -17,7 +17,6 @@ from audio_avif import console
 from audio_avif.errors import FileError
 from audio_avif.files import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
 from audio_avif.page import PageWriter, max_cells
-from audio_avif.planes import AnyPixels
 from audio_avif.ring import FloatArray
 from audio_avif.sound_files import require_writable
 from audio_avif.stream.urgency import take_turns
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 _SUFFIX = ".avif"
 _MOST_WAITING = 2048  # a minute of the narrowest tiles
 _LOSSLESS = 100
-_SPEED = 8
 
 
 class Saver:
@@ -137,9 +135,8 @@ class _Picture:
                 fitting = log_mel[:, : self._page.room_frames]
                 self._page.push(fitting)
             except Exception as error:  # whatever it is, the stream is played on
-                log.warning("%s; what follows of the stream is not saved", error)
+                self._break_off(error)
                 self._write(None)
-                self._has_failed = True
                 return
             log_mel = log_mel[:, fitting.shape[1] :]
             if not self._page.room_frames:
@@ -149,20 +146,33 @@ class _Picture:
         """Write it. ``samples`` is how long the stream was, or None for as long as its frames are."""
         self._write(samples)
 
+    def _break_off(self, error: Exception) -> None:
+        log.warning("%s; what follows of the stream is not saved", error)
+        self._has_failed = True
+        if self._page is not None:
+            self._page.is_broken = True
+
     def _write(self, samples: int | None) -> None:
-        page, self._page = self._page, None
+        page = self._page
         if page is None:
             return
         with page:
             try:
                 page.end(None if samples is None else samples - self._earlier_samples)
-                if page.frames:
-                    path = _write_new(self._path, page)
-                    console.tell(f"saved {page.seconds:.1f} s as {path}")
+            except Exception as error:
+                self._break_off(error)
+                page.end(None)
+            self._earlier_samples += page.frames * self._hello.mel.hop_samples
+            self._page = None
+            if not page.frames:
+                return
+            try:
+                path = _write_new(self._path, page)
             except Exception as error:
                 log.warning("what was heard of the stream is not saved: %s", error)
                 self._has_failed = True
-            self._earlier_samples += page.frames * self._hello.mel.hop_samples
+                return
+        console.tell(f"saved {page.seconds:.1f} s as {path}")
 
 
 class _Page:
@@ -171,11 +181,11 @@ class _Page:
     def __init__(self, hello: Hello) -> None:
         self.frames = 0
         tile = hello.tile
-        self._config = FileConfig(_LOSSLESS, _SPEED, log10_min=tile.log10_min, log10_max=tile.log10_max)
+        self._config = FileConfig(_LOSSLESS, log10_min=tile.log10_min, log10_max=tile.log10_max)
         self._encoder = PictureEncoder(self._config, channels=1, mel=hello.mel)
         self._most_frames = max_cells(CELL_FRAMES, hello.mel.n_mels) * CELL_FRAMES
         self._cells = PageWriter()
-        self._is_broken = False
+        self.is_broken = False
 
     @property
     def room_frames(self) -> int:
@@ -189,15 +199,20 @@ class _Page:
 
     def push(self, log_mel: FloatArray) -> None:
         """Take ``[n_mels, frames]``. Raises FileError where the temporary folder is full."""
-        self._add(self._encoder.push_frames(log_mel[None]))
+        for cell in self._encoder.push_frames(log_mel[None]):
+            self._cells.add(encode_cell(cell, self._config))
         self.frames += log_mel.shape[1]
 
     def end(self, samples: int | None) -> None:
-        """No more frames come; their number says within a hop how many samples there can be."""
-        if self._is_broken:
+        """No more frames come; their number says within a hop how many samples there can be.
+
+        Of a page that ``is_broken`` the cells are left that were whole before. Raises as ``push``.
+        """
+        if self.is_broken:
             self.frames = self._cells.cells * CELL_FRAMES
         elif self.frames:
-            self._add(self._encoder.flush())
+            for cell in self._encoder.flush():
+                self._cells.add(encode_cell(cell, self._config))
         hop_samples = self._encoder.info.mel.hop_samples
         most = max(0, self.frames * hop_samples - 1)
         fitting = most if samples is None else min(max(samples, most + 1 - hop_samples), most)
@@ -206,14 +221,6 @@ class _Page:
     def write(self, file: IO[bytes]) -> None:
         """Write the picture."""
         write_picture(self._cells, self._encoder, self._config, file)
-
-    def _add(self, cells: list[AnyPixels]) -> None:
-        try:
-            for cell in cells:
-                self._cells.add(encode_cell(cell, self._config))
-        except Exception:
-            self._is_broken = True
-            raise
 
     def __enter__(self) -> _Page:
         return self

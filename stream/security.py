@@ -157,8 +157,8 @@ def _shown(mark: bytes) -> str:
     return "-----BEGIN " + mark.decode().removeprefix("-----BEGIN ")
 
 
-def explain_tls_failure(error: Exception, host: str) -> str:
-    """One sentence for whoever wanted a secure connection to ``host`` and got this instead."""
+def explain_tls_failure(error: Exception, host: str, program: str = "audio-avif-recv") -> str:
+    """One sentence for whoever wanted a secure connection to ``program`` on ``host`` and got this instead."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_certificate(error, host)
     reason = getattr(error, "reason", None) or ""
@@ -170,10 +170,10 @@ def explain_tls_failure(error: Exception, host: str) -> str:
         "UNEXPECTED_MESSAGE",
     ):
         return (
-            f"what listens on {host} does not speak TLS; start audio-avif-recv with --tls-cert and --tls-key, "
+            f"what listens on {host} does not speak TLS; start {program} with --tls-cert and --tls-key, "
             "or say ws:// where the network can be trusted"
         )
-    return f"no secure connection to {host} came about ({reason or error}); is it an audio-avif-recv with TLS?"
+    return f"no secure connection to {host} came about ({reason or error}); is it an {program} with TLS?"
 
 
 def _explain_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:

@@ -40,7 +40,8 @@ async def send(options: argparse.Namespace) -> None:
 
     is_live = options.input == "mic" or options.realtime
     tls = client_context(options.ca) if options.is_secure else None
-    address = Address(options.host, options.port, tls, options.token)
+    path = "" if options.room is None else f"/publish/{options.room}"
+    address = Address(options.host, options.port, tls, options.token, path)
     encoder_config = EncoderConfig(
         options.quality, bitrate_kbps=options.bitrate, dtx=options.dtx, redundancy=options.redundancy
     )
@@ -68,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
-        epilog="Start audio-avif-recv on the other machine first; it prints the line to type here.",
+        epilog="Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
+        "it prints the line to type here.",
     )
     parser.add_argument(
         "--host",
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the receiver's name or address; wss://NAME[:PORT] for one with --tls-cert",
     )
     parser.add_argument("--port", type=console.port, help="the receiver's port (default: 8765)")
+    parser.add_argument("--room", metavar="NAME", help="publish in this room of the audio-avif-relay at --host")
     parser.add_argument(
         "--ca",
         type=Path,
@@ -187,6 +190,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Let ``host``, ``port``, ``is_secure`` and ``token`` say what ``--host`` and the environment add to them."""
     from audio_avif.stream.connecting import Host
+    from audio_avif.stream.room_tokens import ROOM_NAME_RULE, is_room_name
     from audio_avif.stream.security import is_token
     from audio_avif.wire import DEFAULT_PORT
 
@@ -196,6 +200,8 @@ def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) 
         parser.error(f"--host: {error}")
     if host.port is not None and options.port not in (None, host.port):
         parser.error(f"--port {options.port} contradicts the port in --host {options.host}")
+    if options.room is not None and not is_room_name(options.room):
+        parser.error(f"--room: {options.room!r} is no room's name; {ROOM_NAME_RULE}")
     if options.ca is not None and not host.is_secure:
         parser.error("--ca is for a receiver with TLS: --host wss://NAME")
     ports = (host.port, options.port, DEFAULT_PORT)

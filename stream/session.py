@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -25,6 +25,7 @@ from audio_avif.stream.receiver_stats import ReceiverStats, conclusion
 from audio_avif.stream.recording import Recorder
 from audio_avif.stream.saving import Saver
 from audio_avif.stream.security import Limits, MessageAllowance
+from audio_avif.stream.serving import Line, Refusal, say
 from audio_avif.synthesis import open_stream
 from audio_avif.vocoders.protocol import Vocoder, VocoderStream
 from audio_avif.wire import (
@@ -34,7 +35,6 @@ from audio_avif.wire import (
     Bye,
     Hello,
     MediaPacket,
-    Message,
     Ping,
     Pong,
     Receipt,
@@ -53,35 +53,6 @@ _BACKLOG_TILES = 64
 _HELD_REPORTS = 256
 _TICK_S = 0.1
 _AGENT = f"audio-avif/{__version__}"
-
-
-class Line(Protocol):
-    """What carries a stream: a connection, or a recording of one."""
-
-    async def recv(self) -> bytes | str:
-        """The next message. Raises ConnectionClosed after the last, Refusal for one that may not be."""
-        ...
-
-    async def send(self, message: bytes) -> None:
-        """Raises as ``recv``, where nobody listens any more."""
-        ...
-
-    async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """End it."""
-        ...
-
-    @property
-    def is_backed_up(self) -> bool:
-        """Whether the peer has yet to take what was sent before."""
-        ...
-
-
-class Refusal(AudioAvifError):
-    """What the peer wants cannot be; ``code`` is the WebSocket close code that says why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -264,10 +235,10 @@ class Session:
                 raise Refusal(CLOSE_TOO_MANY_MESSAGES, too_many_messages(self._stage.limits))
             if isinstance(message, MediaPacket):
                 await self._take(message, len(data), now_s)
-                await _say(line, Receipt(message.sequence))
+                await say(line, Receipt(message.sequence))
             elif isinstance(message, Ping):
                 self._stats.ping(message, len(data))
-                await _say(line, Pong(message.sent_us, round(now_s * 1e6)))
+                await say(line, Pong(message.sent_us, round(now_s * 1e6)))
             elif isinstance(message, Bye):
                 self.end(message)
                 return
@@ -329,7 +300,7 @@ class Session:
     async def _tick(self, now_s: float) -> None:
         """Send reports, redraw the live line, and see to a sender that has gone."""
         while self._reports and self._line is not None and not self._line.is_backed_up:
-            await _say(self._line, self._reports.popleft())
+            await say(self._line, self._reports.popleft())
         self.figures = figures = self._figures()
         self._stage.live_line.update(self._stats.live_text(figures), now_s)
         if now_s >= self._told_s + 1:
@@ -362,13 +333,6 @@ class Session:
         self.figures = self._figures()
         self._stage.stats_json.write({**self.figures, "is_final": True})
         console.tell(conclusion(self.figures))
-
-
-async def _say(line: Line, message: Message) -> None:
-    """Send what may be left out: a path that is full, or gone, must not keep the stream from coming in."""
-    if not line.is_backed_up:
-        with suppress(ConnectionClosed, Refusal):  # whoever receives hears of it
-            await line.send(message.to_bytes())
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

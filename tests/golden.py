@@ -17,7 +17,7 @@ import numpy as np
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.container import StillTemplate
 from audio_avif.images import encode_still
-from audio_avif.wire import Bundle, Bye, Hello, Message, NoisePacket, Ping, Pong, Receipt, Report, TilePacket, Welcome
+from audio_avif.wire import Bundle, Bye, Gap, Hello, Message, NoisePacket, Ping, Pong, Receipt, Report, TilePacket, Welcome
 
 FOLDER = Path(__file__).parent / "data" / "wire"
 STILL_FILE = FOLDER / "still.avif"
@@ -45,6 +45,7 @@ def golden_messages() -> dict[str, Message]:
         "bundle": Bundle(TilePacket(7, 56, 8, frame_body), (older, TilePacket(5, 40, 8, b"\x17"))),
         "bundle_pause": Bundle(NoisePacket(9, 72, 8, bytes(8)), (older,)),
         "bye": Bye(9, 17_000),
+        "gap": Gap(12),
         "ping": Ping(1_000_000, 900_000, 0),
         "ping_negative": Ping(2_000_000, -5, -7_000_000),
         "welcome": Welcome("griffin-lim", 768, "golden/1"),
@@ -72,7 +73,7 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     template = good["hello"][4 + json_bytes :]
 
     yield "empty", b"", "without a byte in it"
-    yield "unknown_type", b"\x08\0\0\0\0", "unknown type 0x08"
+    yield "unknown_type", b"\x09\0\0\0\0", "unknown type 0x09"
 
     yield "hello_truncated_header", good["hello"][:3], "truncated"
     yield "hello_truncated_json", good["hello"][: 4 + json_bytes // 2], "JSON that cannot be read"
@@ -127,6 +128,9 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "bye_samples", b"\x04" + struct.pack(">IQ", 1, 2**63), "more samples than can be"
     yield "ping_truncated", good["ping"][:-1], "truncated"
     yield "ping_long", good["ping"] + b"\0", "longer than its kind"
+
+    yield "gap_truncated", good["gap"][:-1], "truncated"
+    yield "gap_long", good["gap"] + b"\0", "longer than its kind"
 
     yield "welcome_truncated", good["welcome"][:-1], "JSON that cannot be read"
     yield (

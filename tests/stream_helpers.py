@@ -226,21 +226,26 @@ class Peer:
     """A sender made by hand: its hello and tiles are a proper stream's, and what is done with them is up to a test."""
 
     def __init__(
-        self, port: int, seconds: float = 1.0, token: str | None = None, tls: ssl.SSLContext | None = None
+        self,
+        port: int,
+        seconds: float = 1.0,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        path: str = "",
     ) -> None:
         self.samples = speech(seconds)
         encoder = Encoder()
         self.hello = Hello(encoder.mel, encoder.tile, encoder.template, f"by hand {secrets.token_hex(4)}", live=False)
         self.tiles: list[TilePacket] = encoder.push(self.samples) + encoder.flush()
         self.bye: Bye = encoder.bye()
-        self._port = port
+        self._address = f"{'ws' if tls is None else 'wss'}://127.0.0.1:{port}{path}"
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._tls = tls
         self._stack = ExitStack()
 
     def __enter__(self) -> Peer:
         opening = connect(
-            f"{'ws' if self._tls is None else 'wss'}://127.0.0.1:{self._port}",
+            self._address,
             ssl=self._tls,
             additional_headers=self._headers,
             subprotocols=[Subprotocol(SUBPROTOCOL)],

@@ -105,7 +105,7 @@ def test_true_phase_is_the_inverse_where_nothing_is_lost(monkeypatch: pytest.Mon
     exact = np.abs(stages.stft(samples))
     monkeypatch.setattr("audio_avif.vocoders.griffin_lim.magnitudes", lambda mel, config: exact)
     heard = TruePhase().say(log_mel(samples), samples)[: samples.size]
-    assert snr_db(samples[:-512], heard[:-512]) > 60
+    np.testing.assert_allclose(heard[:-512], samples[:-512], atol=1e-5)
 
 
 def test_the_vocoder_griffin_lim_is_told_once() -> None:
@@ -133,16 +133,18 @@ def test_log_spectral_distance_is_in_decibels_and_deaf_below_60() -> None:
 # The verdict
 
 
-def rows_of(vocoder: str = "embedded", key: str = "pesq_wb", **levels: float) -> list[Row]:
+def rows_of(key: str = "pesq_wb", **levels: float) -> list[Row]:
     chains = {
         "original": (ORIGINAL, ""),
         "mel": (CLEAN, TRUE_PHASE),
         "pixels": (EIGHT_BIT, TRUE_PHASE),
         "avif": (AVIF, TRUE_PHASE),
         "phase": (AVIF, GRIFFIN_LIM),
-        "vocoder": (AVIF, vocoder),
+        "vocoder": (AVIF, "embedded"),
     }
-    return [Row(*chains[name], 1.0, {key: level}) for name, level in levels.items()]
+    rows = [Row(*chains[name], 1.0, {key: level}) for name, level in levels.items()]
+    rounded = [(CLEAN, GRIFFIN_LIM, 2.9), (EIGHT_BIT, GRIFFIN_LIM, 2.95)]
+    return rows + [Row(picture, voice, 1.0, {key: level}) for picture, voice, level in rounded]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,8 @@ def test_the_sentence_follows_from_the_table(levels: tuple[float, ...], told: st
 def test_without_a_model_it_is_phase_that_holds_back() -> None:
     split = Split.of(rows_of(original=4.6, mel=4.4, pixels=4.4, avif=4.1, phase=2.5), GRIFFIN_LIM)
     assert split is not None
-    assert split.sentence().endswith("and phase 1.60: phase holds the quality back most.")
+    assert "and phase 1.60: phase holds the quality back most." in split.sentence()
+    assert split.sentence().endswith("moves a voice by 0.05: less than that is chance.")
 
 
 def test_a_distance_costs_upwards_and_another_score_stands_in() -> None:
@@ -210,6 +213,7 @@ def test_what_is_louder_than_full_scale_is_clipped(tmp_path: Path) -> None:
 
 
 @needs_scores
+@pytest.mark.slow
 def test_table_files_and_plot_tell_the_same(talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write(tmp_path / "more.wav", speech(2.5, 3.0), RATE_HZ)
     out = tmp_path / "out"

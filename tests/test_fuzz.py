@@ -167,6 +167,23 @@ def test_mutated_frames_reach_the_decoder(monkeypatch: pytest.MonkeyPatch) -> No
     assert outcomes["picture"] >= 200 and outcomes["refused by libavif"] >= 60
 
 
+def test_mutated_pictures_are_refused_at_every_depth_and_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: Counter[str] = Counter()
+    monkeypatch.setattr(targets, "_check_sentence", lambda error: outcomes.update([str(error)]))
+    inputs = _mutations(TARGETS["page"], 600)
+    for data in inputs:
+        TARGETS["page"].take(data)
+    refused = sum(outcomes.values()) // 2
+    assert 100 < refused < 500, "some are refused, some are played"
+    for what in (
+        "settings are damaged",
+        "the picture's settings speak of",
+        "is damaged after",
+        "AVIF file is truncated",
+    ):
+        assert sum(count for sentence, count in outcomes.items() if what in sentence) >= 3, what
+
+
 def test_a_real_still_has_its_places_right() -> None:
     for columns, rows in seeds.SIZES:
         still = seeds.blank_still(columns, rows)

@@ -23,7 +23,7 @@ from audio_avif.errors import FileError, TileError
 from audio_avif.images import decode_picture, encode_still
 from audio_avif.page import CELLS_PER_ROW, MAX_SIDE, Cell, PageReader, PageWriter, max_cells
 
-WIDTH, HEIGHT = 40, 24
+WIDTH, HEIGHT = 64, 72  # a grid needs cells of 64 pixels at least (MIAF, ISO/IEC 23000-22, 7.3.11.4.2)
 LOSSLESS = EncoderConfig(100, 10)
 
 
@@ -141,22 +141,22 @@ def test_a_page_keeps_within_what_browsers_show(width: int, height: int, most: i
 def test_rows_become_wider_where_a_page_would_be_too_tall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "MAX_SIDE", 12 * WIDTH)
     most = max_cells(WIDTH, HEIGHT)
-    assert most == 2 * 6 * (12 * WIDTH // HEIGHT) == 240
+    assert most == 2 * 6 * (12 * WIDTH // HEIGHT) == 120
     with PageWriter() as writer:
-        for number in range(121):
+        for number in range(61):
             writer.add(still(number % 7))
         assert writer.missing_cells() == 11
         writer.fill(still(0))
         writer.write(out := io.BytesIO(), 12 * WIDTH)
         reader = PageReader(out)
-        assert (reader.columns, reader.rows) == (12, 11)
-        for number in range(121, 240):
+        assert (reader.columns, reader.rows) == (12, 6)
+        for number in range(61, 120):
             writer.add(still(number % 7))
-        with pytest.raises(FileError, match="a page holds 240 cells and no more"):
+        with pytest.raises(FileError, match="a page holds 120 cells and no more"):
             writer.add(still(0))
         writer.write(out := io.BytesIO(), 12 * WIDTH)
     with Image.open(out) as image:
-        assert image.size == (12 * WIDTH, 20 * HEIGHT)
+        assert image.size == (12 * WIDTH, 10 * HEIGHT)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ GRID = struct.pack(">BBBBII", 0, 1, 1, 5, 6 * WIDTH, 2 * HEIGHT)
     [
         (changed(PAGE, GRID, 2, ">B", 2), "grid is laid out"),
         (changed(PAGE, GRID, 4, ">II", 2**31, 2**31), "grid is laid out"),
-        (changed(changed(PAGE, GRID, 8, ">I", 10**6), b"ispe", 12, ">I", 10**6), "do not make a page of 240x1000000"),
+        (changed(changed(PAGE, GRID, 8, ">I", 10**6), b"ispe", 12, ">I", 10**6), "do not make a page of 384x1000000"),
         (PAGE.replace(struct.pack(">II", WIDTH, HEIGHT), struct.pack(">II", 16_384, 16_384)), "do not make a page"),
         (changed(PAGE, b"pitm", 8, ">H", 77), "something else than one picture or a grid"),
         (PAGE.replace(b"pixi", b"irot"), "turned, cropped"),
@@ -283,10 +283,10 @@ GRID = struct.pack(">BBBBII", 0, 1, 1, 5, 6 * WIDTH, 2 * HEIGHT)
         (PAGE.replace(b"infe", b"free"), "otherwise than pages do"),
         (changed(PAGE, b"iloc", 8, ">H", 0x4440), "where its items lie"),
         (changed(PAGE, b"iloc", 4, ">B", 2), "where its items lie"),
-        (changed(PAGE, b"iloc", 12 + 8, ">H", 2), "lie in pieces"),
+        (changed(PAGE, b"iloc", 12 + 6, ">H", 2), "lie in pieces"),
         (changed(PAGE, b"iloc", 12 + 2, ">H", 1), "cells are laid out"),
         (changed(PAGE, b"iloc", 12, ">H", 99), "cells are laid out"),
-        (changed(PAGE, b"iloc", 12 + 7 * 16, ">H", 99), "grid is laid out"),
+        (changed(PAGE, b"iloc", 12 + 12 * 16, ">H", 99), "grid is laid out"),
         (saved(Image.new("RGBA", (9, 9))), "turned, cropped or transparent|something else"),
     ],
 )
@@ -324,7 +324,7 @@ def test_a_cell_that_is_not_what_was_promised_is_told_when_it_is_asked_for() -> 
 
 
 def test_many_properties_are_refused() -> None:
-    ipco = next(at for at in boundaries(PAGE, 0, len(PAGE)) if PAGE[at : at + 4] == b"ipco") - 4
+    ipco = next(at for at in boundaries(PAGE, 0, len(PAGE)) if PAGE[at + 4 : at + 8] == b"ipco")
     (size,) = struct.unpack_from(">I", PAGE, ipco)
     box = struct.pack(">I4sI", 12, b"pixi", 0)
     meta = bytearray(PAGE[28 : PAGE.rindex(b"mdat") - 4])

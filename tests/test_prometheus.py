@@ -18,7 +18,7 @@ from stream_helpers import SENDER as SENDING
 from stream_helpers import json_lines, receiving, running, speech, wait_until, write_wav
 
 from audio_avif.errors import ConnectionFailed
-from audio_avif.stream.figures import RECEIVER, SENDER, FigureTable
+from audio_avif.stream.figures import RECEIVER, RELAY, SENDER, FigureTable
 from audio_avif.stream.prometheus import serve_metrics
 
 pytest.importorskip("prometheus_client")
@@ -140,7 +140,7 @@ def test_both_programs_tell_all_their_figures(tmp_path: Path) -> None:
             assert list(line) == list(table)
 
 
-@pytest.mark.parametrize("table", [RECEIVER, SENDER], ids=["receiver", "sender"])
+@pytest.mark.parametrize("table", [RECEIVER, SENDER, RELAY], ids=["receiver", "sender", "relay"])
 def test_every_figure_is_documented_as_it_is(table: FigureTable) -> None:
     heading = f"## {table.prefix.removeprefix('audio_avif_').capitalize()}"
     section = DOCS.read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
@@ -151,7 +151,7 @@ def test_every_figure_is_documented_as_it_is(table: FigureTable) -> None:
     ]
 
 
-@pytest.mark.parametrize("table", [RECEIVER, SENDER], ids=["receiver", "sender"])
+@pytest.mark.parametrize("table", [RECEIVER, SENDER, RELAY], ids=["receiver", "sender", "relay"])
 def test_names_are_those_that_prometheus_wants(table: FigureTable) -> None:
     names = [table.metric(key) for key, figure in table.items() if figure.kind != "info"]
     assert len(set(names)) == len(names)
@@ -162,7 +162,7 @@ def test_names_are_those_that_prometheus_wants(table: FigureTable) -> None:
 
 def test_every_metric_that_the_documentation_names_is_one() -> None:
     named = set(re.findall(r"audio_avif_[a-z_]+", DOCS.read_text(encoding="utf-8")))
-    assert named == {table.metric(key) for table in (RECEIVER, SENDER) for key in table}
+    assert named == {table.metric(key) for table in (RECEIVER, SENDER, RELAY) for key in table}
 
 
 def sentences() -> tuple[set[str], set[str]]:

@@ -219,7 +219,7 @@ def test_a_receiver_that_others_can_reach_makes_a_token_and_says_that_it_speaks_
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(receiver_module, "_is_local", lambda listening: False)
+    monkeypatch.setattr(receiver_module, "is_local", lambda listening: False)
     port = free_port()
 
     def clients() -> None:
@@ -238,7 +238,7 @@ def test_a_receiver_that_others_can_reach_makes_a_token_and_says_that_it_speaks_
 def test_no_token_lets_everybody_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(receiver_module, "_is_local", lambda listening: False)
+    monkeypatch.setattr(receiver_module, "is_local", lambda listening: False)
     port = free_port()
 
     def clients() -> None:

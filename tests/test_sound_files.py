@@ -18,7 +18,16 @@ from speech import tone
 
 from audio_avif import sound_files
 from audio_avif.errors import FileError
-from audio_avif.sound_files import WavWriter, read_audio, read_blocks, to_s16le
+from audio_avif.sound_files import (
+    WavWriter,
+    read_audio,
+    read_blocks,
+    read_channels,
+    read_header,
+    replacing,
+    sound_writer,
+    to_s16le,
+)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])
@@ -30,6 +39,27 @@ def test_files_of_any_rate_and_channel_count_become_16_khz_mono(tmp_path: Path, 
     assert samples.dtype == np.float32
     assert abs(samples.size - 16_000) <= 1
     np.testing.assert_allclose(samples[400:15_600], tone(440, 16_000, 1.0)[400:15_600], atol=2e-3)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 192_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_channels_stay_apart_where_they_are_asked_for(tmp_path: Path, rate_hz: int, channels: int) -> None:
+    path = tmp_path / "in.wav"
+    frequencies_hz = [300 + 100 * channel for channel in range(channels)]
+    soundfile.write(path, np.stack([tone(hz, rate_hz, 1.0) for hz in frequencies_hz], axis=1), rate_hz)
+    header = read_header(path)
+    assert (header.rate_hz, header.channels, header.seconds) == (rate_hz, channels, 1.0)
+    samples = np.concatenate(list(read_channels(path)))
+    assert samples.dtype == np.float32
+    assert samples.shape[1] == channels and abs(samples.shape[0] - 16_000) <= 1
+    for heard, hz in zip(samples.T, frequencies_hz, strict=True):
+        np.testing.assert_allclose(heard[400:15_600], tone(hz, 16_000, 1.0)[400:15_600], atol=2e-3)
+
+
+def test_a_file_of_a_sample_a_second_does_not_fill_memory(tmp_path: Path) -> None:
+    path = tmp_path / "in.wav"
+    soundfile.write(path, np.zeros((40, 2)), 1)
+    assert max(block.shape[0] for block in read_channels(path)) < 10**6
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".aiff"])
@@ -69,12 +99,25 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert total == 120 * 16_000
     assert peak_bytes < 2e6  # the whole of it takes 7.7 MB
+    tracemalloc.start()
+    total = sum(len(block) for block in read_channels(path))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == 120 * 16_000
+    assert peak_bytes < 2e6
 
 
 def test_nan_in_a_float_file_is_silence(tmp_path: Path) -> None:
     path = tmp_path / "in.wav"
     soundfile.write(path, np.array([0.25, np.nan, 0.5], np.float32), 16_000, subtype="FLOAT")
     assert read_audio(path).tolist() == [0.25, 0.0, 0.5]
+
+
+def test_what_no_sound_can_be_is_silence_channel_by_channel(tmp_path: Path) -> None:
+    path = tmp_path / "in.wav"
+    samples = np.array([[0.25, np.nan], [np.inf, 0.5], [-np.inf, 3e38]], np.float32)
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    assert np.concatenate(list(read_channels(path))).tolist() == [[0.25, 0.0], [0.0, 0.5], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"this is a text\n" * 99])
@@ -151,3 +194,70 @@ def test_a_file_that_has_reached_4_gib_is_told(tmp_path: Path, monkeypatch: pyte
         writer.write(np.zeros(400, np.float32))
         with pytest.raises(FileError, match="4 GiB"):
             writer.write(np.zeros(400, np.float32))
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), [(".wav", "PCM_16"), (".flac", "PCM_16"), (".ogg", "VORBIS")])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_sound_is_written_as_the_suffix_says(tmp_path: Path, suffix: str, subtype: str, channels: int) -> None:
+    path = tmp_path / f"out{suffix}"
+    samples = np.repeat(tone(440, 16_000, 3.0)[:, None], channels, axis=1)
+    with sound_writer(path, channels) as write:
+        for piece in np.array_split(samples, 5):
+            write(piece)
+            assert not path.exists()
+    info = soundfile.info(path)
+    assert (info.subtype, info.channels, info.samplerate) == (subtype, channels, 16_000)
+    heard, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    np.testing.assert_allclose(heard, samples, atol=0.05 if suffix == ".ogg" else 1 / 32768)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+@pytest.mark.parametrize("samples", [1, 100, 16_384, 200_000])
+def test_sound_of_any_length_is_written_whole(tmp_path: Path, suffix: str, samples: int) -> None:
+    with sound_writer(tmp_path / f"out{suffix}", 1) as write:
+        write(np.full((samples, 1), 2.0, np.float32))
+    heard, _ = soundfile.read(tmp_path / f"out{suffix}", dtype="float32")
+    assert heard.size == samples
+    if suffix != ".ogg":
+        assert set(heard.tolist()) == {32767 / 32768}  # clipped, not wrapped around
+
+
+def test_what_fails_while_it_is_written_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    path.write_bytes(b"as it was")
+    with pytest.raises(KeyboardInterrupt), sound_writer(path, 1) as write:
+        write(np.zeros((99, 1), np.float32))
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"as it was"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.wav"]
+
+
+def test_files_that_cannot_take_their_place_are_told(tmp_path: Path) -> None:
+    (tmp_path / "folder.wav").mkdir()
+    for path, message in ((tmp_path / "folder.wav", "is a folder"), (tmp_path / "none" / "out.wav", "No such file")):
+        with pytest.raises(FileError, match=message), sound_writer(path, 1) as write:
+            write(np.zeros((1, 1), np.float32))
+        with pytest.raises(FileError, match=message), replacing(path) as part:
+            part.write_bytes(b"new")
+    with pytest.raises(ValueError, match=r"\.wav, \.flac, \.ogg"), sound_writer(tmp_path / "out.mp3", 1):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder.wav"]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+@pytest.mark.parametrize("samples", [2_000, 200_000])
+def test_a_disk_that_fills_leaves_nothing(tmp_path: Path, suffix: str, samples: int) -> None:
+    """The system's limit on the size of files stands for the disk."""
+    pytest.importorskip("resource", reason="limits on files are for POSIX")
+    program = (
+        "import resource, sys, numpy as np; from audio_avif.sound_files import sound_writer\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "with sound_writer(sys.argv[1], 1) as write:\n"
+        f"    write(np.random.default_rng(0).uniform(-1, 1, ({samples}, 1)).astype(np.float32))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / f"out{suffix}")], capture_output=True, text=True
+    )
+    assert "FileError" in done.stderr and "cannot be written" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,6 @@ from audio_avif.spectrograms import (
     resample_rows,
     spectrogram,
     to_shares,
-    with_frames_of,
 )
 from audio_avif.tools.signals import demo_clip
 from audio_avif.vocoders.griffin_lim import stft
@@ -136,7 +135,7 @@ def test_shares_give_values_back(scale: str, power: int, order: str) -> None:
     assert shares.min() >= 0 and shares.max() <= 1
     back = from_shares(shares, config)
     inside = (values > config.value_range[0]) & (values < config.value_range[1])
-    assert inside.mean() > 0.9
+    assert inside.mean() > 0.5
     np.testing.assert_allclose(back[inside], values[inside], atol=1e-5 * np.ptp(config.value_range))
 
 
@@ -240,26 +239,7 @@ def test_a_linear_spectrogram_on_the_same_bins_gives_the_exact_mel() -> None:
     assert np.abs(ours - exact)[exact > -5].max() < 1e-3
 
 
-@pytest.mark.parametrize("hertz", [300.0, 1000.0, 3100.0])
-@pytest.mark.parametrize(("rate_hz", "n_fft"), [(22_050, 2048), (22_050, 1024), (44_100, 1024), (16_000, 256), (8000, 512)])
-def test_sines_keep_their_loudness_whatever_the_windows(rate_hz: int, n_fft: int, hertz: float) -> None:
-    config = SpectrogramConfig(rate_hz=rate_hz, n_fft=n_fft, hop_samples=n_fft // 4)
-    ours = log_mel_for(spectrogram(sine(hertz, rate_hz), config), config, MelConfig())
-    exact = log_mel(sine(hertz, 16_000))
-    middle, whole = (10.0 ** frames[:, frames.shape[1] // 2] for frames in (ours, exact))
-    widths = 1 / mel_filters(VOICE).max(axis=1)  # bands of unit area: by their widths they add up to magnitudes
-    assert abs(20 * np.log10((middle * widths).sum() / (whole * widths).sum())) < 1
-
-
-def test_what_a_lower_rate_cannot_show_is_silent() -> None:
-    config = SpectrogramConfig(rate_hz=8000, n_fft=512, hop_samples=128)
-    frames = log_mel_for(spectrogram(sine(1000, 8000), config), config, MelConfig())
-    assert (frames[-10:] <= -9).all()
-
-
-def test_frames_are_interpolated_to_the_vocoders() -> None:
-    config = SpectrogramConfig(rate_hz=22_050, n_fft=2048, hop_samples=512)
-    ramp = np.arange(50, dtype=np.float32)[None] * np.ones((80, 1), np.float32)
-    frames = with_frames_of(ramp, config, MelConfig(), 70)
-    np.testing.assert_allclose(frames[0], np.arange(70) * 0.016 / (512 / 22_050), rtol=1e-4)
-    assert with_frames_of(ramp[:, :1], config, MelConfig(), 3).shape == (80, 3)
+def test_other_frames_are_refused() -> None:
+    config = SpectrogramConfig(rate_hz=22_050)
+    with pytest.raises(ValueError, match="frames are not those"):
+        log_mel_for(spectrogram(CLIP, config), config, MelConfig())

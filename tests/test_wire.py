@@ -57,7 +57,7 @@ def test_every_golden_file_is_tested() -> None:
     assert {path.stem for path in (FOLDER / "good").iterdir()} == set(GOOD)
     assert {path.name for path in (FOLDER / "malformed").glob("*.bin")} == set(ERRORS)
     kinds = {path.read_bytes()[0] for path in (FOLDER / "good").iterdir()}
-    assert kinds == {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x81, 0x85, 0x86, 0x87}
+    assert kinds == {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x81, 0x85, 0x86, 0x87}
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -17,7 +17,6 @@ from audio_avif.errors import AudioAvifError, FileError
 if TYPE_CHECKING:
     from audio_avif.metrics import Score
     from audio_avif.ring import FloatArray
-    from audio_avif.tools.autoencoder import Autoencoder
     from audio_avif.tools.stages import PictureStage, Row, Split
 
 PROGRAM = "audio-avif analyze"
@@ -124,13 +123,13 @@ def measure(
 
 def _notes(rows: Sequence[Row], pictures: Sequence[PictureStage], split: Split | None, vocoder: str) -> Iterator[str]:
     """What the table comes to, a sentence or two each."""
+    from audio_avif.tools.autoencoder import Autoencoder
     from audio_avif.tools.stages import AUTOENCODER, AVIF, PCM_KBPS
 
     last = {row.picture: row for row in rows if row.voice == vocoder}
     for picture in pictures:
-        if picture.name == AUTOENCODER:
-            stage: Autoencoder = picture  # type: ignore[assignment]
-            yield stage.report(last[AUTOENCODER].kbps)
+        if isinstance(picture, Autoencoder):
+            yield picture.report(last[AUTOENCODER].kbps)
     if split is None:
         yield "No stage can be told from another: the recordings are silent or too short for every score."
         return

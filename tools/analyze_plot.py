@@ -28,7 +28,7 @@ def draw(rows: Sequence[Row], split: Split, path: Path) -> None:
     from PIL import Image
 
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
-    fall, beside = figure.subplots(1, 2, width_ratios=(7, 4), sharey=True)
+    fall, beside = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
     _waterfall(fall, split)
     _every_chain(beside, rows, split)
     drawn = io.BytesIO()
@@ -53,7 +53,8 @@ def _waterfall(panel: Any, split: Split) -> None:
         low, high = sorted((step.before, step.after))
         panel.bar(x, max(high - low, 0.004 * span), bottom=low, width=0.62, color=_GAIN if is_gain else _LOSS)
         panel.plot([x - 1 + 0.31, x - 0.31], [step.before] * 2, color="0.6", linewidth=0.8)
-        text = f"{step.after - step.before:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+        change = round(step.after - step.before, decimals)
+        text = f"{change:+.{decimals}f}".replace("-", "\N{MINUS SIGN}") if change else "0"
         panel.annotate(text, (x, high), (0, 3), textcoords="offset points", ha="center")
     panel.plot([len(names) - 2 + 0.31, len(names) - 1 - 0.31], [last] * 2, color="0.6", linewidth=0.8)
     panel.set_xticks(range(len(names)), names, fontsize=9)
@@ -74,17 +75,21 @@ def _every_chain(panel: Any, rows: Sequence[Row], split: Split) -> None:
         panel.plot([places[name] for name in steps], [levels[name] for name in steps], "-o", color=colour, markersize=5)
         if AUTOENCODER in levels:
             panel.plot(places[AUTOENCODER], levels[AUTOENCODER], "D", color=colour, markersize=6)
-        ends.append((levels[steps[0]], voice, colour))
+        ends.append((levels[steps[-1]], voice, colour))
     low, high = panel.get_ylim()
-    at = -math.inf
-    for level, voice, colour in sorted(ends):  # labels at the lines, apart from each other
-        at = max(level + 0.025 * (high - low), at + 0.06 * (high - low))
-        panel.text(0, at, voice, color=colour, fontsize=9, weight="bold", va="bottom")
-    panel.set_xticks(list(places.values()), [name.replace(" ", "\n", 1) for name in pictures], fontsize=9)
-    panel.set_xlim(-0.25, max(places.values()) + 0.4)
+    right, at = max(places.values()), -math.inf
+    for level, voice, colour in sorted(ends):  # beside the lines' ends, and apart from each other
+        at = max(level, at + 0.055 * (high - low))
+        panel.text(right + 0.2, at, voice, color=colour, fontsize=9, weight="bold", va="center")
+    panel.set_xticks(list(places.values()), [_two_lines(name) for name in pictures], fontsize=9)
+    panel.set_xlim(-0.3, right + 1.5)
     panel.set_title("Every picture with every voice", loc="left", fontsize=11, weight="bold")
     panel.grid(axis="y", alpha=0.25)
     _bare(panel)
+
+
+def _two_lines(name: str) -> str:
+    return name if len(name) < 8 else name.replace(" ", "\n", 1).replace("encoder", "-\nencoder")
 
 
 def _bare(panel: Any) -> None:

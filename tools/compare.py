@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +244,7 @@ def _compare_formats(options: argparse.Namespace, recordings: list[Path], varian
     if len(variants) > 1:
         print(f"\n{beside_first(points, variants, options.rate_of)}")
     has_plot = _draw(options, points, variants)
-    print(f"\nwritten to {options.output}: compare.csv" + (" and compare.png" if has_plot else ""))
+    _sign(options, len(recordings), "compare.csv" + (" and compare.png" if has_plot else ""))
 
 
 def _place(recordings: Sequence[Path], variants: Sequence[Variant]) -> Callable[[Point], tuple[int, int, int]]:
@@ -269,15 +270,31 @@ def _draw(options: argparse.Namespace, points: Sequence[Point], variants: Sequen
 
 
 def _compare_layouts(options: argparse.Namespace, recordings: list[Path]) -> None:
+    from audio_avif.errors import AudioAvifError
     from audio_avif.tools.compare_layouts import LayoutJob, layout_table, layouts_csv
 
+    if len(recordings) < 2:
+        raise AudioAvifError("layouts are compared on two recordings or more")
     jobs = [
         LayoutJob(recording, recordings[(number + 1) % len(recordings)]) for number, recording in enumerate(recordings)
     ]
     curves = _results(jobs, options.workers)
     _write(options.output / "layouts.csv", layouts_csv(curves).encode())
     print(layout_table(curves))
-    print(f"\nwritten to {options.output}: layouts.csv")
+    _sign(options, len(recordings), "layouts.csv")
+
+
+def _sign(options: argparse.Namespace, count: int, files: str) -> None:
+    """Tell what the figures come from, and where the rest is."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from audio_avif.tools.bench import machine
+
+    told = [f"{count} recording{'s' if count > 1 else ''}", machine()]
+    for package in ("Pillow", "imagecodecs", "pillow-heif"):
+        with suppress(PackageNotFoundError):
+            told.append(f"{package} {version(package)}")
+    print(f"\n{', '.join(told)}\nwritten to {options.output}: {files}")
 
 
 def _results(jobs: Sequence[Any], workers: int) -> list[Any]:

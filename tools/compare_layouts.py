@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,21 @@ from audio_avif.files import CELL_FRAMES, FileConfig, encode_cell
 from audio_avif.images import decode_picture
 from audio_avif.planes import FloatArray, from_pixels, side_pays, to_pixels
 from audio_avif.tools.compare_jobs import sound_of
+from audio_avif.tools.compare_tables import RATES_KBPS, cell
 from audio_avif.tools.rate import mel_errors_db, table
 
 QUALITIES = (5, 15, 25, 35, 45, 55, 65, 75, 85, 92, 97)
-RATES_KBPS = (6.0, 12.0, 24.0)
-SCENES = ("one voice twice", "one voice, 6 dB and 2 ms apart", "two talkers")
+SCENES = (
+    "one voice twice",
+    "one voice, 6 dB and 2 ms apart",
+    "two talkers in turn, the other 12 dB lower",
+    "two talkers at once, the other 12 dB lower",
+    "two talkers",
+)
 LAYOUTS = ("left/right", "mid/side", "planes")
 _CELL_SAMPLES = (CELL_FRAMES - 1) * 256
-_PAN_GAIN, _PAN_SAMPLES = 10 ** (-6 / 20), 2 * RATE_HZ // 1000
+_PAN_SAMPLES = 2 * RATE_HZ // 1000
+_PAN_GAIN, _CROSSTALK_GAIN = (np.float32(10 ** (-db / 20)) for db in (6, 12))
 
 
 @dataclass(frozen=True)
@@ -50,28 +57,39 @@ class LayoutJob:
 
     def run(self) -> list[LayoutPoint]:
         """Raises FileError."""
-        first, second = (sound_of(each)[:_CELL_SAMPLES] for each in (self.recording, self.other))
-        both = min(first.size, second.size)
-        late = np.concatenate([np.zeros(_PAN_SAMPLES, np.float32), first])[: first.size]
-        scenes = ((first, first), (first, np.float32(_PAN_GAIN) * late), (first[:both], second[:both]))
-        return [
-            self._point(scene, layout, quality, np.stack([log_mel(sound) for sound in sounds]))
-            for scene, sounds in zip(SCENES, scenes, strict=True)
-            for layout in LAYOUTS
-            for quality in QUALITIES
-        ]
+        points = []
+        for scene, sounds in zip(SCENES, self._scenes(), strict=True):
+            frames = np.stack([log_mel(sound) for sound in sounds])
+            takes_side = side_pays(frames, FileConfig().info(2, RATE_HZ))
+            for layout in LAYOUTS:
+                for quality in QUALITIES:
+                    kbps, errors_db = _coded(frames, layout, quality)
+                    name = self.recording.as_posix()
+                    points.append(LayoutPoint(scene, name, layout, quality, kbps, *errors_db, takes_side))
+        return points
 
-    def _point(self, scene: str, layout: str, quality: int, frames: FloatArray) -> LayoutPoint:
-        config = FileConfig(quality=quality, layout="planes" if layout == "planes" else "stacked")
-        info = config.info(2, RATE_HZ)
-        is_side = layout == "mid/side"
-        still = encode_cell(to_pixels(frames, info, is_side), config)
-        pixels = decode_picture(still, frames.shape[2], info.height, 8, is_gray=layout != "planes")
-        decoded = from_pixels(pixels, info, is_side)
-        errors_db = mel_errors_db(np.concatenate([*frames]), np.concatenate([*decoded]))
-        takes_side = side_pays(frames, FileConfig().info(2, RATE_HZ))
-        kbps = 8e-3 * len(still) / (frames.shape[2] * info.mel.frame_s)
-        return LayoutPoint(scene, self.recording.as_posix(), layout, quality, kbps, *errors_db, takes_side)
+    def _scenes(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+        alone, other = (sound_of(each)[:_CELL_SAMPLES] for each in (self.recording, self.other))
+        yield alone, alone
+        yield alone, _PAN_GAIN * np.concatenate([np.zeros(_PAN_SAMPLES, np.float32), alone])[: alone.size]
+        both = min(alone.size, other.size)
+        first, second = alone[:both], other[:both]
+        turn = np.arange(both) < both // 2
+        for each, another in ((first * turn, second * ~turn), (first, second)):
+            yield each + _CROSSTALK_GAIN * another, another + _CROSSTALK_GAIN * each
+        yield first, second
+
+
+def _coded(frames: FloatArray, layout: str, quality: int) -> tuple[float, tuple[float, float]]:
+    """The rate of ``[2, n_mels, frames]`` as a picture, and its errors over both channels."""
+    config = FileConfig(quality=quality, layout="planes" if layout == "planes" else "stacked")
+    info = config.info(2, RATE_HZ)
+    is_side = layout == "mid/side"
+    still = encode_cell(to_pixels(frames, info, is_side), config)
+    pixels = decode_picture(still, frames.shape[2], info.height, 8, is_gray=layout != "planes")
+    decoded = from_pixels(pixels, info, is_side)
+    kbps = 8e-3 * len(still) / (frames.shape[2] * info.mel.frame_s)
+    return kbps, mel_errors_db(np.concatenate([*frames]), np.concatenate([*decoded]))
 
 
 def layouts_csv(points: Sequence[LayoutPoint]) -> str:
@@ -99,7 +117,10 @@ def _errors_db(points: Sequence[LayoutPoint]) -> npt.NDArray[np.float64]:
 
 
 def layout_table(points: Sequence[LayoutPoint]) -> str:
-    """Heard error of each layout at RATES_KBPS, means over the recordings, and whether ``side_pays`` chose rightly."""
+    """Heard error of each layout at RATES_KBPS of both channels together, means over the recordings.
+
+    And how often ``side_pays`` chose the better one of left/right and mid/side.
+    """
     rows = []
     for scene in SCENES:
         groups: dict[str, list[LayoutPoint]] = {}
@@ -110,14 +131,14 @@ def layout_table(points: Sequence[LayoutPoint]) -> str:
         takes_side = np.array([group[0].takes_side for group in groups.values()])
         chosen = np.where(takes_side[:, None], errors[:, 1], errors[:, 0])
         better = np.minimum(errors[:, 0], errors[:, 1])
-        right = chosen <= better + 1e-9
+        right = ~(chosen > better + 1e-9)  # also where neither has that rate
         told = {
             **{layout: errors[:, number] for number, layout in enumerate(LAYOUTS)},
             f"as side_pays chooses (mid/side in {takes_side.sum()} of {takes_side.size})": chosen,
             "the better of left/right and mid/side": better,
         }
         rows += [
-            [scene if number == 0 else "", name, *(f"{value:.2f}" for value in values.mean(axis=0))]
+            [scene if number == 0 else "", name, *(cell(value, 2) for value in values.mean(axis=0))]
             for number, (name, values) in enumerate(told.items())
         ]
         rows.append(["", "right choices", *(f"{count} of {len(groups)}" for count in right.sum(axis=0))])

@@ -11,11 +11,13 @@ import numpy as np
 from audio_avif.metrics import SCORES
 from audio_avif.tools.compare_jobs import SCORED, Point, Variant, rate, values_of
 
-_LIMITS_KBPS = (1.0, 40.0)
-_TICKS_KBPS = (1, 2, 3, 6, 12, 24)
+_LIMITS_KBPS = (1.0, 14.0)
+_TICKS_KBPS = (1, 1.5, 2, 3, 4, 6, 8, 12)
+_ERROR_TICKS_DB = (0.25, 0.5, 1, 2, 4, 8)
+_LIMITS = ((0.25, 10.0), (1.0, 4.0), (0.7, 1.0))  # of heard error and SCORED; what is worse is not worth drawing
 _TITLES = ("mel error, dB, heard (less is better)", *(SCORES[key].title for key in SCORED))
 _MARKERS = "os^vDPXd*"
-_LABEL_GAP = 0.045
+_LABEL_GAP = 0.05
 
 
 def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> bytes:
@@ -24,7 +26,7 @@ def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> byt
 
     curves = {variant: _curve([point for point in points if point.variant == variant], size) for variant in variants}
     columns = [1, *(2 + number for number, key in enumerate(SCORED) if key in points[0].scores)]
-    figure = Figure(figsize=(5.2 * len(columns), 5.0), layout="constrained")
+    figure = Figure(figsize=(4.7 * len(columns), 4.6), layout="constrained")
     panels = figure.subplots(1, len(columns), squeeze=False).flat
     for panel, column in zip(panels, columns, strict=True):
         for number, (variant, (rates, values)) in enumerate(curves.items()):
@@ -33,7 +35,7 @@ def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> byt
                 values[:, column],
                 marker=_MARKERS[number % len(_MARKERS)],
                 markersize=3.5,
-                linewidth=1.5,
+                linewidth=1.3 if number else 2.2,
                 color=f"C{number % 10}",
                 label=variant.name,
             )
@@ -43,12 +45,28 @@ def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> byt
         panel.set_xticks([], minor=True)
         panel.set_xlabel("kbps, " + ("whole files" if size == "file" else "payload"))
         panel.set_title(_TITLES[column - 1], fontsize=10)
+        _scale(panel, column)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
         _label(panel)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
     return out.getvalue()
+
+
+def _scale(panel: Any, column: int) -> None:
+    """Show what lies within ``_LIMITS``, and of scores no more than is reached."""
+    low, high = _LIMITS[column - 1]
+    if column == 1:
+        panel.set_yscale("log")
+        panel.set_yticks(_ERROR_TICKS_DB, [f"{tick:g}" for tick in _ERROR_TICKS_DB])
+        panel.set_yticks([], minor=True)
+    else:
+        seen = np.concatenate([line.get_ydata() for line in panel.get_lines()])
+        shown = seen[(seen >= low) & (seen <= high)]
+        if shown.size:
+            low, high = shown.min() - 0.03 * (high - low), shown.max() + 0.03 * (high - low)
+    panel.set_ylim(low, high)
 
 
 def _curve(points: Sequence[Point], size: str) -> tuple[Any, Any]:
@@ -69,10 +87,9 @@ def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
     runs: list[list[float]] = []
     for value in np.asarray(wanted, float)[order]:
         runs.append([value])
-        while len(runs) > 1 and _start(runs[-1], gap, low, high) < _start(runs[-2], gap, low, high) + gap * len(
-            runs[-2]
-        ):
-            runs[-2] += runs.pop()
+        while len(runs) > 1 and _start(runs[-1], gap, low, high) < _end(runs[-2], gap, low, high) + gap:
+            last = runs.pop()
+            runs[-1] += last
     moved = np.empty(len(order))
     moved[order] = [_start(run, gap, low, high) + gap * number for run in runs for number in range(len(run))]
     return moved
@@ -83,17 +100,14 @@ def _start(run: list[float], gap: float, low: float, high: float) -> float:
     return min(max(float(np.mean(run)) - length / 2, low), high - length)
 
 
+def _end(run: list[float], gap: float, low: float, high: float) -> float:
+    return _start(run, gap, low, high) + gap * (len(run) - 1)
+
+
 def _label(panel: Any) -> None:
-    """Name each line at its last point that is shown, beside the panel."""
+    """Name each line beside the panel, where it ends or leaves."""
     lines = panel.get_lines()
-    left, right = panel.get_xlim()
-    bottom, top = panel.get_ylim()
-    to_panel = panel.transData + panel.transAxes.inverted()
-    ends = []
-    for line in lines:
-        shown = [(x, y) for x, y in line.get_xydata() if left <= x <= right and bottom <= y <= top]
-        ends.append(to_panel.transform(shown[-1]) if shown else (1.0, 0.0))
-    ends = np.array(ends)
+    ends = np.array([_end_of(panel, line.get_xdata(), line.get_ydata()) for line in lines])
     heights = spread(ends[:, 1], _LABEL_GAP, 0.0, 1.0)
     for line, (x, y), height in zip(lines, ends, heights, strict=True):
         colour = line.get_color()
@@ -103,9 +117,17 @@ def _label(panel: Any) -> None:
             (1.04, height),
             xycoords="axes fraction",
             textcoords="axes fraction",
-            fontsize=8,
+            fontsize=9,
             color=colour,
             va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
         )
+
+
+def _end_of(panel: Any, rates: Any, values: Any) -> Any:
+    """Where a line ends or leaves the panel on its right ``[2]``, as shares of it."""
+    right = min(float(rates[-1]), panel.get_xlim()[1])
+    low, high = panel.get_ylim()
+    value = min(max(float(np.interp(np.log(right), np.log(rates), values)), low), high)
+    return (panel.transData + panel.transAxes.inverted()).transform((right, value))

@@ -49,7 +49,8 @@ def _least_kbps(points: Sequence[Point], variant: Variant, size: str) -> float:
     return float(np.mean([rate(point, size) for point in mine if point.quality == least]))
 
 
-def _number(value: float, decimals: int, sign: str = "") -> str:
+def cell(value: float, decimals: int, sign: str = "") -> str:
+    """A cell of a table: a dash for NaN."""
     return "-" if np.isnan(value) else f"{value:{sign}.{decimals}f}"
 
 
@@ -59,8 +60,7 @@ def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> 
     for variant in variants:
         means = _at_rates(points, variant, size).mean(axis=0).T  # [values, rates]
         cells = [
-            " / ".join(_number(value, decimals) for value in line)
-            for line, decimals in zip(means, _DECIMALS, strict=True)
+            " / ".join(cell(value, decimals) for value in line) for line, decimals in zip(means, _DECIMALS, strict=True)
         ]
         leasts = [f"{_least_kbps(points, variant, each):.2f}" for each in ("file", "payload")]
         rows.append([variant.name, *leasts, *cells])
@@ -81,7 +81,7 @@ def beside_first(points: Sequence[Point], variants: Sequence[Variant], size: str
 
 
 def _difference(values: Doubles, decimals: int) -> str:
-    mean = _number(float(values.mean()), decimals + 1, "+")
+    mean = cell(float(values.mean()), decimals + 1, "+")
     if mean == "-" or values.size < 2:
         return mean
     return f"{mean} ± {values.std(ddof=1) / np.sqrt(values.size):.{decimals + 1}f}"

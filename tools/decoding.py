@@ -14,7 +14,6 @@ from audio_avif.files import PictureReader, require_fit
 from audio_avif.parts import Part, PartJoiner, cut_parts, speak_part
 from audio_avif.planes import PictureInfo
 from audio_avif.sound_files import sound_writer
-from audio_avif.tools.file_names import make_folder
 from audio_avif.tools.workers import Workers
 from audio_avif.vocoders.protocol import Vocoder
 
@@ -52,7 +51,6 @@ def decode_sound(
 
     with _open(picture) as file:
         reader = PictureReader(file, info)
-        make_folder(sound.parent)
         mel, left = reader.info.mel, reader.info.samples
         require_fit(vocoder, mel)
         joiner = PartJoiner(mel.hop_samples)

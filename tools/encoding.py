@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -22,8 +23,11 @@ from audio_avif.files import (
 from audio_avif.page import PageWriter
 from audio_avif.planes import AnyPixels
 from audio_avif.sound_files import SoundHeader, read_channels, read_header, replacing, require_writable
-from audio_avif.tools.file_names import make_folder
 from audio_avif.tools.workers import Workers
+
+log = logging.getLogger(__name__)
+
+_WHOLE_SHARE = 0.9  # of its promised length; MP3 files without a header of their own are off by some percent
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,6 @@ def encode_sound(
         yield from ((quality, cell) for cell in encoder.flush() for quality in pictures)
 
     for path in pictures.values():
-        make_folder(path.parent)
         require_writable(path)
     with ExitStack() as stack:
         pages = {quality: stack.enter_context(PageWriter()) for quality in pictures}
@@ -84,8 +87,11 @@ def encode_sound(
         for quality, path in pictures.items():
             with replacing(path) as part, part.open("wb") as file:
                 write_picture(pages[quality], encoder, configs[quality], file)
+    seconds = encoder.info.samples / encoder.info.mel.rate_hz
+    if header.seconds is not None and seconds < _WHOLE_SHARE * header.seconds:
+        log.warning("%s ends after %.1f s, though it promises %.1f s", sound, seconds, header.seconds)
     return Encoded(
-        encoder.info.samples / encoder.info.mel.rate_hz,
+        seconds,
         {quality: shared_s + own_s for quality, own_s in spent_s.items()},
     )
 

@@ -20,6 +20,7 @@ DoubleArray = npt.NDArray[np.float64]
 EXCERPT_S = 10
 MAX_EXCERPTS = 12
 _WHITE = 255.0
+_MIN_SCORED_SAMPLES = RATE_HZ // 4
 _MIN_LOUDNESS_SAMPLES = round(0.4 * RATE_HZ)  # one block of BS.1770's gate
 
 
@@ -97,11 +98,11 @@ class WaveError:
     def correlations(self) -> list[float]:
         """One for each channel, from -1 to 1; NaN where either side is silent."""
         norms = np.sqrt(self._xx) * np.sqrt(self._yy)
-        return [max(-1.0, min(1.0, _ratio(xy, norm))) for xy, norm in zip(self._xy, norms, strict=True)]
+        return [float(np.clip(_ratio(xy, norm), -1, 1)) for xy, norm in zip(self._xy, norms, strict=True)]
 
     def snr_db(self) -> list[float]:
         """One for each channel; NaN where either side is silent or there is no error."""
-        return [-10 * math.log10(1 - r * r) if r * r < 1 else math.nan for r in self.correlations()]
+        return [-10 * math.log10(1 - r * r) + 0.0 if r * r < 1 else math.nan for r in self.correlations()]
 
 
 def _ratio(over: float, under: float) -> float:
@@ -123,9 +124,12 @@ def excerpts_of(samples: int) -> list[tuple[int, int]]:
 def mean_score(score: Score, pairs: Sequence[tuple[FloatArray, FloatArray]]) -> float:
     """The mean over excerpts ``[samples]`` of the original and what was heard; NaN where none has an answer.
 
+    Excerpts of less than a quarter of a second have none: PESQ refuses them, STOI needs more.
+
     Raises AudioAvifError where the score's packages are missing.
     """
-    return mean_of(score(np.ascontiguousarray(original), np.ascontiguousarray(heard)) for original, heard in pairs)
+    long_enough = [(first, second) for first, second in pairs if first.size >= _MIN_SCORED_SAMPLES]
+    return mean_of(score(np.ascontiguousarray(first), np.ascontiguousarray(second)) for first, second in long_enough)
 
 
 def mean_of(values: Iterator[float] | Sequence[float]) -> float:

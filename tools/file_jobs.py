@@ -19,7 +19,7 @@ from audio_avif.files import FileConfig, encode_cell
 from audio_avif.planes import AnyPixels, PictureInfo
 from audio_avif.tools.decoding import Decoded, decode_sound
 from audio_avif.tools.encoding import Encoded, encode_sound
-from audio_avif.tools.file_names import Input, make_folder, remove_if_empty
+from audio_avif.tools.file_names import Input, folders
 from audio_avif.tools.report import Rendition, Source, write_report
 from audio_avif.tools.workers import Workers
 from audio_avif.vocoders.registry import load_vocoder
@@ -74,22 +74,23 @@ def report_on(files: Sequence[Input], output: Path, settings: Settings, vocoder_
             renditions.append(Rendition(quality, picture, sound, encoded.encode_s[quality], decoded.decode_s))
         return Source(file.path, renditions)
 
-    existed = output.exists()
-    make_folder(output)
-    try:
+    with folders([output, *((output / file.name).parent for file in files)]):
         results = _do_all([(file.path, partial(work, file)) for file in files], workers)
         sources = [result for result in results if isinstance(result, Source)]
         if sources:
-            with _progress() as progress:
-                task = progress.add_task("measuring", total=None)
-                write_report(
-                    sources, output, lambda done, total: progress.update(task, completed=done, total=total), workers
-                )
+            _report(sources, output, workers)
             print(f"{output / 'report.html'}: {_count(len(sources), 'file')}, {_count(steps - 1, 'quality')} each")
-    finally:
-        if not existed:
-            remove_if_empty(output)
     _require_all([file.path for file in files], results)
+
+
+def _report(sources: Sequence[Source], output: Path, workers: int) -> None:
+    with _progress() as progress:
+        task = progress.add_task("measuring", total=None)
+
+        def tell(done: float, total: float) -> None:
+            progress.update(task, completed=done, total=total)
+
+        write_report(sources, output, tell, workers)
 
 
 def _beside(output: Path, file: Input, quality: int, suffix: str) -> Path:
@@ -113,7 +114,8 @@ def encode_one(sound: Path, picture: Path, settings: Settings, workers: int) -> 
     def work(threads: Workers, tell: _Tell) -> Encoded:
         return encode_sound(sound, {quality: picture}, settings.config, threads, settings.fits_range, tell)
 
-    results = _do_all([(sound, work)], workers)
+    with folders([picture.parent]):
+        results = _do_all([(sound, work)], workers)
     _require_all([sound], results)
     for encoded in results:
         assert isinstance(encoded, Encoded)
@@ -131,11 +133,13 @@ def decode_all(jobs: Sequence[Decoding], info: PictureInfo | None, vocoder_name:
     def work(job: Decoding, threads: Workers, tell: _Tell) -> Decoded:
         if not job.may_replace and job.sound.exists():
             raise FileError(
-                f"{job.sound} is there already and may be the original recording; name the output with --output"
+                f"{job.picture} is left as it is: {job.sound} is there already and may be the original recording; "
+                "name the output with --output"
             )
         return decode_sound(job.picture, job.sound, vocoder, threads, info, tell)
 
-    results = _do_all([(job.picture, partial(work, job)) for job in jobs], workers)
+    with folders([job.sound.parent for job in jobs]):
+        results = _do_all([(job.picture, partial(work, job)) for job in jobs], workers)
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, Decoded):
             print(f"{job.sound}: {result.seconds:.1f} s")
@@ -192,7 +196,8 @@ def _require_all(paths: Sequence[Path], results: Sequence[object]) -> None:
 
 
 def _progress() -> Progress:
-    return Progress(console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def _count(number: int, noun: str) -> str:

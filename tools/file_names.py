@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -55,13 +55,14 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
         if not inside:
             raise FileError(f"{path} holds no sound files and no AVIF pictures")
         found += [(file, prefix / file.relative_to(path)) for file in inside]
+    found = list({path.resolve(): (path, relative) for path, relative in found}.values())
     kinds = {_is_picture(path) for path, _ in found}
     if len(kinds) > 1:
         raise FileError("there are sound files and AVIF pictures; name those of one kind, such as *.wav")
     for path, _ in found:
         if path.suffix.lower() in _OTHER_PICTURES:
             raise FileError(f"{path} is no AVIF picture; audio-avif invert makes sound of other pictures")
-    names = _outputs_names([relative for _, relative in found])
+    names = _output_names([relative for _, relative in found])
     files = [Input(path, name) for (path, _), name in zip(found, names, strict=True)]
     return Inputs(files, kinds == {True}, any(path.is_dir() for path in paths))
 
@@ -80,7 +81,7 @@ def _files_in(folder: Path, output: Path | None) -> Iterator[Path]:
             yield path
 
 
-def _outputs_names(relatives: Sequence[Path]) -> list[Path]:
+def _output_names(relatives: Sequence[Path]) -> list[Path]:
     """Names without suffix; files that differ in nothing else get it back as ``-flac``, others a number."""
     taken: set[str] = set()
     names = []
@@ -94,15 +95,25 @@ def _outputs_names(relatives: Sequence[Path]) -> list[Path]:
     return names
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it. Raises FileError."""
+@contextmanager
+def folders(paths: Iterable[Path]) -> Iterator[None]:
+    """Make folders and those above them; those into which nothing was put are removed again.
+
+    Raises FileError where one cannot be made.
+    """
+    made: list[Path] = []
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"the folder {path} cannot be made: {error.strerror or error}") from error
-
-
-def remove_if_empty(path: Path) -> None:
-    """Remove a folder that nothing was put into."""
-    with suppress(OSError):
-        path.rmdir()
+        for path in sorted(set(paths)):
+            missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+            try:
+                for folder in reversed(missing):
+                    folder.mkdir()
+                    made.append(folder)
+                path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise FileError(f"the folder {path} cannot be made: {error.strerror or error}") from error
+        yield
+    finally:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_avif import __version__, console
+from audio_avif.tools.file_names import PICTURE_SUFFIX, find_inputs
 
 if TYPE_CHECKING:
     from audio_avif.tools.file_jobs import Decoding, Settings
@@ -25,8 +26,6 @@ SUBCOMMANDS = {
 }
 REPORT_QUALITIES = [70, 80, 85, 90, 95]
 PICTURE_QUALITY = 85
-_PICTURE_SUFFIX = ".avif"
-_SOUND_SUFFIXES = (".wav", ".flac", ".ogg")
 
 _DESCRIPTION = """\
 Turn recordings into AVIF pictures of sound and back.
@@ -165,21 +164,20 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     # Before numpy is loaded: the threads here each do sums of their own.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from audio_avif.tools.file_names import find_inputs
-
     console.log_to_stderr(PROGRAM)
     output: Path | None = options.output
     inputs = find_inputs(options.inputs, output)
     if inputs.are_pictures:
         _decode(options, parser, inputs)
         return
+    from audio_avif.sound_files import WRITABLE
     from audio_avif.tools.file_jobs import encode_one, report_on
 
     if output is None:
         parser.error("say where to with --output: a name that ends in .avif, or a folder for pictures and a report")
     if options.channels is not None:
         parser.error("--channels is for pictures; a sound file says itself how many it has")
-    if output.suffix.lower() == _PICTURE_SUFFIX and not output.is_dir():
+    if output.suffix.lower() == PICTURE_SUFFIX and not output.is_dir():
         if len(inputs.files) > 1 or inputs.come_from_a_folder:
             parser.error("several files need a folder as --output")
         if options.vocoder is not None:
@@ -189,7 +187,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             parser.error("a picture has one --quality; several need a folder as --output")
         encode_one(inputs.files[0].path, output, settings, options.workers)
         return
-    if output.suffix.lower() in _SOUND_SUFFIXES and not output.is_dir():
+    if output.suffix.lower() in WRITABLE and not output.is_dir():
         parser.error("from sound come pictures: --output needs a name that ends in .avif, or a folder")
     settings = _settings(options, parser, REPORT_QUALITIES)
     report_on(inputs.files, output, settings, options.vocoder or "default", options.workers)
@@ -233,14 +231,15 @@ def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
 
 def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inputs) -> list[Decoding]:
     """Where the sound of each picture goes."""
+    from audio_avif.sound_files import WRITABLE
     from audio_avif.tools.file_jobs import Decoding
 
     if output is None:
         return [Decoding(file.path, file.path.with_suffix(".wav"), may_replace=False) for file in inputs.files]
     if not output.suffix or output.is_dir():
         return [Decoding(file.path, output / f"{file.name}.wav", may_replace=False) for file in inputs.files]
-    if output.suffix.lower() not in _SOUND_SUFFIXES:
-        parser.error(f"sound is written as {', '.join(_SOUND_SUFFIXES)}, or into a folder that is there already")
+    if output.suffix.lower() not in WRITABLE:
+        parser.error(f"sound is written as {', '.join(WRITABLE)}, or into a folder that is there already")
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several pictures need a folder as --output")
     return [Decoding(inputs.files[0].path, output, may_replace=True)]

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from audio_avif.config import RATE_HZ
 from audio_avif.errors import FileError
-from audio_avif.parts import PartJoiner, cut_parts, speak_part
+from audio_avif.features import log_mel
+from audio_avif.metrics import MAX_CLIP_S, SCORES
+from audio_avif.parts import Part, PartJoiner, cut_parts, speak_part
+from audio_avif.sound_files import read_audio, read_header, sound_writer
 from audio_avif.spectrograms import (
     FloatArray,
     SpectrogramConfig,
     find_phases,
+    has_grid_of,
     is_mel,
     log_mel_for,
-    with_frames_of,
 )
 from audio_avif.tools.spectrogram import definition
 from audio_avif.tools.spectrogram_files import load_array, read_spectrogram
 from audio_avif.tools.spectrogram_guess import Readable, settle
+from audio_avif.vocoders.griffin_lim import stft
 from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.vocoders.registry import load_vocoder
 
-ITERATIONS = 32
+ITERATIONS = 64
 MOMENTUM = 0.99
 _PART_VALUES = 1 << 21  # of a part's spectra, which take eight times as many bytes several times over
 _LEAST_PART_FRAMES = 256
@@ -37,6 +42,8 @@ def invert(options: argparse.Namespace, output: Path) -> None:
 
     Raises FileError, ModelError.
     """
+    if options.reference is not None:
+        read_header(options.reference)  # a wrong name is told now, not after minutes
     readable = settle(read_spectrogram(options.input), definition(options), options.db_range)
     config = readable.config
     print(_first_line(options.input, readable))
@@ -48,8 +55,6 @@ def invert(options: argparse.Namespace, output: Path) -> None:
         phases = None if options.phase is None else _phases(options.phase, config, readable.values.shape[1])
         samples = _without_model(readable, iterations, momentum, phases)
     else:
-        from audio_avif.vocoders.registry import load_vocoder
-
         vocoder = load_vocoder(options.vocoder, "cpu")
         for loss in _losses(config, vocoder):
             print(f"note: {loss}")
@@ -71,9 +76,6 @@ def _first_line(path: Path, readable: Readable) -> str:
 
 def _phases(path: Path, config: SpectrogramConfig, frames: int) -> FloatArray:
     """Angles ``[bins, frames]`` of an array, or of the STFT of a sound file."""
-    from audio_avif.sound_files import read_audio
-    from audio_avif.vocoders.griffin_lim import stft
-
     if path.suffix.lower() == ".npy":
         angles = load_array(path)
         if angles.shape != (config.bins, frames) or not np.isfinite(angles).all():
@@ -90,7 +92,8 @@ def _without_model(readable: Readable, iterations: int, momentum: float, phases:
     joiner = PartJoiner(config.hop_samples)
     spoken: list[FloatArray] = []
     first = 0
-    for part in cut_parts([readable.values[None]], max(_LEAST_PART_FRAMES, _PART_VALUES // config.bins)):
+    parts = cut_parts([readable.values[None]], max(_LEAST_PART_FRAMES, _PART_VALUES // config.bins))
+    for part in _shown(parts, readable.values.shape[1]):
         start = first - part.lead_frames
         frames = part.log_mel.shape[2]
         angles = None if phases is None else phases[:, start : start + frames]
@@ -102,26 +105,37 @@ def _without_model(readable: Readable, iterations: int, momentum: float, phases:
 
 def _with_model(readable: Readable, vocoder: Vocoder) -> FloatArray:
     """The vocoder, at the rate of the picture."""
+    config, mel = readable.config, vocoder.mel
+    if has_grid_of(config, mel):
+        blocks = range(0, readable.values.shape[1], _BLOCK_FRAMES)
+        pieces = [log_mel_for(readable.values[:, at : at + _BLOCK_FRAMES], config, mel) for at in blocks]
+    else:
+        # Interpolated magnitudes of other windows are not those of any sound: every score was lower.
+        heard = _without_model(readable, ITERATIONS, MOMENTUM, None)[: readable.samples]
+        pieces = [log_mel(_at_rate(heard, config.rate_hz, mel.rate_hz), mel)]
+    joiner = PartJoiner(mel.hop_samples)
+    frames = sum(piece.shape[1] for piece in pieces)
+    parts = _shown(cut_parts(piece[None] for piece in pieces), frames)
+    samples = np.concatenate([joiner.push(speak_part(part, vocoder), part.is_last)[0] for part in parts])
+    return _at_rate(samples, mel.rate_hz, config.rate_hz)
+
+
+def _shown(parts: Iterable[Part], frames: int) -> Iterator[Part]:
+    """The parts, with a progress bar while they are worked on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("inverting", total=frames)
+        for part in parts:
+            yield part
+            progress.advance(task, part.log_mel.shape[2] - part.lead_frames)
+
+
+def _at_rate(samples: FloatArray, rate_hz: int, wanted_hz: int) -> FloatArray:
     import soxr
 
-    config, mel = readable.config, vocoder.mel
-    blocks = range(0, readable.values.shape[1], _BLOCK_FRAMES)
-    log_mel = np.concatenate(
-        [log_mel_for(readable.values[:, at : at + _BLOCK_FRAMES], config, mel) for at in blocks], axis=1
-    )
-    if not _has_frames_of(config, vocoder):
-        seconds = readable.samples / config.rate_hz
-        log_mel = with_frames_of(log_mel, config, mel, 1 + int(seconds * mel.rate_hz) // mel.hop_samples)
-    joiner = PartJoiner(mel.hop_samples)
-    parts = [joiner.push(speak_part(part, vocoder), part.is_last)[0] for part in cut_parts([log_mel[None]])]
-    samples = np.concatenate(parts)
-    if mel.rate_hz == config.rate_hz:
-        return samples
-    return np.asarray(soxr.resample(samples, mel.rate_hz, config.rate_hz), np.float32)
-
-
-def _has_frames_of(config: SpectrogramConfig, vocoder: Vocoder) -> bool:
-    return config.hop_samples * vocoder.mel.rate_hz == vocoder.mel.hop_samples * config.rate_hz
+    return samples if rate_hz == wanted_hz else np.asarray(soxr.resample(samples, rate_hz, wanted_hz), np.float32)
 
 
 def _losses(config: SpectrogramConfig, vocoder: Vocoder) -> Iterator[str]:
@@ -129,20 +143,27 @@ def _losses(config: SpectrogramConfig, vocoder: Vocoder) -> Iterator[str]:
     mel = vocoder.mel
     if is_mel(config, mel):
         return
-    yield f"{vocoder.name} takes {mel.n_mels} mel bands {mel.fmin_hz:g}-{mel.fmax_hz:g} Hz, made from the magnitudes shown"
+    yield f"{vocoder.name} is given the mel it was made for, {mel.n_mels} bands {mel.fmin_hz:g}-{mel.fmax_hz:g} Hz"
     if config.kind != "linear":
-        yield f"the magnitudes of {config.n_mels} {config.kind} bands are those of the pseudo-inverse, detail within a band is lost"
+        yield f"{config.n_mels} bands become magnitudes by the pseudo-inverse, which loses detail within a band"
         if config.n_mels < mel.n_mels:
-            yield f"{config.n_mels} bands cannot fill {mel.n_mels}: neighbours will sound alike"
+            yield f"{config.n_mels} bands do not tell all that {mel.n_mels} would"
     if config.top_hz < mel.fmax_hz:
-        yield f"the spectrogram shows nothing above {config.top_hz:g} Hz, which the vocoder gets as silence"
+        yield f"the spectrogram shows nothing above {config.top_hz:g} Hz, so nothing is heard there"
+    if config.fmin_hz > mel.fmin_hz:
+        yield f"the spectrogram shows nothing below {config.fmin_hz:g} Hz, so nothing is heard there"
     if config.top_hz > mel.fmax_hz:
-        yield f"what lies above {mel.fmax_hz:g} Hz is lost"
-    if not _has_frames_of(config, vocoder):
+        yield f"what the spectrogram shows above {mel.fmax_hz:g} Hz is lost"
+    if not has_grid_of(config, mel):
         yield (
-            f"columns {1000 * config.hop_samples / config.rate_hz:.1f} ms apart are interpolated to frames "
-            f"{1000 * mel.frame_s:.1f} ms apart"
+            f"windows of {_ms(config.n_fft, config.rate_hz)} every {_ms(config.hop_samples, config.rate_hz)} are not "
+            f"the vocoder's of {_ms(mel.n_fft, mel.rate_hz)} every {_ms(mel.hop_samples, mel.rate_hz)}: the sound that "
+            "griffin-lim finds is analysed anew, and its errors are in what the vocoder hears"
         )
+
+
+def _ms(samples: int, rate_hz: int) -> str:
+    return f"{1000 * samples / rate_hz:.1f} ms"
 
 
 def _gain(samples: FloatArray, knows_level: bool) -> float:
@@ -161,21 +182,14 @@ def _level(samples: FloatArray, gain: float, readable: Readable) -> str:
 
 
 def _write(path: Path, samples: FloatArray, rate_hz: int) -> None:
-    from audio_avif.sound_files import sound_writer
-
     with sound_writer(path, 1, rate_hz) as write:
         write(samples[:, None])
 
 
 def _scores(reference: str, samples: FloatArray, rate_hz: int, knows_level: bool) -> str:
     """A line of scores against the original, or what is missing for them."""
-    import soxr
-
-    from audio_avif.metrics import MAX_CLIP_S, SCORES
-    from audio_avif.sound_files import read_audio
-
     original = read_audio(reference)
-    heard = samples if rate_hz == RATE_HZ else np.asarray(soxr.resample(samples, rate_hz, RATE_HZ), np.float32)
+    heard = _at_rate(samples, rate_hz, RATE_HZ)
     size = min(original.size, heard.size)
     if not size:
         raise FileError(f"{reference} holds no sound to compare with")

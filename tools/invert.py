@@ -9,7 +9,7 @@ from pathlib import Path
 
 from audio_avif import console
 from audio_avif.errors import AudioAvifError
-from audio_avif.tools.spectrogram import add_definition, decibels
+from audio_avif.tools.spectrogram import add_definition, decibels, with_ranges_joined
 
 PROGRAM = "audio-avif invert"
 WITHOUT_MODEL = "griffin-lim"
@@ -25,7 +25,9 @@ def _parser() -> argparse.ArgumentParser:
         "audio-avif invert librosa.png --kind mel --rate 22050 --n-fft 2048 --hop 512 --colour magma; "
         "audio-avif invert mel.npy --kind mel --scale ln --rate 22050 --output speech.wav",
     )
-    parser.add_argument("input", type=Path, metavar="PICTURE|ARRAY.npy", help="cropped to the spectrogram, without axes")
+    parser.add_argument(
+        "input", type=Path, metavar="PICTURE|ARRAY.npy", help="cropped to the spectrogram, without axes"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="OUT.wav", help="a .wav, .flac or .ogg file (default: PICTURE.wav, if not there)"
     )
@@ -45,14 +47,15 @@ def _parser() -> argparse.ArgumentParser:
         "(default: griffin-lim)",
     )
     parser.add_argument(
-        "--iterations", type=console.integer_in(0, 10_000), metavar="N", help="of griffin-lim (default: 32)"
+        "--iterations", type=console.integer_in(0, 10_000), metavar="N", help="of griffin-lim (default: 64)"
     )
     parser.add_argument("--momentum", type=float, metavar="X", help="of griffin-lim, 0 to 1 (default: 0.99)")
     parser.add_argument(
         "--phase",
         type=Path,
         metavar="FILE",
-        help="where griffin-lim starts: a .npy array of angles [n-fft / 2 + 1, columns], or a sound file with such phases",
+        help="where griffin-lim starts: a .npy array of angles [n-fft / 2 + 1, columns], or a sound file that has such "
+        "phases",
     )
     parser.add_argument(
         "--reference", metavar="IN.wav", help="the original: print how near the sound comes to it (STOI, PESQ, mel)"
@@ -63,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif invert``."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_ranges_joined(arguments))
     own = {"--iterations": options.iterations, "--momentum": options.momentum, "--phase": options.phase}
     unused = [name for name, value in own.items() if value is not None]
     if options.vocoder != WITHOUT_MODEL and unused:

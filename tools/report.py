@@ -43,16 +43,19 @@ def write_report(
 
     from audio_avif.errors import FileError
     from audio_avif.sound_files import replacing
-    from audio_avif.tools.report_figures import measure_all, to_json
+    from audio_avif.tools.report_figures import to_json
+    from audio_avif.tools.report_measure import measure_all
     from audio_avif.tools.report_page import write_page
 
     if not sources or not all(source.renditions for source in sources):
         raise ValueError("a report needs sources, each with renditions")
-    report = measure_all(sources, progress, workers)
+    tell = progress or (lambda done, total: None)
+    steps = sum(1 + len(source.renditions) for source in sources)
+    report = measure_all(sources, lambda done: tell(done, steps + len(sources)), workers)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"the folder {output} cannot be made: {error.strerror or error}") from error
     with replacing(output / "report.json") as table, replacing(output / "report.html") as page:
         table.write_text(json.dumps(to_json(report, output), indent=1) + "\n", encoding="utf-8")
-        write_page(report, output, page)
+        write_page(report, output, page, lambda done: tell(steps + done, steps + len(sources)))

@@ -21,16 +21,16 @@ class Job(Protocol):
         """What is asked for."""
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, progress: Callable[[int, int], None] | None = None) -> Iterator[Any]:
+def run_jobs(jobs: Sequence[Job], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
     """Results in the order of the jobs, from that many processes; with one worker from this one.
 
-    ``progress`` is told the jobs done and all of them. Raises what a job raises, AudioAvifError where a process dies.
+    ``progress`` is told how many are done. Raises what a job raises, AudioAvifError where a process dies.
     """
     if workers == 1 or len(jobs) < 2:
         for done, job in enumerate(jobs):
-            yield job.run()
-            if progress is not None:
-                progress(done + 1, len(jobs))
+            result = job.run()
+            progress(done + 1)
+            yield result
         return
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_begin_worker)
@@ -38,8 +38,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Callable[[int, int], N
         futures = [pool.submit(job.run) for job in jobs]
         for done, future in enumerate(as_completed(futures)):
             future.result()
-            if progress is not None:
-                progress(done + 1, len(jobs))
+            progress(done + 1)
         yield from (future.result() for future in futures)
     except BrokenProcessPool as error:
         raise AudioAvifError("a process that measured died, perhaps for want of memory; try fewer --workers") from error

@@ -16,7 +16,8 @@ from audio_avif.files import PictureReader
 from audio_avif.planes import FloatArray, PictureInfo, to_pixels
 from audio_avif.tools.fidelity import Feed
 from audio_avif.tools.report import Rendition
-from audio_avif.tools.report_figures import SHOWN_S, SourceFigures, cut
+from audio_avif.tools.report_figures import SHOWN_S, SourceFigures
+from audio_avif.tools.report_measure import cut
 
 DIFFERENCE_DB = 6.0
 """Where the colours of a difference end."""
@@ -89,7 +90,7 @@ def _read_picture(rendition: Rendition, first_frame: int, frames: int) -> tuple[
 
 def _level_picture(mel: FloatArray, info: PictureInfo) -> str:
     plain = replace(info, depth=8, layout="stacked", side_cells="", channels=mel.shape[0])
-    return _picture(to_pixels(mel, plain), _LEVELS)
+    return _picture(to_pixels(mel, plain).astype(np.uint8, copy=False), _LEVELS)
 
 
 def _change_picture(before: FloatArray, after: FloatArray, info: PictureInfo) -> str:

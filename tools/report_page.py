@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,7 +22,6 @@ from audio_avif.tools.report_figures import (
     Report,
     SourceFigures,
     relative,
-    rounded,
 )
 from audio_avif.tools.report_media import (
     DIFFERENCE_DB,
@@ -36,6 +33,7 @@ from audio_avif.tools.report_media import (
     time_ticks,
 )
 from audio_avif.tools.report_plot import Chart
+from audio_avif.tools.report_tables import COLUMNS, cell, escaped, plain_cell, quality_cell, table, titles
 
 MAX_MEDIA_BYTES = 40_000_000
 """How much of a page may be pictures and sound."""
@@ -43,56 +41,15 @@ MAX_MEDIA_BYTES = 40_000_000
 INSTALL = "pip install 'audio-avif[report]'"
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of figures and what it means."""
-
-    title: str
-    decimals: int
-    meaning: str
-
-
-_ALIGNED = "after the gain, found by least squares, that brings the decoded waveform nearest to the original"
-COLUMNS = {
-    "bytes": Column("Bytes", 0, "Size of the AVIF file, settings and container included."),
-    "kbps": Column("kbps", 2, "Bits of the AVIF file over the length of the recording, in thousands a second."),
-    "ratio": Column(
-        "Ratio", 1, "How many times smaller the AVIF file is than 16-bit PCM of the original's rate and channels."
-    ),
-    "mel_psnr_db": Column(
-        "Mel PSNR, dB",
-        1,
-        "What the image codec loses, before any vocoder: 10 log10(255² / mean squared error) between the log-mel of "
-        "the original and that in the picture, both spread over 0 to 255 by the picture's value range and clipped to "
-        "it. The original is not rounded, so the rounding to pixels counts as error. None where there is no error, as "
-        "in digital silence.",
-    ),
-    "snr_db": Column(
-        "SNR, dB",
-        2,
-        f"Original against the difference, {_ALIGNED}. A vocoder makes phases of its own, so a value near 0 dB is "
-        "normal and says nothing of quality; with that gain it cannot fall below 0.",
-    ),
-    "correlation": Column(
-        "Correlation",
-        3,
-        "Of the two waveforms, 1 where they are the same but for a gain, near 0 where phases differ; it too says "
-        "little of how a vocoder sounds.",
-    ),
-    "pesq_wb": Column("PESQ-WB", 2, "Perceived quality, 1.0 to 4.64 (ITU-T P.862.2)."),
-    "stoi": Column("STOI", 3, "Intelligibility, 0 to 1 (Taal, Hendriks, Heusdens and Jensen, 2011)."),
-    "encode_s": Column("Encode, s", 2, "Time taken to make the picture, in the run that made it."),
-    "decode_s": Column("Decode, s", 2, "Time taken to make sound of the picture again, in the same run."),
-    "gain": Column("Gain", 3, f"The factor of SNR: {_ALIGNED}. Near 0 where the waveforms do not match."),
-    "original_lufs": Column("Original, LUFS", 1, "Loudness of the original at 16 kHz (ITU-R BS.1770-4)."),
-    "decoded_lufs": Column("Decoded, LUFS", 1, "Loudness of the decoded sound; it should be that of the original."),
-}
 _CHANNEL_KEYS = ("original_lufs", "decoded_lufs", "gain", *MEAN_KEYS)
 
 
-def write_page(report: Report, output: Path, path: Path) -> None:
-    """Write the page for the folder ``output`` to ``path``; links are as seen from that folder."""
-    page = _Page(report, output)
+def write_page(report: Report, output: Path, path: Path, progress: Callable[[int], None]) -> None:
+    """Write the page for the folder ``output`` to ``path``; links are as seen from that folder.
+
+    ``progress`` is told how many recordings are written. Raises FileError where a file cannot be read.
+    """
+    page = _Page(report, output, progress)
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         for text in page.texts():
             file.write(text)
@@ -100,9 +57,10 @@ def write_page(report: Report, output: Path, path: Path) -> None:
 
 
 class _Page:
-    def __init__(self, report: Report, output: Path) -> None:
+    def __init__(self, report: Report, output: Path, progress: Callable[[int], None]) -> None:
         self._report = report
         self._output = output
+        self._progress = progress
         self._media_bytes = 0
         self._is_full = False
 
@@ -112,16 +70,17 @@ class _Page:
         title = sources[0].name if len(sources) == 1 else f"{len(sources)} recordings"
         most = max(len(source.renditions) for source in sources)
         yield "<!DOCTYPE html>"
-        yield f'<html lang="en"><head><meta charset="utf-8"><title>{_text(title)} - audio-avif</title>'
+        yield f'<html lang="en"><head><meta charset="utf-8"><title>{escaped(title)} - audio-avif</title>'
         yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
         yield f"<style>{STYLE}{picker_style(most)}</style></head><body>"
-        yield f"<header><h1>{_text(title)}</h1>"
+        yield f"<header><h1{_file_id(0) if len(sources) == 1 else ''}>{escaped(title)}</h1>"
         yield from self._lead()
         yield "</header><main>"
         if len(sources) > 1:
             yield from self._overview()
         for number, source in enumerate(sources):
             yield from self._section(number, source)
+            self._progress(number + 1)
         yield "</main><footer>"
         yield from self._legend()
         yield f"</footer><script>{SCRIPT}</script></body></html>"
@@ -131,23 +90,23 @@ class _Page:
         seconds = clock(sum(source.seconds for source in self._report.sources))
         yield f'<p class="lead">{seconds} of sound as AVIF pictures at quality {qualities}, and back.</p>'
         day = time.strftime("%Y-%m-%d", time.gmtime())
-        yield f'<p class="note">Written on {day} by audio-avif {_text(__version__)}. '
+        yield f'<p class="note">Written on {day} by audio-avif {escaped(__version__)}. '
         yield '<a href="#legend">What the figures mean</a></p>'
         if self._report.missing:
             needed = _listed(list(self._report.missing))
             verb = "is" if len(self._report.missing) == 1 else "are"
             yield f'<p class="warning">Some figures are missing because {needed} {verb} not installed. '
-            yield f"Install with: <code>{_text(INSTALL)}</code></p>"
+            yield f"Install with: <code>{escaped(INSTALL)}</code></p>"
 
     def _overview(self) -> Iterator[str]:
         report = self._report
         yield '<section aria-labelledby="overview"><h2 id="overview">Overview</h2>'
         yield '<p class="facts">Means over the recordings that have the figure.</p><h3>By quality</h3>'
         rows = [
-            [_quality_cell(quality, str(quality)), *(_cell(key, report.mean(quality, key)) for key in RENDITION_KEYS)]
+            [quality_cell(quality, str(quality)), *(cell(key, report.mean(quality, key)) for key in RENDITION_KEYS)]
             for quality in report.qualities
         ]
-        yield from _table("Means for each quality", ["Quality", *_titles(RENDITION_KEYS)], rows)
+        yield from table("Means for each quality", ["Quality", *titles(RENDITION_KEYS)], rows)
         yield from _charts(
             lambda key: Chart(
                 COLUMNS[key].title,
@@ -156,31 +115,35 @@ class _Page:
             )
         )
         key = "pesq_wb" if any(math.isfinite(report.mean(q, "pesq_wb")) for q in report.qualities) else "mel_psnr_db"
-        yield "<h3>By recording</h3>"
-        heads = ["Recording", "Length, s", "Channels", *(f"{COLUMNS[key].title} at {q}" for q in report.qualities)]
-        yield from _table("The recordings", heads, [self._row(i, s, key) for i, s in enumerate(report.sources)])
+        yield f"<h3>By recording: {COLUMNS[key].title} at each quality</h3>"
+        heads = ["Recording", "Seconds", "Channels", *(f"At {quality}" for quality in report.qualities)]
+        yield from table("The recordings", heads, [self._row(i, s, key) for i, s in enumerate(report.sources)])
         yield "</section>"
 
     def _row(self, number: int, source: SourceFigures, key: str) -> list[str]:
         values = {each.rendition.quality: each.value(key) for each in source.renditions}
-        name = _text(source.name)
+        name = escaped(source.name)
         return [
             f'<th scope="row" class="long" data-value="{name}"><a href="#file-{number}">{name}</a></th>',
-            _plain_cell(source.seconds, f"{source.seconds:.1f}"),
-            _plain_cell(source.channels, str(source.channels)),
-            *(_cell(key, values.get(quality, math.nan)) for quality in self._report.qualities),
+            plain_cell(source.seconds, f"{source.seconds:.1f}"),
+            plain_cell(source.channels, str(source.channels)),
+            *(cell(key, values.get(quality, math.nan)) for quality in self._report.qualities),
         ]
 
     def _section(self, number: int, source: SourceFigures) -> Iterator[str]:
         media = self._media(source)
-        yield f'<section aria-labelledby="file-{number}"><h2 id="file-{number}">{_text(source.name)}</h2>'
+        if len(self._report.sources) == 1:
+            yield f'<section class="only" aria-labelledby="file-{number}">'
+        else:
+            yield f'<section aria-labelledby="file-{number}"><h2{_file_id(number)}>{escaped(source.name)}</h2>'
         channels = "mono" if source.channels == 1 else f"{source.channels} channels"
-        yield f'<p class="facts">{clock(source.seconds)}, {source.rate_hz:,} Hz, {channels}. {self._scored(source)}</p>'
+        length = f"{clock(source.seconds)}, " if len(self._report.sources) > 1 else ""
+        yield f'<p class="facts">{length}{source.rate_hz:,} Hz, {channels}. {self._scored(source)}</p>'
         yield from self._listen(source, media)
         yield from self._look(number, source, media)
         yield "<h3>Figures</h3>"
         rows = [self._quality_row(each) for each in source.renditions]
-        yield from _table(f"Figures of {source.name}", ["Quality", *_titles(RENDITION_KEYS)], rows)
+        yield from table(f"Figures of {source.name}", ["Quality", *titles(RENDITION_KEYS)], rows)
         yield from _charts(lambda key: Chart(COLUMNS[key].title, _curve(source, key)))
         yield from self._channels(source)
         yield "</section>"
@@ -216,7 +179,7 @@ class _Page:
         has_link = source.is_cut or media is None
         original = _player(media.sound if media else self._link(source.source.path), f"{source.name}, original", media)
         whole = self._anchor(source.source.path, "whole file") if has_link else ""
-        note = "at 16 kHz, as the codec hears it" if media else ""
+        note = "at 16 kHz" if media else ""
         yield f"<li><b>Original <small>{note} {whole}</small></b>{original}</li>"
         for i, each in enumerate(source.renditions):
             uri = media.renditions[i].sound if media else self._link(each.rendition.sound)
@@ -249,7 +212,7 @@ class _Page:
         quality = each.rendition.quality
         link = self._anchor(each.rendition.picture, "the AVIF file")
         if media is None:
-            name = _text(f"Picture of {source.name} at quality {quality}")
+            name = escaped(f"Picture of {source.name} at quality {quality}")
             yield f'<figure class="spectrum"><figcaption><b>After, quality {quality}</b><span>{link}</span>'
             yield "</figcaption>"
             yield f'<div class="frame whole"><img loading="lazy" alt="{name}" '
@@ -267,29 +230,29 @@ class _Page:
 
     def _quality_row(self, each: RenditionFigures) -> list[str]:
         link = self._anchor(each.rendition.picture, str(each.rendition.quality))
-        cells = [_cell(key, each.value(key)) for key in RENDITION_KEYS]
-        return [_quality_cell(each.rendition.quality, link), *cells]
+        cells = [cell(key, each.value(key)) for key in RENDITION_KEYS]
+        return [quality_cell(each.rendition.quality, link), *cells]
 
     @staticmethod
     def _channels(source: SourceFigures) -> Iterator[str]:
         yield "<details><summary>Loudness and gain, channel by channel</summary>"
         rows = [
             [
-                _quality_cell(each.rendition.quality, str(each.rendition.quality)),
-                _plain_cell(number, str(number)),
-                *(_cell(key, getattr(channel, key)) for key in _CHANNEL_KEYS),
+                quality_cell(each.rendition.quality, str(each.rendition.quality)),
+                plain_cell(number, str(number)),
+                *(cell(key, getattr(channel, key)) for key in _CHANNEL_KEYS),
             ]
             for each in source.renditions
             for number, channel in enumerate(each.channels, 1)
         ]
-        heads = ["Quality", "Channel", *_titles(_CHANNEL_KEYS)]
-        yield from _table(f"Figures of each channel of {source.name}", heads, rows)
+        heads = ["Quality", "Channel", *titles(_CHANNEL_KEYS)]
+        yield from table(f"Figures of each channel of {source.name}", heads, rows)
         yield "</details>"
 
     def _legend(self) -> Iterator[str]:
         yield '<section aria-labelledby="legend"><h2 id="legend">What the figures mean</h2><dl>'
         for column in COLUMNS.values():
-            yield f"<dt>{_text(column.title)}</dt><dd>{_text(column.meaning)}</dd>"
+            yield f"<div><dt>{escaped(column.title)}</dt><dd>{escaped(column.meaning)}</dd></div>"
         yield "</dl><h3>How they were measured</h3>"
         yield "<p>Original and decoded sound are compared at 16 kHz, the rate inside the codec. Of several channels "
         yield "each is measured apart; the tables have their mean. Recordings longer than 20 s are scored by PESQ-WB "
@@ -298,26 +261,22 @@ class _Page:
         yield "answer: silence, a recording too short, or a package that is missing.</p>"
         yield "<h3>What the scores do not hear</h3><dl>"
         for key in SCORE_KEYS:
-            yield f"<dt>{_text(SCORES[key].title)}</dt><dd>It {_text(SCORES[key].blind_spot)}.</dd>"
-        yield "</dl><p>None of them is a listener. Trust your ears first.</p></section>"
+            yield f"<div><dt>{escaped(SCORES[key].title)}</dt><dd>It {escaped(SCORES[key].blind_spot)}.</dd></div>"
+        yield "</dl><p>They are no listeners. Trust your ears first.</p></section>"
 
     def _link(self, path: Path) -> str:
-        return _text(quote(os.fsencode(relative(path, self._output))))
+        return escaped(quote(os.fsencode(relative(path, self._output))))
 
     def _anchor(self, path: Path, text: str) -> str:
-        return f'<a href="{self._link(path)}">{_text(text)}</a>'
+        return f'<a href="{self._link(path)}">{escaped(text)}</a>'
 
 
-def _text(text: str) -> str:
-    return html.escape(text)
+def _file_id(number: int) -> str:
+    return f' id="file-{number}"'
 
 
 def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _titles(keys: Sequence[str]) -> list[str]:
-    return [COLUMNS[key].title for key in keys]
 
 
 def _curve(source: SourceFigures, key: str) -> list[tuple[float, float, str]]:
@@ -329,40 +288,13 @@ def _charts(chart_of: Callable[[str], Chart]) -> Iterator[str]:
     if charts:
         yield '<h3>Against the rate</h3><div class="charts">'
         for chart, svg in charts:
-            yield f"<figure><figcaption>{_text(chart.title)}</figcaption>{svg}</figure>"
+            yield f"<figure><figcaption>{escaped(chart.title)}</figcaption>{svg}</figure>"
         yield "</div>"
-
-
-def _table(name: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    meanings = {column.title: column.meaning for column in COLUMNS.values()}
-    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(name)}"><table><thead><tr>'
-    for head in heads:
-        told = f' title="{_text(meanings[head])}"' if head in meanings else ""
-        yield f'<th scope="col" aria-sort="none"{told}><button type="button">{_text(head)}</button></th>'
-    yield "</tr></thead><tbody>"
-    for row in rows:
-        yield f"<tr>{''.join(row)}</tr>"
-    yield "</tbody></table></div>"
-
-
-def _quality_cell(quality: int, content: str) -> str:
-    return f'<th scope="row" data-value="{quality}">{content}</th>'
-
-
-def _plain_cell(value: float, text: str) -> str:
-    return f'<td data-value="{rounded(value)}">{text}</td>'
-
-
-def _cell(key: str, value: float) -> str:
-    exact = rounded(value)
-    if exact is None:
-        return '<td data-value="">-</td>'
-    return f'<td data-value="{exact}">{value:,.{COLUMNS[key].decimals}f}</td>'
 
 
 def _player(uri: str, name: str, media: Media | None) -> str:
     preload = "metadata" if media else "none"
-    return f'<audio controls preload="{preload}" aria-label="{_text(name)}" src="{uri}"></audio>'
+    return f'<audio controls preload="{preload}" aria-label="{escaped(name)}" src="{uri}"></audio>'
 
 
 def _spectrum(uri: str, name: str, caption: str, told: str, source: SourceFigures, media: Media) -> str:
@@ -379,7 +311,7 @@ def _spectrum(uri: str, name: str, caption: str, told: str, source: SourceFigure
         f'<i class="x" style="left: {100 * share:.1f}%">{text}</i>' for share, text in time_ticks(media.from_s, seconds)
     ]
     return (
-        f'<figure class="spectrum"><figcaption><b>{_text(caption)}</b><span>{told}</span></figcaption>'
-        f'<div class="frame" style="--rows: {rows}"><img alt="{_text(name)}" src="{uri}">'
+        f'<figure class="spectrum"><figcaption><b>{escaped(caption)}</b><span>{told}</span></figcaption>'
+        f'<div class="frame" style="--rows: {rows}"><img alt="{escaped(name)}" src="{uri}">'
         f"{''.join(marks)}</div></figure>"
     )

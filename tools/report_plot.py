@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _WIDTH, _HEIGHT = 340, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 14, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 18, 36
 MAX_FAINT = 60
 
 Point = tuple[float, float, str]  # kbps, score, label
@@ -29,7 +29,7 @@ class Chart:
         everything = [*curve, *(point for each in faint for point in each)]
         if not curve:
             return ""
-        xs = _Axis([0.0, *(x for x, _, _ in everything)], _LEFT, _WIDTH - _RIGHT)
+        xs = _Axis([x for x, _, _ in everything], _LEFT, _WIDTH - _RIGHT)
         ys = _Axis([y for _, y, _ in everything], _HEIGHT - _BOTTOM, _TOP)
         told = "; ".join(f"quality {label}: {y:.3g} at {x:.3g} kbps" for x, y, label in curve)
         lines = [
@@ -39,10 +39,11 @@ class Chart:
             *(f'<polyline class="faint" points="{_path(points, xs, ys)}"/>' for points in faint),
             f'<polyline class="curve" points="{_path(curve, xs, ys)}"/>',
         ]
-        for x, y, label in curve:
+        for i, (x, y, label) in enumerate(curve):
+            beside = -8 if i % 2 == 0 else 17  # neighbours may be close
             lines.append(f'<circle cx="{xs.at(x):.1f}" cy="{ys.at(y):.1f}" r="3.5"/>')
             lines.append(
-                f'<text class="label" x="{xs.at(x):.1f}" y="{ys.at(y) - 8:.1f}" text-anchor="middle">'
+                f'<text class="label" x="{xs.at(x):.1f}" y="{ys.at(y) + beside:.1f}" text-anchor="middle">'
                 f"{html.escape(label)}</text>"
             )
         return "".join([*lines, "</svg>"])
@@ -76,7 +77,7 @@ class _Axis:
 
 def _round_step(least: float) -> float:
     power = 10.0 ** math.floor(math.log10(least))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * 0.999)
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * 0.999)
 
 
 def _drawable(points: Sequence[Point]) -> list[Point]:

@@ -33,13 +33,24 @@ def decibels(text: str) -> tuple[float, float] | float:
 decibels.__name__ = "range (N, or LOW,HIGH)"
 
 
+def with_ranges_joined(arguments: Sequence[str] | None) -> list[str]:
+    """``--db-range -50,40`` as ``--db-range=-50,40``: argparse would take what begins with a minus for an option."""
+    joined: list[str] = []
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if joined and joined[-1] == "--db-range":
+            joined[-1] = f"--db-range={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def add_definition(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what a spectrogram is, each None where it is not given."""
     parser.add_argument(
         "--kind",
         choices=("linear", "mel", "mel-htk"),
-        help="linear frequency, mel bands of Slaney's scale and area norm (librosa's default), or of HTK's scale without "
-        "norm (torchaudio's default)",
+        help="linear frequency, mel bands of Slaney's scale and area norm (librosa's default), or of HTK's scale "
+        "without norm (torchaudio's default)",
     )
     parser.add_argument("--scale", choices=("db", "ln", "log10", "linear"), help="what values are")
     parser.add_argument(
@@ -50,13 +61,18 @@ def add_definition(parser: argparse.ArgumentParser) -> None:
         "--n-fft", type=console.integer_in(64, 8192), metavar="N", help="samples of a window, which is a Hann window"
     )
     parser.add_argument(
-        "--hop", type=console.integer_in(1, 8192), metavar="N", help="samples from column to column (default: n-fft / 4)"
+        "--hop",
+        type=console.integer_in(1, 8192),
+        metavar="N",
+        help="samples from column to column (default: n-fft / 4)",
     )
     parser.add_argument("--n-mels", type=console.integer_in(8, 256), metavar="N", help="mel bands")
     parser.add_argument("--fmin", type=float, metavar="HZ", help="lowest frequency shown (default: 0)")
     parser.add_argument("--fmax", type=float, metavar="HZ", help="highest frequency shown (default: half the rate)")
     parser.add_argument(
-        "--colour", metavar="NAME", help="gray, gray_r (white is silent), or a colour map of matplotlib: magma, viridis…"
+        "--colour",
+        metavar="NAME",
+        help="gray, gray_r (white is silent), or a colour map of matplotlib: magma, viridis…",
     )
     parser.add_argument("--order", choices=("low-at-bottom", "low-at-top"), help="where low frequencies lie")
 
@@ -113,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif spectrogram``."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_ranges_joined(arguments))
     if options.output.suffix.lower() not in SUFFIXES:
         parser.error(f"OUT must end in one of {', '.join(SUFFIXES)}")
     is_gray = options.colour in (None, "gray", "gray_r")
@@ -143,10 +159,9 @@ def _run(options: argparse.Namespace) -> None:
     if not isinstance(options.db_range, tuple):
         peak = round(max(peak_db(values, config), -100.0), 1)
         config = replace(config, low_db=peak - (options.db_range or _USUAL_RANGE_DB), high_db=peak)
-    write_spectrogram(
-        options.output, values, config, samples.size, depth=options.depth, quality=options.quality
-    )
-    print(f"{options.output}: {values.shape[0]} rows, {values.shape[1]} columns: {config}, {config.colour}, {config.order}")
+    write_spectrogram(options.output, values, config, samples.size, depth=options.depth, quality=options.quality)
+    rows, columns = values.shape
+    print(f"{options.output}: {rows} rows, {columns} columns: {config}, {config.colour}, {config.order}")
 
 
 def _rate_of(path: str) -> int:

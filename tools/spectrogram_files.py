@@ -22,8 +22,10 @@ FORMATS = {".png": "PNG", ".avif": "AVIF", ".webp": "WEBP", ".jpg": "JPEG", ".jp
 """The kinds of picture that are written, by suffix."""
 
 ARRAY = ".npy"
-MAX_PIXELS = 1 << 26
-"""Pixels or values of the largest spectrogram: half an hour of 513 rows at 62.5 columns a second."""
+MAX_PIXELS = 1 << 25
+"""Pixels or values of the largest spectrogram: 17 minutes of 513 rows at 62.5 columns a second."""
+
+_MAX_ROWS = 16_384
 
 _READABLE = ("PNG", "AVIF", "WEBP", "JPEG", "GIF", "BMP", "TIFF", "PPM")
 _MAX_COLUMNS = {"WEBP": 16_383, "JPEG": 65_500, "AVIF": 65_535}
@@ -149,14 +151,19 @@ def _from_picture(path: Path) -> Source:
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
-        raise FileError(f"{path} is no picture or array that can be opened; PNG, AVIF, WebP, JPEG and .npy can") from error
+        raise FileError(
+            f"{path} is no picture or array that can be opened; PNG, AVIF, WebP, JPEG and .npy can"
+        ) from error
 
 
 def _check_size(path: Path, rows: int, columns: int) -> None:
     if not rows or not columns:
         raise FileError(f"{path} is empty: {rows} rows and {columns} columns")
-    if rows * columns > MAX_PIXELS:
-        raise FileError(f"{path} is too large: {rows} rows and {columns} columns; at most {MAX_PIXELS} pixels are read")
+    if rows * columns > MAX_PIXELS or rows > _MAX_ROWS:
+        raise FileError(
+            f"{path} is too large: {rows} rows and {columns} columns; at most {_MAX_ROWS} rows and {MAX_PIXELS} pixels "
+            "are read"
+        )
 
 
 def _pixels(path: Path, image: Image.Image, settings: SpectrogramConfig | None, samples: int, remark: str) -> Source:
@@ -201,7 +208,7 @@ def load_array(path: Path) -> npt.NDArray[Any]:
         raise FileError(f"{path} is no .npy array of numbers that can be opened") from error
     if not isinstance(array, np.ndarray):
         raise FileError(f"{path} holds several arrays; save the spectrogram alone with numpy.save")
-    if array.size > 4 * MAX_PIXELS:
+    if array.size > MAX_PIXELS * (4 if array.dtype == np.uint8 else 1):  # four colours
         raise FileError(f"{path} is too large: {array.size} values")
     if np.iscomplexobj(array):
         raise FileError(f"{path} holds complex numbers; save their numpy.abs, and their numpy.angle for --phase")

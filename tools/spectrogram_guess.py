@@ -1,4 +1,4 @@
-"""What a spectrogram from elsewhere is, as far as it was not said: usual values, and a sentence for each that was taken."""
+"""What a spectrogram from elsewhere is, as far as it was not said: by what its file says, and by what is usual."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def settle(source: Source, given: Mapping[str, object], db_range: tuple[float, f
         else:
             config, assumed = _assume(source, given, remarks)
         config, knows_level = _with_range(config, source, db_range)
+        shares = None if source.values is not None else _shares(source, config, "colour" in given, remarks)
     except ValueError as error:
         raise AudioAvifError(str(error)) from error
     if source.settings is None and db_range is None and source.values is None:
         assumed = (*assumed, f"--db-range {_USUAL_RANGE_DB:g}")
 
-    if source.values is not None:
-        values = source.values
-        if given.get("order") == "low-at-bottom":
-            values = values[::-1]
+    if shares is not None:
+        values = from_shares(shares, config)
+    else:
+        assert source.values is not None
+        values = source.values[::-1] if given.get("order") == "low-at-bottom" else source.values
         if not knows_level:
             values = values + np.float32(config.high_db)
-    else:
-        values = from_shares(_shares(source, config, "colour" in given, remarks), config)
     values = _fit_rows(values, config, remarks)
 
     most = columns * config.hop_samples
@@ -85,7 +85,8 @@ def _assume(
 ) -> tuple[SpectrogramConfig, tuple[str, ...]]:
     rows = source.shape[0]
     usual: dict[str, object] = {}
-    kind = given.get("kind", "mel" if rows in _MEL_ROWS and "n_fft" not in given else "linear")
+    is_mel = rows in _MEL_ROWS and rows not in _rows_of(given.get("n_fft"))
+    kind = given.get("kind", "mel" if is_mel else "linear")
     usual["kind"] = kind
     usual["rate_hz"] = 22_050
     if kind == "linear":
@@ -109,6 +110,10 @@ def _assume(
         f"{_OPTION[name]} {value}" for name, value in usual.items() if name not in given and name not in without_say
     )
     return config, assumed
+
+
+def _rows_of(n_fft: object) -> tuple[int, ...]:
+    return (n_fft // 2, n_fft // 2 + 1) if isinstance(n_fft, int) else ()
 
 
 def _scale_of(values: FloatArray, kind: str) -> str:

@@ -21,8 +21,9 @@ from audio_avif.files import CELL_FRAMES, FileConfig
 from audio_avif.images import decode_still, encode_still
 from audio_avif.metrics import SCORES, Score
 from audio_avif.parts import speak
-from audio_avif.planes import AnyPixels, PictureInfo, from_pixels, to_pixels
+from audio_avif.planes import PictureInfo, from_pixels, to_pixels
 from audio_avif.ring import FloatArray
+from audio_avif.tiles import Pixels
 from audio_avif.tools.fidelity import WaveError, mean_of
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.protocol import Vocoder
@@ -31,6 +32,7 @@ PCM_KBPS = RATE_HZ * 16 / 1000
 TRUE_PHASE, GRIFFIN_LIM = "true phase", GriffinLim.name
 ORIGINAL, CLEAN, EIGHT_BIT, AVIF, AUTOENCODER = "original", "clean mel", "8 bit", "AVIF", "autoencoder"
 _HEARD_DB = 60.0
+_LEAST_SAMPLES = RATE_HZ // 10  # of less pystoi fails, and no score means anything
 _MEL = MelConfig()
 
 
@@ -88,7 +90,7 @@ class Avif:
         # As in a file: the only cell is as wide as it has to be, the last of several repeats its last frame.
         width = min(self._width, frames) if self._width == CELL_FRAMES else self._width
         padded = np.pad(pixels, ((0, 0), (0, -frames % width)), mode="edge")
-        decoded: list[AnyPixels] = []
+        decoded: list[Pixels] = []
         bits = 0
         for at in range(0, frames, width):
             still = encode_still(np.ascontiguousarray(padded[:, at : at + width], np.uint8), self._config)
@@ -143,7 +145,7 @@ def stft(samples: FloatArray) -> npt.NDArray[np.complex128]:
 
 def snr_db(original: FloatArray, heard: FloatArray) -> float:
     """Signal to noise ratio in dB, once ``heard`` has the gain that makes it greatest; NaN without noise."""
-    return _wave_error(original, heard).snr_db()[0]
+    return math.nan if np.array_equal(original, heard) else _wave_error(original, heard).snr_db()[0]
 
 
 def correlation(original: FloatArray, heard: FloatArray) -> float:
@@ -208,7 +210,10 @@ def analyze(
     """Yield a row a chain for ``[samples]`` at 16 kHz, up to 20 s of them, the original first."""
 
     def scores(heard: FloatArray) -> dict[str, float]:
-        return {measure.key: measure(samples, heard[: samples.size]) for measure in measures}
+        is_long_enough = samples.size >= _LEAST_SAMPLES
+        return {
+            measure.key: measure(samples, heard[: samples.size]) if is_long_enough else math.nan for measure in measures
+        }
 
     mel = log_mel(samples, _MEL)
     yield Row(ORIGINAL, "", PCM_KBPS, scores(samples))
@@ -240,11 +245,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Split:
-    """One score's way from the original down to the whole codec; each step's end is a row of the table."""
+    """One score's way from the original down to the whole codec; each step's end is a row of the table.
+
+    ``chance`` is how far rounding to 8 bit, which nobody hears, moves the score of a voice.
+    """
 
     score: Score
     steps: tuple[Step, ...]
     vocoder: str
+    chance: float
 
     @classmethod
     def of(cls, rows: Sequence[Row], vocoder: str) -> Split | None:
@@ -260,12 +269,17 @@ class Split:
         names = [f"{_MEL.n_mels} mel\nbands", "8 bit", "AVIF", "phase by\nGriffin-Lim"]
         if vocoder != GRIFFIN_LIM:
             chains.append((AVIF, vocoder))
-            names.append(f"{vocoder}\ninstead")
+            names.append(f"{vocoder}\ninstead" if len(vocoder) < 11 else vocoder.replace("-", "-\n", 1))
         for key in ("pesq_wb", "stoi", "lsd_db"):
             levels = [scores[chain].get(key, math.nan) for chain in chains]
             if all(map(math.isfinite, levels)):
                 steps = (Step(*step) for step in zip(names, levels[:-1], levels[1:], strict=True))
-                return cls(MEASURES[key], tuple(steps), vocoder)
+                moves = [
+                    abs(scores[CLEAN, voice][key] - scores[EIGHT_BIT, voice][key])
+                    for picture, voice in scores
+                    if picture == CLEAN and voice != TRUE_PHASE
+                ]
+                return cls(MEASURES[key], tuple(steps), vocoder, max(moves))
         return None
 
     def cost(self, first: int, last: int) -> float:
@@ -274,7 +288,7 @@ class Split:
         return -change if self.score.higher_is_better else change
 
     def sentence(self) -> str:
-        """Which stage holds the quality back, in figures."""
+        """Which stage holds the quality back, and how much of its figures is chance."""
         mel, picture, phase = self.cost(0, 0), self.cost(1, 2), self.cost(3, 3)
         left = self.cost(3, len(self.steps) - 1)
         costs = {"the mel": mel, "the picture": picture, "phase": left}
@@ -289,7 +303,8 @@ class Split:
         worst = max(costs, key=lambda name: costs[name])
         if costs[worst] < 0.5 * 10**-self.score.decimals:
             return f"{text}: nothing holds the quality back."
-        return f"{text}: {worst} holds the quality back most."
+        chance = f"Rounding to 8 bit moves a voice by {self._tell(self.chance)}: less than that is chance."
+        return f"{text}: {worst} holds the quality back most. {chance}"
 
     def _tell(self, cost: float) -> str:
         unit = " dB" if self.score.title.endswith(", dB") else ""

@@ -7,6 +7,7 @@ impose the magnitudes, overlap-add, analyse again, and repeat.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,15 @@ _LEAST_WINDOW_SHARE = 0.05  # of the largest window sum; less is not divided by
 _TINY = 1e-12
 
 
+class StftGrid(Protocol):
+    """What an STFT is laid out by: a periodic Hann window of ``n_fft`` samples every ``hop_samples``, centred."""
+
+    @property
+    def n_fft(self) -> int: ...
+    @property
+    def hop_samples(self) -> int: ...
+
+
 @lru_cache(maxsize=8)
 def pseudo_inverse(config: MelConfig) -> DoubleArray:
     """The Moore-Penrose inverse ``[n_fft // 2 + 1, n_mels]`` of the mel basis."""
@@ -37,39 +47,50 @@ def pseudo_inverse(config: MelConfig) -> DoubleArray:
 @lru_cache(maxsize=8)
 def _band_shares(config: MelConfig) -> DoubleArray:
     """How each bin divides among the bands ``[n_fft // 2 + 1, n_mels]``: rows sum to 1, or 0 where no band reaches."""
-    weights = mel_basis(config).T
+    shares = band_shares(mel_basis(config))
+    shares.setflags(write=False)
+    return shares
+
+
+def band_shares(basis: DoubleArray) -> DoubleArray:
+    """How each bin divides among the bands of ``basis [bands, bins]`` -> ``[bins, bands]``; rows sum to 1 or 0."""
+    weights = basis.T
     totals = weights.sum(axis=1, keepdims=True)
     shares: DoubleArray = np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
-    shares.setflags(write=False)
     return shares
 
 
 def magnitudes(log_mel: FloatArray, config: MelConfig) -> DoubleArray:
     """Non-negative STFT magnitudes whose mel bands are those given.
 
-    The clipped pseudo-inverse alone leaves bands off by what was clipped; a few multiplicative updates repair that and
-    are worth 0.2 PESQ once the phases are found.
-
     Shape: ``[n_mels, frames] float32, log10 magnitude`` -> ``[n_fft // 2 + 1, frames]``. NaN counts as silence.
 
     Raises ValueError where the number of bands is not the configuration's.
-
-    Source: Richardson (1972) and Lucy (1974), over-relaxed.
     """
     if log_mel.ndim != 2 or log_mel.shape[0] != config.n_mels:
         raise ValueError(f"log_mel must be [{config.n_mels}, frames], not {list(log_mel.shape)}")
     floor = np.log10(config.floor)
     bands = 10.0 ** np.clip(np.nan_to_num(log_mel.astype(np.float64), nan=floor), floor, _MAX_LOG10)
-    basis, shares = mel_basis(config), _band_shares(config)
-    bins: DoubleArray = np.maximum(pseudo_inverse(config) @ bands, _TINY)
+    return bins_of_bands(bands, mel_basis(config), pseudo_inverse(config), _band_shares(config))
+
+
+def bins_of_bands(bands: DoubleArray, basis: DoubleArray, inverse: DoubleArray, shares: DoubleArray) -> DoubleArray:
+    """Non-negative bins ``[bins, frames]`` whose bands are ``bands [bands, frames]``, neither of them in decibels.
+
+    The clipped pseudo-inverse alone leaves bands off by what was clipped; a few multiplicative updates repair that and
+    are worth 0.2 PESQ once the phases are found.
+
+    Source: Richardson (1972) and Lucy (1974), over-relaxed.
+    """
+    bins: DoubleArray = np.maximum(inverse @ bands, _TINY)
     for _ in range(_REFINEMENTS):
         bins *= (shares @ (bands / (basis @ bins + _TINY))) ** _OVERRELAXATION
     return bins
 
 
-def _window_sum(config: MelConfig, frames: int) -> DoubleArray:
+def _window_sum(grid: StftGrid, frames: int) -> DoubleArray:
     """The overlap-added squares of ``frames`` windows ``[(frames - 1) * hop_samples + n_fft]``, never near 0."""
-    power = _overlap_add(np.broadcast_to(hann(config.n_fft) ** 2, (frames, config.n_fft)), config.hop_samples)
+    power = _overlap_add(np.broadcast_to(hann(grid.n_fft) ** 2, (frames, grid.n_fft)), grid.hop_samples)
     bounded: DoubleArray = np.maximum(power, _LEAST_WINDOW_SHARE * power.max())
     return bounded
 
@@ -111,16 +132,50 @@ def _with_magnitudes(spectra: ComplexArray, target: DoubleArray) -> ComplexArray
 def _overlap_add(frames: DoubleArray, hop_samples: int) -> DoubleArray:
     """Add ``[frames, n_fft]`` at steps of ``hop_samples`` -> ``[frames * hop_samples + n_fft - hop_samples]``."""
     count, length = frames.shape
-    overlap = length // hop_samples
+    overlap = -(-length // hop_samples)
+    if length % hop_samples:
+        frames = np.pad(frames, ((0, 0), (0, overlap * hop_samples - length)))
     hops = np.zeros((count + overlap - 1, hop_samples))
     for part in range(overlap):
         hops[part : part + count] += frames[:, part * hop_samples : (part + 1) * hop_samples]
-    return hops.reshape(-1)
+    return hops.reshape(-1)[: (count - 1) * hop_samples + length]
 
 
-def _cut_frames(samples: DoubleArray, config: MelConfig) -> DoubleArray:
+def _cut_frames(samples: DoubleArray, grid: StftGrid) -> DoubleArray:
     """Cut samples into overlapping frames ``[frames, n_fft]``, a read-only view."""
-    return np.lib.stride_tricks.sliding_window_view(samples, config.n_fft)[:: config.hop_samples]
+    return np.lib.stride_tricks.sliding_window_view(samples, grid.n_fft)[:: grid.hop_samples]
+
+
+def stft(samples: DoubleArray, grid: StftGrid) -> ComplexArray:
+    """The centred, zero-padded STFT ``[frames, n_fft // 2 + 1]`` of ``[frames * hop_samples]`` samples."""
+    frames = _cut_frames(np.pad(samples, grid.n_fft // 2), grid)[: samples.size // grid.hop_samples]
+    return np.fft.rfft(frames * hann(grid.n_fft))
+
+
+def inverse_stft(spectra: ComplexArray, grid: StftGrid) -> DoubleArray:
+    """The samples ``[frames * hop_samples]`` whose STFT comes nearest to ``spectra [frames, n_fft // 2 + 1]``."""
+    frames = np.fft.irfft(spectra, grid.n_fft) * hann(grid.n_fft)
+    samples = _overlap_add(frames, grid.hop_samples) / _window_sum(grid, len(frames))
+    return np.pad(samples, (0, grid.hop_samples))[grid.n_fft // 2 :][: len(frames) * grid.hop_samples]
+
+
+def fast_griffin_lim(
+    target: DoubleArray, phases: ComplexArray, grid: StftGrid, iterations: int, momentum: float
+) -> DoubleArray:
+    """The samples ``[frames * hop_samples]``, of any loudness, that iteration finds for magnitudes ``target``.
+
+    It starts from the phases of ``phases``; both are ``[frames, n_fft // 2 + 1]``.
+
+    Source: Perraudin, Balazs and Søndergaard, "A fast Griffin-Lim algorithm", 2013.
+    """
+    spectra = _with_magnitudes(phases, target)
+    previous = None
+    for _ in range(iterations):
+        consistent = stft(inverse_stft(spectra, grid), grid)
+        accelerated = consistent if previous is None else consistent + momentum * (consistent - previous)
+        previous = consistent
+        spectra = _with_magnitudes(accelerated, target)
+    return inverse_stft(spectra, grid)
 
 
 def _playable(samples: DoubleArray) -> FloatArray:
@@ -231,10 +286,7 @@ class RtisiLa:
 
 
 class GriffinLim:
-    """Fast Griffin-Lim for whole signals, started from what ``RtisiLa`` makes of them.
-
-    Source: Perraudin, Balazs and Søndergaard, "A fast Griffin-Lim algorithm", 2013.
-    """
+    """Fast Griffin-Lim for whole signals, started from what ``RtisiLa`` makes of them."""
 
     name = "griffin-lim"
 
@@ -258,27 +310,8 @@ class GriffinLim:
         spectra = self._first_guess(log_mel) if initial_phase is None else np.exp(1j * np.transpose(initial_phase))
         if spectra.shape != target.shape:
             raise ValueError(f"initial_phase must be {list(target.T.shape)}, not {list(spectra.T.shape)}")
-        spectra = _with_magnitudes(spectra, target)
-        previous = None
-        for _ in range(self._iterations):
-            consistent = self._analyse(self._overlap(spectra))
-            accelerated = consistent if previous is None else consistent + self._momentum * (consistent - previous)
-            previous = consistent
-            spectra = _with_magnitudes(accelerated, target)
-        return _playable(self._overlap(spectra))
+        return _playable(fast_griffin_lim(target, spectra, self.mel, self._iterations, self._momentum))
 
     def _first_guess(self, log_mel: FloatArray) -> ComplexArray:
         stream = RtisiLa(self.mel)
-        return self._analyse(np.concatenate([stream.push(log_mel), stream.flush()]).astype(np.float64))
-
-    def _analyse(self, samples: DoubleArray) -> ComplexArray:
-        """The centred, zero-padded STFT ``[frames, n_fft // 2 + 1]`` of ``[frames * hop_samples]`` samples."""
-        frames = _cut_frames(np.pad(samples, self.mel.n_fft // 2), self.mel)[: samples.size // self.mel.hop_samples]
-        return np.fft.rfft(frames * hann(self.mel.n_fft))
-
-    def _overlap(self, spectra: ComplexArray) -> DoubleArray:
-        """The samples ``[frames * hop_samples]`` whose STFT comes nearest to ``spectra``."""
-        mel = self.mel
-        frames = np.fft.irfft(spectra, mel.n_fft) * hann(mel.n_fft)
-        samples = _overlap_add(frames, mel.hop_samples) / _window_sum(mel, len(frames))
-        return np.pad(samples, (0, mel.hop_samples))[mel.n_fft // 2 :][: len(frames) * mel.hop_samples]
+        return stft(np.concatenate([stream.push(log_mel), stream.flush()]).astype(np.float64), self.mel)

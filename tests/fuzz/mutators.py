@@ -157,6 +157,65 @@ def avif(data: bytes, max_bytes: int, dice: random.Random, mutate: Mutate) -> by
     return (out if dice.random() < 0.1 else with_right_places(out))[:max_bytes]
 
 
+def page(data: bytes, max_bytes: int, dice: random.Random, mutate: Mutate) -> bytes:
+    """Changes the settings, a box or the cells of a picture of sound and, mostly, lets its cells lie where it says."""
+    boxes = _parse_boxes(data)
+    if not boxes or dice.random() < 0.1:
+        return mutate(data, max_bytes)
+    for _ in range(dice.choice((1, 1, 1, 2))):
+        match dice.randrange(3):
+            case 0:
+                _change_settings(boxes, dice)
+            case 1 if boxes and boxes[-1][0] == b"mdat":
+                boxes[-1] = (b"mdat", _overwrite(boxes[-1][1], dice), [])
+            case _:
+                _change_boxes(boxes, dice)
+    out = b"".join(map(_box_bytes, boxes))
+    return (out if dice.random() < 0.1 else _with_moved_cells(out, out.rfind(b"mdat") - data.rfind(b"mdat")))[
+        :max_bytes
+    ]
+
+
+def _change_settings(boxes: list[Box], dice: random.Random) -> None:
+    """Another value in the JSON of the Exif block, which keeps its size: there are spaces behind it."""
+    for i, (kind, _, children) in enumerate(boxes):
+        for j, (inner, body, _) in enumerate(children if kind == b"meta" else ()):
+            start, end = body.find(b'{"'), body.rfind(b"}") + 1
+            if inner == b"idat" and 0 <= start < end:
+                room = end + len(body[end:]) - len(body[end:].lstrip(b" "))
+                text = _change_json(body[start:end], dice)[: room - start]
+                children[j] = (inner, body[:start] + text.ljust(room - start) + body[room:], [])
+                boxes[i] = (kind, boxes[i][1], children)
+
+
+def _overwrite(body: bytes, dice: random.Random) -> bytes:
+    """Spoils bytes and leaves as many."""
+    out = bytearray(body)
+    for _ in range(dice.choice((1, 1, 2, 8)) if body else 0):
+        at = dice.randrange(len(out))
+        if dice.random() < 0.7:
+            out[at] ^= 1 << dice.randrange(8)
+        else:
+            other = dice.randrange(len(out))
+            run = out[other : other + dice.choice((1, 4, 64))]
+            out[at : at + len(run)] = run
+    return bytes(out[: len(body)])
+
+
+def _with_moved_cells(picture: bytes, by: int) -> bytes:
+    """Makes up for a box before the cells that has grown by so many bytes."""
+    at = picture.find(b"iloc")
+    out = bytearray(picture)
+    with contextlib.suppress(struct.error):
+        version, (count,) = picture[at + 4 : at + 5], struct.unpack_from(">H", picture, at + 10)
+        size, offset_at = (16, 8) if version == b"\1" else (14, 6)
+        for entry in range(at + 12, at + 12 + size * min(count, 300), size):
+            in_idat = version == b"\1" and picture[entry + 3 : entry + 4] == b"\1"
+            (offset,) = struct.unpack_from(">I", picture, entry + offset_at)
+            struct.pack_into(">I", out, entry + offset_at, offset if in_idat else max(0, offset + by) & 0xFFFFFFFF)
+    return bytes(out)
+
+
 def _change_boxes(boxes: list[Box], dice: random.Random) -> None:
     """Removes, repeats, renames or spoils one box, mostly one inside others."""
     owner = boxes

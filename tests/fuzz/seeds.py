@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise, product
+from importlib.util import find_spec
+from itertools import islice, pairwise, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 from golden import FOLDER, golden_messages
 from PIL import Image
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.container import StillTemplate
 from audio_avif.features import log_mel
+from audio_avif.files import FORMAT, FileConfig, encode, encode_cell
 from audio_avif.images import encode_still
+from audio_avif.page import PageWriter
+from audio_avif.planes import PictureInfo, to_pixels
 from audio_avif.stream.recording import MAGIC, Recorder
 from audio_avif.tiles import Pixels, TileCutter
 from audio_avif.tools.signals import demo_clip
@@ -142,6 +149,46 @@ def tile() -> Iterator[bytes]:
     for index, size in enumerate(SIZES):
         for body in frame_bodies(*size):
             yield bytes([index]) + body
+
+
+def _page(info: PictureInfo, cells: int, columns: int = 16) -> bytes:
+    """A picture of sound with cells narrower than real ones, and room behind its settings for longer ones."""
+    log_mel = np.stack([np.roll(_clip_mel(info.mel), 40 * channel, axis=1) for channel in range(info.channels)])
+    config = FileConfig(60, 10, depth=info.depth, layout=info.layout)
+    out = io.BytesIO()
+    with PageWriter() as writer:
+        while writer.cells < cells or writer.missing_cells():
+            at = 100 + columns * writer.cells
+            pixels = to_pixels(log_mel[:, :, at : at + columns], info, info.is_side(writer.cells))
+            writer.add(encode_cell(pixels, config))
+        frames = cells * columns if cells > 6 else writer.cells * columns - 3
+        exif = Image.Exif()
+        exif[0x010E] = json.dumps({"audio_avif": FORMAT, **replace(info, samples=256 * frames - 1).to_dict()}).ljust(
+            900
+        )
+        writer.write(
+            out, min(6, writer.cells) * columns - (3 if cells <= 6 else 0), exif.tobytes().removeprefix(b"Exif\0\0")
+        )
+    return out.getvalue()
+
+
+@lru_cache
+def _clip_mel(mel: MelConfig) -> npt.NDArray[np.float32]:
+    return log_mel(demo_clip(), mel)
+
+
+def page() -> Iterator[bytes]:
+    """Pictures of sound of every kind, and stills that are none."""
+    for cells in (1, 2, 6, 7):
+        yield _page(PictureInfo(), cells)
+    yield _page(PictureInfo(channels=2, side_cells="101"), 3)
+    yield _page(PictureInfo(channels=3, layout="planes"), 2)
+    yield _page(PictureInfo(mel=MelConfig(n_mels=40)), 2)
+    if find_spec("imagecodecs") is not None:
+        yield _page(PictureInfo(depth=10), 2)
+        yield _page(PictureInfo(depth=12, channels=2, layout="planes"), 1)
+    yield encode(demo_clip()[:8000], 16_000)
+    yield from islice(real_stills(), 0, None, 7)
 
 
 _RECORD = struct.Struct(">BQI")

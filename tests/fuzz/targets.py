@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from tempfile import NamedTemporaryFile
 from unittest import mock
 
@@ -19,7 +20,9 @@ from audio_avif.codec import Decoder
 from audio_avif.config import MelConfig
 from audio_avif.container import StillTemplate, inspect_still
 from audio_avif.errors import FileError, RemoteProtocolError, TileError
+from audio_avif.files import CELL_FRAMES, PictureReader
 from audio_avif.images import decode_still
+from audio_avif.page import MAX_SIDE, PageReader
 from audio_avif.stream.recording import read_recording
 from audio_avif.wire import Bye, Hello, MediaPacket, Message, ReceiverProtocol, SenderProtocol
 from fuzz import mutators, seeds
@@ -30,6 +33,7 @@ MOST_FRAMES = 512
 _MOST_OVER_LOG10 = 2.0  # noise has peaks
 _MOST_CALLS = 1000
 _MOST_WAITED_S = 4.0
+_MOST_CELLS = 16  # all are alike, and a page may hold thousands
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,33 @@ def _recording(data: bytes) -> None:
     assert sum(len(event.data) for event in events) < len(data), "more than is in the file"
 
 
+def _page(data: bytes) -> None:
+    """The cells of a page, and the sound that a picture holds; what is refused is refused in a sentence."""
+    try:
+        page = PageReader(io.BytesIO(data))
+        assert page.cells == page.rows * page.columns and max(page.width, page.height) <= MAX_SIDE, "a page too large"
+        for index in range(min(page.cells, _MOST_CELLS)):
+            layout = inspect_still(page.cell(index))
+            assert (layout.width, layout.height) == (page.cell_width, page.cell_height), "a cell of another size"
+    except (FileError, TileError) as error:
+        _check_sentence(error)
+    try:
+        picture = PictureReader(io.BytesIO(data))
+        info, left = picture.info, picture.frames
+        for log_mel in islice(picture.log_mels(), _MOST_CELLS):
+            assert log_mel.shape[:2] == (info.channels, info.mel.n_mels), "other channels than promised"
+            assert 1 <= log_mel.shape[2] <= min(left, CELL_FRAMES), "more frames than promised"
+            assert log_mel.dtype == np.float32 and np.isfinite(log_mel).all(), "frames that are no numbers"
+            assert log_mel.max() <= info.log10_max + 1e-3, "frames louder than a picture can say"
+            left -= log_mel.shape[2]
+    except FileError as error:
+        _check_sentence(error)
+
+
+def _check_sentence(error: Exception) -> None:
+    assert str(error).isprintable() and len(str(error)) < 500, "an error that does not fit a log line"
+
+
 _FROM_SENDER = [*seeds.sender_messages().values(), *seeds.malformed_messages()]
 _FROM_RECEIVER = [*seeds.receiver_messages().values(), *seeds.malformed_messages()]
 
@@ -284,6 +315,14 @@ TARGETS = {
             _recording,
             seeds.recording,
             mutators.sequence(seeds.split_records(next(seeds.recording())), seeds.split_records, seeds.join_records),
+            16_384,
+        ),
+        Target(
+            "page",
+            "the pictures of `audio-avif`: `PageReader`, `PictureReader`, and so libavif and dav1d",
+            _page,
+            seeds.page,
+            mutators.page,
             16_384,
         ),
     )

@@ -159,7 +159,7 @@ function jsonOf(data: Uint8Array, types: Record<string, "object" | "string" | "b
   for (const [key, type] of Object.entries(types)) {
     const value = values[key];
     const fits = type === "object" ? isObject(value) : typeof value === type;
-    const isWhole = type !== "number" || Number.isInteger(value);
+    const isWhole = type !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity; // 1e400 is read so
     if (!fits || !isWhole) {
       const name = { boolean: "bool", string: "str", object: "dict", number: "int" }[type];
       throw new WireError(`a message's '${key}' is missing or not of type ${name}`);

@@ -1,0 +1,547 @@
+// src/config.ts
+var RATE_HZ = 16e3;
+var USUAL_MEL = {
+  rate_hz: RATE_HZ,
+  n_fft: 1024,
+  hop_samples: 256,
+  n_mels: 80,
+  fmin_hz: 80,
+  fmax_hz: 7600,
+  floor: 1e-10
+};
+function frameS(mel) {
+  return mel.hop_samples / mel.rate_hz;
+}
+
+// src/features.ts
+var LINEAR_HZ = 1e3;
+var LINEAR_MELS = 15;
+var LOG_STEP = Math.log(6.4) / 27;
+function toMel(hz) {
+  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
+}
+function bandAt(hz, mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
+}
+
+// src/decoder.ts
+var LEAST_BUFFER_S = 0.06;
+
+// src/colours.ts
+var STOPS = {
+  gray: { dark: ["#0c0e13", "#f6f3ea"], light: ["#fbfaf6", "#15171d"] },
+  colour: {
+    dark: ["#0c0e13", "#1d1a3f", "#4a2366", "#8a2f6d", "#cc4a5c", "#f2884f", "#fbc770", "#fdf6d0"],
+    light: ["#fbfaf6", "#e3ebe2", "#b4d6cb", "#73b2b2", "#3d849c", "#2d5684", "#292f62", "#14142c"]
+  }
+};
+function lookup(palette2, isDark) {
+  const stops = STOPS[palette2][isDark ? "dark" : "light"].map(
+    (hex2) => [1, 3, 5].map((at) => Number.parseInt(hex2.slice(at, at + 2), 16))
+  );
+  const bytes = new Uint8ClampedArray(4 * 256);
+  for (let value = 0; value < 256; value++) {
+    const place = value / 255 * (stops.length - 1);
+    const left = Math.min(Math.floor(place), stops.length - 2);
+    for (let i = 0; i < 3; i++) {
+      bytes[4 * value + i] = stops[left][i] + (place - left) * (stops[left + 1][i] - stops[left][i]);
+    }
+    bytes[4 * value + 3] = 255;
+  }
+  return new Uint32Array(bytes.buffer);
+}
+
+// src/history.ts
+var HISTORY_FRAMES = 2048;
+var MOST_LOST_FRAMES = 512;
+var History = class {
+  constructor(bands) {
+    this.bands = bands;
+    this.values = new Uint8Array(HISTORY_FRAMES * bands);
+  }
+  bands;
+  values;
+  kinds = new Uint8Array(HISTORY_FRAMES);
+  /** One more than the newest frame that has a column. */
+  end = 0;
+  dirty = [];
+  pause = null;
+  /** The frames whose columns changed since the last call. */
+  takeChanges() {
+    const changes = this.dirty;
+    this.dirty = [];
+    return changes;
+  }
+  /** A tile's picture `[bands, width]` row by row, of which the first frames are sound. */
+  putTile(firstFrame, frames, width, pixels) {
+    if (this.pause) this.fillPause(firstFrame);
+    else this.fillLost(firstFrame);
+    this.pause = null;
+    for (let t = 0; t < frames; t++) {
+      this.put(firstFrame + t, 1 /* tile */, (row) => pixels[row * width + t]);
+    }
+  }
+  /** From here on it is quiet; the noise's column is low band first. */
+  putPause(firstFrame, column) {
+    if (this.pause) this.fillPause(firstFrame);
+    else this.fillLost(firstFrame);
+    this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
+  }
+  /** A pause goes on until the next message; draw it up to here. */
+  fillPause(until) {
+    if (!this.pause) return;
+    const { firstFrame, column } = this.pause;
+    const from = Math.max(firstFrame, this.end, until - HISTORY_FRAMES);
+    for (let frame = from; frame < until; frame++) {
+      this.put(frame, 2 /* pause */, (row) => column[this.bands - 1 - row]);
+    }
+  }
+  fillLost(until) {
+    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    for (let frame = this.end; frame < until; frame++) this.put(frame, 3 /* lost */, () => 0);
+  }
+  put(frame, kind, valueAt) {
+    if (frame < this.end - HISTORY_FRAMES) return;
+    for (let passed = this.end && Math.max(this.end, frame - HISTORY_FRAMES); this.end && passed < frame; passed++) {
+      this.kinds[passed % HISTORY_FRAMES] = 0 /* nothing */;
+      this.dirty.push(passed);
+    }
+    const column = frame % HISTORY_FRAMES;
+    this.kinds[column] = kind;
+    for (let row = 0; row < this.bands; row++) this.values[column * this.bands + row] = valueAt(row);
+    this.end = Math.max(this.end, frame + 1);
+    this.dirty.push(frame);
+    if (this.dirty.length > HISTORY_FRAMES) this.dirty = this.dirty.slice(-HISTORY_FRAMES);
+  }
+};
+
+// src/spectrogram.ts
+var EDGE_WINDOW_MS = 5e3;
+var MOST_SHOWN_S = 12;
+var LEAST_SHOWN_S = 4;
+var PX_PER_S = 110;
+var SWEEP_GAP_FRAMES = 12;
+var Spectrogram = class {
+  constructor(canvas, look2) {
+    this.canvas = canvas;
+    this.look = look2;
+    this.context = canvas.getContext("2d");
+    this.stripContext = this.strip.getContext("2d");
+    this.colours = lookup(look2.palette, look2.isDark);
+    const step = () => {
+      this.draw();
+      requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
+  }
+  canvas;
+  look;
+  isPaused = false;
+  context;
+  strip = document.createElement("canvas");
+  stripContext;
+  history = null;
+  frameMs = 16;
+  tileFrames = 8;
+  colours;
+  arrivals = [];
+  heard = null;
+  edge = 0;
+  setLook(look2) {
+    this.look = look2;
+    this.colours = lookup(look2.palette, look2.isDark);
+    if (this.history) this.paint([...Array(HISTORY_FRAMES).keys()].map((i) => this.history.end - 1 - i));
+  }
+  begin(mel, tileFrames) {
+    this.history = new History(mel.n_mels);
+    this.frameMs = frameS(mel) * 1e3;
+    this.tileFrames = tileFrames;
+    this.edge = 0;
+    this.end();
+    this.strip.width = HISTORY_FRAMES;
+    this.strip.height = mel.n_mels;
+  }
+  /** No more comes: the picture stands still. */
+  end() {
+    this.arrivals = [];
+    this.heard = null;
+  }
+  putTile(firstFrame, frames, width, pixels) {
+    this.history?.putTile(firstFrame, frames, width, pixels);
+    this.arrive(firstFrame + this.tileFrames);
+  }
+  putPause(firstFrame, column) {
+    this.history?.putPause(firstFrame, column);
+    this.arrive(firstFrame + this.tileFrames);
+  }
+  /** Which frame is heard, and when that was. */
+  setHeard(frame, atMs) {
+    this.heard = frame === null ? null : { frame, atMs };
+  }
+  arrive(endFrame) {
+    const atMs = performance.now();
+    this.arrivals.push({ atMs, aheadMs: endFrame * this.frameMs - atMs });
+    this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
+  }
+  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  edgeAt(nowMs) {
+    if (!this.arrivals.length) return this.edge;
+    const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
+    const target = (nowMs + aheadMs) / this.frameMs - this.tileFrames;
+    const error = target - this.edge;
+    const dt = this.frameMs;
+    return Math.abs(error) > 64 ? target : this.edge + Math.max(0, error * Math.min(1, 8 / dt));
+  }
+  draw() {
+    const { canvas, context, history: history2 } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+    if (!width || !height) return;
+    const isResized = canvas.width !== width || canvas.height !== height;
+    if (isResized) [canvas.width, canvas.height] = [width, height];
+    if (this.isPaused && !isResized) return;
+    const nowMs = performance.now();
+    if (!this.isPaused) this.edge = this.edgeAt(nowMs);
+    context.fillStyle = hex(this.colours[0]);
+    context.fillRect(0, 0, width, height);
+    if (!history2) return;
+    history2.fillPause(Math.ceil(this.edge) + this.tileFrames);
+    this.paint(history2.takeChanges());
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shown = shownS * 1e3 / this.frameMs;
+    const scale = width / shown;
+    context.imageSmoothingEnabled = false;
+    const heard = this.heard && this.heard.frame + (performance.timeOrigin + nowMs - this.heard.atMs) / this.frameMs;
+    if (this.look.isStill) {
+      const edge = Math.floor(this.edge);
+      const start = edge - edge % Math.floor(shown);
+      const whole = Math.floor(shown);
+      this.copy(start - whole + (edge - start) + SWEEP_GAP_FRAMES, start, (frame) => (frame - start + whole) * scale, scale);
+      this.copy(start, edge, (frame) => (frame - start) * scale, scale);
+    } else {
+      const xOf = (frame) => (frame - this.edge + shown) * scale;
+      this.copy(Math.floor(this.edge - shown), Math.ceil(this.edge), xOf, scale);
+      this.drawSeconds(shown, xOf, ratio);
+      if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio);
+    }
+  }
+  /** Copy columns of the strip to the canvas; the strip is a ring. */
+  copy(from, until, xOf, scale) {
+    const { history: history2, context, canvas, strip } = this;
+    from = Math.max(from, 0, history2.end - HISTORY_FRAMES);
+    until = Math.min(until, history2.end);
+    while (from < until) {
+      const column = from % HISTORY_FRAMES;
+      const count = Math.min(until - from, HISTORY_FRAMES - column);
+      context.drawImage(strip, column, 0, count, strip.height, xOf(from), 0, count * scale, canvas.height);
+      from += count;
+    }
+  }
+  /** Colour columns of the history. */
+  paint(frames) {
+    const history2 = this.history;
+    const image = new ImageData(1, history2.bands);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (const frame of frames) {
+      if (frame < 0 || frame < history2.end - HISTORY_FRAMES) continue;
+      const column = frame % HISTORY_FRAMES;
+      const kind = history2.kinds[column];
+      for (let row = 0; row < history2.bands; row++) {
+        if (kind === 3 /* lost */) pixels[row] = this.colours[(row + frame) % 6 < 2 ? 140 : 20];
+        else pixels[row] = this.colours[kind === 0 /* nothing */ ? 0 : history2.values[column * history2.bands + row]];
+      }
+      this.stripContext.putImageData(image, column, 0);
+    }
+  }
+  /** The stream's own seconds, which go by with the picture. */
+  drawSeconds(shown, xOf, ratio) {
+    const { context, canvas } = this;
+    const framesPerS = 1e3 / this.frameMs;
+    context.font = `${11 * ratio}px ui-sans-serif, system-ui, sans-serif`;
+    context.textBaseline = "bottom";
+    for (let second = Math.max(0, Math.ceil((this.edge - shown) / framesPerS)); second * framesPerS < this.edge; second++) {
+      const x = xOf(second * framesPerS);
+      context.fillStyle = this.look.isDark ? "rgb(255 255 255 / 0.14)" : "rgb(0 0 0 / 0.12)";
+      context.fillRect(Math.round(x), 0, ratio, canvas.height);
+      const label = `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}`;
+      context.lineWidth = 3 * ratio;
+      context.strokeStyle = hex(this.colours[0]);
+      context.strokeText(label, x + 4 * ratio, canvas.height - 4 * ratio);
+      context.fillStyle = this.look.isDark ? "#b9b7c4" : "#55575f";
+      context.fillText(label, x + 4 * ratio, canvas.height - 4 * ratio);
+    }
+  }
+  /** A line where what is heard now passes. */
+  drawHeard(x, ratio) {
+    const { context, canvas } = this;
+    context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
+    context.fillRect(Math.round(x), 0, 1.5 * ratio, canvas.height);
+    context.beginPath();
+    context.moveTo(x - 5 * ratio, 0);
+    context.lineTo(x + 6 * ratio, 0);
+    context.lineTo(x + 0.75 * ratio, 7 * ratio);
+    context.fill();
+  }
+};
+function hex(colour) {
+  const byte = (at) => (colour >> at & 255).toString(16).padStart(2, "0");
+  return `#${byte(0)}${byte(8)}${byte(16)}`;
+}
+
+// src/page.ts
+var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
+var LEAST_LEVEL_DB = -60;
+var METER_TEXT_MS = 2e3;
+var MOST_BUFFER_MS = 2e3;
+var byId = (id) => document.getElementById(id);
+var [form, room, token] = [byId("form"), byId("room"), byId("token")];
+var [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId(id));
+var [volume, palette, model] = [byId("volume"), byId("palette"), byId("model")];
+var [statusLine, level, empty] = [byId("status"), byId("level"), byId("empty")];
+var darkness = matchMedia("(prefers-color-scheme: dark)");
+var stillness = matchMedia("(prefers-reduced-motion: reduce)");
+var look = () => ({ isDark: darkness.matches, palette: palette.value, isStill: stillness.matches });
+var spectrogram = new Spectrogram(byId("spectrogram"), look());
+var debug = {
+  state: "idle",
+  figures: null,
+  isRecorded: false,
+  tiles: [],
+  chunks: []
+};
+Object.assign(window, { audioAvif: debug });
+var worker = null;
+var sound = null;
+var isListening = false;
+var silentBecause = "";
+var leastBufferS = LEAST_BUFFER_S;
+var Sound = class _Sound {
+  constructor(context, player, analyser, gain) {
+    this.context = context;
+    this.player = player;
+    this.analyser = analyser;
+    this.gain = gain;
+  }
+  context;
+  player;
+  analyser;
+  gain;
+  /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
+  static async open() {
+    if (!window.AudioContext || !("AudioWorkletNode" in window)) {
+      throw window.isSecureContext ? new Error("This browser has no AudioWorklet: the stream can be watched, not heard.") : new Error(
+        "Browsers give sound only to pages that came over HTTPS, or from localhost: the stream can be watched, not heard."
+      );
+    }
+    let context;
+    try {
+      context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
+    } catch {
+      context = new AudioContext({ latencyHint: "interactive" });
+    }
+    void context.resume();
+    await context.audioWorklet.addModule("worklet.js");
+    const player = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+    const [analyser, gain] = [context.createAnalyser(), context.createGain()];
+    analyser.fftSize = 1024;
+    player.connect(analyser).connect(gain).connect(context.destination);
+    return new _Sound(context, player, analyser, gain);
+  }
+  /** A new way from the worker to the ring. */
+  openPort() {
+    const { port1, port2 } = new MessageChannel();
+    this.player.port.postMessage(port2, [port2]);
+    return port1;
+  }
+  get latencyS() {
+    return (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
+  }
+};
+function ask(message, transfer = []) {
+  worker?.postMessage(message, transfer);
+}
+function say(sentence, isProblem = false) {
+  if (statusLine.textContent === sentence) return;
+  statusLine.textContent = sentence;
+  statusLine.classList.toggle("problem", isProblem);
+}
+function missing() {
+  if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
+    return "This browser is too old for this page: it cannot open pictures beside the page (OffscreenCanvas).";
+  }
+  return "WebSocket" in window ? "" : "This browser has no WebSocket, over which the stream comes.";
+}
+async function listen() {
+  const lack = missing();
+  if (lack) return say(lack, true);
+  isListening = true;
+  silentBecause = "";
+  showListening();
+  empty.hidden = true;
+  say("Getting ready \u2026");
+  history.replaceState(null, "", linkHash());
+  byId("room-title").textContent = room.value;
+  document.title = `${room.value} \xB7 audio-avif`;
+  try {
+    if (typeof WebAssembly !== "object") {
+      throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
+    }
+    sound ??= await Sound.open();
+    void sound.context.resume();
+  } catch (error) {
+    silentBecause = error instanceof Error ? error.message : String(error);
+  }
+  if (!isListening) return;
+  setVolume();
+  if (!worker) {
+    worker = new Worker("engine.js", { type: "module" });
+    worker.onmessage = ({ data }) => show(data);
+    worker.onerror = ({ message }) => {
+      worker = null;
+      stop(`The part of this page that works in the background failed (${message}); press Listen to try again.`);
+    };
+  }
+  const port = sound?.openPort() ?? null;
+  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
+  const asked = { room: room.value, token: token.value, model: model.value, leastBufferS, isRecorded: debug.isRecorded };
+  ask({ kind: "open", url, ...asked, sound: port }, port ? [port] : []);
+}
+function stop(why = "") {
+  isListening = false;
+  ask({ kind: "close" });
+  void sound?.context.suspend();
+  spectrogram.end();
+  debug.state = why ? "failed" : "idle";
+  say(why || "Stopped.", !!why);
+  showListening();
+}
+function showListening() {
+  listenButton.textContent = isListening ? "Stop" : "Listen";
+  pauseButton.disabled = !isListening;
+  room.readOnly = token.readOnly = isListening;
+  model.disabled = isListening;
+  setPaused(false);
+}
+function setPaused(isPaused) {
+  spectrogram.isPaused = isPaused;
+  pauseButton.setAttribute("aria-pressed", String(isPaused));
+  pauseButton.textContent = isPaused ? "Resume" : "Pause";
+  setVolume();
+}
+function setVolume() {
+  if (!sound) return;
+  const share = spectrogram.isPaused ? 0 : Number(volume.value) / 100;
+  sound.gain.gain.setTargetAtTime(share * share, sound.context.currentTime, 0.02);
+}
+function show(message) {
+  if (!isListening) return;
+  if (message.kind === "status") showState(message.state, message.detail);
+  else if (message.kind === "loading") say(`Loading the voice: ${Math.round(message.share * 100)} % \u2026`);
+  else if (message.kind === "silent") {
+    silentBecause = message.detail;
+    say(silentBecause, true);
+  } else if (message.kind === "stream") {
+    spectrogram.begin(message.mel, message.tile.frames);
+    labelBands(message.mel);
+  } else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);
+  else if (message.kind === "pause") spectrogram.putPause(message.firstFrame, message.pixels);
+  else if (message.kind === "end") spectrogram.end();
+  else if (message.kind === "figures") showFigures(message);
+  else if (message.kind === "recordedTile") {
+    debug.tiles.push({ sequence: message.sequence, still: [...message.still], pixels: [...message.pixels] });
+  } else debug.chunks.push({ firstSample: message.firstSample, samples: [...message.samples] });
+}
+function showState(state, detail) {
+  debug.state = state;
+  if (state === "failed") return stop(detail);
+  const words = {
+    trying: "Getting ready \u2026",
+    connecting: `Connecting to ${room.value} \u2026`,
+    waiting: `Connected. Waiting for someone to publish in ${room.value}.`,
+    playing: silentBecause || "Live.",
+    ended: "The stream has ended. Waiting for the next one.",
+    lost: detail,
+    refused: detail
+  };
+  say(words[state], state === "lost" || state === "refused" || state === "playing" && !!silentBecause);
+  if (state !== "playing") spectrogram.end();
+}
+function showFigures(figures) {
+  debug.figures = figures;
+  const count = new Intl.NumberFormat("en");
+  const milliseconds = (value) => value === null ? "\u2013" : `${Math.round(value / 10) * 10} ms`;
+  byId("delay").textContent = milliseconds(figures.delayMs);
+  byId("buffer").textContent = milliseconds(figures.bufferMs);
+  byId("received").textContent = count.format(figures.receivedTiles);
+  byId("lost").textContent = count.format(figures.lostTiles);
+  byId("concealed").textContent = `${(figures.concealedMs / 1e3).toFixed(1)} s`;
+  byId("rate").textContent = `${figures.kbps.toFixed(1)} kbps`;
+  spectrogram.setHeard(figures.heardFrame, figures.heardAtMs);
+  if (sound) ask({ kind: "device", latencyS: sound.latencyS });
+}
+function showLevel() {
+  requestAnimationFrame(showLevel);
+  if (!sound || !isListening) return setLevel(LEAST_LEVEL_DB);
+  const samples = new Float32Array(sound.analyser.fftSize);
+  sound.analyser.getFloatTimeDomainData(samples);
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  setLevel(Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6))));
+}
+var levelSaidMs = 0;
+function setLevel(db) {
+  level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+  if (performance.now() - levelSaidMs < METER_TEXT_MS) return;
+  levelSaidMs = performance.now();
+  level.setAttribute("aria-valuenow", db.toFixed(0));
+  level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+}
+function labelBands(mel = USUAL_MEL) {
+  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
+    const label = document.createElement("span");
+    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
+    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
+    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
+    return label;
+  });
+  byId("bands").replaceChildren(...labels);
+}
+function linkHash() {
+  const parts = new URLSearchParams({ room: room.value });
+  if (token.value) parts.set("token", token.value);
+  if (leastBufferS !== LEAST_BUFFER_S) parts.set("buffer", String(Math.round(leastBufferS * 1e3)));
+  return `#${parts}`;
+}
+async function copyLink() {
+  const link = `${location.origin}${location.pathname}${linkHash()}`;
+  const about = token.value ? " It holds the token: give it only to those who may listen." : "";
+  try {
+    await navigator.clipboard.writeText(link);
+    say(`Link copied.${about}`);
+  } catch {
+    say(`The link is ${link}.${about}`);
+  }
+}
+function readFragment() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  room.value = parts.get("room") ?? room.value;
+  token.value = parts.get("token") ?? token.value;
+  const bufferMs = Number(parts.get("buffer") || Number.NaN);
+  if (bufferMs >= 0 && bufferMs <= MOST_BUFFER_MS) leastBufferS = bufferMs / 1e3;
+}
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (isListening) stop();
+  else void listen();
+});
+pauseButton.addEventListener("click", () => setPaused(!spectrogram.isPaused));
+volume.addEventListener("input", setVolume);
+palette.addEventListener("change", () => spectrogram.setLook(look()));
+darkness.addEventListener("change", () => spectrogram.setLook(look()));
+stillness.addEventListener("change", () => spectrogram.setLook(look()));
+copyButton.addEventListener("click", () => void copyLink());
+window.addEventListener("hashchange", readFragment);
+readFragment();
+labelBands();
+showLevel();
+say(missing() || (room.value ? `Press Listen to hear ${room.value}.` : ""), !!missing());

@@ -1,0 +1,127 @@
+// src/config.ts
+var RATE_HZ = 16e3;
+
+// src/resample.ts
+var HALF_TAPS = 16;
+var PHASES = 512;
+var KAISER_BETA = 8;
+var CUTOFF = 0.95;
+function bessel0(x) {
+  let [sum, term] = [1, 1];
+  for (let k = 1; k < 30; k++) sum += term *= (x / (2 * k)) ** 2;
+  return sum;
+}
+function makeTable() {
+  return Array.from(
+    { length: PHASES + 1 },
+    (_, phase) => Float32Array.from({ length: 2 * HALF_TAPS }, (_2, tap) => {
+      const t = tap - HALF_TAPS + 1 - phase / PHASES;
+      const inside = 1 - (t / HALF_TAPS) ** 2;
+      const window = inside > 0 ? bessel0(KAISER_BETA * Math.sqrt(inside)) / bessel0(KAISER_BETA) : 0;
+      return window * CUTOFF * (t ? Math.sin(Math.PI * CUTOFF * t) / (Math.PI * CUTOFF * t) : 1);
+    })
+  );
+}
+var Resampler = class {
+  constructor(step) {
+    this.step = step;
+  }
+  step;
+  table = makeTable();
+  history = new Float32Array(2 * HALF_TAPS);
+  place = 1;
+  fill(out, next) {
+    for (let i = 0; i < out.length; i++) {
+      for (; this.place >= 1; this.place--) {
+        this.history.copyWithin(0, 1);
+        this.history[this.history.length - 1] = next();
+      }
+      const phase = this.place * PHASES;
+      const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
+      const share = phase - Math.floor(phase);
+      let sum = 0;
+      for (let tap = 0; tap < lower.length; tap++) {
+        sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
+      }
+      out[i] = sum;
+      this.place += this.step;
+    }
+  }
+};
+
+// src/ring.ts
+var CAPACITY = 8 * 16e3;
+var FADE = 0.95;
+var Ring = class {
+  /** Samples of those put in that have been taken. */
+  taken = 0;
+  /** Times that a sample was due and none was here. */
+  underruns = 0;
+  samples = new Float32Array(CAPACITY);
+  readAt = 0;
+  count = 0;
+  isDue = false;
+  last = 0;
+  /** Queue samples, the oldest making room. */
+  write(samples) {
+    for (const sample of samples) {
+      this.samples[(this.readAt + this.count) % CAPACITY] = sample;
+      if (this.count < CAPACITY) this.count++;
+      else {
+        this.readAt = (this.readAt + 1) % CAPACITY;
+        this.taken++;
+      }
+    }
+    this.isDue ||= samples.length > 0;
+  }
+  /** No sound is due until more is written. */
+  rest() {
+    this.isDue = false;
+  }
+  /** The next sample; where there is none, the last one fades. */
+  next = () => {
+    if (this.count) {
+      this.last = this.samples[this.readAt];
+      this.readAt = (this.readAt + 1) % CAPACITY;
+      this.count--;
+      this.taken++;
+    } else {
+      if (this.isDue) this.underruns++;
+      this.isDue = false;
+      this.last *= FADE;
+    }
+    return this.last;
+  };
+};
+
+// src/worklet.ts
+var REPORT_S = 0.016;
+var Player = class extends AudioWorkletProcessor {
+  ring = new Ring();
+  resampler = sampleRate === RATE_HZ ? null : new Resampler(RATE_HZ / sampleRate);
+  worker = null;
+  playedS = 0;
+  reportedS = 0;
+  constructor() {
+    super();
+    this.port.onmessage = ({ data }) => {
+      this.worker = data;
+      data.onmessage = ({ data: message }) => {
+        if (message === "rest") this.ring.rest();
+        else this.ring.write(message);
+      };
+    };
+  }
+  process(_inputs, [[out]]) {
+    if (this.resampler) this.resampler.fill(out, this.ring.next);
+    else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
+    this.playedS += out.length / sampleRate;
+    if (this.worker && this.playedS >= this.reportedS + REPORT_S) {
+      this.reportedS = this.playedS;
+      const report = { taken: this.ring.taken, underruns: this.ring.underruns, playedS: this.playedS };
+      this.worker.postMessage(report);
+    }
+    return true;
+  }
+};
+registerProcessor("player", Player);

@@ -1,0 +1,292 @@
+/** The worker: takes a room's messages, opens the pictures, speaks them, and tells the page what there is to see. */
+
+import { USUAL_MEL, frameS, isUsual } from "./config.js";
+import { Connection } from "./connection.js";
+import { Decoder } from "./decoder.js";
+import { TileError } from "./errors.js";
+import { type Picture, TileCounts, TileQueue, median } from "./jitter.js";
+import { NoiseSource, fromPixel, noiseEnvelope } from "./noise.js";
+import { PictureReader } from "./pictures.js";
+import type { Figures, FromWorker, Open, State, ToWorker } from "./protocol.js";
+import { Sink } from "./sink.js";
+import { Vocoder } from "./vocoder.js";
+import type { FromSender, Hello, Pause, Ping, Tile } from "./wire.js";
+
+const FIGURES_S = 0.25;
+const RATE_WINDOW_S = 5;
+const PROCESSING_TILES = 40;
+const REORDER_TILES = 8;
+
+const nowS = (): number => performance.now() / 1000;
+const tell = (message: FromWorker, transfer: Transferable[] = []): void => self.postMessage(message, { transfer });
+
+let deviceS = 0;
+let room: Room | null = null;
+
+/** One stream: a hello and what follows it. */
+interface Stream {
+  hello: Hello;
+  decoder: Decoder | null;
+  /** Counts where nothing is heard. */
+  queue: TileQueue;
+  processingS: number[];
+}
+
+/** What a listener hears of one room until it leaves. */
+class Room {
+  private readonly connection: Connection;
+  private readonly sink: Sink | null;
+  private readonly timer: number;
+  private stream: Stream | null = null;
+  private clock: Ping | null = null;
+  private work: Promise<void> = Promise.resolve();
+  private waiting = 0;
+  private isSpeaking = false;
+  private spent: { atS: number; bytes: number }[] = [];
+  private past = new TileCounts();
+  private pastConcealedS = 0;
+  private state: State = "connecting";
+
+  constructor(
+    private readonly open: Open,
+    private readonly pictures: PictureReader,
+    private readonly vocoder: Vocoder | null,
+  ) {
+    this.sink = open.sound && vocoder ? new Sink(open.sound, nowS, () => void this.speak()) : null;
+    this.connection = new Connection(
+      `${open.url}/listen/${encodeURIComponent(open.room)}`,
+      open.token,
+      {
+        onState: (state, detail) => this.tellState(state, detail),
+        onMessage: (message, receivedS) => this.take(message, receivedS),
+      },
+      nowS,
+    );
+    this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.connection.close();
+    this.stream = null;
+  }
+
+  private tellState(state: State, detail = ""): void {
+    if (this.state === "ended" && state === "waiting") return;
+    if (this.state !== state || detail) tell({ kind: "status", state, detail });
+    this.state = state;
+  }
+
+  /** Messages are handled one after another, and spoken when none is waiting. */
+  private take(message: FromSender, receivedS: number): void {
+    this.waiting++;
+    this.work = this.work
+      .then(() => this.handle(message, receivedS))
+      .catch((error) => this.fail(error))
+      .finally(() => {
+        if (!--this.waiting) void this.speak();
+      });
+  }
+
+  private fail(error: unknown): void {
+    this.close();
+    this.tellState("failed", `Playing the stream failed: ${error instanceof Error ? error.message : error}.`);
+  }
+
+  private async handle(message: FromSender, receivedS: number): Promise<void> {
+    const { stream } = this;
+    if (room !== this) return;
+    if (message.kind === "hello") return this.begin(message);
+    if (message.kind === "ping") this.clock = message;
+    if (!stream || message.kind === "ping" || message.kind === "gap") return;
+    if (message.kind === "bye") {
+      await this.finish(message);
+      this.tellState("ended");
+      tell({ kind: "end" });
+      return;
+    }
+    this.tellState("playing");
+    const tile = message.kind === "bundle" ? message.tile : message;
+    const copies = message.kind === "bundle" ? message.copies : [];
+    const bytes = [tile, ...copies].reduce((sum, each) => sum + (each.kind === "tile" ? each.payload : each.levels).length, 0);
+    this.spent.push({ atS: receivedS, bytes });
+    const packet = tile.kind === "pause" ? this.openPause(stream.hello, tile) : await this.openTile(stream.hello, tile);
+    const queue = stream.decoder ?? stream.queue;
+    const opened: Picture[] = [];
+    for (const copy of copies) if (queue.needs(copy.sequence)) opened.push(await this.openTile(stream.hello, copy));
+    if (stream.decoder) stream.decoder.push(packet, opened, copies.length, receivedS);
+    else {
+      stream.queue.push(packet, opened);
+      while (stream.queue.pop() || (stream.queue.size > REORDER_TILES && stream.queue.giveUpMissing()));
+    }
+  }
+
+  private async begin(hello: Hello): Promise<void> {
+    if (this.stream?.hello.session === hello.session) {
+      this.stream.hello = hello; // the connection broke and is here again: numbers go on
+      return;
+    }
+    await this.finish(null);
+    let decoder: Decoder | null = null;
+    if (this.vocoder && this.sink) {
+      if (isUsual(hello.mel)) {
+        this.vocoder.reset();
+        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, this.open.leastBufferS);
+        decoder.processingS = this.vocoder.costS(hello.tile.frames);
+      } else tell({ kind: "silent", detail: "The stream's mel is not the vocoder's: it can be watched, not heard." });
+    }
+    this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.processingS] : [] };
+    tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
+    this.tellState("playing");
+  }
+
+  /** The stream is over: speak all of it that is here. */
+  private async finish(bye: { tiles: number; samples: number } | null): Promise<void> {
+    const { stream, sink } = this;
+    if (!stream) return;
+    if (stream.decoder && sink) {
+      stream.decoder.end(bye);
+      while (this.isSpeaking) await new Promise((resolve) => setTimeout(resolve, 1));
+      await this.speak();
+      this.play(await stream.decoder.flush());
+      sink.rest();
+    }
+    const counts = (stream.decoder ?? stream.queue).counts;
+    for (const key of Object.keys(this.past) as (keyof TileCounts)[]) this.past[key] += counts[key];
+    this.pastConcealedS += (stream.decoder?.concealedFrames ?? 0) * frameS(stream.hello.mel);
+    this.stream = null;
+    this.clock = null;
+  }
+
+  private async openTile(hello: Hello, tile: Tile): Promise<Picture> {
+    const { sequence, firstFrame, frames } = tile;
+    const still = tile.isWholeStill ? tile.payload.slice() : hello.template.rebuild(tile.payload);
+    const picture: Picture = { kind: "tile", sequence, firstFrame, frames, logMel: null };
+    const [width, height] = [hello.tile.frames, hello.mel.n_mels];
+    try {
+      const pixels = await this.pictures.read(still, width, height);
+      picture.logMel = Array.from({ length: frames }, (_, t) =>
+        Float32Array.from({ length: height }, (_, band) => fromPixel(pixels[(height - 1 - band) * width + t], hello.tile)),
+      );
+      if (this.open.isRecorded) tell({ kind: "recordedTile", sequence, still, pixels: pixels.slice() });
+      tell({ kind: "tile", firstFrame, frames, width, pixels }, [pixels.buffer]);
+    } catch (error) {
+      if (!(error instanceof TileError)) throw error;
+    }
+    return picture;
+  }
+
+  private openPause(hello: Hello, { sequence, firstFrame, frames, levels }: Pause) {
+    const { tile, mel } = hello;
+    const envelope = noiseEnvelope(levels, mel.n_mels, tile);
+    const scale = 255 / (tile.log10_max - tile.log10_min);
+    tell({ kind: "pause", firstFrame, pixels: Uint8Array.from(envelope, (x) => Math.round((x - tile.log10_min) * scale)) });
+    return { kind: "pause" as const, sequence, firstFrame, frames, envelope };
+  }
+
+  /** Speak what is due. */
+  private async speak(): Promise<void> {
+    const decoder = this.stream?.decoder;
+    const sink = this.sink;
+    if (this.isSpeaking || !decoder || !sink || !this.stream) return;
+    this.isSpeaking = true;
+    try {
+      for (;;) {
+        const startedS = nowS();
+        const speech = decoder.nextFrames(sink.bufferedS, startedS);
+        if (!speech) break;
+        const chunk = await decoder.speak(speech);
+        const tookS = nowS() - startedS;
+        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - tookS));
+        this.play(chunk);
+        if (speech.tile) {
+          this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
+          decoder.processingS = median(this.stream.processingS);
+        }
+      }
+      if (decoder.isWaiting) sink.rest();
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.isSpeaking = false;
+    }
+  }
+
+  private play(chunk: { samples: Float32Array; firstSample: number }): void {
+    this.sink?.write(chunk);
+    if (this.open.isRecorded) tell({ kind: "recordedSamples", ...chunk });
+  }
+
+  private tellFigures(): void {
+    const { stream, sink, clock } = this;
+    const now = nowS();
+    const counts = stream ? (stream.decoder ?? stream.queue).counts : new TileCounts();
+    const frame = stream ? frameS(stream.hello.mel) : 0;
+    const heardSample = stream && sink ? sink.heardSample : null;
+    const aheadS = this.connection.serverAheadS;
+    let delayMs: number | null = null;
+    if (stream && clock?.receiverAheadUs && aheadS !== null && heardSample !== null) {
+      const zeroS = (clock.sampleZeroUs + clock.receiverAheadUs) / 1e6 - aheadS;
+      delayMs = (now + deviceS - zeroS - heardSample / stream.hello.mel.rate_hz) * 1000;
+    }
+    this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
+    const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
+    const figures: Figures = {
+      bufferMs: stream && sink ? sink.bufferedS * 1000 : null,
+      delayMs,
+      receivedTiles: this.past.received + counts.received,
+      lostTiles: this.past.lost + counts.lost,
+      concealedMs: (this.pastConcealedS + (stream?.decoder?.concealedFrames ?? 0) * frame) * 1000,
+      kbps: (this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8) / 1000 / spanS,
+      underruns: sink?.underruns ?? 0,
+      heardFrame: heardSample === null || !stream ? null : heardSample / stream.hello.mel.hop_samples,
+      heardAtMs: performance.timeOrigin + now * 1000 + deviceS * 1000,
+    };
+    tell({ kind: "figures", ...figures });
+  }
+}
+
+/** What was asked for last; loading takes a while, and another room may be asked for in between. */
+let wanted: Open | null = null;
+let pictures: PictureReader | null = null;
+const vocoders = new Map<string, Vocoder>();
+
+async function load(open: Open): Promise<Vocoder | null> {
+  if (!open.sound) return null;
+  try {
+    const known = vocoders.get(open.model);
+    const vocoder = known ?? (await Vocoder.load(open.model, (share) => tell({ kind: "loading", share })));
+    vocoders.set(open.model, vocoder);
+    new NoiseSource(USUAL_MEL); // now rather than when a stream begins
+    return vocoder;
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    tell({ kind: "silent", detail: `The vocoder did not load (${why}): the stream can be watched, not heard.` });
+    return null;
+  }
+}
+
+async function open(message: Open): Promise<void> {
+  wanted = message;
+  room?.close();
+  room = null;
+  tell({ kind: "status", state: "trying", detail: "" });
+  pictures ??= new PictureReader();
+  if (!(await pictures.works())) {
+    const detail = "This browser does not open AVIF pictures, of which the stream is made.";
+    tell({ kind: "status", state: "failed", detail });
+    return;
+  }
+  const vocoder = await load(message);
+  if (wanted === message) room = new Room(message, pictures, vocoder);
+}
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  if (data.kind === "open") void open(data);
+  else if (data.kind === "device") deviceS = data.latencyS;
+  else {
+    wanted = null;
+    room?.close();
+    room = null;
+  }
+};

@@ -1,0 +1,297 @@
+/** The page: its controls, its words, and what it shows of the worker's messages. */
+
+import type { Palette } from "./colours.js";
+import { RATE_HZ, USUAL_MEL } from "./config.js";
+import { LEAST_BUFFER_S } from "./decoder.js";
+import { bandAt } from "./features.js";
+import type { Figures, FromWorker, State, ToWorker } from "./protocol.js";
+import { Spectrogram } from "./spectrogram.js";
+import type { ModelName } from "./vocoder.js";
+
+const LABELLED_HZ = [100, 250, 500, 1000, 2000, 4000, 7000];
+const LEAST_LEVEL_DB = -60;
+const METER_TEXT_MS = 2000;
+const MOST_BUFFER_MS = 2000;
+
+const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
+const [form, room, token] = [byId<HTMLFormElement>("form"), byId<HTMLInputElement>("room"), byId<HTMLInputElement>("token")];
+const [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId<HTMLButtonElement>(id));
+const [volume, palette, model] = [byId<HTMLInputElement>("volume"), byId<HTMLSelectElement>("palette"), byId<HTMLSelectElement>("model")];
+const [statusLine, level, empty] = [byId("status"), byId("level"), byId("empty")];
+
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+const look = () => ({ isDark: darkness.matches, palette: palette.value as Palette, isStill: stillness.matches });
+const spectrogram = new Spectrogram(byId<HTMLCanvasElement>("spectrogram"), look());
+
+/** Tests look in here; with `isRecorded` before Listen is pressed, every tile and all samples are kept. */
+const debug = {
+  state: "idle" as State | "idle",
+  figures: null as Figures | null,
+  isRecorded: false,
+  tiles: [] as { sequence: number; still: number[]; pixels: number[] }[],
+  chunks: [] as { firstSample: number; samples: number[] }[],
+};
+Object.assign(window, { audioAvif: debug });
+
+let worker: Worker | null = null;
+let sound: Sound | null = null;
+let isListening = false;
+let silentBecause = "";
+let leastBufferS = LEAST_BUFFER_S;
+
+/** The way of the samples to the ear: the ring, the meter, the volume. */
+class Sound {
+  private constructor(
+    readonly context: AudioContext,
+    private readonly player: AudioWorkletNode,
+    readonly analyser: AnalyserNode,
+    readonly gain: GainNode,
+  ) {}
+
+  /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
+  static async open(): Promise<Sound> {
+    if (!window.AudioContext || !("AudioWorkletNode" in window)) {
+      throw window.isSecureContext
+        ? new Error("This browser has no AudioWorklet: the stream can be watched, not heard.")
+        : new Error(
+            "Browsers give sound only to pages that came over HTTPS, or from localhost: " +
+              "the stream can be watched, not heard.",
+          );
+    }
+    let context: AudioContext;
+    try {
+      context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
+    } catch {
+      context = new AudioContext({ latencyHint: "interactive" }); // the worklet resamples
+    }
+    void context.resume();
+    await context.audioWorklet.addModule("worklet.js");
+    const player = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+    const [analyser, gain] = [context.createAnalyser(), context.createGain()];
+    analyser.fftSize = 1024;
+    player.connect(analyser).connect(gain).connect(context.destination);
+    return new Sound(context, player, analyser, gain);
+  }
+
+  /** A new way from the worker to the ring. */
+  openPort(): MessagePort {
+    const { port1, port2 } = new MessageChannel();
+    this.player.port.postMessage(port2, [port2]);
+    return port1;
+  }
+
+  get latencyS(): number {
+    return (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
+  }
+}
+
+function ask(message: ToWorker, transfer: Transferable[] = []): void {
+  worker?.postMessage(message, transfer);
+}
+
+function say(sentence: string, isProblem = false): void {
+  if (statusLine.textContent === sentence) return;
+  statusLine.textContent = sentence;
+  statusLine.classList.toggle("problem", isProblem);
+}
+
+/** What this browser lacks so that nothing can be watched, in one sentence; "" where nothing. */
+function missing(): string {
+  if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
+    return "This browser is too old for this page: it cannot open pictures beside the page (OffscreenCanvas).";
+  }
+  return "WebSocket" in window ? "" : "This browser has no WebSocket, over which the stream comes.";
+}
+
+async function listen(): Promise<void> {
+  const lack = missing();
+  if (lack) return say(lack, true);
+  isListening = true;
+  silentBecause = "";
+  showListening();
+  empty.hidden = true;
+  say("Getting ready …");
+  history.replaceState(null, "", linkHash());
+  byId("room-title").textContent = room.value;
+  document.title = `${room.value} · audio-avif`;
+  try {
+    if (typeof WebAssembly !== "object") {
+      throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
+    }
+    sound ??= await Sound.open();
+    void sound.context.resume();
+  } catch (error) {
+    silentBecause = error instanceof Error ? error.message : String(error);
+  }
+  if (!isListening) return;
+  setVolume();
+  if (!worker) {
+    worker = new Worker("engine.js", { type: "module" });
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => show(data);
+    worker.onerror = ({ message }) => {
+      worker = null;
+      stop(`The part of this page that works in the background failed (${message}); press Listen to try again.`);
+    };
+  }
+  const port = sound?.openPort() ?? null;
+  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
+  const asked = { room: room.value, token: token.value, model: model.value as ModelName, leastBufferS, isRecorded: debug.isRecorded };
+  ask({ kind: "open", url, ...asked, sound: port }, port ? [port] : []);
+}
+
+/** Leave the room; say why where it was not asked for. */
+function stop(why = ""): void {
+  isListening = false;
+  ask({ kind: "close" });
+  void sound?.context.suspend();
+  spectrogram.end();
+  debug.state = why ? "failed" : "idle";
+  say(why || "Stopped.", !!why);
+  showListening();
+}
+
+function showListening(): void {
+  listenButton.textContent = isListening ? "Stop" : "Listen";
+  pauseButton.disabled = !isListening;
+  room.readOnly = token.readOnly = isListening;
+  model.disabled = isListening;
+  setPaused(false);
+}
+
+function setPaused(isPaused: boolean): void {
+  spectrogram.isPaused = isPaused;
+  pauseButton.setAttribute("aria-pressed", String(isPaused));
+  pauseButton.textContent = isPaused ? "Resume" : "Pause";
+  setVolume();
+}
+
+function setVolume(): void {
+  if (!sound) return;
+  const share = spectrogram.isPaused ? 0 : Number(volume.value) / 100;
+  sound.gain.gain.setTargetAtTime(share * share, sound.context.currentTime, 0.02); // as ears hear it
+}
+
+function show(message: FromWorker): void {
+  if (!isListening) return;
+  if (message.kind === "status") showState(message.state, message.detail);
+  else if (message.kind === "loading") say(`Loading the voice: ${Math.round(message.share * 100)} % …`);
+  else if (message.kind === "silent") {
+    silentBecause = message.detail;
+    say(silentBecause, true);
+  } else if (message.kind === "stream") {
+    spectrogram.begin(message.mel, message.tile.frames);
+    labelBands(message.mel);
+  } else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);
+  else if (message.kind === "pause") spectrogram.putPause(message.firstFrame, message.pixels);
+  else if (message.kind === "end") spectrogram.end();
+  else if (message.kind === "figures") showFigures(message);
+  else if (message.kind === "recordedTile") {
+    debug.tiles.push({ sequence: message.sequence, still: [...message.still], pixels: [...message.pixels] });
+  } else debug.chunks.push({ firstSample: message.firstSample, samples: [...message.samples] });
+}
+
+function showState(state: State, detail: string): void {
+  debug.state = state;
+  if (state === "failed") return stop(detail);
+  const words: Record<Exclude<State, "failed">, string> = {
+    trying: "Getting ready …",
+    connecting: `Connecting to ${room.value} …`,
+    waiting: `Connected. Waiting for someone to publish in ${room.value}.`,
+    playing: silentBecause || "Live.",
+    ended: "The stream has ended. Waiting for the next one.",
+    lost: detail,
+    refused: detail,
+  };
+  say(words[state], state === "lost" || state === "refused" || (state === "playing" && !!silentBecause));
+  if (state !== "playing") spectrogram.end();
+}
+
+function showFigures(figures: Figures): void {
+  debug.figures = figures;
+  const count = new Intl.NumberFormat("en");
+  const milliseconds = (value: number | null): string => (value === null ? "–" : `${Math.round(value / 10) * 10} ms`);
+  byId("delay").textContent = milliseconds(figures.delayMs);
+  byId("buffer").textContent = milliseconds(figures.bufferMs);
+  byId("received").textContent = count.format(figures.receivedTiles);
+  byId("lost").textContent = count.format(figures.lostTiles);
+  byId("concealed").textContent = `${(figures.concealedMs / 1000).toFixed(1)} s`;
+  byId("rate").textContent = `${figures.kbps.toFixed(1)} kbps`;
+  spectrogram.setHeard(figures.heardFrame, figures.heardAtMs);
+  if (sound) ask({ kind: "device", latencyS: sound.latencyS });
+}
+
+/** The loudest of the last 64 ms, as the bar and, less often, in words. */
+function showLevel(): void {
+  requestAnimationFrame(showLevel);
+  if (!sound || !isListening) return setLevel(LEAST_LEVEL_DB);
+  const samples = new Float32Array(sound.analyser.fftSize);
+  sound.analyser.getFloatTimeDomainData(samples);
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  setLevel(Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6))));
+}
+
+let levelSaidMs = 0;
+
+function setLevel(db: number): void {
+  (level.firstElementChild as HTMLElement).style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+  if (performance.now() - levelSaidMs < METER_TEXT_MS) return;
+  levelSaidMs = performance.now();
+  level.setAttribute("aria-valuenow", db.toFixed(0));
+  level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+}
+
+function labelBands(mel = USUAL_MEL): void {
+  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
+    const label = document.createElement("span");
+    label.textContent = hz < 1000 ? `${hz}` : `${hz / 1000} k`;
+    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
+    label.style.bottom = `${(100 * (bandAt(hz, mel) + 0.5)) / mel.n_mels}%`;
+    return label;
+  });
+  byId("bands").replaceChildren(...labels);
+}
+
+function linkHash(): string {
+  const parts = new URLSearchParams({ room: room.value });
+  if (token.value) parts.set("token", token.value);
+  if (leastBufferS !== LEAST_BUFFER_S) parts.set("buffer", String(Math.round(leastBufferS * 1000)));
+  return `#${parts}`;
+}
+
+async function copyLink(): Promise<void> {
+  const link = `${location.origin}${location.pathname}${linkHash()}`;
+  const about = token.value ? " It holds the token: give it only to those who may listen." : "";
+  try {
+    await navigator.clipboard.writeText(link);
+    say(`Link copied.${about}`);
+  } catch {
+    say(`The link is ${link}.${about}`);
+  }
+}
+
+function readFragment(): void {
+  const parts = new URLSearchParams(location.hash.slice(1)); // never sent to the server
+  room.value = parts.get("room") ?? room.value;
+  token.value = parts.get("token") ?? token.value;
+  const bufferMs = Number(parts.get("buffer") || Number.NaN);
+  if (bufferMs >= 0 && bufferMs <= MOST_BUFFER_MS) leastBufferS = bufferMs / 1000;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (isListening) stop();
+  else void listen();
+});
+pauseButton.addEventListener("click", () => setPaused(!spectrogram.isPaused));
+volume.addEventListener("input", setVolume);
+palette.addEventListener("change", () => spectrogram.setLook(look()));
+darkness.addEventListener("change", () => spectrogram.setLook(look()));
+stillness.addEventListener("change", () => spectrogram.setLook(look()));
+copyButton.addEventListener("click", () => void copyLink());
+window.addEventListener("hashchange", readFragment);
+
+readFragment();
+labelBands();
+showLevel();
+say(missing() || (room.value ? `Press Listen to hear ${room.value}.` : ""), !!missing());

@@ -1,0 +1,60 @@
+/** AVIF stills to pixels, by the browser's own decoder. */
+
+import { inspectStill } from "./container.js";
+import { TileError } from "./errors.js";
+
+/** A still of 8 x 80 pixels to try the browser with: `tests/data/wire/still.avif`. */
+const TRIAL =
+  "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOltZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAAA5waXRtAA" +
+  "AAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ0AAAArAAAAKGlpbmYAAAAAAAEAAAAaaW5mZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGhpcHJw" +
+  "AAAASWlwY28AAAAUaXNwZQAAAAAAAAAIAAAAUAAAAA5waXhpAAAAAAEIAAAADGF2MUOBABwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAA" +
+  "AAAAAAAAEAAQQBAoMEAAAAM21kYXQSAAoIGAm89pgIaDUyHRbCzu44FlYA/GT2llcoKki0vNU0tcTdKcvk9AoZ";
+
+export class PictureReader {
+  private readonly canvas = new OffscreenCanvas(1, 1);
+  private readonly context: OffscreenCanvasRenderingContext2D;
+
+  constructor() {
+    const context = this.canvas.getContext("2d", { willReadFrequently: true });
+    if (!context) throw new Error("no canvas");
+    this.context = context;
+  }
+
+  /** The gray values `[height, width]` row by row. Throws TileError for what is no still of this size. */
+  async read(still: Uint8Array<ArrayBuffer>, width: number, height: number): Promise<Uint8Array> {
+    const layout = inspectStill(still);
+    if (layout.width !== width || layout.height !== height || layout.bitDepth !== 8 || !layout.isMonochrome) {
+      throw new TileError("the tile's picture is not of the size that the stream promised");
+    }
+    const bitmap = await this.open(still);
+    if (this.canvas.width !== width || this.canvas.height !== height) {
+      this.canvas.width = width;
+      this.canvas.height = height;
+    }
+    this.context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    const rgba = this.context.getImageData(0, 0, width, height).data;
+    return new Uint8Array(width * height).map((_, i) => rgba[4 * i]);
+  }
+
+  private async open(still: Uint8Array<ArrayBuffer>): Promise<ImageBitmap> {
+    const blob = new Blob([still], { type: "image/avif" });
+    try {
+      // Without colour management, so that pixels come as they were sent.
+      return await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    } catch {
+      throw new TileError("the tile's AVIF data does not decode");
+    }
+  }
+
+  /** Whether this browser opens AVIF stills. */
+  async works(): Promise<boolean> {
+    try {
+      const still = Uint8Array.from(atob(TRIAL), (character) => character.charCodeAt(0));
+      await this.read(still, 8, 80);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}

@@ -1,0 +1,202 @@
+/** Draws the history as it goes by: the newest frame at the right edge, the low band at the bottom. */
+
+import type { Palette } from "./colours.js";
+import { lookup } from "./colours.js";
+import { type MelConfig, frameS } from "./config.js";
+import { HISTORY_FRAMES, History, Kind } from "./history.js";
+
+const EDGE_WINDOW_MS = 5000;
+const MOST_SHOWN_S = 12;
+const LEAST_SHOWN_S = 4;
+const PX_PER_S = 110;
+const SWEEP_GAP_FRAMES = 12;
+
+export interface Look {
+  isDark: boolean;
+  palette: Palette;
+  /** Nothing scrolls: the picture is written over from left to right. */
+  isStill: boolean;
+}
+
+export class Spectrogram {
+  isPaused = false;
+  private readonly context: CanvasRenderingContext2D;
+  private readonly strip = document.createElement("canvas");
+  private readonly stripContext: CanvasRenderingContext2D;
+  private history: History | null = null;
+  private frameMs = 16;
+  private tileFrames = 8;
+  private colours: Uint32Array;
+  private arrivals: { atMs: number; aheadMs: number }[] = [];
+  private heard: { frame: number; atMs: number } | null = null;
+  private edge = 0;
+
+  constructor(
+    private readonly canvas: HTMLCanvasElement,
+    private look: Look,
+  ) {
+    this.context = canvas.getContext("2d")!;
+    this.stripContext = this.strip.getContext("2d")!;
+    this.colours = lookup(look.palette, look.isDark);
+    const step = (): void => {
+      this.draw();
+      requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
+  }
+
+  setLook(look: Look): void {
+    this.look = look;
+    this.colours = lookup(look.palette, look.isDark);
+    if (this.history) this.paint([...Array(HISTORY_FRAMES).keys()].map((i) => this.history!.end - 1 - i));
+  }
+
+  begin(mel: MelConfig, tileFrames: number): void {
+    this.history = new History(mel.n_mels);
+    this.frameMs = frameS(mel) * 1000;
+    this.tileFrames = tileFrames;
+    this.edge = 0;
+    this.end();
+    this.strip.width = HISTORY_FRAMES;
+    this.strip.height = mel.n_mels;
+  }
+
+  /** No more comes: the picture stands still. */
+  end(): void {
+    this.arrivals = [];
+    this.heard = null;
+  }
+
+  putTile(firstFrame: number, frames: number, width: number, pixels: Uint8Array): void {
+    this.history?.putTile(firstFrame, frames, width, pixels);
+    this.arrive(firstFrame + this.tileFrames);
+  }
+
+  putPause(firstFrame: number, column: Uint8Array): void {
+    this.history?.putPause(firstFrame, column);
+    this.arrive(firstFrame + this.tileFrames);
+  }
+
+  /** Which frame is heard, and when that was. */
+  setHeard(frame: number | null, atMs: number): void {
+    this.heard = frame === null ? null : { frame, atMs };
+  }
+
+  private arrive(endFrame: number): void {
+    const atMs = performance.now();
+    this.arrivals.push({ atMs, aheadMs: endFrame * this.frameMs - atMs });
+    this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
+  }
+
+  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  private edgeAt(nowMs: number): number {
+    if (!this.arrivals.length) return this.edge;
+    const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
+    const target = (nowMs + aheadMs) / this.frameMs - this.tileFrames;
+    const error = target - this.edge;
+    const dt = this.frameMs;
+    return Math.abs(error) > 64 ? target : this.edge + Math.max(0, error * Math.min(1, 8 / dt));
+  }
+
+  private draw(): void {
+    const { canvas, context, history } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+    if (!width || !height) return;
+    const isResized = canvas.width !== width || canvas.height !== height;
+    if (isResized) [canvas.width, canvas.height] = [width, height];
+    if (this.isPaused && !isResized) return;
+
+    const nowMs = performance.now();
+    if (!this.isPaused) this.edge = this.edgeAt(nowMs);
+    context.fillStyle = hex(this.colours[0]);
+    context.fillRect(0, 0, width, height);
+    if (!history) return;
+    history.fillPause(Math.ceil(this.edge) + this.tileFrames);
+    this.paint(history.takeChanges());
+
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shown = (shownS * 1000) / this.frameMs;
+    const scale = width / shown;
+    context.imageSmoothingEnabled = false;
+    const heard = this.heard && this.heard.frame + (performance.timeOrigin + nowMs - this.heard.atMs) / this.frameMs;
+    if (this.look.isStill) {
+      const edge = Math.floor(this.edge);
+      const start = edge - (edge % Math.floor(shown));
+      const whole = Math.floor(shown);
+      this.copy(start - whole + (edge - start) + SWEEP_GAP_FRAMES, start, (frame) => (frame - start + whole) * scale, scale);
+      this.copy(start, edge, (frame) => (frame - start) * scale, scale);
+    } else {
+      const xOf = (frame: number): number => (frame - this.edge + shown) * scale;
+      this.copy(Math.floor(this.edge - shown), Math.ceil(this.edge), xOf, scale);
+      this.drawSeconds(shown, xOf, ratio);
+      if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio);
+    }
+  }
+
+  /** Copy columns of the strip to the canvas; the strip is a ring. */
+  private copy(from: number, until: number, xOf: (frame: number) => number, scale: number): void {
+    const { history, context, canvas, strip } = this;
+    from = Math.max(from, 0, history!.end - HISTORY_FRAMES);
+    until = Math.min(until, history!.end);
+    while (from < until) {
+      const column = from % HISTORY_FRAMES;
+      const count = Math.min(until - from, HISTORY_FRAMES - column);
+      context.drawImage(strip, column, 0, count, strip.height, xOf(from), 0, count * scale, canvas.height);
+      from += count;
+    }
+  }
+
+  /** Colour columns of the history. */
+  private paint(frames: number[]): void {
+    const history = this.history!;
+    const image = new ImageData(1, history.bands);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (const frame of frames) {
+      if (frame < 0 || frame < history.end - HISTORY_FRAMES) continue;
+      const column = frame % HISTORY_FRAMES;
+      const kind = history.kinds[column];
+      for (let row = 0; row < history.bands; row++) {
+        if (kind === Kind.lost) pixels[row] = this.colours[(row + frame) % 6 < 2 ? 140 : 20];
+        else pixels[row] = this.colours[kind === Kind.nothing ? 0 : history.values[column * history.bands + row]];
+      }
+      this.stripContext.putImageData(image, column, 0);
+    }
+  }
+
+  /** The stream's own seconds, which go by with the picture. */
+  private drawSeconds(shown: number, xOf: (frame: number) => number, ratio: number): void {
+    const { context, canvas } = this;
+    const framesPerS = 1000 / this.frameMs;
+    context.font = `${11 * ratio}px ui-sans-serif, system-ui, sans-serif`;
+    context.textBaseline = "bottom";
+    for (let second = Math.max(0, Math.ceil((this.edge - shown) / framesPerS)); second * framesPerS < this.edge; second++) {
+      const x = xOf(second * framesPerS);
+      context.fillStyle = this.look.isDark ? "rgb(255 255 255 / 0.14)" : "rgb(0 0 0 / 0.12)";
+      context.fillRect(Math.round(x), 0, ratio, canvas.height);
+      const label = `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}`;
+      context.lineWidth = 3 * ratio;
+      context.strokeStyle = hex(this.colours[0]);
+      context.strokeText(label, x + 4 * ratio, canvas.height - 4 * ratio);
+      context.fillStyle = this.look.isDark ? "#b9b7c4" : "#55575f";
+      context.fillText(label, x + 4 * ratio, canvas.height - 4 * ratio);
+    }
+  }
+
+  /** A line where what is heard now passes. */
+  private drawHeard(x: number, ratio: number): void {
+    const { context, canvas } = this;
+    context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
+    context.fillRect(Math.round(x), 0, 1.5 * ratio, canvas.height);
+    context.beginPath();
+    context.moveTo(x - 5 * ratio, 0);
+    context.lineTo(x + 6 * ratio, 0);
+    context.lineTo(x + 0.75 * ratio, 7 * ratio);
+    context.fill();
+  }
+}
+
+function hex(colour: number): string {
+  const byte = (at: number): string => ((colour >> at) & 255).toString(16).padStart(2, "0");
+  return `#${byte(0)}${byte(8)}${byte(16)}`;
+}

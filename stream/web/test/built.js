@@ -1,0 +1,1391 @@
+// src/concealment.ts
+var DECAY_LOG10_PER_S = 10;
+var MOST_CHANGE = 0.15;
+function mix(a, b, share) {
+  return a.map((x, band) => x + (b[band] - x) * share);
+}
+function interpolate(before, after, count) {
+  return Array.from({ length: count }, (_, i) => mix(before, after, (i + 1) / (count + 1)));
+}
+function decay(before, floor, count, frameS2) {
+  return Array.from(
+    { length: count },
+    (_, i) => before.map((x, band) => Math.max(x - (i + 1) * DECAY_LOG10_PER_S * frameS2, Math.min(x, floor[band])))
+  );
+}
+function overNoise(fading, floor, noise) {
+  return fading.map((frame, i) => frame.map((x, band) => x > floor[band] ? Math.max(x, noise[i][band]) : noise[i][band]));
+}
+function fadeIn(logMel, frameS2) {
+  return logMel.map((frame, i) => frame.map((x) => x + Math.min(i * DECAY_LOG10_PER_S * frameS2 - 1, 0)));
+}
+function resampleFrames(before, logMel, count) {
+  const known2 = [before, ...logMel];
+  return Array.from({ length: count }, (_, i) => {
+    const place = (i + 1) * logMel.length / count;
+    const left = Math.min(Math.floor(place), logMel.length - 1);
+    return mix(known2[left], known2[left + 1], place - left);
+  });
+}
+var FrameStretcher = class {
+  allowance = 0;
+  push(before, logMel, wanted) {
+    const share = MOST_CHANGE * logMel.length;
+    this.allowance = Math.min(this.allowance + share, Math.max(1, share));
+    const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
+    if (!change) return logMel;
+    this.allowance -= Math.abs(change);
+    return resampleFrames(before, logMel, logMel.length + change);
+  }
+};
+
+// src/errors.ts
+var WireError = class extends Error {
+};
+var TileError = class extends Error {
+};
+
+// src/config.ts
+var RATE_HZ = 16e3;
+var MAX_TILE_FRAMES = 64;
+var MAX_REDUNDANCY = 8;
+var USUAL_MEL = {
+  rate_hz: RATE_HZ,
+  n_fft: 1024,
+  hop_samples: 256,
+  n_mels: 80,
+  fmin_hz: 80,
+  fmax_hz: 7600,
+  floor: 1e-10
+};
+var INTEGERS = /* @__PURE__ */ new Set(["rate_hz", "n_fft", "hop_samples", "n_mels", "frames"]);
+function numbersOf(name, values, keys) {
+  const given = values;
+  if (Object.keys(given).length !== keys.length || !keys.every((key) => key in given)) {
+    throw new WireError(`the stream's settings make no sense: ${name} needs exactly the keys ${keys.join(", ")}`);
+  }
+  for (const key of keys) {
+    const value = given[key];
+    const isNumber = typeof value === "number" && (!INTEGERS.has(key) || Number.isInteger(value) || value === Infinity);
+    if (!isNumber) throw new WireError(`the stream's settings make no sense: ${name}.${key} must be a number`);
+    if (!INTEGERS.has(key) && !Number.isFinite(value)) {
+      throw new WireError(`the stream's settings make no sense: ${name}.${key} is too large a number`);
+    }
+  }
+  return Object.fromEntries(keys.map((key) => [key, given[key]]));
+}
+function require2(holds, sentence) {
+  if (!holds) throw new WireError(`the stream's settings make no sense: ${sentence}`);
+}
+function melOf(values) {
+  const mel = numbersOf("MelConfig", values, Object.keys(USUAL_MEL));
+  require2(mel.rate_hz >= 4e3 && mel.rate_hz <= 192e3, "rate_hz must be 4000 to 192000");
+  require2(mel.n_fft >= 64 && mel.n_fft <= 8192 && mel.n_fft % 2 === 0, "n_fft must be an even number from 64 to 8192");
+  const divides = mel.hop_samples >= 16 && mel.hop_samples <= mel.n_fft && mel.n_fft % mel.hop_samples === 0;
+  require2(divides, "hop_samples must divide n_fft and be at least 16");
+  require2(mel.n_mels >= 8 && mel.n_mels <= 256, "n_mels must be 8 to 256");
+  const isWithin = mel.fmin_hz >= 0 && mel.fmin_hz < mel.fmax_hz && mel.fmax_hz <= mel.rate_hz / 2;
+  require2(isWithin, "mel bands must lie within 0 and half the rate");
+  require2(mel.floor > 0 && mel.floor < 1, "floor must lie between 0 and 1");
+  return mel;
+}
+function tileOf(values) {
+  const tile = numbersOf("TileConfig", values, ["frames", "log10_min", "log10_max"]);
+  require2(tile.frames >= 2 && tile.frames <= MAX_TILE_FRAMES, "a tile holds 2 to 64 frames");
+  const isRange = tile.log10_min >= -20 && tile.log10_min < tile.log10_max && tile.log10_max <= 10;
+  require2(isRange, "the value range must lie within -20..10");
+  return tile;
+}
+function frameS(mel) {
+  return mel.hop_samples / mel.rate_hz;
+}
+function isUsual(mel) {
+  return Object.keys(USUAL_MEL).every((key) => mel[key] === USUAL_MEL[key]);
+}
+
+// src/container.ts
+var SEQUENCE_HEADER = 1;
+var TEMPORAL_DELIMITER = 2;
+var FRAME = 6;
+var HAS_SIZE = 2;
+var ALLOWED_PROPERTIES = /* @__PURE__ */ new Set(["ispe", "pixi", "av1C", "colr"]);
+var Bytes = class {
+  constructor(data) {
+    this.data = data;
+    this.view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  }
+  data;
+  view;
+  check(at, size) {
+    if (at + size > this.data.length) throw new TileError("the AVIF still is truncated");
+  }
+  u8(at) {
+    this.check(at, 1);
+    return this.data[at];
+  }
+  u16(at) {
+    this.check(at, 2);
+    return this.view.getUint16(at);
+  }
+  u32(at) {
+    this.check(at, 4);
+    return this.view.getUint32(at);
+  }
+  text(at) {
+    this.check(at, 4);
+    return String.fromCharCode(...this.data.subarray(at, at + 4));
+  }
+  /** The boxes between two places; each must say its size and fit. */
+  boxes(start, end) {
+    const found = [];
+    for (let at = start; at < end; ) {
+      const size = this.u32(at);
+      const kind = this.text(at + 4);
+      if (size < 8 || at + size > end) throw new TileError("a box of the AVIF still does not fit in its file");
+      found.push({ kind, at: at + 8, end: at + size });
+      at += size;
+    }
+    return found;
+  }
+};
+function inspectStill(still) {
+  const bytes = new Bytes(still);
+  const boxes = bytes.boxes(0, still.length);
+  if (boxes.map((box) => box.kind).join() !== "ftyp,meta,mdat") {
+    throw new TileError("the bytes are not an AVIF still of ftyp, meta and mdat");
+  }
+  const [ftyp, meta, mdat] = boxes;
+  if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
+  const { ilocLengthAt, promised } = readMeta(bytes, meta, mdat);
+  const { sequenceHeader, frameAt } = readUnits(bytes, mdat);
+  const picture = readSequenceHeader(sequenceHeader);
+  if (picture.width !== promised.width || picture.height !== promised.height) {
+    throw new TileError("the still promises another size than its bitstream holds");
+  }
+  return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt };
+}
+function readMeta(bytes, meta, mdat) {
+  const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
+  const [iloc, iinf, iprp] = ["iloc", "iinf", "iprp"].map((kind) => children.get(kind));
+  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still does not say where its picture lies");
+  const items = bytes.boxes(iinf.at + 6, iinf.end);
+  const isOne = bytes.u32(iinf.at) === 0 && bytes.u16(iinf.at + 4) === 1 && items.length === 1;
+  if (!isOne || bytes.text(items[0].at + 8) !== "av01") {
+    throw new TileError("the AVIF file holds something else than one AV1 picture");
+  }
+  const isUsual2 = bytes.u32(iloc.at) === 0 && bytes.u16(iloc.at + 4) === 17408 && bytes.u16(iloc.at + 6) === 1 && bytes.u16(iloc.at + 10) === 0 && bytes.u16(iloc.at + 12) === 1;
+  if (!isUsual2) throw new TileError("the AVIF still is laid out in a way tiles are not");
+  const offset = bytes.u32(iloc.at + 14);
+  if (offset !== mdat.at || offset + bytes.u32(iloc.at + 18) !== mdat.end) {
+    throw new TileError("the AVIF still's picture does not fill its mdat box");
+  }
+  const properties = bytes.boxes(iprp.at, iprp.end).filter((box) => box.kind === "ipco").flatMap((box) => bytes.boxes(box.at, box.end));
+  if (!properties.every((box) => ALLOWED_PROPERTIES.has(box.kind))) {
+    throw new TileError("the AVIF still carries a transformation, which tiles do not");
+  }
+  const sizes = properties.filter((box) => box.kind === "ispe");
+  if (sizes.length !== 1) throw new TileError("the AVIF still does not promise one size");
+  const promised = { width: bytes.u32(sizes[0].at + 4), height: bytes.u32(sizes[0].at + 8) };
+  return { ilocLengthAt: iloc.at + 18, promised };
+}
+function readUnits(bytes, mdat) {
+  let sequenceHeader = null;
+  for (let at = mdat.at; at < mdat.end; ) {
+    const unitAt = at;
+    const header = bytes.u8(at++);
+    const kind = header >> 3 & 15;
+    if ((header & ~120) !== HAS_SIZE) throw new TileError("an AV1 unit of the still has no size or carries an extension");
+    let size = 0;
+    for (let i = 0; ; i++) {
+      if (i === 4) throw new TileError("an AV1 unit of the still is too long");
+      if (at >= mdat.end) throw new TileError("the AVIF still is truncated");
+      const byte = bytes.u8(at++);
+      size += (byte & 127) * 2 ** (7 * i);
+      if (!(byte & 128)) break;
+    }
+    if (at + size > mdat.end) throw new TileError("an AV1 unit of the still does not fit in its file");
+    if (kind === SEQUENCE_HEADER && !sequenceHeader) sequenceHeader = bytes.data.subarray(at, at + size);
+    else if (kind === FRAME && sequenceHeader && at + size === mdat.end) return { sequenceHeader, frameAt: unitAt };
+    else if (kind !== TEMPORAL_DELIMITER || size) {
+      throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
+    }
+    at += size;
+  }
+  throw new TileError("the still's bitstream holds no frame");
+}
+function readSequenceHeader(body) {
+  let at = 0;
+  const take = (count) => {
+    let value = 0;
+    for (; count > 0; count--, at++) {
+      if (at >= 8 * body.length) throw new TileError("the AV1 sequence header is truncated");
+      value = value * 2 + (body[at >> 3] >> 7 - (at & 7) & 1);
+    }
+    return value;
+  };
+  const profile = take(3);
+  take(1);
+  if (!take(1)) throw new TileError("the picture is not coded as a still");
+  take(5);
+  const widthBits = take(4) + 1;
+  const heightBits = take(4) + 1;
+  const width = take(widthBits) + 1;
+  const height = take(heightBits) + 1;
+  take(6);
+  const isHigh = take(1);
+  const bitDepth = 8 + 2 * isHigh + (profile === 2 && isHigh ? 2 * take(1) : 0);
+  return { width, height, bitDepth, isMonochrome: profile !== 1 && take(1) === 1 };
+}
+var StillTemplate = class {
+  constructor(prefix, ilocLengthAt, mdatSizeAt) {
+    this.prefix = prefix;
+    this.ilocLengthAt = ilocLengthAt;
+    this.mdatSizeAt = mdatSizeAt;
+  }
+  prefix;
+  ilocLengthAt;
+  mdatSizeAt;
+  /** The whole AVIF still around a frame unit's body. */
+  rebuild(body) {
+    const frame = [FRAME << 3 | HAS_SIZE];
+    let length = body.length;
+    for (; length > 127; length >>= 7) frame.push(length & 127 | 128);
+    frame.push(length);
+    const still = new Uint8Array(this.prefix.length + frame.length + body.length);
+    still.set(this.prefix);
+    still.set(frame, this.prefix.length);
+    still.set(body, this.prefix.length + frame.length);
+    const view = new DataView(still.buffer);
+    for (const at of [this.ilocLengthAt, this.mdatSizeAt]) {
+      view.setUint32(at, view.getUint32(at) + frame.length + body.length);
+    }
+    return still;
+  }
+};
+
+// src/jitter.ts
+var TileCounts = class {
+  received = 0;
+  repeated = 0;
+  late = 0;
+  lost = 0;
+  recovered = 0;
+  damaged = 0;
+  skipped = 0;
+};
+var CAPACITY = 128;
+var TileQueue = class {
+  counts = new TileCounts();
+  tiles = /* @__PURE__ */ new Map();
+  copies = /* @__PURE__ */ new Map();
+  next = null;
+  get size() {
+    return this.tiles.size;
+  }
+  /** Whether a copy of this tile would be of use. */
+  needs(sequence) {
+    return this.next !== null && sequence >= this.next && !this.tiles.has(sequence) && !this.copies.has(sequence);
+  }
+  push(packet, copies = []) {
+    this.next ??= packet.sequence;
+    if (this.tiles.has(packet.sequence)) this.counts.repeated++;
+    else if (packet.sequence < this.next) this.counts.late++;
+    else {
+      this.counts.received++;
+      this.tiles.set(packet.sequence, packet);
+      if (this.tiles.size > CAPACITY) this.skipTo(this.sorted()[1]);
+    }
+    for (const copy of copies) if (copy.sequence >= this.next) this.copies.set(copy.sequence, copy);
+    while (this.copies.size > CAPACITY) this.copies.delete(Math.min(...this.copies.keys()));
+  }
+  sorted() {
+    return [...this.tiles.keys()].sort((a, b) => a - b);
+  }
+  /** The next tile in order, or a copy of it, if it is here. */
+  pop() {
+    if (this.next === null) return null;
+    const tile = this.tiles.get(this.next) ?? null;
+    const copy = this.copies.get(this.next) ?? null;
+    this.tiles.delete(this.next);
+    this.copies.delete(this.next);
+    if (!tile && copy) this.counts.recovered++;
+    if (tile ?? copy) this.next++;
+    return tile ?? copy;
+  }
+  /** Stop waiting for the tiles before the oldest that is here; say how many are lost. */
+  giveUpMissing() {
+    if (!this.tiles.size || this.next === null) return 0;
+    const missing = Math.min(...this.tiles.keys(), ...this.copies.keys()) - this.next;
+    this.counts.lost += missing;
+    this.next += missing;
+    return missing;
+  }
+  /** Drop the tiles before this one: their time has passed. */
+  skipTo(sequence) {
+    const passed = this.sorted().filter((number) => number < sequence);
+    for (const number of passed) this.tiles.delete(number);
+    for (const number of this.copies.keys()) if (number < sequence) this.copies.delete(number);
+    if (this.next !== null && sequence > this.next) {
+      this.counts.skipped += passed.length;
+      this.counts.lost += sequence - this.next - passed.length;
+      this.next = sequence;
+    }
+  }
+  /** Drop all but the newest so many; say whether any were dropped. */
+  keepNewest(count) {
+    if (this.tiles.size <= count) return false;
+    const numbers = this.sorted();
+    this.skipTo(count ? numbers[numbers.length - count] : numbers[numbers.length - 1] + 1);
+    return true;
+  }
+  /** The stream had so many tiles; those at its end that never came are lost. */
+  end(tiles) {
+    this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
+  }
+};
+var WINDOW_S = 10;
+var WINDOW_TILES = 20;
+var MOST_TILES = 512;
+var CLOCK_JUMP_S = 1;
+var ArrivalWatch = class {
+  constructor(frameS2) {
+    this.frameS = frameS2;
+  }
+  frameS;
+  baseS = 0;
+  latenessS = 0;
+  transits = [];
+  last = null;
+  reset() {
+    this.transits = [];
+    this.last = null;
+    this.baseS = this.latenessS = 0;
+  }
+  push(firstFrame, nowS) {
+    const transitS = nowS - firstFrame * this.frameS;
+    if (this.transits.length && transitS < this.baseS - CLOCK_JUMP_S) this.reset();
+    const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
+    this.last = { nowS, frame: firstFrame };
+    this.transits.push({ nowS, transitS, counts });
+    if (this.transits.length > MOST_TILES) this.transits.shift();
+    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S) this.transits.shift();
+    this.baseS = Math.min(...this.transits.map((each) => each.transitS));
+    const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
+    counted.sort((a, b) => a - b);
+    const later = Math.floor(this.transits.length * 0.05);
+    this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
+  }
+};
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+var DepthWatch = class {
+  depthsS = [];
+  most;
+  constructor(tileS) {
+    this.most = Math.max(3, Math.round(1 / tileS));
+  }
+  reset() {
+    this.depthsS = [];
+  }
+  push(depthS) {
+    this.depthsS = [...this.depthsS, depthS].slice(-this.most);
+    return median(this.depthsS);
+  }
+  /** The buffer has been made so much deeper on purpose. */
+  adjust(changeS) {
+    this.depthsS = this.depthsS.map((depthS) => depthS + changeS);
+  }
+};
+
+// src/features.ts
+var LINEAR_HZ = 1e3;
+var LINEAR_MELS = 15;
+var LOG_STEP = Math.log(6.4) / 27;
+function toMel(hz) {
+  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
+}
+function toHz(mel) {
+  return mel < LINEAR_MELS ? 200 * mel / 3 : LINEAR_HZ * Math.exp(LOG_STEP * (mel - LINEAR_MELS));
+}
+function bandAt(hz, mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
+}
+function melFilters(mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  const edge = (i) => toHz(low + (high - low) * i / (mel.n_mels + 1));
+  const binHz = mel.rate_hz / mel.n_fft;
+  return Array.from({ length: mel.n_mels }, (_, band) => {
+    const [left, centre, right] = [edge(band), edge(band + 1), edge(band + 2)];
+    const first = Math.floor(left / binHz) + 1;
+    const count = Math.max(0, Math.ceil(right / binHz) - first);
+    const weights = new Float64Array(count).map((_2, i) => {
+      const hz = (first + i) * binHz;
+      return Math.max(0, Math.min((hz - left) / (centre - left), (right - hz) / (right - centre))) * 2 / (right - left);
+    });
+    return { first, weights };
+  });
+}
+function fft(re, im) {
+  const size = re.length;
+  for (let i = 1, j = 0; i < size; i++) {
+    let bit = size >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) {
+      [re[i], re[j]] = [re[j], re[i]];
+      [im[i], im[j]] = [im[j], im[i]];
+    }
+  }
+  for (let span = 2; span <= size; span *= 2) {
+    const half = span / 2;
+    for (let k = 0; k < half; k++) {
+      const [cos, sin] = [Math.cos(-2 * Math.PI * k / span), Math.sin(-2 * Math.PI * k / span)];
+      for (let a = k; a < size; a += span) {
+        const b = a + half;
+        const [x, y] = [re[b] * cos - im[b] * sin, re[b] * sin + im[b] * cos];
+        re[b] = re[a] - x;
+        im[b] = im[a] - y;
+        re[a] += x;
+        im[a] += y;
+      }
+    }
+  }
+}
+function normal() {
+  let state = 1;
+  const uniform = () => {
+    state = state + 1831565813 | 0;
+    let t = Math.imul(state ^ state >>> 15, 1 | state);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
+  };
+  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
+function naturalFluctuation(mel, count) {
+  const random = normal();
+  const noise = new Float64Array((count - 1) * mel.hop_samples + mel.n_fft).map(random);
+  const window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
+  const filters = melFilters(mel);
+  const frames = Array.from({ length: count }, (_, t) => {
+    const re = noise.slice(t * mel.hop_samples, t * mel.hop_samples + mel.n_fft).map((x, i) => x * window[i]);
+    const im = new Float64Array(mel.n_fft);
+    fft(re, im);
+    return Float32Array.from(filters, ({ first, weights }) => {
+      const sum = weights.reduce((sum2, weight, i) => sum2 + weight * Math.hypot(re[first + i], im[first + i]), 0);
+      return Math.log10(Math.max(sum, mel.floor));
+    });
+  });
+  for (let band = 0; band < mel.n_mels; band++) {
+    const mean = frames.reduce((sum, frame) => sum + frame[band], 0) / count;
+    for (const frame of frames) frame[band] -= mean;
+  }
+  return frames;
+}
+
+// src/noise.ts
+var QUIET_LOG10 = -3;
+var WINDOW_S2 = 1.5;
+var WINDOW_BLOCKS = 6;
+var SMOOTHING_S = 0.06;
+var AVERAGE_S = 0.3;
+var NEAR_LOG10 = 0.4;
+var RISE_LOG10_PER_S = 0.15;
+var NEIGHBOURS = 2;
+var NATURAL_NOISE_FRAMES = 256;
+var FloorTracker = class {
+  constructor(mel) {
+    this.mel = mel;
+    this.floor = new Float32Array(mel.n_mels).fill(QUIET_LOG10);
+    this.minimum = this.floor.slice();
+    this.smoothed = new Float32Array(mel.n_mels);
+    this.block = new Float32Array(mel.n_mels).fill(Infinity);
+  }
+  mel;
+  floor;
+  smoothed;
+  minimum;
+  block;
+  blocks = [];
+  frames = 0;
+  push(logMel) {
+    for (const frame of logMel) this.pushFrame(frame);
+  }
+  pushFrame(frame) {
+    const dt = frameS(this.mel);
+    const smoothing = 1 - Math.exp(-dt / SMOOTHING_S);
+    const averaging = 1 - Math.exp(-dt / AVERAGE_S);
+    for (let band = 0; band < this.mel.n_mels; band++) {
+      const around = frame.subarray(Math.max(0, band - NEIGHBOURS), band + NEIGHBOURS + 1);
+      const level = around.reduce((sum, x) => sum + x, 0) / around.length;
+      this.smoothed[band] += (this.frames ? smoothing : 1) * (level - this.smoothed[band]);
+      this.block[band] = Math.min(this.block[band], this.smoothed[band]);
+      const window = Math.min(this.block[band], ...this.blocks.map((block) => block[band]));
+      this.minimum[band] = Math.min(window, Math.max(this.minimum[band], QUIET_LOG10) + RISE_LOG10_PER_S * dt);
+      const isNear = this.smoothed[band] < this.minimum[band] + NEAR_LOG10;
+      const mean = isNear ? this.floor[band] + averaging * (frame[band] - this.floor[band]) : this.floor[band];
+      this.floor[band] = Math.min(Math.max(mean, this.minimum[band]), this.minimum[band] + NEAR_LOG10);
+    }
+    this.frames++;
+    if (this.frames % Math.max(1, Math.round(WINDOW_S2 / WINDOW_BLOCKS / dt)) === 0) {
+      this.blocks = [...this.blocks, this.block].slice(-WINDOW_BLOCKS);
+      this.block = new Float32Array(this.mel.n_mels).fill(Infinity);
+    }
+  }
+};
+function fromPixel(pixel, tile) {
+  return tile.log10_min + pixel * (tile.log10_max - tile.log10_min) / 255;
+}
+function noiseEnvelope(levels, nMels, tile) {
+  const groups = levels.length;
+  const lines = Array.from(
+    { length: groups },
+    (_, point) => Float64Array.from({ length: nMels }, (_2, band) => {
+      const place = Math.min(Math.max((band + 0.5) * groups / nMels - 0.5, 0), groups - 1);
+      return Math.max(0, 1 - Math.abs(place - point));
+    })
+  );
+  const groupOf = (band) => Math.floor(band * groups / nMels);
+  const means = lines[0].map(() => 0).slice(0, groups);
+  const system = Array.from(means, (_, group) => {
+    const bands = [...Array(nMels).keys()].filter((band) => groupOf(band) === group);
+    const row = lines.map((line) => bands.reduce((sum, band) => sum + line[band], 0) / bands.length);
+    return [...row, fromPixel(levels[group], tile)];
+  });
+  const points = solve(system);
+  return Float32Array.from({ length: nMels }, (_, band) => {
+    const value = points.reduce((sum, point, i) => sum + point * lines[i][band], 0);
+    return Math.min(Math.max(value, tile.log10_min), tile.log10_max);
+  });
+}
+function solve(rows) {
+  for (let i = 0; i < rows.length; i++) {
+    rows[i] = rows[i].map((x) => x / rows[i][i]);
+    for (let j = 0; j < rows.length; j++) {
+      const factor = rows[j][i];
+      if (j !== i) rows[j] = rows[j].map((x, k) => x - factor * rows[i][k]);
+    }
+  }
+  return rows.map((row) => row[rows.length]);
+}
+var known = null;
+var NoiseSource = class {
+  fluctuation;
+  at = 0;
+  constructor(mel) {
+    if (known?.mel !== mel) known = { mel, frames: naturalFluctuation(mel, NATURAL_NOISE_FRAMES) };
+    this.fluctuation = known.frames;
+  }
+  frames(envelope, count) {
+    return Array.from({ length: count }, () => {
+      const fluctuation = this.fluctuation[this.at++ % NATURAL_NOISE_FRAMES];
+      return envelope.map((x, band) => x + fluctuation[band]);
+    });
+  }
+};
+
+// src/decoder.ts
+var PLAYOUT = { mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var LEAST_BUFFER_S = 0.06;
+var MAX_INTERPOLATED_FRAMES = 32;
+var MAX_FILL_FRAMES = 128;
+var CATCH_UP_S = 0.3;
+var FADE_LOG10_PER_S = 10;
+var PAUSE_FRAMES = 2;
+var QUIET_LOG102 = 0.5;
+var TOLERANCE_FRAMES = 0.75;
+var TOLERANCE_IN_SPEECH_FRAMES = 2;
+var Decoder = class {
+  constructor(mel, tile, vocoder, leastS = LEAST_BUFFER_S) {
+    this.mel = mel;
+    this.tile = tile;
+    this.vocoder = vocoder;
+    this.leastS = leastS;
+    this.frameS = frameS(mel);
+    this.tileS = tile.frames * this.frameS;
+    this.arrivals = new ArrivalWatch(this.frameS);
+    this.depth = new DepthWatch(this.tileS);
+    this.floor = new FloorTracker(mel);
+    this.noise = new NoiseSource(mel);
+    this.lastFrame = this.fadingFrame = new Float32Array(mel.n_mels).fill(tile.log10_min);
+  }
+  mel;
+  tile;
+  vocoder;
+  leastS;
+  concealedFrames = 0;
+  /** How long this machine takes for a tile; whoever drives the decoder measures it. */
+  processingS = 0;
+  frameS;
+  tileS;
+  tiles = new TileQueue();
+  arrivals;
+  depth;
+  stretcher = new FrameStretcher();
+  floor;
+  noise;
+  pause = null;
+  copies = 0;
+  hasBegun = false;
+  isSilent = true;
+  wasSkipped = false;
+  lastFrame;
+  fadingFrame;
+  nextFrame = 0;
+  bridgedFrames = 0;
+  unheardOfFrames = 0;
+  pushedSamples = 0;
+  emittedSamples = 0;
+  jumps = [];
+  leftOutSamples = 0;
+  isEnding = false;
+  end_ = null;
+  get counts() {
+    return this.tiles.counts;
+  }
+  /** How much sound is to be held ready: `leastS`, or what 95 of 100 tiles need, and until copies have come. */
+  get targetS() {
+    const marginS = Math.min(this.leastS, PLAYOUT.concealAtS + this.frameS);
+    const jitterS = Math.max(this.leastS, Math.min(this.arrivals.latenessS, PLAYOUT.mostS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, PLAYOUT.mostS);
+  }
+  /** With less sound than this waiting to be played, some must be made up. */
+  get urgentS() {
+    if (this.pause && this.cutOffS <= 0) {
+      return Math.max(this.depthS - this.frameS, PLAYOUT.concealAtS / 2 + this.processingS);
+    }
+    return PLAYOUT.concealAtS + this.processingS;
+  }
+  /** Whether nothing will be said before a packet comes, however little sound is left. */
+  get isWaiting() {
+    return this.isEnding || this.isSilent && !this.pause;
+  }
+  get depthS() {
+    return this.targetS + this.processingS;
+  }
+  get cutOffS() {
+    return this.unheardOfFrames * this.frameS - PLAYOUT.maxConcealS - (this.pause ? this.tileS : 0);
+  }
+  /** Whether a copy of this tile would be of use. */
+  needs(sequence) {
+    return this.tiles.needs(sequence);
+  }
+  /** Take a packet that arrived at `nowS`, and the copies that came with it. */
+  push(packet, copies, copyCount, nowS) {
+    if (this.isSilent && !this.tiles.size) this.arrivals.reset();
+    this.arrivals.push(packet.firstFrame, nowS);
+    this.copies = Math.max(this.copies, copyCount);
+    this.unheardOfFrames = 0;
+    this.tiles.push(packet, copies);
+  }
+  /** What to speak next, given how much sound is waiting to be played; null to wait for more packets. */
+  nextFrames(bufferedS, nowS) {
+    bufferedS -= this.unfilledS();
+    if (!this.isEnding) this.skipBacklog(bufferedS);
+    for (let packet; packet = this.nextPacket(bufferedS); ) {
+      if (!this.hasBegun) this.begin(packet.firstFrame);
+      if (packet.firstFrame < this.nextFrame) this.counts.damaged++;
+      else if (packet.kind === "pause") {
+        this.pause = packet;
+        const speech = this.isEnding ? this.speakPause() : null;
+        if (speech) return speech;
+      } else if (packet.logMel) return this.join(packet, packet.logMel, bufferedS, nowS);
+      else this.counts.damaged++;
+    }
+    if (!this.isEnding && bufferedS <= this.urgentS && !this.tiles.size) return this.bridge();
+    return this.isEnding ? this.speakPause() : null;
+  }
+  nextPacket(bufferedS) {
+    const packet = this.tiles.pop();
+    if (packet) return packet;
+    const hasWaited = bufferedS <= this.urgentS || this.isEnding;
+    return hasWaited && this.tiles.giveUpMissing() ? this.tiles.pop() : null;
+  }
+  begin(firstFrame) {
+    this.hasBegun = true;
+    this.nextFrame = firstFrame;
+    this.jumps.push({ at: 0, samples: firstFrame * this.mel.hop_samples });
+  }
+  /** How much of the silence at the start stands for frames that the vocoder has yet to take in. */
+  unfilledS() {
+    const held = this.pushedSamples - this.emittedSamples;
+    return this.pushedSamples ? Math.max(0, this.vocoder.latencySamples - held) / this.mel.rate_hz : 0;
+  }
+  /** Drop the tiles for which the buffer, with what can be caught up with soon, has no room. */
+  skipBacklog(bufferedS) {
+    const roomS = this.depthS + this.tileS + Math.max(this.tileS, CATCH_UP_S) - bufferedS;
+    if (this.tiles.keepNewest(Math.max(0, Math.floor(roomS / this.tileS)))) this.wasSkipped = true;
+  }
+  /** Put a tile's frames after the last ones spoken: fill a gap, keep the depth of the buffer. */
+  join(tile, logMel, bufferedS, nowS) {
+    const gap = tile.firstFrame - this.nextFrame - this.bridgedFrames;
+    const dueS = this.depthS - (nowS - tile.firstFrame * this.frameS - this.arrivals.baseS);
+    let frames = logMel;
+    let silenceS = 0;
+    if (this.isSilent) {
+      this.depth.reset();
+      silenceS = Math.max(0, dueS);
+      if (this.pushedSamples) frames = fadeIn(logMel, this.frameS);
+      else silenceS += this.vocoder.latencySamples / this.mel.rate_hz;
+    } else {
+      const fill = this.fill(gap, logMel[0], Math.round((dueS - bufferedS) / this.frameS));
+      if (!this.isEnding) {
+        if (gap || this.wasSkipped) this.depth.reset();
+        frames = this.paced(logMel, bufferedS + fill.length * this.frameS - dueS);
+      }
+      frames = [...fill, ...frames];
+    }
+    this.leaveOut(gap + logMel.length - frames.length);
+    this.nextFrame = tile.firstFrame + tile.frames;
+    this.bridgedFrames = 0;
+    this.fadingFrame = logMel[logMel.length - 1];
+    this.floor.push(logMel);
+    this.pause = null;
+    this.isSilent = this.wasSkipped = false;
+    return { logMel: frames, tile, silenceS };
+  }
+  /** Frames for a gap before a tile: a short one is interpolated, of longer ones what the buffer needs is noise. */
+  fill(gap, after, needed) {
+    if (!this.pause && gap > 0 && gap <= MAX_INTERPOLATED_FRAMES && !this.wasSkipped) {
+      this.concealedFrames += gap;
+      return interpolate(this.lastFrame, after, gap);
+    }
+    const wanted = this.isEnding ? this.pause ? gap : 0 : needed;
+    return this.background(Math.max(0, Math.min(gap, wanted, MAX_FILL_FRAMES)));
+  }
+  /** Make a tile shorter or longer where the buffer is too deep or shallow, in pauses sooner than in speech. */
+  paced(logMel, surplusS) {
+    surplusS = this.depth.push(surplusS + this.depthS) - this.depthS;
+    const mean = (frame) => frame.reduce((sum, x) => sum + x, 0) / frame.length;
+    const isPause = Math.max(...logMel.map(mean)) < mean(this.floor.floor) + QUIET_LOG102;
+    const tolerance = isPause || surplusS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (Math.abs(surplusS) < tolerance * this.frameS) return logMel;
+    const paced = this.stretcher.push(this.lastFrame, logMel, -Math.round(surplusS / this.frameS));
+    this.depth.adjust((paced.length - logMel.length) * this.frameS);
+    return paced;
+  }
+  /** A bit of background, over which the last sound decays, while nothing comes; silence after long. */
+  bridge() {
+    if (this.isWaiting) return null;
+    const cutOffS = this.cutOffS;
+    if (cutOffS >= PLAYOUT.fadeS) {
+      this.isSilent = true;
+      this.pause = null;
+      return null;
+    }
+    let frames = this.background(this.pause ? PAUSE_FRAMES : 1);
+    if (cutOffS > 0) {
+      frames = frames.map((frame) => frame.map((x) => Math.max(x - cutOffS * FADE_LOG10_PER_S, this.tile.log10_min)));
+    }
+    this.isSilent = false;
+    this.bridgedFrames += frames.length;
+    this.unheardOfFrames += frames.length;
+    return { logMel: frames, tile: null, silenceS: 0 };
+  }
+  /** Noise as the pause's or as heard so far, over it what is left of the last sound. */
+  background(count) {
+    if (!count) return [];
+    if (!this.pause) this.concealedFrames += count;
+    const floor = this.pause?.envelope ?? this.floor.floor;
+    const fading = decay(this.fadingFrame, floor, count, this.frameS);
+    this.fadingFrame = fading[count - 1];
+    const frames = overNoise(fading, floor, this.noise.frames(floor, count));
+    return frames.map((frame) => frame.map((x) => Math.max(x, this.tile.log10_min)));
+  }
+  /** All of the pause that is known, at the end of a stream. */
+  speakPause() {
+    if (!this.pause) return null;
+    const end = this.pause.firstFrame + this.pause.frames;
+    const frames = end - this.nextFrame - this.bridgedFrames;
+    const spoken = Math.min(frames, MAX_FILL_FRAMES);
+    if (spoken <= 0) return null;
+    const noise = this.background(spoken);
+    this.leaveOut(frames - spoken);
+    this.nextFrame = end;
+    this.bridgedFrames = 0;
+    this.isSilent = false;
+    return { logMel: noise, tile: null, silenceS: 0 };
+  }
+  leaveOut(frames) {
+    if (frames) this.jumps.push({ at: this.pushedSamples, samples: frames * this.mel.hop_samples });
+  }
+  /** Run the vocoder on the frames; return the samples that are now final. */
+  async speak(speech) {
+    this.lastFrame = speech.logMel[speech.logMel.length - 1];
+    this.pushedSamples += speech.logMel.length * this.mel.hop_samples;
+    return this.cut(await this.vocoder.push(speech.logMel));
+  }
+  /** No more packets will come; without a bye the stream broke off. What is here is still to be asked for. */
+  end(bye) {
+    this.isEnding = true;
+    if (bye) {
+      this.tiles.end(bye.tiles);
+      this.end_ = bye.samples;
+    }
+  }
+  /** The vocoder's last samples. */
+  async flush() {
+    return this.cut(this.pushedSamples ? await this.vocoder.flush() : new Float32Array(0));
+  }
+  cut(samples) {
+    const firstSample = Math.max(0, this.position());
+    this.emittedSamples += samples.length;
+    if (this.end_ !== null) {
+      samples = samples.subarray(0, samples.length - Math.min(samples.length, Math.max(0, this.position() - this.end_)));
+    }
+    return { samples, firstSample };
+  }
+  /** Stream position of the vocoder's next sample, which may lie before a jump that its input has passed. */
+  position() {
+    while (this.jumps.length && this.jumps[0].at <= this.emittedSamples) this.leftOutSamples += this.jumps.shift().samples;
+    return this.emittedSamples + this.leftOutSamples;
+  }
+};
+
+// src/history.ts
+var HISTORY_FRAMES = 2048;
+var Kind = /* @__PURE__ */ ((Kind2) => {
+  Kind2[Kind2["nothing"] = 0] = "nothing";
+  Kind2[Kind2["tile"] = 1] = "tile";
+  Kind2[Kind2["pause"] = 2] = "pause";
+  Kind2[Kind2["lost"] = 3] = "lost";
+  return Kind2;
+})(Kind || {});
+var MOST_LOST_FRAMES = 512;
+var History = class {
+  constructor(bands) {
+    this.bands = bands;
+    this.values = new Uint8Array(HISTORY_FRAMES * bands);
+  }
+  bands;
+  values;
+  kinds = new Uint8Array(HISTORY_FRAMES);
+  /** One more than the newest frame that has a column. */
+  end = 0;
+  dirty = [];
+  pause = null;
+  /** The frames whose columns changed since the last call. */
+  takeChanges() {
+    const changes = this.dirty;
+    this.dirty = [];
+    return changes;
+  }
+  /** A tile's picture `[bands, width]` row by row, of which the first frames are sound. */
+  putTile(firstFrame, frames, width, pixels) {
+    if (this.pause) this.fillPause(firstFrame);
+    else this.fillLost(firstFrame);
+    this.pause = null;
+    for (let t = 0; t < frames; t++) {
+      this.put(firstFrame + t, 1 /* tile */, (row) => pixels[row * width + t]);
+    }
+  }
+  /** From here on it is quiet; the noise's column is low band first. */
+  putPause(firstFrame, column) {
+    if (this.pause) this.fillPause(firstFrame);
+    else this.fillLost(firstFrame);
+    this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
+  }
+  /** A pause goes on until the next message; draw it up to here. */
+  fillPause(until) {
+    if (!this.pause) return;
+    const { firstFrame, column } = this.pause;
+    const from = Math.max(firstFrame, this.end, until - HISTORY_FRAMES);
+    for (let frame = from; frame < until; frame++) {
+      this.put(frame, 2 /* pause */, (row) => column[this.bands - 1 - row]);
+    }
+  }
+  fillLost(until) {
+    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    for (let frame = this.end; frame < until; frame++) this.put(frame, 3 /* lost */, () => 0);
+  }
+  put(frame, kind, valueAt) {
+    if (frame < this.end - HISTORY_FRAMES) return;
+    for (let passed = this.end && Math.max(this.end, frame - HISTORY_FRAMES); this.end && passed < frame; passed++) {
+      this.kinds[passed % HISTORY_FRAMES] = 0 /* nothing */;
+      this.dirty.push(passed);
+    }
+    const column = frame % HISTORY_FRAMES;
+    this.kinds[column] = kind;
+    for (let row = 0; row < this.bands; row++) this.values[column * this.bands + row] = valueAt(row);
+    this.end = Math.max(this.end, frame + 1);
+    this.dirty.push(frame);
+    if (this.dirty.length > HISTORY_FRAMES) this.dirty = this.dirty.slice(-HISTORY_FRAMES);
+  }
+};
+
+// src/resample.ts
+var HALF_TAPS = 16;
+var PHASES = 512;
+var KAISER_BETA = 8;
+var CUTOFF = 0.95;
+function bessel0(x) {
+  let [sum, term] = [1, 1];
+  for (let k = 1; k < 30; k++) sum += term *= (x / (2 * k)) ** 2;
+  return sum;
+}
+function makeTable() {
+  return Array.from(
+    { length: PHASES + 1 },
+    (_, phase) => Float32Array.from({ length: 2 * HALF_TAPS }, (_2, tap) => {
+      const t = tap - HALF_TAPS + 1 - phase / PHASES;
+      const inside = 1 - (t / HALF_TAPS) ** 2;
+      const window = inside > 0 ? bessel0(KAISER_BETA * Math.sqrt(inside)) / bessel0(KAISER_BETA) : 0;
+      return window * CUTOFF * (t ? Math.sin(Math.PI * CUTOFF * t) / (Math.PI * CUTOFF * t) : 1);
+    })
+  );
+}
+var Resampler = class {
+  constructor(step) {
+    this.step = step;
+  }
+  step;
+  table = makeTable();
+  history = new Float32Array(2 * HALF_TAPS);
+  place = 1;
+  fill(out, next) {
+    for (let i = 0; i < out.length; i++) {
+      for (; this.place >= 1; this.place--) {
+        this.history.copyWithin(0, 1);
+        this.history[this.history.length - 1] = next();
+      }
+      const phase = this.place * PHASES;
+      const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
+      const share = phase - Math.floor(phase);
+      let sum = 0;
+      for (let tap = 0; tap < lower.length; tap++) {
+        sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
+      }
+      out[i] = sum;
+      this.place += this.step;
+    }
+  }
+};
+
+// src/ring.ts
+var CAPACITY2 = 8 * 16e3;
+var FADE = 0.95;
+var Ring = class {
+  /** Samples of those put in that have been taken. */
+  taken = 0;
+  /** Times that a sample was due and none was here. */
+  underruns = 0;
+  samples = new Float32Array(CAPACITY2);
+  readAt = 0;
+  count = 0;
+  isDue = false;
+  last = 0;
+  /** Queue samples, the oldest making room. */
+  write(samples) {
+    for (const sample of samples) {
+      this.samples[(this.readAt + this.count) % CAPACITY2] = sample;
+      if (this.count < CAPACITY2) this.count++;
+      else {
+        this.readAt = (this.readAt + 1) % CAPACITY2;
+        this.taken++;
+      }
+    }
+    this.isDue ||= samples.length > 0;
+  }
+  /** No sound is due until more is written. */
+  rest() {
+    this.isDue = false;
+  }
+  /** The next sample; where there is none, the last one fades. */
+  next = () => {
+    if (this.count) {
+      this.last = this.samples[this.readAt];
+      this.readAt = (this.readAt + 1) % CAPACITY2;
+      this.count--;
+      this.taken++;
+    } else {
+      if (this.isDue) this.underruns++;
+      this.isDue = false;
+      this.last *= FADE;
+    }
+    return this.last;
+  };
+};
+
+// src/sink.ts
+var MOST_EXTRAPOLATED_S = 0.1;
+var CLOCK_REPORTS = 64;
+var Sink = class {
+  /** `onReport` is called about every 16 ms while sound runs. */
+  constructor(port, nowS, onReport) {
+    this.port = port;
+    this.nowS = nowS;
+    port.onmessage = ({ data }) => {
+      this.taken = data.taken;
+      this.underruns = data.underruns;
+      this.playedS = data.playedS;
+      this.leads = [...this.leads, nowS() - data.playedS].slice(-CLOCK_REPORTS);
+      while (this.places.length > 1 && this.places[1].at <= this.taken) this.places.shift();
+      onReport();
+    };
+  }
+  port;
+  nowS;
+  underruns = 0;
+  written = 0;
+  taken = 0;
+  playedS = 0;
+  leads = [];
+  isResting = true;
+  places = [];
+  /** A report may be read late, but not early: the earliest of the last second tell the device's clock. */
+  get takenNow() {
+    const reportedAtS = this.playedS + Math.min(...this.leads);
+    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
+    return Math.min(this.written, this.taken + sinceS * RATE_HZ);
+  }
+  /** Sound written but not yet played. */
+  get bufferedS() {
+    return (this.written - this.takenNow) / RATE_HZ;
+  }
+  /** The place in the stream that leaves the ring now; null while none does. */
+  get heardSample() {
+    const taken = this.takenNow;
+    const place = this.places.findLast((each) => each.at <= taken);
+    return place && taken < place.at + place.samples ? place.firstSample + taken - place.at : null;
+  }
+  write({ samples, firstSample }) {
+    if (!samples.length) return;
+    this.places.push({ at: this.written, samples: samples.length, firstSample });
+    this.send(samples);
+  }
+  silence(seconds) {
+    this.send(new Float32Array(Math.max(0, Math.round(seconds * RATE_HZ))));
+  }
+  /** No sound is due until more is written: running out of it is no underrun. */
+  rest() {
+    if (!this.isResting) this.port.postMessage("rest");
+    this.isResting = true;
+  }
+  send(samples) {
+    this.written += samples.length;
+    this.isResting = false;
+    const own = samples.slice();
+    this.port.postMessage(own, [own.buffer]);
+  }
+};
+
+// src/wire.ts
+var SUBPROTOCOL = "audio-avif.v1";
+var VERSION = 1;
+var MAX_MESSAGE_BYTES = 65536;
+var NOISE_LEVELS = 8;
+var TILE_HEADER_BYTES = 10;
+var MAX_SAMPLES = 2 ** 53;
+var MAX_CLOCK_US = 2n ** 62n;
+var MAX_LATENCY_SAMPLES = 2 ** 24;
+var CLOSE = { protocol: 4e3, busy: 4002, unauthorized: 4005, unknownRoom: 4006 };
+var Reader = class {
+  constructor(data) {
+    this.data = data;
+    this.view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  }
+  data;
+  at = 1;
+  view;
+  get name() {
+    return `a message of type 0x${this.data[0].toString(16).padStart(2, "0")}`;
+  }
+  take(size) {
+    const at = this.at;
+    this.at += size;
+    if (this.at > this.data.length) throw new WireError(`${this.name} is truncated: ${this.data.length} bytes`);
+    return at;
+  }
+  u8 = () => this.view.getUint8(this.take(1));
+  u16 = () => this.view.getUint16(this.take(2));
+  u32 = () => this.view.getUint32(this.take(4));
+  u64 = () => this.view.getBigUint64(this.take(8));
+  i64 = () => this.view.getBigInt64(this.take(8));
+  bytes(size) {
+    const at = this.take(size);
+    return this.data.subarray(at, at + size);
+  }
+  rest() {
+    return this.data.subarray(this.at);
+  }
+  end() {
+    if (this.at < this.data.length) {
+      throw new WireError(`${this.name} is ${this.data.length} bytes, longer than its kind`);
+    }
+  }
+};
+function jsonOf(data, types) {
+  let values;
+  try {
+    values = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
+  } catch {
+    throw new WireError("a message holds JSON that cannot be read");
+  }
+  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+  if (!isObject(values)) throw new WireError("a message holds JSON that is not an object");
+  for (const [key, type] of Object.entries(types)) {
+    const value = values[key];
+    const fits = type === "object" ? isObject(value) : typeof value === type;
+    const isWhole = type !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity;
+    if (!fits || !isWhole) {
+      const name = { boolean: "bool", string: "str", object: "dict", number: "int" }[type];
+      throw new WireError(`a message's '${key}' is missing or not of type ${name}`);
+    }
+  }
+  return values;
+}
+function label(text) {
+  return [...text].slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
+}
+function parseHello(data) {
+  const reader = new Reader(data);
+  const version = reader.u8();
+  const jsonBytes = reader.u16();
+  if (version !== VERSION) {
+    throw new WireError(`the peer speaks version ${version} of the protocol; this page speaks ${VERSION}`);
+  }
+  const text = data.subarray(4, 4 + jsonBytes);
+  const rest = data.subarray(4 + jsonBytes);
+  const values = jsonOf(text, {
+    mel: "object",
+    tile: "object",
+    session: "string",
+    live: "boolean",
+    report: "boolean",
+    agent: "string"
+  });
+  const mel = melOf(values.mel);
+  const tile = tileOf(values.tile);
+  if (rest.length < 4) throw new WireError("the hello message ends before its template");
+  const view = new DataView(rest.buffer, rest.byteOffset, rest.byteLength);
+  const template = new StillTemplate(rest.slice(4), view.getUint16(0), view.getUint16(2));
+  checkTemplate(template, tile.frames, mel.n_mels);
+  const { live, report } = values;
+  return { kind: "hello", mel, tile, template, session: label(values.session), live, report, agent: label(values.agent) };
+}
+function checkTemplate(template, width, height) {
+  if (Math.max(template.ilocLengthAt, template.mdatSizeAt) + 4 > template.prefix.length) {
+    throw new WireError("the template's length fields lie outside it");
+  }
+  let layout;
+  try {
+    layout = inspectStill(template.rebuild(new Uint8Array(1)));
+  } catch (error) {
+    if (error instanceof TileError) throw new WireError(`the template is no AVIF still: ${error.message}`);
+    throw error;
+  }
+  const isWhereSaid = layout.ilocLengthAt === template.ilocLengthAt && layout.mdatSizeAt === template.mdatSizeAt && layout.frameAt === template.prefix.length;
+  if (!isWhereSaid) throw new WireError("the template's fields are not where the hello message says");
+  if (layout.width !== width || layout.height !== height || layout.bitDepth !== 8 || !layout.isMonochrome) {
+    throw new WireError(
+      `the template is of ${layout.width}x${layout.height} pixels at ${layout.bitDepth} bit, not ${width}x${height} monochrome at 8 bit as the hello message says`
+    );
+  }
+}
+function parseTile(data) {
+  const reader = new Reader(data);
+  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
+  if (data.length === TILE_HEADER_BYTES || frames < 1 || frames > MAX_TILE_FRAMES) {
+    throw new WireError(`tile ${sequence} is empty`);
+  }
+  return { kind: "tile", sequence, firstFrame, frames, payload: reader.rest(), isWholeStill: data[0] === 3 };
+}
+function parsePause(data) {
+  const reader = new Reader(data);
+  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
+  const levels = reader.bytes(NOISE_LEVELS);
+  reader.end();
+  if (frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`pause ${sequence} is empty`);
+  return { kind: "pause", sequence, firstFrame, frames, levels };
+}
+function parseBundle(data) {
+  const count = new Reader(data).u8();
+  const parts = [];
+  let at = 2;
+  while (at < data.length) {
+    const size = data[at] * 256 + (data[at + 1] ?? 0);
+    parts.push(data.subarray(at + 2, at + 2 + size));
+    at += 2 + size;
+  }
+  if (at !== data.length || parts.length !== count || parts.some((part) => !part.length)) {
+    throw new WireError("a bundle's parts do not fill it");
+  }
+  if (count < 2 || count > 1 + MAX_REDUNDANCY) throw new WireError("a bundle has too few or too many parts");
+  const [first, ...others] = parts;
+  if (![2, 3, 6].includes(first[0])) throw new WireError("a bundle's first part is neither tile nor pause");
+  if (others.some((part) => part[0] !== 2 && part[0] !== 3)) {
+    throw new WireError("a bundle's copies are not all tiles");
+  }
+  const tile = first[0] === 6 ? parsePause(first) : parseTile(first);
+  const copies = others.map(parseTile);
+  let newer = tile;
+  for (const copy of copies) {
+    if (newer.sequence <= copy.sequence || newer.firstFrame <= copy.firstFrame) {
+      throw new WireError(`the copies beside tile ${tile.sequence} are not older than it, newest first`);
+    }
+    newer = copy;
+  }
+  return { kind: "bundle", tile, copies };
+}
+function parseBye(data) {
+  const reader = new Reader(data);
+  const [tiles, samples] = [reader.u32(), Number(reader.u64())];
+  reader.end();
+  if (samples > MAX_SAMPLES) throw new WireError("the stream claims more samples than can be");
+  return { kind: "bye", tiles, samples };
+}
+function parsePing(data) {
+  const reader = new Reader(data);
+  const [sentUs, sampleZeroUs, receiverAheadUs] = [reader.u64(), reader.i64(), reader.i64()].map(Number);
+  reader.end();
+  return { kind: "ping", sentUs, sampleZeroUs, receiverAheadUs };
+}
+function parseGap(data) {
+  const reader = new Reader(data);
+  const messages = reader.u32();
+  reader.end();
+  return { kind: "gap", messages };
+}
+function parsePong(data) {
+  const reader = new Reader(data);
+  const [pingSentUs, receiverUs] = [reader.u64(), reader.u64()];
+  reader.end();
+  if (pingSentUs > MAX_CLOCK_US || receiverUs > MAX_CLOCK_US) {
+    throw new WireError("the receiver's clock shows a time that cannot be");
+  }
+  return { kind: "pong", pingSentUs: Number(pingSentUs), receiverUs: Number(receiverUs) };
+}
+function parseWelcome(data) {
+  const values = jsonOf(data.subarray(1), {
+    vocoder: "string",
+    vocoder_latency_samples: "number",
+    agent: "string",
+    received: "number"
+  });
+  const { vocoder_latency_samples: latency, received } = values;
+  if (latency < 0 || latency > MAX_LATENCY_SAMPLES) {
+    throw new WireError("the receiver's vocoder claims a delay that cannot be");
+  }
+  if (received < -1 || received >= 2 ** 32) throw new WireError("the receiver claims to have a tile that cannot be");
+  const names = { vocoder: label(values.vocoder), agent: label(values.agent) };
+  return { kind: "welcome", ...names, vocoderLatencySamples: latency, received };
+}
+function parseReport(data) {
+  const reader = new Reader(data);
+  const sequence = reader.u32();
+  const [firstSample, receivedUs] = [reader.u64(), reader.u64()].map(Number);
+  const durationsUs = [reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32()];
+  reader.end();
+  return { kind: "report", sequence, firstSample, receivedUs, durationsUs };
+}
+function parseReceipt(data) {
+  const reader = new Reader(data);
+  const sequence = reader.u32();
+  reader.end();
+  return { kind: "receipt", sequence };
+}
+var FROM_SENDER = {
+  1: parseHello,
+  2: parseTile,
+  3: parseTile,
+  4: parseBye,
+  5: parsePing,
+  6: parsePause,
+  7: parseBundle,
+  8: parseGap
+};
+var FROM_RECEIVER = {
+  129: parseWelcome,
+  133: parsePong,
+  134: parseReport,
+  135: parseReceipt
+};
+function parse(data) {
+  if (!data.length) throw new WireError("the peer sent a message without a byte in it");
+  const parser = FROM_SENDER[data[0]] ?? FROM_RECEIVER[data[0]];
+  if (!parser) {
+    throw new WireError(`the peer sent a message of unknown type 0x${data[0].toString(16).padStart(2, "0")}`);
+  }
+  if (data.length > MAX_MESSAGE_BYTES) {
+    throw new WireError(`the peer sent a message of ${data.length} bytes; ${MAX_MESSAGE_BYTES} is the limit`);
+  }
+  return parser(data);
+}
+var ListenerProtocol = class {
+  hello = null;
+  receive(data) {
+    if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
+    const message = parse(new Uint8Array(data));
+    if (message.kind === "hello") this.hello = message;
+    else if (message.kind === "pong") return message;
+    else if (message.kind === "welcome" || message.kind === "report" || message.kind === "receipt") {
+      throw new WireError("the peer sent what only a receiver says");
+    } else if (!this.hello && message.kind !== "gap") throw new WireError("the peer's first message is not a hello");
+    for (const tile of tilesOf(message)) {
+      if (this.hello && tile.frames > this.hello.tile.frames) {
+        throw new WireError(`tile ${tile.sequence} claims more frames than its picture has columns`);
+      }
+    }
+    return message;
+  }
+};
+function tilesOf(message) {
+  if (message.kind === "bundle") return [message.tile, ...message.copies];
+  return message.kind === "tile" || message.kind === "pause" ? [message] : [];
+}
+function pingBytes(sentUs) {
+  const data = new Uint8Array(25);
+  data[0] = 5;
+  new DataView(data.buffer).setBigUint64(1, BigInt(Math.round(sentUs)));
+  return data;
+}
+export {
+  ArrivalWatch,
+  CLOSE,
+  Decoder,
+  DepthWatch,
+  FloorTracker,
+  FrameStretcher,
+  HISTORY_FRAMES,
+  History,
+  Kind,
+  LEAST_BUFFER_S,
+  ListenerProtocol,
+  MAX_MESSAGE_BYTES,
+  MAX_REDUNDANCY,
+  MAX_TILE_FRAMES,
+  NOISE_LEVELS,
+  NoiseSource,
+  RATE_HZ,
+  Resampler,
+  Ring,
+  SUBPROTOCOL,
+  Sink,
+  StillTemplate,
+  TILE_HEADER_BYTES,
+  TileCounts,
+  TileError,
+  TileQueue,
+  USUAL_MEL,
+  VERSION,
+  WireError,
+  bandAt,
+  decay,
+  fadeIn,
+  frameS,
+  fromPixel,
+  inspectStill,
+  interpolate,
+  isUsual,
+  median,
+  melOf,
+  naturalFluctuation,
+  noiseEnvelope,
+  overNoise,
+  parse,
+  pingBytes,
+  tileOf
+};

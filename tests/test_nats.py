@@ -1,0 +1,255 @@
+"""Relays that meet at a real NATS server: a room spans them, and one of them may die."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from stream_helpers import CLIP, RECEIVER, SENDER, Process, json_lines, run, running, wait_until
+from test_relay import COMMAND, Ear, Speaker, port_of, settle, without_session
+from websockets.exceptions import ConnectionClosed
+
+from audio_avif.errors import ConnectionFailed
+from audio_avif.stream.nats_bridge import NatsBridge
+from audio_avif.stream.rooms import Rooms
+from audio_avif.wire import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
+
+pytest.importorskip("nats", reason="nats-py is not installed")
+SERVER = shutil.which("nats-server") or "/usr/sbin/nats-server"
+needs_server = pytest.mark.skipif(not Path(SERVER).exists(), reason="nats-server is not installed")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def nats_server(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A NATS server on loopback."""
+    command = [SERVER, "--addr", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the NATS server")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def joined(url: str, count: int) -> Iterator[list[tuple[Process, int]]]:
+    """So many relays that meet there, and their ports."""
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(running(COMMAND, "--port", 0, "--no-web", "--nats", url)) for _ in range(count)
+        ]
+        yield [(process, port_of(process)) for process in processes]
+        for process in processes:
+            assert "Traceback" not in process.err, process.err
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    port = free_port()
+    with nats_server(port):
+        yield f"nats://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def three(url: str) -> Iterator[list[tuple[Process, int]]]:
+    with joined(url, 3) as relays:
+        yield relays
+
+
+@pytest.fixture
+def room(request: pytest.FixtureRequest) -> str:
+    return f"a.{request.node.name}"[:64]
+
+
+def hear_on(ear: Ear, *expected: TilePacket | Bye) -> None:
+    """The next messages but pings are these."""
+    for message in expected:
+        while (heard := ear.hear())[0] == Ping.TYPE:
+            pass
+        assert heard == message.to_bytes()
+
+
+@needs_server
+def test_what_is_published_at_one_relay_is_heard_at_all(three: list[tuple[Process, int]], room: str) -> None:
+    ports = [port for _, port in three]
+    with ExitStack() as stack:
+        ears = [stack.enter_context(Ear(port, room)) for port in ports[:2]]
+        for ear in ears:
+            settle(ear)
+        peer = stack.enter_context(Speaker(ports[0], room, 2.0))
+        peer.greet()
+        for ear in ears:
+            assert without_session(ear.hear()) == replace(peer.hello, session="")
+        peer.send(*peer.tiles)
+        for ear in ears:
+            hear_on(ear, *peer.tiles)
+        late = stack.enter_context(Ear(ports[2], room))
+        assert late.hear()[0] == Hello.TYPE
+        hear_on(late, *peer.tiles)
+        peer.send(peer.bye)
+        for ear in (*ears, late):
+            hear_on(ear, peer.bye)
+        with Speaker(ports[2], room) as other:
+            other.greet()
+            for ear in ears:
+                assert without_session(ear.hear()) == replace(other.hello, session="")
+
+
+@needs_server
+def test_a_publisher_at_another_relay_is_refused_until_the_first_has_gone(
+    three: list[tuple[Process, int]], room: str
+) -> None:
+    ports = [port for _, port in three]
+    with Speaker(ports[0], room) as first:
+        first.greet()
+        with Speaker(ports[1], room) as second:
+            second.send(second.hello)
+            assert second.closed_with() == (CLOSE_BUSY, f"somebody else publishes in room {room}; try again later")
+        first.send(first.tiles[0], first.bye)
+        assert first.closed_with()[0] == 1000
+    with Speaker(ports[1], room) as second:
+        assert second.greet().received == -1
+
+
+@needs_server
+def test_a_publisher_comes_back_at_another_relay_and_nobody_notices(
+    three: list[tuple[Process, int]], room: str
+) -> None:
+    ports = [port for _, port in three]
+    with ExitStack() as stack:
+        ears = [stack.enter_context(Ear(port, room)) for port in ports]
+        first = stack.enter_context(Speaker(ports[0], room, 2.0))
+        first.greet()
+        first.send(*first.tiles[:5])
+        first.wait_for_receipt(4)
+        for ear in ears:
+            assert ear.hear()[0] == Hello.TYPE
+            hear_on(ear, *first.tiles[:5])
+        first._address = first._address.replace(str(ports[0]), str(ports[1]))
+        with first.anew() as back:
+            assert back.greet().received == 4
+            assert first.closed_with() == (CLOSE_REPLACED, "the stream goes on over a newer connection")
+            time.sleep(1.5)  # until the first relay listens to the second
+            back.send(*back.tiles[5:], back.bye)
+            for ear in ears:
+                hear_on(ear, *back.tiles[5:], back.bye)
+
+
+@needs_server
+def test_many_that_want_to_publish_at_once_are_at_most_one(three: list[tuple[Process, int]], room: str) -> None:
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Speaker(port, room)) for _, port in three]
+        for peer in peers:
+            peer.send(peer.hello)
+        let_in = 0
+        for peer in peers:
+            try:
+                let_in += isinstance(peer.socket.recv(30), bytes)
+            except ConnectionClosed as closed:
+                assert closed.rcvd is not None and closed.rcvd.code == CLOSE_BUSY
+        assert let_in == 1
+
+
+@needs_server
+@pytest.mark.slow
+def test_a_relay_dies_under_load_and_its_listeners_go_on_at_another(tmp_path: Path, url: str, room: str) -> None:
+    stats = tmp_path / "stats.jsonl"
+    with joined(url, 3) as relays, ExitStack() as stack:
+        (_, first), (dying, second), (_, third) = relays
+        others = [stack.enter_context(Ear(third, room)) for _ in range(20)]
+        for ear in [stack.enter_context(Ear(second, room)) for _ in range(20)]:
+            settle(ear)
+        where = f"ws://127.0.0.1:{second},ws://127.0.0.1:{third}"
+        options = ("--vocoder", "griffin-lim", "--once", "--output", tmp_path / "heard.wav", "--stats-json", stats)
+        with running(RECEIVER, "--connect", where, "--room", room, *options) as receiver:
+            receiver.wait_for("(listening to room")
+            to = ("--host", "127.0.0.1", "--port", first, "--room", room, "--input", CLIP)
+            with running(SENDER, *to) as sender:
+                time.sleep(4)
+                dying.signal(signal.SIGKILL)
+                receiver.wait_for("the connection to the relay was lost; trying the next relay")
+                assert sender.ended().code == 0
+                assert receiver.ended().code == 0
+                assert "reconn" not in sender.err and "trying to come back" not in sender.err
+        for ear in others:
+            assert Gap.TYPE not in {message[0] for message in ear.hear_until(Bye.TYPE)}
+    final = json_lines(stats)[-1]
+    assert final["lost_tiles"] <= 1 and final["late_tiles"] == final["repeated_tiles"] == 0
+    assert final["reconnections"] == 1
+    assert final["delay_ms"] is not None and 0 < final["delay_ms"] < 3000
+
+
+@needs_server
+@pytest.mark.slow
+def test_the_relay_of_the_publisher_dies_and_it_comes_back_at_another(url: str, room: str) -> None:
+    with joined(url, 2) as ((dying, first), (_, second)), Ear(second, room) as ear:
+        settle(ear)
+        with Speaker(first, room, 2.0) as peer:
+            peer.greet()
+            peer.send(*peer.tiles[:4])
+            assert ear.hear()[0] == Hello.TYPE
+            hear_on(ear, *peer.tiles[:4])
+            dying.signal(signal.SIGKILL)
+            peer._address = peer._address.replace(str(first), str(second))
+            with peer.anew() as back:
+                assert back.greet().received == 3
+                back.send(*back.tiles[4:], back.bye)
+                hear_on(ear, *back.tiles[4:], back.bye)
+
+
+@needs_server
+@pytest.mark.slow
+def test_without_nats_each_relay_goes_on_and_they_meet_again(room: str) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        server = stack.enter_context(ExitStack())
+        server.enter_context(nats_server(port))
+        (here, first), (_, second) = stack.enter_context(joined(f"nats://127.0.0.1:{port}", 2))
+        near, far = stack.enter_context(Ear(first, room)), stack.enter_context(Ear(second, room))
+        peer = stack.enter_context(Speaker(first, room, 2.0))
+        peer.greet()
+        peer.send(*peer.tiles[:3])
+        for ear in (near, far):
+            assert ear.hear()[0] == Hello.TYPE
+            hear_on(ear, *peer.tiles[:3])
+        server.close()
+        here.wait_for("NATS is away; the listeners here hear only what is published here")
+        peer.send(*peer.tiles[3:6])
+        hear_on(near, *peer.tiles[3:6])
+        stack.enter_context(nats_server(port))
+        here.wait_for("NATS is back")
+        time.sleep(1.5)
+        peer.send(*peer.tiles[6:9])
+        hear_on(near, *peer.tiles[6:9])
+        while (heard := far.hear())[:1] != bytes([TilePacket.TYPE]) or heard != peer.tiles[8].to_bytes():
+            pass
+
+
+def test_a_nats_server_that_is_not_there_is_told() -> None:
+    ended = run(COMMAND, "--port", 0, "--nats", f"nats://127.0.0.1:{free_port()}")
+    sentence = ended.sentence(COMMAND)
+    assert sentence.startswith("cannot connect to NATS (") and sentence.endswith(
+        "is nats-server running there? (--nats)"
+    )
+
+
+def test_without_nats_py_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nats.aio.client", None)
+    with pytest.raises(ConnectionFailed, match=r"pip install 'audio-avif\[nats\]'"):
+        asyncio.run(NatsBridge("nats://nowhere", Rooms(bytes, 60.0, 1), 60.0).open())
