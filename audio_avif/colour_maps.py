@@ -21,13 +21,15 @@ USUAL = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "ho
 """The maps that ``guess`` tries besides gray."""
 
 MAX_RESIDUAL = 30.0
-"""Root mean square distance of 255 from a map beyond which a picture is none of it; ``docs/invert.md`` has examples."""
+"""Root mean square distance of 255 from a map beyond which a picture is none of it: JPEG stays well below."""
 
+HINT = "it may be a photograph or have axes around it: crop it to the spectrogram, or name its map with --colour"
 _SURELY_GRAY = 6.0
 _CHROMA_WEIGHT = 0.25
 _SQUARE = 8  # pixels over which colours are averaged to be compared: lossy codecs keep no finer ones
 _SAMPLED_PIXELS = 1 << 15
-_SAMPLED_COLUMNS = 8 * _SQUARE
+_STRIP_COLUMNS = 2 * _SQUARE
+_LEAST_STRIPS = 8
 _BLOCK_COLOURS = 4096
 _BLOCK_PIXELS = 1 << 19
 
@@ -65,20 +67,35 @@ def from_colours(pixels: Pixels, name: str) -> tuple[FloatArray, float]:
     The latter is the root mean square over squares of pixels, of 255. Raises as ``colours_of``.
     """
     line = colours_of(name)
+    width = max(1, _BLOCK_PIXELS // max(1, pixels.shape[0]) // _SQUARE) * _SQUARE
+    blocks = [pixels[:, at : at + width] for at in range(0, pixels.shape[1], width)]
+    is_there = np.zeros(1 << 24, np.bool_)
+    for block in blocks:
+        is_there[_packed(block)] = True
+    colours = np.flatnonzero(is_there)
+    share_of = np.empty(1 << 24, np.float32)
+    share_of[colours] = _project(np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1), line)
     shares = np.empty(pixels.shape[:2], np.float32)
     squares, count = 0.0, 0
-    width = max(1, _BLOCK_PIXELS // max(1, pixels.shape[0]) // _SQUARE) * _SQUARE
-    for at in range(0, pixels.shape[1], width):
-        block = pixels[:, at : at + width]
-        wide = block.astype(np.uint32)
-        packed, where = np.unique(wide[:, :, 0] << 16 | wide[:, :, 1] << 8 | wide[:, :, 2], return_inverse=True)
-        distinct = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.float32)
-        found, misses = _project(distinct, line)
-        where = where.reshape(block.shape[:2])
-        shares[:, at : at + width] = found[where]
-        off = (_square_means(misses[where]) ** 2).sum(axis=2)
+    for number, block in enumerate(blocks):
+        found = share_of[_packed(block)]
+        shares[:, number * width : (number + 1) * width] = found
+        off = (_square_means(_blend(line, found) - block) ** 2).sum(axis=2)
         squares, count = squares + float(off.sum()), count + off.size
     return shares, float(np.sqrt(squares / max(1, count)))
+
+
+def _packed(pixels: Pixels) -> npt.NDArray[np.uint32]:
+    wide = pixels.astype(np.uint32)
+    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], np.uint32)
+
+
+def _blend(line: FloatArray, shares: FloatArray) -> FloatArray:
+    """The colours ``[..., 3]`` at ``shares`` of the way along the line."""
+    position = shares * (len(line) - 1)
+    below = np.minimum(position.astype(np.intp), len(line) - 2)
+    share = (position - below)[..., None]
+    return np.asarray(line[below] * (1 - share) + line[below + 1] * share, np.float32)
 
 
 def _square_means(misses: FloatArray) -> FloatArray:
@@ -95,9 +112,9 @@ def guess(pixels: Pixels) -> str:
     Raises FileError where none does, AudioAvifError where the picture is coloured and matplotlib is missing.
     """
     rows, columns = pixels.shape[:2]
-    strips = max(1, _SAMPLED_PIXELS // (rows * _SAMPLED_COLUMNS))
-    starts = np.unique(np.linspace(0, max(0, columns - _SAMPLED_COLUMNS), strips).astype(int))
-    sample = np.concatenate([pixels[:, at : at + _SAMPLED_COLUMNS] for at in starts], axis=1)
+    strips = max(_LEAST_STRIPS, _SAMPLED_PIXELS // (rows * _STRIP_COLUMNS))
+    starts = np.unique(np.linspace(0, max(0, columns - _STRIP_COLUMNS), strips).astype(int))
+    sample = np.concatenate([pixels[:, at : at + _STRIP_COLUMNS] for at in starts], axis=1)
     residuals = {"gray": from_colours(sample, "gray")[1]}
     if residuals["gray"] < _SURELY_GRAY and not _has_colour(sample):
         return "gray"
@@ -105,9 +122,8 @@ def guess(pixels: Pixels) -> str:
     best = min(residuals, key=residuals.__getitem__)
     if residuals[best] > MAX_RESIDUAL:
         raise FileError(
-            f"no colour map fits the picture's colours: the nearest, {best}, is off by {residuals[best]:.0f} of 255, "
-            "so it may be a photograph or have axes around it; crop it to the spectrogram, or name its map with "
-            "--colour"
+            f"no colour map fits the picture's colours: the nearest, {best}, is off by {residuals[best]:.0f} of 255; "
+            f"{HINT}"
         )
     return best
 
@@ -118,32 +134,25 @@ def _has_colour(pixels: Pixels) -> bool:
     return bool((spread > 64).mean() > 1e-3)
 
 
-def _project(colours: FloatArray, line: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Where ``[colours, 3]`` come nearest to the line through ``[steps, 3]``: 0 to 1 along it, and the way there.
+def _project(colours: npt.NDArray[np.int64], line: FloatArray) -> FloatArray:
+    """Where ``[colours, 3]`` come nearest to the line through ``[steps, 3]``, 0 to 1 along it.
 
     Nearest counts brightness in full and colour by a quarter: that is what lossy codecs keep worse.
     """
     to_ycc = _LUMA_CHROMA * np.array([1, _CHROMA_WEIGHT, _CHROMA_WEIGHT], np.float32)
-    points, ends = colours @ to_ycc, line @ to_ycc
+    points, ends = colours.astype(np.float32) @ to_ycc, line @ to_ycc
     starts, runs = ends[:-1], np.diff(ends, axis=0)
     lengths = np.maximum((runs**2).sum(axis=1), np.float32(1e-6))
-    along_starts = (starts * runs).sum(axis=1)
-    shares, misses = np.empty(len(points), np.float32), np.empty_like(colours)
+    along_starts, start_squares = (starts * runs).sum(axis=1), (starts**2).sum(axis=1)
+    shares = np.empty(len(points), np.float32)
     for at in range(0, len(points), _BLOCK_COLOURS):
         block = points[at : at + _BLOCK_COLOURS]
         along = block @ runs.T - along_starts  # the offset from each start along its run, times the run's length
         steps = np.clip(along / lengths, 0, 1)
-        from_start = (block**2).sum(axis=1)[:, None] - 2 * block @ starts.T + (starts**2).sum(axis=1)
-        squares = from_start - 2 * steps * along + steps**2 * lengths
+        squares = start_squares - 2 * block @ starts.T - 2 * steps * along + steps**2 * lengths
         nearest = squares.argmin(axis=1)
-        rows = np.arange(len(block))
-        position = nearest + steps[rows, nearest]
-        shares[at : at + len(block)] = position / len(runs)
-        index = np.minimum(nearest + 1, len(runs))
-        fraction = steps[rows, nearest][:, None]
-        spot = line[nearest] * (1 - fraction) + line[index] * fraction
-        misses[at : at + len(block)] = spot - colours[at : at + len(block)]
-    return shares, misses
+        shares[at : at + len(block)] = (nearest + steps[np.arange(len(block)), nearest]) / len(runs)
+    return shares
 
 
 # Columns: luma, blue and red difference of ITU-R BT.601, as JPEG has them.

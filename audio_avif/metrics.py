@@ -98,7 +98,10 @@ def _pystoi(original: FloatArray, heard: FloatArray, extended: bool) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        value = float(pystoi.stoi(original, heard, RATE_HZ, extended=extended))
+        try:
+            value = float(pystoi.stoi(original, heard, RATE_HZ, extended=extended))
+        except np.exceptions.AxisError:  # not even one frame
+            return math.nan
     return math.nan if value == _STOI_TOO_SHORT else value
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import secrets
 import struct
 from collections.abc import Callable
@@ -95,6 +96,7 @@ class NatsBridge:
         self._outward: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_OUTWARD)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
+        self._last_error = ""
 
     # ---------------------------------------------------------------------------------------------------- as a whole
 
@@ -122,7 +124,7 @@ class NatsBridge:
         except Exception as error:  # nats-py raises many kinds, of which none matters more than another
             with suppress(Exception):
                 await nats.close()
-            reason = "it did not answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            reason = self._last_error or str(error) or "it did not answer"
             raise ConnectionFailed(
                 f"cannot connect to NATS ({reason}); is nats-server running there? (--nats)"
             ) from error
@@ -156,6 +158,7 @@ class NatsBridge:
                 remote.publication = None
             if not remote.room.sinks:
                 self._drop(name, now_s)
+                remote.room.forget(now_s, after_s=-1.0)  # what becomes of it is not heard here any more
 
     async def _pump(self) -> None:
         """Say what is published here, in order; what NATS cannot take now nobody needs later."""
@@ -172,8 +175,9 @@ class NatsBridge:
         self._outward.put_nowait((subject, data))
 
     async def _on_error(self, error: Exception) -> None:
-        if not self._is_closing:
-            log.debug("NATS: %s", error)
+        is_system = isinstance(error, OSError) and error.errno is not None
+        self._last_error = os.strerror(error.errno) if is_system else str(error) or type(error).__name__
+        log.debug("NATS: %s", self._last_error)
 
     async def _on_disconnected(self) -> None:
         if not self._is_closing:

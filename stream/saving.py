@@ -56,7 +56,9 @@ class Saver:
 
     def begin(self, hello: Hello) -> None:
         """A stream begins."""
-        self._is_open = self._thread is not None
+        if self._thread is None:
+            return
+        self._is_open = True
         self._is_waited_for = self._is_patient or not hello.live
         self._has_fallen_behind = False
         self._inbox.put(hello)
@@ -98,11 +100,11 @@ class Saver:
             item = self._inbox.get()
             if isinstance(item, Hello):
                 if picture is not None:
-                    picture.end(None)
+                    picture.write(None)
                 picture = _Picture(item, path)
             elif item is None or isinstance(item, _End):
                 if picture is not None:
-                    picture.end(None if item is None else item.samples)
+                    picture.write(None if item is None else item.samples)
                 picture = None
                 if item is None:
                     return
@@ -136,15 +138,11 @@ class _Picture:
                 self._page.push(fitting)
             except Exception as error:  # whatever it is, the stream is played on
                 self._break_off(error)
-                self._write(None)
+                self.write(None)
                 return
             log_mel = log_mel[:, fitting.shape[1] :]
             if not self._page.room_frames:
-                self._write(None)
-
-    def end(self, samples: int | None) -> None:
-        """Write it. ``samples`` is how long the stream was, or None for as long as its frames are."""
-        self._write(samples)
+                self.write(None)
 
     def _break_off(self, error: Exception) -> None:
         log.warning("%s; what follows of the stream is not saved", error)
@@ -152,7 +150,8 @@ class _Picture:
         if self._page is not None:
             self._page.is_broken = True
 
-    def _write(self, samples: int | None) -> None:
+    def write(self, samples: int | None) -> None:
+        """Write what has come. ``samples`` is how long the stream was, or None for as long as its frames are."""
         page = self._page
         if page is None:
             return

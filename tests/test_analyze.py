@@ -143,8 +143,8 @@ def rows_of(key: str = "pesq_wb", **levels: float) -> list[Row]:
         "vocoder": (AVIF, "embedded"),
     }
     rows = [Row(*chains[name], 1.0, {key: level}) for name, level in levels.items()]
-    rounded = [(CLEAN, GRIFFIN_LIM, 2.9), (EIGHT_BIT, GRIFFIN_LIM, 2.95)]
-    return rows + [Row(picture, voice, 1.0, {key: level}) for picture, voice, level in rounded]
+    voices = [GRIFFIN_LIM, *(["embedded"] if "vocoder" in levels else [])]
+    return rows + [Row(picture, voice, 1.0, {key: 2.9}) for picture in (CLEAN, EIGHT_BIT) for voice in voices]
 
 
 @pytest.mark.parametrize(
@@ -162,24 +162,35 @@ def rows_of(key: str = "pesq_wb", **levels: float) -> list[Row]:
 )
 def test_the_sentence_follows_from_the_table(levels: tuple[float, ...], told: str) -> None:
     names = ("original", "mel", "pixels", "avif", "phase", "vocoder")
-    split = Split.of(rows_of(**dict(zip(names, levels, strict=True))), "embedded")
+    split = Split.of([rows_of(**dict(zip(names, levels, strict=True)))], "embedded")
     assert split is not None
     assert told in split.sentence()
 
 
 def test_without_a_model_it_is_phase_that_holds_back() -> None:
-    split = Split.of(rows_of(original=4.6, mel=4.4, pixels=4.4, avif=4.1, phase=2.5), GRIFFIN_LIM)
+    split = Split.of([rows_of(original=4.6, mel=4.4, pixels=4.4, avif=4.1, phase=2.5)], GRIFFIN_LIM)
     assert split is not None
     assert "and phase 1.60: phase holds the quality back most." in split.sentence()
-    assert split.sentence().endswith("moves a voice by 0.05: less than that is chance.")
+
+
+def test_chance_is_the_standard_error_that_rounding_makes() -> None:
+    tables = []
+    for change in (0.1, -0.1, 0.2, -0.2):
+        rows = rows_of(original=4.6, mel=4.4, pixels=4.4, avif=4.1, phase=2.5, vocoder=3.1)
+        rows = [row for row in rows if (row.picture, row.voice) != (EIGHT_BIT, "embedded")]
+        tables.append([*rows, Row(EIGHT_BIT, "embedded", 1.0, {"pesq_wb": 2.9 + change})])
+    split = Split.of(tables, "embedded")
+    assert split is not None
+    assert split.chance == pytest.approx(np.sqrt(0.025) / 2)
+    assert split.sentence().endswith("moves a voice by 0.08; what is not more is chance.")
 
 
 def test_a_distance_costs_upwards_and_another_score_stands_in() -> None:
     levels = {"original": 0.0, "mel": 3.0, "pixels": 3.1, "avif": 4.0, "phase": 9.0, "vocoder": 8.0}
-    split = Split.of(rows_of(key="lsd_db", **levels), "embedded")
+    split = Split.of([rows_of(key="lsd_db", **levels)], "embedded")
     assert split is not None
     assert "Of LSD, the 80 mel bands cost 3.0 dB, the picture 1.0 dB and phase 5.0 dB" in split.sentence()
-    assert Split.of(rows_of(**dict.fromkeys(levels, math.nan)), "embedded") is None
+    assert Split.of([rows_of(**dict.fromkeys(levels, math.nan))], "embedded") is None
 
 
 def test_means_leave_out_what_has_no_score() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,7 @@ from audio_avif.files import (
     to_exif,
     write_picture,
 )
-from audio_avif.page import PageReader, PageWriter
+from audio_avif.page import PageReader, PageWriter, max_cells
 from audio_avif.planes import PictureInfo
 from audio_avif.tools.signals import demo_clip
 from audio_avif.vocoders.protocol import FloatArray
@@ -300,7 +302,18 @@ def test_the_range_of_a_recording_is_found() -> None:
     fixed, fitted = (read(encode(quiet, RATE_HZ, choice)) for choice in (EXACT, config))
     wanted = log_mel(quiet[:, 0])
     assert np.mean((fitted - wanted) ** 2) < np.mean((fixed - wanted) ** 2) / 10
-    assert RangeFinder().range()[0] <= RangeFinder().range()[1] - 1
+
+
+def test_digital_silence_has_the_usual_range_and_does_not_widen_another() -> None:
+    finder = RangeFinder()
+    usual = finder.range()
+    finder.push(log_mel(np.zeros(RATE_HZ, np.float32)))
+    assert finder.range() == usual == (FileConfig().log10_min, FileConfig().log10_max)
+    spoken = log_mel(voice(3.0)[:, 0])
+    finder.push(spoken)
+    alone = RangeFinder()
+    alone.push(spoken)
+    assert finder.range() == alone.range()
 
 
 @pytest.mark.parametrize(
@@ -409,6 +422,26 @@ def test_damage_never_ends_in_another_error(data: st.DataObject) -> None:
 @lru_cache
 def _small() -> bytes:
     return encode(voice(0.2, 2), RATE_HZ, FAST)
+
+
+def test_half_a_day_is_opened_and_read_in_little_memory() -> None:
+    blank = encode_cell(np.zeros((80, CELL_FRAMES), np.uint8), FAST)
+    cells = max_cells(CELL_FRAMES, 80)
+    info = PictureInfo(samples=cells * CELL_FRAMES * 256 - 1)
+    with PageWriter() as writer:
+        for _ in range(cells):
+            writer.add(blank)
+        writer.write(out := io.BytesIO(), 24 * CELL_FRAMES, to_exif(info))
+    tracemalloc.start()
+    try:
+        reader = PictureReader(out)
+        pieces = list(islice(reader.log_mels(), 3))
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reader.frames == cells * CELL_FRAMES and len(out.getvalue()) < 1_000_000
+    assert [piece.shape for piece in pieces] == [(1, 80, CELL_FRAMES)] * 3
+    assert most_bytes < 16_000_000, "all of its pixels would be 245 MB"
 
 
 def test_nothing_is_allotted_to_promises() -> None:

@@ -445,6 +445,7 @@ class Silent:
         return np.zeros(log_mel.shape[1] * self.mel.hop_samples, np.float32)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_jobs, "load_vocoder", lambda name, provider: Silent())
     monkeypatch.setattr(decoding, "cut_parts", partial(cut_parts, part_frames=300))
@@ -527,7 +528,8 @@ def test_wrong_usage_is_told(wav: Path, picture: Path, tmp_path: Path, capsys: C
     assert "say where to" in wrong_usage(capsys, wav)
     assert "one --quality" in wrong_usage(capsys, wav, "--output", out, "--quality", "70,80")
     assert "several files" in wrong_usage(capsys, wav, tmp_path / "b.wav", "--output", out)
-    assert "come pictures" in wrong_usage(capsys, wav, "--output", tmp_path / "out.wav")
+    for name in ("out.wav", "out.png"):
+        assert "become AVIF pictures" in wrong_usage(capsys, wav, "--output", tmp_path / name)
     assert "--vocoder" in wrong_usage(capsys, wav, "--output", out, "--vocoder", "griffin-lim")
     assert "--channels" in wrong_usage(capsys, wav, "--output", out, "--channels", 2)
     assert "make pictures" in wrong_usage(capsys, picture, "--quality", 80)

@@ -133,14 +133,14 @@ def reachable_from(*starts: str) -> set[str]:
 
 def test_the_stream_commands_never_load_a_training_framework_or_librosa() -> None:
     """Not even by what they import when it is needed."""
-    reached = reachable_from("audio_avif.stream.send", "audio_avif.stream.recv")
+    reached = reachable_from("audio_avif.stream.send", "audio_avif.stream.recv", "audio_avif.stream.relay")
     assert {"audio_avif.codec", "audio_avif.images", "audio_avif.vocoders.onnx_model"} <= reached
     loaded = loaded_after("\n".join(f"import {module}" for module in sorted(reached)))
     assert "numpy" in loaded
     assert not loaded & {"torch", "transformers", "librosa", "numba", "scipy", "matplotlib"}
 
 
-@pytest.mark.parametrize("command", ["send", "recv"])
+@pytest.mark.parametrize("command", ["send", "recv", "relay"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     ask = f"from audio_avif.stream.{command} import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert not loaded_after(ask) & {"numpy", "PIL", "onnxruntime", "sounddevice", "soxr", "websockets", "rich", "torch"}

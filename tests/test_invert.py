@@ -366,6 +366,34 @@ def test_what_is_no_spectrogram_is_refused_in_a_sentence(
     assert not (tmp_path / "sound.wav").exists() and not list(tmp_path.glob("*.part"))
 
 
+def test_a_figure_with_axes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figure, axes = pyplot.subplots()
+    axes.imshow(librosa_decibels(), origin="lower", aspect="auto")
+    figure.savefig(tmp_path / "p.png")
+    pyplot.close(figure)
+    assert invert.main([str(tmp_path / "p.png")]) == 1
+    assert "have axes around it: crop it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_damaged_files_are_sound_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    name = data.draw(st.sampled_from(["p.png", "p.jpg", "p.webp", "p.avif", "p.npy"]))
+    soundfile.write(folder / "clip.wav", CLIP[:4000], RATE_HZ)
+    make(folder / "clip.wav", folder / name, "--n-fft", 256, "--colour", "viridis")
+    for path in (folder / name, folder / "p.npy.json"):
+        if path.exists():
+            content = bytearray(path.read_bytes())
+            for at, value in data.draw(st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255)), max_size=9)):
+                content[at % len(content)] = value
+            path.write_bytes(content[: data.draw(st.integers(1, 9)) * len(content) // 5])
+    code = invert.main([str(folder / name), "--iterations", "0"])
+    assert code in (0, 1)
+    assert (folder / "p.wav").exists() == (code == 0)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [

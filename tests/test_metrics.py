@@ -47,6 +47,13 @@ def test_silence_has_no_score(score: Score) -> None:
     assert math.isnan(score(clip(), silence)) and math.isnan(score(silence, clip()))
 
 
+@pytest.mark.parametrize("samples", [1, 300, 3000])
+@pytest.mark.parametrize("key", ["pesq_wb", "stoi", "estoi"])
+def test_a_clip_too_short_for_a_score_has_none(key: str, samples: int) -> None:
+    clip = np.full(samples, 0.5, np.float32)
+    assert math.isnan(SCORES[key](clip, clip))
+
+
 @pytest.mark.parametrize("key", ["pesq_wb", "stoi", "estoi", "visqol"])
 def test_a_fifth_of_a_second_has_no_score_by_what_needs_more(key: str) -> None:
     if (reason := SCORES[key].missing()) is not None:

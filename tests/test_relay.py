@@ -13,7 +13,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -366,16 +367,30 @@ def test_where_others_can_come_a_token_to_publish_is_made_and_kept(tmp_path: Pat
         peer.greet()
 
 
-def test_publishers_and_listeners_come_by_tls(tmp_path: Path, room: str) -> None:
+@dataclass(frozen=True)
+class Tls:
+    """The options of a relay with a certificate, and what trusts it."""
+
+    options: tuple[object, ...]
+    ca: Path
+    trusting: ssl.SSLContext
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
     issued.cert_chain_pems[0].write_to_path(cert)
     issued.private_key_pem.write_to_path(key)
     authority.cert_pem.write_to_path(ca)
-    trusting = ssl.create_default_context(cafile=ca)
+    return Tls(("--tls-cert", cert, "--tls-key", key), ca, ssl.create_default_context(cafile=ca))
+
+
+def test_publishers_and_listeners_come_by_tls(tmp_path: Path, room: str, tls: Tls) -> None:
+    ca, trusting = tls.ca, tls.trusting
     said = write_wav(tmp_path / "said.wav", speech(2.0))
-    with relaying("--tls-cert", cert, "--tls-key", key) as (_, port):
+    with relaying(*tls.options) as (_, port):
         with Ear(port, room, ssl=trusting) as ear, Speaker(port, room, tls=trusting) as peer:
             peer.greet()
             peer.send(*peer.tiles, peer.bye)
@@ -487,11 +502,13 @@ def test_garbage_in_place_of_a_request_harms_nobody(usual: tuple[Process, int], 
         settle(ear)
 
 
-def deaf_listener(port: int, room: str) -> socket.socket:
+def deaf_listener(port: int, room: str, trusting: ssl.SSLContext | None = None) -> socket.socket:
     """A listener that never reads, with as little room in its kernel as there can be."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     connection.connect(("127.0.0.1", port))
+    if trusting is not None:
+        connection = trusting.wrap_socket(connection, server_hostname="127.0.0.1")
     connection.sendall(
         f"GET /listen/{room} HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
@@ -512,13 +529,17 @@ def speak_loudly(peer: Speaker, ear: Ear, count: int, seconds: float) -> None:
         time.sleep(seconds / count)
 
 
-def test_a_listener_that_does_not_read_delays_nobody_and_is_told_what_it_missed(tmp_path: Path, room: str) -> None:
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_a_listener_that_does_not_read_delays_nobody_and_is_told_what_it_missed(
+    tmp_path: Path, room: str, tls: Tls, is_tls: bool
+) -> None:
     stats = tmp_path / "stats.jsonl"
+    trusting = tls.trusting if is_tls else None
     with (
-        relaying("--stats-json", stats) as (process, port),
-        Ear(port, room) as ear,
-        Speaker(port, room) as peer,
-        deaf_listener(port, room) as deaf,
+        relaying("--stats-json", stats, *(tls.options if is_tls else ())) as (process, port),
+        Ear(port, room, ssl=trusting) as ear,
+        Speaker(port, room, tls=trusting) as peer,
+        deaf_listener(port, room, trusting) as deaf,
     ):
         peer.greet()
         speak_loudly(peer, ear, 100, 1.5)
@@ -606,6 +627,27 @@ def test_health_and_nothing_else(usual: tuple[Process, int]) -> None:
     for path in ("", "/", "/../etc/passwd", "/publish", "/health/x"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10)
+
+
+@pytest.mark.slow
+def test_a_browser_gets_the_page_and_its_largest_file_whole_though_it_reads_slowly() -> None:
+    model = resources.files("audio_avif.models").joinpath("embedded.onnx").read_bytes()
+    with running(COMMAND, "--port", 0) as process:
+        port = port_of(process)
+        assert f"  http://127.0.0.1:{port}/ in a browser" in process.err
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+            assert answer.headers["Content-Length"] == str(len(answer.read()))
+        with socket.socket() as browser:
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            browser.connect(("127.0.0.1", port))
+            browser.sendall(b"GET /models/embedded.onnx HTTP/1.1\r\nHost: here\r\n\r\n")
+            began_s, got = time.monotonic(), b""
+            while data := browser.recv(65_536):
+                got += data
+                time.sleep(max(0.0, began_s + 3.0 * len(got) / len(model) - time.monotonic()))
+        assert got.partition(b"\r\n\r\n")[2] == model
 
 
 def test_a_sender_without_a_room_is_told_what_is_missing(usual: tuple[Process, int]) -> None:

@@ -35,7 +35,7 @@ from audio_avif.tools.fidelity import Feed, FloatArray, MelError, WaveError, exc
 from audio_avif.tools.report import Rendition, Source, write_report
 from audio_avif.tools.report_assets import SCRIPT
 from audio_avif.tools.report_measure import cut
-from audio_avif.tools.report_media import clock, time_ticks
+from audio_avif.tools.report_media import clock, duration, time_ticks
 from audio_avif.tools.report_plot import Chart
 from audio_avif.tools.signals import demo_clip
 
@@ -279,6 +279,14 @@ def test_loud_float_samples_keep_their_gain(tmp_path: Path, speech: FloatArray) 
     assert table["files"][0]["qualities"][0]["channels"][0]["gain"] == pytest.approx(4, rel=1e-3)
 
 
+def test_a_mean_is_drawn_at_the_rate_of_what_it_is_over(tmp_path: Path, speech: FloatArray) -> None:
+    silence = make_source(tmp_path, "silence.wav", np.zeros(RATE_HZ, np.float32), qualities=(80,))
+    table, page, _ = report_of(tmp_path, make_source(tmp_path, "speech.wav", speech, qualities=(80,)), silence)
+    [told] = {label for label in page.all("svg", "aria-label") if label.startswith("PESQ-WB")}
+    assert told.endswith(f"at {table['files'][0]['qualities'][0]['kbps']:.3g} kbps")
+    assert table["means"][0]["pesq_wb"] == table["files"][0]["qualities"][0]["pesq_wb"]
+
+
 @pytest.mark.usefixtures("without_scores")
 def test_missing_packages_are_told_once(tmp_path: Path, speech: FloatArray) -> None:
     table, page, text = report_of(tmp_path, make_source(tmp_path, "speech.flac", speech))
@@ -446,6 +454,7 @@ def test_a_chart_is_drawn_of_what_is_finite() -> None:
 
 def test_times_are_told_as_people_do() -> None:
     assert [clock(seconds) for seconds in (0.5, 12, 80, 3723)] == ["0.5 s", "12 s", "1:20", "1:02:03"]
+    assert [duration(seconds) for seconds in (8.5, 80, 3723)] == ["8.5 s", "1 min 20 s", "1 h 2 min"]
     assert [text for _, text in time_ticks(75, 30)] == ["1:15", "1:20", "1:25", "1:30", "1:35", "1:40", "1:45"]
     assert all(0 <= share <= 1 for share, _ in time_ticks(0, 0.016))
 

@@ -20,7 +20,7 @@ import pytest
 from chromium import Tab, chromium, chromium_path
 from PIL import Image
 from room import FloatArray, Room, Stream, open_room
-from stream_helpers import speech
+from stream_helpers import SENDER, live_resemblance, running, speech, wait_until, write_wav
 
 from audio_avif.codec import Decoder
 from audio_avif.images import decode_still
@@ -146,10 +146,10 @@ def listen(tab: Tab, room: Room) -> None:
 
 
 def canvas(tab: Tab) -> FloatArray:
-    """What the spectrogram's canvas shows, as gray."""
+    """What the spectrogram shows, without its time axis, as gray."""
     url = tab.get("document.getElementById('spectrogram').toDataURL()")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
-        return np.asarray(image.convert("L"), np.float32)
+        return np.asarray(image.convert("L"), np.float32)[:-20]
 
 
 def says(tab: Tab, sentence: str) -> None:
@@ -194,6 +194,15 @@ def as_python_hears(stream: Stream) -> FloatArray:
     return np.concatenate([*heard, decoder.flush().samples])
 
 
+def heard_by(tab: Tab, size: int) -> FloatArray:
+    """What the page gave to the sound device, each sample at its place in the stream."""
+    heard = np.zeros(size, np.float32)
+    for chunk in tab.get("audioAvif.chunks"):
+        part = heard[chunk["firstSample"] :][: len(chunk["samples"])]
+        part[:] = chunk["samples"][: part.size]
+    return heard
+
+
 @in_chromium
 @pytest.mark.slow
 def test_the_page_sees_and_hears_what_python_does(tab: Tab, room: Room) -> None:
@@ -223,11 +232,7 @@ def test_the_page_sees_and_hears_what_python_does(tab: Tab, room: Room) -> None:
         pixels = decode_still(bytes(tile["still"]), 8, 80)
         assert np.array_equal(pixels.ravel(), np.array(tile["pixels"], np.uint8))
 
-    heard = np.zeros_like(python)
-    for chunk in tab.get("audioAvif.chunks"):
-        part = heard[chunk["firstSample"] :][: len(chunk["samples"])]
-        part[:] = chunk["samples"][: part.size]
-    assert stoi(python, heard) > 0.95
+    assert stoi(python, heard_by(tab, python.size)) > 0.95
 
     figures = tab.get("audioAvif.figures")
     assert figures["receivedTiles"] == len(stream.packets)
@@ -237,10 +242,31 @@ def test_the_page_sees_and_hears_what_python_does(tab: Tab, room: Room) -> None:
 
 @in_chromium
 @pytest.mark.slow
+def test_the_page_of_a_relay_hears_a_sender(tab: Tab, tmp_path: Path) -> None:
+    said = speech(6.0)
+    with running("audio-avif-relay", "--port", 0) as relay:
+        line = re.compile(r"audio-avif-recv --connect \S+?:(\d+) ")
+        wait_until(lambda: line.search(relay.err) is not None, "the line with the port")
+        port = int(line.findall(relay.err)[0])
+        open_page(tab, Room(f"http://127.0.0.1:{port}"), "room=demo&buffer=500")
+        tab.get(PRESS)
+        says(tab, "Waiting for someone to publish in demo")
+        sound = write_wav(tmp_path / "said.wav", said)
+        with running(SENDER, "--host", "127.0.0.1", "--port", port, "--room", "demo", "--input", sound) as sender:
+            says(tab, "Live.")
+            tab.wait_for("audioAvif.figures.delayMs > 0")
+            assert sender.ended().code == 0
+        says(tab, "The stream has ended")
+    assert live_resemblance(said, heard_by(tab, said.size)) > 0.9
+    assert tab.get("audioAvif.figures.lostTiles") == 0
+    says(tab, "Connection lost")
+
+
+@in_chromium
+@pytest.mark.slow
 def test_delay_pauses_and_losses_are_told(tab: Tab, room: Room) -> None:
-    silence = np.zeros(24_000, np.float32)
-    noise = np.random.default_rng(0).normal(0, 1e-3, 80_000).astype(np.float32)
-    stream = Stream(np.concatenate([speech(3.0), silence, silence]) + noise[:96_000].repeat(2)[:96_000], dtx=True)
+    noise = np.random.default_rng(0).normal(0, 1e-3, 96_000).astype(np.float32)
+    stream = Stream(np.concatenate([speech(3.0), np.zeros(48_000, np.float32)]) + noise, dtx=True)
     room.lost = {5, 6, 12}
     open_page(tab, room)
     listen(tab, room)
@@ -431,3 +457,39 @@ def test_nothing_moves_for_those_who_asked_for_it(tab: Tab, room: Room) -> None:
     assert np.array_equal(early[:, :drawn], later[:, :drawn])
     assert not np.array_equal(early, later)
     playing.join()
+
+
+@in_chromium
+@pytest.mark.slow
+def test_who_leaves_can_come_again_and_copy_the_way(tab: Tab, room: Room) -> None:
+    open_page(tab, room, "room=demo&token=for+few")
+    for _ in range(2):
+        listen(tab, room)
+        playing = Playing(room, Stream(speech(2.0)))
+        tab.wait_for("audioAvif.figures?.heardFrame > 30")
+        assert tab.get("audioAvif.figures.bufferMs") < 2500
+        tab.get(PRESS)
+        says(tab, "Stopped.")
+        room.drop()
+        playing.join()
+        tab.get("audioAvif.figures = null")
+    tab.get("document.getElementById('copy').click()")
+    says(tab, "It holds the token")
+    assert tab.complaints == []
+
+
+@in_chromium
+@pytest.mark.slow
+def test_a_browser_that_alters_pictures_is_said(tab: Tab, room: Room) -> None:
+    noisy = b"""
+        const read = OffscreenCanvasRenderingContext2D.prototype.getImageData;
+        OffscreenCanvasRenderingContext2D.prototype.getImageData = function (...where) {
+            const image = read.apply(this, where);
+            image.data[4] ^= 1;
+            return image;
+        };
+    """
+    room.rewrite = lambda path, body: noisy + body if path == "/engine.js" else body
+    open_page(tab, room, is_heard=False)
+    tab.get(PRESS)
+    says(tab, "alters the pictures")

@@ -117,7 +117,7 @@ def measure(
                 excerpts.append(rows)
             tables.append(tuple(mean_rows(excerpts)))
     mean = tuple(mean_rows(tables))
-    split = Split.of(mean, vocoder.name)
+    split = Split.of(tables, vocoder.name)
     return Result(tuple(recordings), tuple(tables), mean, split, tuple(_notes(mean, pictures, split, vocoder.name)))
 
 
@@ -223,9 +223,10 @@ def _known(value: float | None) -> float | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Tell which stage of the codec loses what: score a recording after each stage, with the original's "
-        "own phases in place of the vocoder, with Griffin-Lim and with the vocoder. Of several recordings the means "
-        "are told; of one longer than 20 s, evenly spaced excerpts of 10 s are used, at most 12.",
+        description="Tell which stage of the codec loses what: score a recording after each stage, with the\n"
+        "original's own phases in place of the vocoder, with Griffin-Lim and with the vocoder.\n\n"
+        "Of several recordings the means are told. Of one longer than 20 s, evenly spaced excerpts\n"
+        "of 10 s are used, at most 12.",
         epilog="examples:\n"
         "  audio-avif analyze talk.wav\n"
         "  audio-avif analyze talk.wav --quality 60 --tile-frames 8    as a stream would send it\n"

@@ -18,7 +18,7 @@ SOUND_SUFFIXES = {
 }
 # fmt: on
 """What is taken for sound in a folder; of a file that is named, libsndfile looks at the content."""
-_OTHER_PICTURES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".npy", ".png", ".tif", ".tiff", ".webp"}
+OTHER_PICTURES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".npy", ".png", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
     if len(kinds) > 1:
         raise FileError("there are sound files and AVIF pictures; name those of one kind, such as *.wav")
     for path, _ in found:
-        if path.suffix.lower() in _OTHER_PICTURES:
+        if path.suffix.lower() in OTHER_PICTURES:
             raise FileError(f"{path} is no AVIF picture; audio-avif invert makes sound of other pictures")
     names = _output_names([relative for _, relative in found])
     files = [Input(path, name) for (path, _), name in zip(found, names, strict=True)]

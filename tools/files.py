@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_avif import __version__, console
-from audio_avif.tools.file_names import PICTURE_SUFFIX, find_inputs
+from audio_avif.tools.file_names import OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
 
 if TYPE_CHECKING:
     from audio_avif.tools.file_jobs import Decoding, Settings
@@ -165,32 +165,37 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     console.log_to_stderr(PROGRAM)
-    output: Path | None = options.output
-    inputs = find_inputs(options.inputs, output)
+    inputs = find_inputs(options.inputs, options.output)
     if inputs.are_pictures:
         _decode(options, parser, inputs)
-        return
+    else:
+        _encode(options, parser, inputs)
+
+
+def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs: Inputs) -> None:
     from audio_avif.sound_files import WRITABLE
     from audio_avif.tools.file_jobs import encode_one, report_on
 
+    output: Path | None = options.output
     if output is None:
         parser.error("say where to with --output: a name that ends in .avif, or a folder for pictures and a report")
     if options.channels is not None:
         parser.error("--channels is for pictures; a sound file says itself how many it has")
-    if output.suffix.lower() == PICTURE_SUFFIX and not output.is_dir():
-        if len(inputs.files) > 1 or inputs.come_from_a_folder:
-            parser.error("several files need a folder as --output")
-        if options.vocoder is not None:
-            parser.error("--vocoder speaks, which takes a folder as --output, or a picture as input")
-        settings = _settings(options, parser, [PICTURE_QUALITY])
-        if len(settings.qualities) > 1:
-            parser.error("a picture has one --quality; several need a folder as --output")
-        encode_one(inputs.files[0].path, output, settings, options.workers)
+    suffix = "" if output.is_dir() else output.suffix.lower()
+    if suffix in WRITABLE or suffix in OTHER_PICTURES:
+        parser.error("recordings become AVIF pictures: --output needs a name that ends in .avif, or a folder")
+    if suffix != PICTURE_SUFFIX:
+        settings = _settings(options, parser, REPORT_QUALITIES)
+        report_on(inputs.files, output, settings, options.vocoder or "default", options.workers)
         return
-    if output.suffix.lower() in WRITABLE and not output.is_dir():
-        parser.error("from sound come pictures: --output needs a name that ends in .avif, or a folder")
-    settings = _settings(options, parser, REPORT_QUALITIES)
-    report_on(inputs.files, output, settings, options.vocoder or "default", options.workers)
+    if len(inputs.files) > 1 or inputs.come_from_a_folder:
+        parser.error("several files need a folder as --output")
+    if options.vocoder is not None:
+        parser.error("--vocoder speaks, which takes a folder as --output, or a picture as input")
+    settings = _settings(options, parser, [PICTURE_QUALITY])
+    if len(settings.qualities) > 1:
+        parser.error("a picture has one --quality; several need a folder as --output")
+    encode_one(inputs.files[0].path, output, settings, options.workers)
 
 
 def _settings(options: argparse.Namespace, parser: argparse.ArgumentParser, qualities: list[int]) -> Settings:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from typing import Any
 
 from audio_avif import __version__, console
 from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
@@ -40,7 +41,8 @@ _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE)
 class LoadResult:
     """What was measured: the added delay of every message at every listener, and what the relay took for it.
 
-    ``wrong_listeners`` did not get every message once and in order; ``cpu_share`` is of one core.
+    ``wrong_listeners`` did not get every message once and in order; ``cpu_share`` is of one core, ``send_us`` the
+    processor time for one message to one listener, with all that goes with it.
     """
 
     listeners: int
@@ -52,7 +54,9 @@ class LoadResult:
     p95_ms: float
     p99_ms: float
     most_ms: float
+    connected_in_s: float
     cpu_share: float
+    send_us: float
     resident_mb: float
 
     def __str__(self) -> str:
@@ -61,7 +65,8 @@ class LoadResult:
             f"{self.listeners} listeners, {self.messages} messages each in {self.seconds:.0f} s: {kept}\n"
             f"added delay p50 {self.p50_ms:.1f}, p95 {self.p95_ms:.1f}, p99 {self.p99_ms:.1f}, "
             f"most {self.most_ms:.1f} ms\n"
-            f"relay: {100 * self.cpu_share:.0f} % of one core, {self.resident_mb:.0f} MB resident"
+            f"relay: {100 * self.cpu_share:.0f} % of one core, {self.send_us:.1f} us for each message sent, "
+            f"{self.resident_mb:.0f} MB resident; all listeners connected in {self.connected_in_s:.1f} s"
         )
 
 
@@ -159,8 +164,9 @@ def _listen(port: int, count: int, seconds: float, pipe: Pipe) -> None:
     """A process of listeners: says when all are connected, then what they have heard."""
     try:
         _allow_many_files(count)
+        began_s = time.monotonic()
         ears = _Ears(port, count)
-        pipe.send(None)
+        pipe.send(time.monotonic() - began_s)
         pipe.recv()
         ears.hear(time.monotonic() + seconds)
         wrong = [is_wrong or newest < 0 for is_wrong, newest in zip(ears.is_wrong, ears.newest, strict=True)]
@@ -220,9 +226,9 @@ async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
     return written_s
 
 
-async def _read(connection: object) -> None:
+async def _read(connection: Any) -> None:
     """Take receipts until the relay closes."""
-    async for _ in connection:  # type: ignore[attr-defined]
+    async for _ in connection:
         pass
 
 
@@ -247,13 +253,13 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
             workers.append(context.Process(target=_listen, args=arguments, daemon=True))
             workers[-1].start()
             pipes.append(ours)
-        for pipe in pipes:
-            _answer(pipe, _START_S)
+        connecting_s = max(_answer(pipe, _START_S) for pipe in pipes)
         for pipe in pipes:
             pipe.send(None)
         before_s, cpu_before_s = time.monotonic(), _cpu_s(relay.process.pid)
         written_s = asyncio.run(_publish(port, tile_frames, seconds))
-        cpu_share = (_cpu_s(relay.process.pid) - cpu_before_s) / (time.monotonic() - before_s)
+        cpu_s = _cpu_s(relay.process.pid) - cpu_before_s
+        cpu_share = cpu_s / (time.monotonic() - before_s)
         resident_mb = _resident_mb(relay.process.pid)
         answers = [_answer(pipe, _START_S) for pipe in pipes]
     finally:
@@ -268,18 +274,27 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
         gaps += missed
     p50, p95, p99, most = np.percentile(np.concatenate(delays_ms), [50, 95, 99, 100])
     return LoadResult(
-        listeners, seconds, len(written_s), wrong, gaps, *map(float, (p50, p95, p99, most)), cpu_share, resident_mb
+        listeners,
+        seconds,
+        len(written_s),
+        wrong,
+        gaps,
+        *map(float, (p50, p95, p99, most)),
+        connecting_s,
+        cpu_share,
+        1e6 * cpu_s / (listeners * len(written_s)),
+        resident_mb,
     )
 
 
-def _answer(pipe: Pipe, within_s: float) -> tuple[bytes, bytes, list[int], list[bool], int]:
+def _answer(pipe: Pipe, within_s: float) -> Any:
     """What a process of listeners says. Raises AudioAvifError where it is a complaint, or does not come."""
     if not pipe.poll(within_s):
         raise AudioAvifError(f"the listeners did not answer within {within_s:.0f} s")
     answer = pipe.recv()
     if isinstance(answer, str):
         raise AudioAvifError(answer)
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 def _cpu_s(pid: int) -> float:

@@ -40,7 +40,7 @@ th button { font: inherit; font-weight: 600; color: var(--soft); background: non
 th button:hover { color: var(--ink) } th button::after { content: "\\2195"; opacity: .35; margin-left: .2em }
 th[aria-sort=ascending] button::after { content: "\\2191"; opacity: 1; color: var(--accent) }
 th[aria-sort=descending] button::after { content: "\\2193"; opacity: 1; color: var(--accent) }
-td.long { white-space: normal; min-width: 12rem; overflow-wrap: anywhere }
+.long { white-space: normal; min-width: 12rem; overflow-wrap: anywhere }
 
 .charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)) }
 .charts figure { margin: 0; padding: .8rem .8rem .4rem; background: var(--card); border: 1px solid var(--line);

@@ -91,6 +91,10 @@ class Report:
         """The mean of a figure over recordings at that quality, of those that have it."""
         return mean_of([figures.value(key) for figures in self.at(quality)])
 
+    def mean_kbps(self, quality: int, key: str) -> float:
+        """The mean rate of the recordings that the mean of that figure is over."""
+        return mean_of([figures.kbps for figures in self.at(quality) if math.isfinite(figures.value(key))])
+
 
 def relative(path: Path, folder: Path) -> str:
     """The path as seen from that folder, with forward slashes; the whole path where there is no way."""

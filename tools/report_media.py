@@ -152,6 +152,14 @@ def time_ticks(from_s: float, seconds: float) -> list[tuple[float, str]]:
     return ticks
 
 
+def duration(seconds: float) -> str:
+    """A length as people write it: 8.5 s, 1 min 20 s, 1 h 2 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def clock(seconds: float) -> str:
     """A time as people write it: 0.5 s, 1:20, 1:02:03."""
     if seconds < 60:

@@ -27,6 +27,7 @@ from audio_avif.tools.report_media import (
     DIFFERENCE_DB,
     Media,
     clock,
+    duration,
     frequency_ticks,
     gradient,
     make_media,
@@ -87,8 +88,8 @@ class _Page:
 
     def _lead(self) -> Iterator[str]:
         qualities = _listed([str(quality) for quality in self._report.qualities])
-        seconds = clock(sum(source.seconds for source in self._report.sources))
-        yield f'<p class="lead">{seconds} of sound as AVIF pictures at quality {qualities}, and back.</p>'
+        length = duration(sum(source.seconds for source in self._report.sources))
+        yield f'<p class="lead">{length} of sound as AVIF pictures at quality {qualities}, and back.</p>'
         day = time.strftime("%Y-%m-%d", time.gmtime())
         yield f'<p class="note">Written on {day} by audio-avif {escaped(__version__)}. '
         yield '<a href="#legend">What the figures mean</a></p>'
@@ -110,10 +111,11 @@ class _Page:
         yield from _charts(
             lambda key: Chart(
                 COLUMNS[key].title,
-                [(report.mean(q, "kbps"), report.mean(q, key), str(q)) for q in report.qualities],
+                [(report.mean_kbps(q, key), report.mean(q, key), str(q)) for q in report.qualities],
                 [_curve(source, key) for source in report.sources],
             )
         )
+        yield '<p class="note">The curve with marks is the mean, the faint ones are the recordings.</p>'
         key = "pesq_wb" if any(math.isfinite(report.mean(q, "pesq_wb")) for q in report.qualities) else "mel_psnr_db"
         yield f"<h3>By recording: {COLUMNS[key].title} at each quality</h3>"
         heads = ["Recording", "Seconds", "Channels", *(f"At {quality}" for quality in report.qualities)]
@@ -137,7 +139,7 @@ class _Page:
         else:
             yield f'<section aria-labelledby="file-{number}"><h2{_file_id(number)}>{escaped(source.name)}</h2>'
         channels = "mono" if source.channels == 1 else f"{source.channels} channels"
-        length = f"{clock(source.seconds)}, " if len(self._report.sources) > 1 else ""
+        length = f"{duration(source.seconds)}, " if len(self._report.sources) > 1 else ""
         yield f'<p class="facts">{length}{source.rate_hz:,} Hz, {channels}. {self._scored(source)}</p>'
         yield from self._listen(source, media)
         yield from self._look(number, source, media)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from audio_avif.colour_maps import MAX_RESIDUAL, from_colours, guess
+from audio_avif.colour_maps import HINT, MAX_RESIDUAL, from_colours, guess
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.spectrograms import FloatArray, SpectrogramConfig, from_shares, resample_rows
 from audio_avif.tools.spectrogram_files import Source
@@ -152,7 +152,7 @@ def _shares(source: Source, config: SpectrogramConfig, is_told: bool, remarks: l
     if residual > MAX_RESIDUAL:
         text = f"the picture's colours are not those of {config.colour}: they are off by {residual:.0f} of 255"
         if not is_told:
-            raise FileError(f"{text}; crop it to the spectrogram, or name its map with --colour")
+            raise FileError(f"{text}; {HINT}")
         remarks.append(text)
     if source.transparent is not None and source.transparent.any():
         remarks.append(f"{source.transparent.mean():.0%} of the picture is transparent and was taken as silent")

@@ -247,7 +247,7 @@ class Step:
 class Split:
     """One score's way from the original down to the whole codec; each step's end is a row of the table.
 
-    ``chance`` is how far rounding to 8 bit, which nobody hears, moves the score of a voice.
+    ``chance`` is one standard error of a mean score, as far as rounding to 8 bit, which nobody hears, moves it.
     """
 
     score: Score
@@ -256,9 +256,9 @@ class Split:
     chance: float
 
     @classmethod
-    def of(cls, rows: Sequence[Row], vocoder: str) -> Split | None:
-        """By PESQ-WB, or the next score that all steps have; None where there is none."""
-        scores = {(row.picture, row.voice): row.scores for row in rows}
+    def of(cls, tables: Sequence[Sequence[Row]], vocoder: str) -> Split | None:
+        """From a table a recording, by PESQ-WB or the next score that all steps have; None where there is none."""
+        scores = {(row.picture, row.voice): row.scores for row in mean_rows(tables)}
         chains = [
             (ORIGINAL, ""),
             (CLEAN, TRUE_PHASE),
@@ -274,12 +274,7 @@ class Split:
             levels = [scores[chain].get(key, math.nan) for chain in chains]
             if all(map(math.isfinite, levels)):
                 steps = (Step(*step) for step in zip(names, levels[:-1], levels[1:], strict=True))
-                moves = [
-                    abs(scores[CLEAN, voice][key] - scores[EIGHT_BIT, voice][key])
-                    for picture, voice in scores
-                    if picture == CLEAN and voice != TRUE_PHASE
-                ]
-                return cls(MEASURES[key], tuple(steps), vocoder, max(moves))
+                return cls(MEASURES[key], tuple(steps), vocoder, _chance(tables, key))
         return None
 
     def cost(self, first: int, last: int) -> float:
@@ -303,9 +298,20 @@ class Split:
         worst = max(costs, key=lambda name: costs[name])
         if costs[worst] < 0.5 * 10**-self.score.decimals:
             return f"{text}: nothing holds the quality back."
-        chance = f"Rounding to 8 bit moves a voice by {self._tell(self.chance)}: less than that is chance."
+        chance = f"Rounding to 8 bit alone moves a voice by {self._tell(self.chance)}; what is not more is chance."
         return f"{text}: {worst} holds the quality back most. {chance}"
 
     def _tell(self, cost: float) -> str:
         unit = " dB" if self.score.title.endswith(", dB") else ""
         return f"{cost:.{self.score.decimals}f}{unit}"
+
+
+def _chance(tables: Sequence[Sequence[Row]], key: str) -> float:
+    """The largest root mean square change of a voice's score by rounding, over the root of the recordings' number."""
+    scores = [{(row.picture, row.voice): row.scores[key] for row in rows} for rows in tables]
+    errors = []
+    for voice in {row.voice for row in tables[0]} - {"", TRUE_PHASE}:
+        changes = [table[CLEAN, voice] - table[EIGHT_BIT, voice] for table in scores]
+        known = [change**2 for change in changes if math.isfinite(change)]
+        errors += [math.sqrt(sum(known)) / len(known)] if known else []
+    return max(errors, default=0.0)

@@ -510,6 +510,7 @@ var Connection = class {
     this.token = token;
     this.listener = listener;
     this.nowS = nowS2;
+    listener.onState("connecting", "");
     this.connect();
   }
   url;
@@ -535,7 +536,6 @@ var Connection = class {
   }
   connect() {
     this.stopTimers();
-    this.listener.onState("connecting", "");
     const protocol = new ListenerProtocol();
     const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
     let wasOpen = false;
@@ -1232,6 +1232,8 @@ var Decoder = class {
 
 // src/pictures.ts
 var TRIAL = "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOltZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAAA5waXRtAAAAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ0AAAArAAAAKGlpbmYAAAAAAAEAAAAaaW5mZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGhpcHJwAAAASWlwY28AAAAUaXNwZQAAAAAAAAAIAAAAUAAAAA5waXhpAAAAAAEIAAAADGF2MUOBABwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAM21kYXQSAAoIGAm89pgIaDUyHRbCzu44FlYA/GT2llcoKki0vNU0tcTdKcvk9AoZ";
+var TRIAL_PERIOD = 251;
+var TRIAL_SUM = 7232545;
 var PictureReader = class {
   canvas = new OffscreenCanvas(1, 1);
   context;
@@ -1264,14 +1266,15 @@ var PictureReader = class {
       throw new TileError("the tile's AVIF data does not decode");
     }
   }
-  /** Whether this browser opens AVIF stills. */
-  async works() {
+  /** What this browser makes of an AVIF still: its pixels, others, or nothing. */
+  async trial() {
     try {
       const still = Uint8Array.from(atob(TRIAL), (character) => character.charCodeAt(0));
-      await this.read(still, 8, 80);
-      return true;
+      const pixels = await this.read(still, 8, 80);
+      const sum = pixels.reduce((sum2, pixel, i) => sum2 + pixel * (i % TRIAL_PERIOD + 1), 0);
+      return sum === TRIAL_SUM ? "exact" : "altered";
     } catch {
-      return false;
+      return "closed";
     }
   }
 };
@@ -1478,6 +1481,7 @@ var Room = class {
   work = Promise.resolve();
   waiting = 0;
   isSpeaking = false;
+  isSlow = false;
   spent = [];
   past = new TileCounts();
   pastConcealedS = 0;
@@ -1542,7 +1546,7 @@ var Room = class {
         this.vocoder.reset();
         decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, this.open.leastBufferS);
         decoder.processingS = this.vocoder.costS(hello.tile.frames);
-      } else tell({ kind: "silent", detail: "The stream's mel is not the vocoder's: it can be watched, not heard." });
+      } else tell({ kind: "caveat", detail: "The stream's mel is not the vocoder's: it can be watched, not heard." });
     }
     this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.processingS] : [] };
     tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
@@ -1627,6 +1631,10 @@ var Room = class {
     const counts = stream ? (stream.decoder ?? stream.queue).counts : new TileCounts();
     const frame = stream ? frameS(stream.hello.mel) : 0;
     const heardSample = stream && sink ? sink.heardSample : null;
+    if (stream?.decoder && !this.isSlow && stream.decoder.processingS > stream.hello.tile.frames * frame) {
+      this.isSlow = true;
+      tell({ kind: "caveat", detail: "This device is too slow for the vocoder: some of the sound is left out." });
+    }
     const aheadS = this.connection.serverAheadS;
     let delayMs = null;
     if (stream && clock?.receiverAheadUs && aheadS !== null && heardSample !== null) {
@@ -1662,7 +1670,7 @@ async function load(open2) {
     return vocoder;
   } catch (error) {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    tell({ kind: "silent", detail: `The vocoder did not load (${why}): the stream can be watched, not heard.` });
+    tell({ kind: "caveat", detail: `The vocoder did not load (${why}): the stream can be watched, not heard.` });
     return null;
   }
 }
@@ -1672,10 +1680,15 @@ async function open(message) {
   room = null;
   tell({ kind: "status", state: "trying", detail: "" });
   pictures ??= new PictureReader();
-  if (!await pictures.works()) {
+  const trial = await pictures.trial();
+  if (trial === "closed") {
     const detail = "This browser does not open AVIF pictures, of which the stream is made.";
     tell({ kind: "status", state: "failed", detail });
     return;
+  }
+  if (trial === "altered") {
+    const detail = "This browser alters the pictures that a page reads, perhaps against tracking: the sound may be noisy.";
+    tell({ kind: "caveat", detail });
   }
   const vocoder = await load(message);
   if (wanted === message) room = new Room(message, pictures, vocoder);

@@ -36,13 +36,14 @@ var STOPS = {
     light: ["#fbfaf6", "#e3ebe2", "#b4d6cb", "#73b2b2", "#3d849c", "#2d5684", "#292f62", "#14142c"]
   }
 };
+var GAMMA = 1.6;
 function lookup(palette2, isDark) {
   const stops = STOPS[palette2][isDark ? "dark" : "light"].map(
     (hex2) => [1, 3, 5].map((at) => Number.parseInt(hex2.slice(at, at + 2), 16))
   );
   const bytes = new Uint8ClampedArray(4 * 256);
   for (let value = 0; value < 256; value++) {
-    const place = value / 255 * (stops.length - 1);
+    const place = (value / 255) ** GAMMA * (stops.length - 1);
     const left = Math.min(Math.floor(place), stops.length - 2);
     for (let i = 0; i < 3; i++) {
       bytes[4 * value + i] = stops[left][i] + (place - left) * (stops[left + 1][i] - stops[left][i]);
@@ -122,6 +123,7 @@ var MOST_SHOWN_S = 12;
 var LEAST_SHOWN_S = 4;
 var PX_PER_S = 110;
 var SWEEP_GAP_FRAMES = 12;
+var AXIS_PX = 20;
 var Spectrogram = class {
   constructor(canvas, look2) {
     this.canvas = canvas;
@@ -203,8 +205,10 @@ var Spectrogram = class {
     if (this.isPaused && !isResized) return;
     const nowMs = performance.now();
     if (!this.isPaused) this.edge = this.edgeAt(nowMs);
+    const pictureHeight = height - AXIS_PX * ratio;
+    context.clearRect(0, 0, width, height);
     context.fillStyle = hex(this.colours[0]);
-    context.fillRect(0, 0, width, height);
+    context.fillRect(0, 0, width, pictureHeight);
     if (!history2) return;
     history2.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history2.takeChanges());
@@ -217,24 +221,24 @@ var Spectrogram = class {
       const edge = Math.floor(this.edge);
       const start = edge - edge % Math.floor(shown);
       const whole = Math.floor(shown);
-      this.copy(start - whole + (edge - start) + SWEEP_GAP_FRAMES, start, (frame) => (frame - start + whole) * scale, scale);
-      this.copy(start, edge, (frame) => (frame - start) * scale, scale);
+      this.copy(start - whole + (edge - start) + SWEEP_GAP_FRAMES, start, (frame) => (frame - start + whole) * scale, scale, pictureHeight);
+      this.copy(start, edge, (frame) => (frame - start) * scale, scale, pictureHeight);
     } else {
       const xOf = (frame) => (frame - this.edge + shown) * scale;
-      this.copy(Math.floor(this.edge - shown), Math.ceil(this.edge), xOf, scale);
-      this.drawSeconds(shown, xOf, ratio);
-      if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio);
+      this.copy(Math.floor(this.edge - shown), Math.ceil(this.edge), xOf, scale, pictureHeight);
+      this.drawSeconds(shown, xOf, ratio, pictureHeight);
+      if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio, pictureHeight);
     }
   }
   /** Copy columns of the strip to the canvas; the strip is a ring. */
-  copy(from, until, xOf, scale) {
-    const { history: history2, context, canvas, strip } = this;
+  copy(from, until, xOf, scale, height) {
+    const { history: history2, context, strip } = this;
     from = Math.max(from, 0, history2.end - HISTORY_FRAMES);
     until = Math.min(until, history2.end);
     while (from < until) {
       const column = from % HISTORY_FRAMES;
       const count = Math.min(until - from, HISTORY_FRAMES - column);
-      context.drawImage(strip, column, 0, count, strip.height, xOf(from), 0, count * scale, canvas.height);
+      context.drawImage(strip, column, 0, count, strip.height, xOf(from), 0, count * scale, height);
       from += count;
     }
   }
@@ -255,28 +259,27 @@ var Spectrogram = class {
     }
   }
   /** The stream's own seconds, which go by with the picture. */
-  drawSeconds(shown, xOf, ratio) {
-    const { context, canvas } = this;
+  drawSeconds(shown, xOf, ratio, height) {
+    const { context } = this;
     const framesPerS = 1e3 / this.frameMs;
     context.font = `${11 * ratio}px ui-sans-serif, system-ui, sans-serif`;
-    context.textBaseline = "bottom";
+    context.textBaseline = "middle";
+    const soft = this.look.isDark ? "#a3a3ad" : "#5c5e68";
     for (let second = Math.max(0, Math.ceil((this.edge - shown) / framesPerS)); second * framesPerS < this.edge; second++) {
       const x = xOf(second * framesPerS);
       context.fillStyle = this.look.isDark ? "rgb(255 255 255 / 0.14)" : "rgb(0 0 0 / 0.12)";
-      context.fillRect(Math.round(x), 0, ratio, canvas.height);
+      context.fillRect(Math.round(x), 0, ratio, height);
+      context.fillStyle = soft;
+      context.fillRect(Math.round(x), height, ratio, 5 * ratio);
       const label = `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}`;
-      context.lineWidth = 3 * ratio;
-      context.strokeStyle = hex(this.colours[0]);
-      context.strokeText(label, x + 4 * ratio, canvas.height - 4 * ratio);
-      context.fillStyle = this.look.isDark ? "#b9b7c4" : "#55575f";
-      context.fillText(label, x + 4 * ratio, canvas.height - 4 * ratio);
+      context.fillText(label, x + 4 * ratio, height + (AXIS_PX / 2 + 2) * ratio);
     }
   }
   /** A line where what is heard now passes. */
-  drawHeard(x, ratio) {
-    const { context, canvas } = this;
+  drawHeard(x, ratio, height) {
+    const { context } = this;
     context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
-    context.fillRect(Math.round(x), 0, 1.5 * ratio, canvas.height);
+    context.fillRect(Math.round(x), 0, 1.5 * ratio, height);
     context.beginPath();
     context.moveTo(x - 5 * ratio, 0);
     context.lineTo(x + 6 * ratio, 0);
@@ -314,7 +317,8 @@ Object.assign(window, { audioAvif: debug });
 var worker = null;
 var sound = null;
 var isListening = false;
-var silentBecause = "";
+var caveat = "";
+var opening = null;
 var leastBufferS = LEAST_BUFFER_S;
 var Sound = class _Sound {
   constructor(context, player, analyser, gain) {
@@ -340,6 +344,9 @@ var Sound = class _Sound {
     } catch {
       context = new AudioContext({ latencyHint: "interactive" });
     }
+    context.onstatechange = () => {
+      if (isListening && context.state !== "closed") void context.resume();
+    };
     void context.resume();
     await context.audioWorklet.addModule("worklet.js");
     const player = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
@@ -376,7 +383,7 @@ async function listen() {
   const lack = missing();
   if (lack) return say(lack, true);
   isListening = true;
-  silentBecause = "";
+  caveat = "";
   showListening();
   empty.hidden = true;
   say("Getting ready \u2026");
@@ -387,10 +394,12 @@ async function listen() {
     if (typeof WebAssembly !== "object") {
       throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
     }
-    sound ??= await Sound.open();
+    opening ??= Sound.open();
+    sound = await opening;
     void sound.context.resume();
   } catch (error) {
-    silentBecause = error instanceof Error ? error.message : String(error);
+    opening = null;
+    caveat = error instanceof Error ? error.message : String(error);
   }
   if (!isListening) return;
   setVolume();
@@ -437,10 +446,10 @@ function setVolume() {
 function show(message) {
   if (!isListening) return;
   if (message.kind === "status") showState(message.state, message.detail);
-  else if (message.kind === "loading") say(`Loading the voice: ${Math.round(message.share * 100)} % \u2026`);
-  else if (message.kind === "silent") {
-    silentBecause = message.detail;
-    say(silentBecause, true);
+  else if (message.kind === "loading") say(`Loading the voice: ${Math.floor(message.share * 4) * 25} % \u2026`);
+  else if (message.kind === "caveat") {
+    caveat = message.detail;
+    say(caveat, true);
   } else if (message.kind === "stream") {
     spectrogram.begin(message.mel, message.tile.frames);
     labelBands(message.mel);
@@ -459,12 +468,12 @@ function showState(state, detail) {
     trying: "Getting ready \u2026",
     connecting: `Connecting to ${room.value} \u2026`,
     waiting: `Connected. Waiting for someone to publish in ${room.value}.`,
-    playing: silentBecause || "Live.",
+    playing: caveat || "Live.",
     ended: "The stream has ended. Waiting for the next one.",
     lost: detail,
     refused: detail
   };
-  say(words[state], state === "lost" || state === "refused" || state === "playing" && !!silentBecause);
+  say(words[state], state === "lost" || state === "refused" || state === "playing" && !!caveat);
   if (state !== "playing") spectrogram.end();
 }
 function showFigures(figures) {
@@ -540,7 +549,10 @@ palette.addEventListener("change", () => spectrogram.setLook(look()));
 darkness.addEventListener("change", () => spectrogram.setLook(look()));
 stillness.addEventListener("change", () => spectrogram.setLook(look()));
 copyButton.addEventListener("click", () => void copyLink());
-window.addEventListener("hashchange", readFragment);
+window.addEventListener("hashchange", () => {
+  if (isListening) stop();
+  readFragment();
+});
 readFragment();
 labelBands();
 showLevel();

@@ -106,6 +106,7 @@ var Player = class extends AudioWorkletProcessor {
     super();
     this.port.onmessage = ({ data }) => {
       this.worker = data;
+      this.ring = new Ring();
       data.onmessage = ({ data: message }) => {
         if (message === "rest") this.ring.rest();
         else this.ring.write(message);

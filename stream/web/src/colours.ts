@@ -10,14 +10,17 @@ const STOPS: Record<Palette, Record<"dark" | "light", string[]>> = {
   },
 };
 
-/** 256 colours as pixels of a canvas, the even steps between the stops in order. */
+/** Most of speech lies above the middle: this leaves more colours for it. */
+const GAMMA = 1.6;
+
+/** 256 colours as pixels of a canvas, the steps between the stops in order. */
 export function lookup(palette: Palette, isDark: boolean): Uint32Array {
   const stops = STOPS[palette][isDark ? "dark" : "light"].map((hex) =>
     [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)),
   );
   const bytes = new Uint8ClampedArray(4 * 256);
   for (let value = 0; value < 256; value++) {
-    const place = (value / 255) * (stops.length - 1);
+    const place = (value / 255) ** GAMMA * (stops.length - 1);
     const left = Math.min(Math.floor(place), stops.length - 2);
     for (let i = 0; i < 3; i++) {
       bytes[4 * value + i] = stops[left][i] + (place - left) * (stops[left + 1][i] - stops[left][i]);

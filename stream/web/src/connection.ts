@@ -40,6 +40,7 @@ export class Connection {
     private readonly listener: Listener,
     private readonly nowS: () => number,
   ) {
+    listener.onState("connecting", "");
     this.connect();
   }
 
@@ -56,7 +57,6 @@ export class Connection {
 
   private connect(): void {
     this.stopTimers();
-    this.listener.onState("connecting", "");
     const protocol = new ListenerProtocol();
     const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
     let wasOpen = false;

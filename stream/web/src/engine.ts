@@ -42,6 +42,7 @@ class Room {
   private work: Promise<void> = Promise.resolve();
   private waiting = 0;
   private isSpeaking = false;
+  private isSlow = false;
   private spent: { atS: number; bytes: number }[] = [];
   private past = new TileCounts();
   private pastConcealedS = 0;
@@ -133,7 +134,7 @@ class Room {
         this.vocoder.reset();
         decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, this.open.leastBufferS);
         decoder.processingS = this.vocoder.costS(hello.tile.frames);
-      } else tell({ kind: "silent", detail: "The stream's mel is not the vocoder's: it can be watched, not heard." });
+      } else tell({ kind: "caveat", detail: "The stream's mel is not the vocoder's: it can be watched, not heard." });
     }
     this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.processingS] : [] };
     tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
@@ -223,6 +224,10 @@ class Room {
     const counts = stream ? (stream.decoder ?? stream.queue).counts : new TileCounts();
     const frame = stream ? frameS(stream.hello.mel) : 0;
     const heardSample = stream && sink ? sink.heardSample : null;
+    if (stream?.decoder && !this.isSlow && stream.decoder.processingS > stream.hello.tile.frames * frame) {
+      this.isSlow = true;
+      tell({ kind: "caveat", detail: "This device is too slow for the vocoder: some of the sound is left out." });
+    }
     const aheadS = this.connection.serverAheadS;
     let delayMs: number | null = null;
     if (stream && clock?.receiverAheadUs && aheadS !== null && heardSample !== null) {
@@ -261,7 +266,7 @@ async function load(open: Open): Promise<Vocoder | null> {
     return vocoder;
   } catch (error) {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    tell({ kind: "silent", detail: `The vocoder did not load (${why}): the stream can be watched, not heard.` });
+    tell({ kind: "caveat", detail: `The vocoder did not load (${why}): the stream can be watched, not heard.` });
     return null;
   }
 }
@@ -272,10 +277,15 @@ async function open(message: Open): Promise<void> {
   room = null;
   tell({ kind: "status", state: "trying", detail: "" });
   pictures ??= new PictureReader();
-  if (!(await pictures.works())) {
+  const trial = await pictures.trial();
+  if (trial === "closed") {
     const detail = "This browser does not open AVIF pictures, of which the stream is made.";
     tell({ kind: "status", state: "failed", detail });
     return;
+  }
+  if (trial === "altered") {
+    const detail = "This browser alters the pictures that a page reads, perhaps against tracking: the sound may be noisy.";
+    tell({ kind: "caveat", detail });
   }
   const vocoder = await load(message);
   if (wanted === message) room = new Room(message, pictures, vocoder);

@@ -37,7 +37,8 @@ Object.assign(window, { audioAvif: debug });
 let worker: Worker | null = null;
 let sound: Sound | null = null;
 let isListening = false;
-let silentBecause = "";
+let caveat = "";
+let opening: Promise<Sound> | null = null;
 let leastBufferS = LEAST_BUFFER_S;
 
 /** The way of the samples to the ear: the ring, the meter, the volume. */
@@ -65,6 +66,9 @@ class Sound {
     } catch {
       context = new AudioContext({ latencyHint: "interactive" }); // the worklet resamples
     }
+    context.onstatechange = () => {
+      if (isListening && context.state !== "closed") void context.resume(); // a phone's call may have held it
+    };
     void context.resume();
     await context.audioWorklet.addModule("worklet.js");
     const player = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
@@ -108,7 +112,7 @@ async function listen(): Promise<void> {
   const lack = missing();
   if (lack) return say(lack, true);
   isListening = true;
-  silentBecause = "";
+  caveat = "";
   showListening();
   empty.hidden = true;
   say("Getting ready …");
@@ -119,10 +123,12 @@ async function listen(): Promise<void> {
     if (typeof WebAssembly !== "object") {
       throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
     }
-    sound ??= await Sound.open();
+    opening ??= Sound.open();
+    sound = await opening;
     void sound.context.resume();
   } catch (error) {
-    silentBecause = error instanceof Error ? error.message : String(error);
+    opening = null;
+    caveat = error instanceof Error ? error.message : String(error);
   }
   if (!isListening) return;
   setVolume();
@@ -175,10 +181,10 @@ function setVolume(): void {
 function show(message: FromWorker): void {
   if (!isListening) return;
   if (message.kind === "status") showState(message.state, message.detail);
-  else if (message.kind === "loading") say(`Loading the voice: ${Math.round(message.share * 100)} % …`);
-  else if (message.kind === "silent") {
-    silentBecause = message.detail;
-    say(silentBecause, true);
+  else if (message.kind === "loading") say(`Loading the voice: ${Math.floor(message.share * 4) * 25} % …`);
+  else if (message.kind === "caveat") {
+    caveat = message.detail;
+    say(caveat, true);
   } else if (message.kind === "stream") {
     spectrogram.begin(message.mel, message.tile.frames);
     labelBands(message.mel);
@@ -198,12 +204,12 @@ function showState(state: State, detail: string): void {
     trying: "Getting ready …",
     connecting: `Connecting to ${room.value} …`,
     waiting: `Connected. Waiting for someone to publish in ${room.value}.`,
-    playing: silentBecause || "Live.",
+    playing: caveat || "Live.",
     ended: "The stream has ended. Waiting for the next one.",
     lost: detail,
     refused: detail,
   };
-  say(words[state], state === "lost" || state === "refused" || (state === "playing" && !!silentBecause));
+  say(words[state], state === "lost" || state === "refused" || (state === "playing" && !!caveat));
   if (state !== "playing") spectrogram.end();
 }
 
@@ -289,7 +295,10 @@ palette.addEventListener("change", () => spectrogram.setLook(look()));
 darkness.addEventListener("change", () => spectrogram.setLook(look()));
 stillness.addEventListener("change", () => spectrogram.setLook(look()));
 copyButton.addEventListener("click", () => void copyLink());
-window.addEventListener("hashchange", readFragment);
+window.addEventListener("hashchange", () => {
+  if (isListening) stop();
+  readFragment();
+});
 
 readFragment();
 labelBands();

@@ -56,7 +56,7 @@ export interface Figures {
 export type FromWorker =
   | Status
   | { kind: "loading"; share: number }
-  | { kind: "silent"; detail: string } // the stream can be watched, not heard
+  | { kind: "caveat"; detail: string } // what is not as it should be, though the stream goes on
   | { kind: "stream"; mel: import("./config.js").MelConfig; tile: import("./config.js").TileConfig; agent: string }
   | { kind: "tile"; firstFrame: number; frames: number; width: number; pixels: Uint8Array }
   | { kind: "pause"; firstFrame: number; pixels: Uint8Array }

@@ -10,6 +10,7 @@ const MOST_SHOWN_S = 12;
 const LEAST_SHOWN_S = 4;
 const PX_PER_S = 110;
 const SWEEP_GAP_FRAMES = 12;
+const AXIS_PX = 20; // as in style.css
 
 export interface Look {
   isDark: boolean;
@@ -109,8 +110,10 @@ export class Spectrogram {
 
     const nowMs = performance.now();
     if (!this.isPaused) this.edge = this.edgeAt(nowMs);
+    const pictureHeight = height - AXIS_PX * ratio;
+    context.clearRect(0, 0, width, height);
     context.fillStyle = hex(this.colours[0]);
-    context.fillRect(0, 0, width, height);
+    context.fillRect(0, 0, width, pictureHeight);
     if (!history) return;
     history.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history.takeChanges());
@@ -124,25 +127,25 @@ export class Spectrogram {
       const edge = Math.floor(this.edge);
       const start = edge - (edge % Math.floor(shown));
       const whole = Math.floor(shown);
-      this.copy(start - whole + (edge - start) + SWEEP_GAP_FRAMES, start, (frame) => (frame - start + whole) * scale, scale);
-      this.copy(start, edge, (frame) => (frame - start) * scale, scale);
+      this.copy(start - whole + (edge - start) + SWEEP_GAP_FRAMES, start, (frame) => (frame - start + whole) * scale, scale, pictureHeight);
+      this.copy(start, edge, (frame) => (frame - start) * scale, scale, pictureHeight);
     } else {
       const xOf = (frame: number): number => (frame - this.edge + shown) * scale;
-      this.copy(Math.floor(this.edge - shown), Math.ceil(this.edge), xOf, scale);
-      this.drawSeconds(shown, xOf, ratio);
-      if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio);
+      this.copy(Math.floor(this.edge - shown), Math.ceil(this.edge), xOf, scale, pictureHeight);
+      this.drawSeconds(shown, xOf, ratio, pictureHeight);
+      if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio, pictureHeight);
     }
   }
 
   /** Copy columns of the strip to the canvas; the strip is a ring. */
-  private copy(from: number, until: number, xOf: (frame: number) => number, scale: number): void {
-    const { history, context, canvas, strip } = this;
+  private copy(from: number, until: number, xOf: (frame: number) => number, scale: number, height: number): void {
+    const { history, context, strip } = this;
     from = Math.max(from, 0, history!.end - HISTORY_FRAMES);
     until = Math.min(until, history!.end);
     while (from < until) {
       const column = from % HISTORY_FRAMES;
       const count = Math.min(until - from, HISTORY_FRAMES - column);
-      context.drawImage(strip, column, 0, count, strip.height, xOf(from), 0, count * scale, canvas.height);
+      context.drawImage(strip, column, 0, count, strip.height, xOf(from), 0, count * scale, height);
       from += count;
     }
   }
@@ -165,29 +168,28 @@ export class Spectrogram {
   }
 
   /** The stream's own seconds, which go by with the picture. */
-  private drawSeconds(shown: number, xOf: (frame: number) => number, ratio: number): void {
-    const { context, canvas } = this;
+  private drawSeconds(shown: number, xOf: (frame: number) => number, ratio: number, height: number): void {
+    const { context } = this;
     const framesPerS = 1000 / this.frameMs;
     context.font = `${11 * ratio}px ui-sans-serif, system-ui, sans-serif`;
-    context.textBaseline = "bottom";
+    context.textBaseline = "middle";
+    const soft = this.look.isDark ? "#a3a3ad" : "#5c5e68";
     for (let second = Math.max(0, Math.ceil((this.edge - shown) / framesPerS)); second * framesPerS < this.edge; second++) {
       const x = xOf(second * framesPerS);
       context.fillStyle = this.look.isDark ? "rgb(255 255 255 / 0.14)" : "rgb(0 0 0 / 0.12)";
-      context.fillRect(Math.round(x), 0, ratio, canvas.height);
+      context.fillRect(Math.round(x), 0, ratio, height);
+      context.fillStyle = soft;
+      context.fillRect(Math.round(x), height, ratio, 5 * ratio);
       const label = `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}`;
-      context.lineWidth = 3 * ratio;
-      context.strokeStyle = hex(this.colours[0]);
-      context.strokeText(label, x + 4 * ratio, canvas.height - 4 * ratio);
-      context.fillStyle = this.look.isDark ? "#b9b7c4" : "#55575f";
-      context.fillText(label, x + 4 * ratio, canvas.height - 4 * ratio);
+      context.fillText(label, x + 4 * ratio, height + (AXIS_PX / 2 + 2) * ratio);
     }
   }
 
   /** A line where what is heard now passes. */
-  private drawHeard(x: number, ratio: number): void {
-    const { context, canvas } = this;
+  private drawHeard(x: number, ratio: number, height: number): void {
+    const { context } = this;
     context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
-    context.fillRect(Math.round(x), 0, 1.5 * ratio, canvas.height);
+    context.fillRect(Math.round(x), 0, 1.5 * ratio, height);
     context.beginPath();
     context.moveTo(x - 5 * ratio, 0);
     context.lineTo(x + 6 * ratio, 0);

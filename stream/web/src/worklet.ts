@@ -14,7 +14,7 @@ declare function registerProcessor(name: string, processor: new () => AudioWorkl
 const REPORT_S = 0.016;
 
 class Player extends AudioWorkletProcessor {
-  private readonly ring = new Ring();
+  private ring = new Ring();
   private readonly resampler = sampleRate === RATE_HZ ? null : new Resampler(RATE_HZ / sampleRate);
   private worker: MessagePort | null = null;
   private playedS = 0;
@@ -24,6 +24,7 @@ class Player extends AudioWorkletProcessor {
     super();
     this.port.onmessage = ({ data }: MessageEvent<MessagePort>) => {
       this.worker = data;
+      this.ring = new Ring();
       data.onmessage = ({ data: message }: MessageEvent<ToRing>) => {
         if (message === "rest") this.ring.rest();
         else this.ring.write(message);
