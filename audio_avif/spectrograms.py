@@ -128,8 +128,8 @@ class SpectrogramConfig:
         }[self.kind]
         values = "power" if self.power == 2 else "magnitude"
         return (
-            f"{kind} {self.fmin_hz:g}-{self.top_hz:g} Hz, {values} as {self.scale}, {self.low_db:g} to "
-            f"{self.high_db:g} dB, {self.rate_hz} Hz, n_fft {self.n_fft}, hop {self.hop_samples}"
+            f"{kind} {self.fmin_hz:g}-{self.top_hz:g} Hz, {values} as {self.scale}, "
+            f"{self.rate_hz} Hz, n_fft {self.n_fft}, hop {self.hop_samples}"
         )
 
 

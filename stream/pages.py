@@ -16,7 +16,7 @@ _TYPES = {
     "wasm": "application/wasm",
 }
 _MODELS = ("embedded.onnx", "embedded-low.onnx")
-_RUNTIME = "ort-"  # files that carry their version in their name
+_KEPT = ("ort-", "avif-")  # files that carry their version in their name
 _PACKED = ".gz"
 
 _POLICY = "; ".join(
@@ -56,7 +56,7 @@ def _answer(name: str, file: Traversable) -> Page:
     headers = dict(_HEADERS)
     if file.name.endswith(_PACKED):
         headers["Content-Encoding"] = "gzip"
-    if name.startswith(_RUNTIME):
+    if name.startswith(_KEPT):
         headers["Cache-Control"] = "public, max-age=31536000, immutable"
     else:
         headers["Cache-Control"] = "public, max-age=3600" if name in _MODELS else "no-cache"

@@ -137,6 +137,7 @@ async def _serve(options: argparse.Namespace) -> None:
     from audio_avif.stream.relay_server import Relay, RelayConfig
     from audio_avif.stream.room_tokens import Doors, Keys, read_rooms
     from audio_avif.stream.security import server_context
+    from audio_avif.stream.urgency import hurrying
 
     rooms = None if options.rooms is None else read_rooms(options.rooms)
     config = RelayConfig(
@@ -157,6 +158,7 @@ async def _serve(options: argparse.Namespace) -> None:
     )
     _allow_many_files(options.max_listeners + options.max_connections + options.max_rooms)
     with JsonLines(options.stats_json) as stats_json, ExitStack() as stack:
+        stack.enter_context(hurrying())
         relay = Relay(config, LiveLine(options.stats), stats_json)
         if options.metrics is not None:
             stack.callback(serve_metrics(options.metrics, relay.figures, RELAY))

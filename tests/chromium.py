@@ -112,12 +112,12 @@ class Tab:
 
 
 @contextmanager
-def chromium(folder: Path) -> Iterator[Tab]:
+def chromium(folder: Path, *flags: str) -> Iterator[Tab]:
     """A browser with one tab, its profile in this empty folder; gone at the end."""
     path = chromium_path()
     assert path is not None
     process = subprocess.Popen(
-        [path, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
+        [path, *FLAGS, *flags, f"--user-data-dir={folder}", "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

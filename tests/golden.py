@@ -17,7 +17,20 @@ import numpy as np
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.container import StillTemplate
 from audio_avif.images import encode_still
-from audio_avif.wire import Bundle, Bye, Gap, Hello, Message, NoisePacket, Ping, Pong, Receipt, Report, TilePacket, Welcome
+from audio_avif.wire import (
+    Bundle,
+    Bye,
+    Gap,
+    Hello,
+    Message,
+    NoisePacket,
+    Ping,
+    Pong,
+    Receipt,
+    Report,
+    TilePacket,
+    Welcome,
+)
 
 FOLDER = Path(__file__).parent / "data" / "wire"
 STILL_FILE = FOLDER / "still.avif"

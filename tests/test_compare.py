@@ -212,13 +212,20 @@ def test_the_tables_say_where_a_rate_is_not_reached_and_how_sure_a_difference_is
     points = [point("x", name, 1, 2.0, 3.0) for name in "ab"] + [point("x", name, 2, 20.0, 1.0) for name in "ab"]
     points += [point("y", "a", 1, 4.0, 3.0), point("y", "b", 1, 2.0, 4.0)]
     points += [point("y", name, 2, 20.0, 1.0) for name in "ab"]
-    first, second = matched(points, [variant("x"), variant("y")], "file").splitlines()[2:]
+    first, second = matched(points, [variant("x"), variant("y")], "file").splitlines()[4:]
     assert first.startswith("| x | 2.00 | 1.00 | 2.65 / 2.05 / 1.44 |")
     assert second.startswith("| y | 3.00 | 1.50 | - / ")
     lines = beside_first(points, [variant("x"), variant("y")], "file").splitlines()[2:]
     assert [line.split("|")[1].strip() for line in lines] == ["y, 3 kbps", "y, 6 kbps", "y, 12 kbps"]
     assert lines[0].split("|")[2].strip() == "-"
     assert "±" in lines[1]
+
+
+def test_a_recording_without_a_score_leaves_the_others_theirs() -> None:
+    points = [point("x", name, quality, 10.0**quality, 1.0, stoi) for quality in (0, 2) for name, stoi in
+              (("a", 0.5), ("b", np.nan), ("c", 0.7))]  # fmt: skip
+    (line,) = matched(points, [variant("x")], "file").splitlines()[4:]
+    assert line.endswith("| - / - / - | 0.600 / 0.600 / 0.600 |")
 
 
 def test_cells_are_cut_as_files_are() -> None:

@@ -73,7 +73,9 @@ def test_what_is_taken_away_is_the_same_for_all_pictures(name: str, width: int) 
     payloads = [codec.payload_bytes(still, first) for still in (second, third)]
     taken = [len(still) - payload for still, payload in zip((second, third), payloads, strict=True)]
     assert min(payloads) > 0
-    slack = {"avif": 1, "webp": 1, "jxl": 4, "heic": 4, "jpeg": 4096}.get(codec.name, 0)  # of a length, of padding; starts
+    slack = {"avif": 1, "webp": 1, "jxl": 4, "heic": 4, "jpeg": 4096}.get(
+        codec.name, 0
+    )  # of a length, of padding; starts
     assert min(taken) > 0 and abs(taken[0] - taken[1]) <= slack
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -20,13 +21,26 @@ import pytest
 from chromium import Tab, chromium, chromium_path
 from PIL import Image
 from room import FloatArray, Room, Stream, open_room
-from stream_helpers import SENDER, live_resemblance, running, speech, wait_until, write_wav
+from stream_helpers import (
+    RECEIVER,
+    SENDER,
+    Process,
+    live_resemblance,
+    read_wav,
+    running,
+    speech,
+    wait_until,
+    write_wav,
+)
 
 from audio_avif.codec import Decoder
+from audio_avif.config import MelConfig, TileConfig
+from audio_avif.features import log_mel
 from audio_avif.images import decode_still
 from audio_avif.metrics import stoi
 from audio_avif.stream.pages import page
 from audio_avif.synthesis import open_stream
+from audio_avif.tiles import to_pixels
 from audio_avif.vocoders.registry import load_vocoder
 
 WEB = Path(__file__).parents[1] / "stream" / "web"
@@ -36,12 +50,13 @@ LEAST_NODE = 20
 
 
 def test_the_page_and_all_it_names_are_served() -> None:
-    start = page("/")
-    assert start is not None and start.status == 200
-    assert start.content_type == "text/html; charset=utf-8"
-    names = re.findall(r'(?:src|href)="([^"#]+)"', start.body.decode())
-    assert {"page.js", "style.css", "icon.svg"} <= set(names)
-    assert all(page(f"/{name}") is not None for name in [*names, "engine.js", "worklet.js"])
+    for path, own in (("/", ["engine.js", "worklet.js"]), ("/speak.html", ["speaker.js", "microphone.js"])):
+        start = page(path)
+        assert start is not None and start.status == 200
+        assert start.content_type == "text/html; charset=utf-8"
+        names = re.findall(r'(?:src|href)="([^"#]+)"', start.body.decode())
+        assert {"style.css", "icon.svg"} <= set(names)
+        assert all(page(f"/{name.removeprefix('./')}") is not None for name in [*names, *own])
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
@@ -53,9 +68,10 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert b"http://" not in start.body and b"https://" not in start.body
 
 
+@pytest.mark.parametrize("name", ["ort", "avif"])
 @pytest.mark.parametrize(("end", "kind"), [(".wasm", "application/wasm"), (".js", "text/javascript; charset=utf-8")])
-def test_the_runtime_may_be_kept_for_good(end: str, kind: str) -> None:
-    name = next(file.name for file in (WEB / "dist").glob(f"ort-*{end}*")).removesuffix(".gz")
+def test_what_is_named_by_its_version_may_be_kept_for_good(name: str, end: str, kind: str) -> None:
+    name = next(file.name for file in (WEB / "dist").glob(f"{name}-*{end}*")).removesuffix(".gz")
     file = page(f"/{name}")
     assert file is not None and file.content_type == kind
     assert "immutable" in file.headers["Cache-Control"]
@@ -240,14 +256,19 @@ def test_the_page_sees_and_hears_what_python_does(tab: Tab, room: Room) -> None:
     assert tab.complaints == []
 
 
+def port_of(relay: Process) -> int:
+    """Where a relay listens."""
+    line = re.compile(r"audio-avif-recv --connect \S+?:(\d+) ")
+    wait_until(lambda: line.search(relay.err) is not None, "the line with the port")
+    return int(line.findall(relay.err)[0])
+
+
 @in_chromium
 @pytest.mark.slow
 def test_the_page_of_a_relay_hears_a_sender(tab: Tab, tmp_path: Path) -> None:
     said = speech(6.0)
     with running("audio-avif-relay", "--port", 0) as relay:
-        line = re.compile(r"audio-avif-recv --connect \S+?:(\d+) ")
-        wait_until(lambda: line.search(relay.err) is not None, "the line with the port")
-        port = int(line.findall(relay.err)[0])
+        port = port_of(relay)
         open_page(tab, Room(f"http://127.0.0.1:{port}"), "room=demo&buffer=500")
         tab.get(PRESS)
         says(tab, "Waiting for someone to publish in demo")
@@ -260,6 +281,53 @@ def test_the_page_of_a_relay_hears_a_sender(tab: Tab, tmp_path: Path) -> None:
     assert live_resemblance(said, heard_by(tab, said.size)) > 0.9
     assert tab.get("audioAvif.figures.lostTiles") == 0
     says(tab, "Connection lost")
+
+
+@in_chromium
+@pytest.mark.slow
+def test_a_page_speaks_and_python_hears_it(tmp_path: Path) -> None:
+    said = write_wav(tmp_path / "said.wav", speech(8.0))
+    heard = tmp_path / "heard.wav"
+    flags = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with running("audio-avif-relay", "--port", 0, "--publish-token", "sesame") as relay:
+        port = port_of(relay)
+        listener = ("--connect", f"ws://127.0.0.1:{port}", "--room", "demo", "--output", heard)
+        with (
+            running(RECEIVER, *listener, "--vocoder", "griffin-lim") as receiver,
+            chromium(tmp_path / "profile", *flags, f"--use-file-for-fake-audio-capture={said}") as tab,
+        ):
+            url = f"http://127.0.0.1:{port}/speak.html#room=demo"
+            tab.open(f"{url}&token=wrong")
+            tab.get("document.getElementById('speak').click()")
+            says(tab, "The token is missing or wrong.")
+            tab.open(f"{url}&token=sesame")
+            tab.get("audioAvif.isRecorded = true")
+            tab.get("document.getElementById('speak').click()")
+            says(tab, "On air in demo.")
+            tab.wait_for("audioAvif.tiles.length > 30")
+            assert canvas(tab).std() > 10
+            assert float(tab.get("document.getElementById('rate').textContent.split(' ')[0]")) > 1
+            tab.get("document.getElementById('speak').click()")
+            says(tab, "Stopped.")
+            wait_until(lambda: heard.exists() and heard.stat().st_size > 44 + 2 * 48_000, "the receiver's file")
+            samples = np.array(tab.get("audioAvif.samples"), np.float32)
+            tiles = tab.get("audioAvif.tiles")
+            assert tab.complaints == []
+            time.sleep(1)
+            receiver.signal(signal.SIGINT)
+            receiver.ended()
+
+    mel = log_mel(samples, MelConfig())
+    for tile in tiles:
+        pixels = np.array(tile["pixels"], np.int16).reshape(80, 8)
+        there = mel[:, tile["firstFrame"] :][:, :8]
+        expected = to_pixels(there, TileConfig()).astype(np.int16)
+        assert np.abs(pixels[:, : there.shape[1]] - expected).max() <= 1
+        decoded = decode_still(bytes(tile["still"]), 8, 80).astype(np.int16)
+        assert np.sqrt(np.mean((decoded - pixels) ** 2)) < 20
+    print([t["firstFrame"] for t in tiles], samples.size, read_wav(heard).size)
+    np.savez("/tmp/w/h8-sp.npz", s=samples, h=read_wav(heard))
+    assert live_resemblance(samples, read_wav(heard)) > 0.85
 
 
 @in_chromium

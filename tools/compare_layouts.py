@@ -119,7 +119,7 @@ def _errors_db(points: Sequence[LayoutPoint]) -> npt.NDArray[np.float64]:
 def layout_table(points: Sequence[LayoutPoint]) -> str:
     """Heard error of each layout at RATES_KBPS of both channels together, means over the recordings.
 
-    And how often ``side_pays`` chose the better one of left/right and mid/side.
+    And what comes of the choice that ``side_pays`` makes for each, how often it is mid and side, and how often right.
     """
     rows = []
     for scene in SCENES:
@@ -130,16 +130,16 @@ def layout_table(points: Sequence[LayoutPoint]) -> str:
         errors = np.array([_errors_db(group) for group in groups.values()])  # [recordings, layouts, rates]
         takes_side = np.array([group[0].takes_side for group in groups.values()])
         chosen = np.where(takes_side[:, None], errors[:, 1], errors[:, 0])
-        better = np.minimum(errors[:, 0], errors[:, 1])
-        right = ~(chosen > better + 1e-9)  # also where neither has that rate
-        told = {
-            **{layout: errors[:, number] for number, layout in enumerate(LAYOUTS)},
-            f"as side_pays chooses (mid/side in {takes_side.sum()} of {takes_side.size})": chosen,
-            "the better of left/right and mid/side": better,
-        }
-        rows += [
-            [scene if number == 0 else "", name, *(cell(value, 2) for value in values.mean(axis=0))]
-            for number, (name, values) in enumerate(told.items())
-        ]
-        rows.append(["", "right choices", *(f"{count} of {len(groups)}" for count in right.sum(axis=0))])
-    return table(["scene", "layout", *(f"error, dB, heard, at {kbps:g} kbps" for kbps in RATES_KBPS)], rows)
+        is_wrong = chosen > np.minimum(errors[:, 0], errors[:, 1])
+        columns = [*np.moveaxis(errors, 1, 0), chosen]
+        rows.append(
+            [
+                scene,
+                *(" / ".join(cell(value, 2) for value in column.mean(axis=0)) for column in columns),
+                f"{takes_side.sum()} of {takes_side.size}",
+                " / ".join(map(str, takes_side.size - is_wrong.sum(axis=0))),
+            ]
+        )
+    at = " / ".join(f"{kbps:g}" for kbps in RATES_KBPS)
+    header = ["scene", *LAYOUTS, "as chosen", "mid/side chosen", "chosen rightly"]
+    return f"Error, dB, heard, at {at} kbps of both channels together:\n\n{table(header, rows)}"

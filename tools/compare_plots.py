@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from audio_avif.metrics import SCORES
 from audio_avif.tools.compare_jobs import SCORED, Point, Variant, rate, values_of
+from audio_avif.tools.compare_tables import means
 
 _LIMITS_KBPS = (1.0, 14.0)
-_TICKS_KBPS = (1, 1.5, 2, 3, 4, 6, 8, 12)
+_TICKS_KBPS = (1, 1.5, 2, 3, 4, 6, 8, 12, 24, 48, 96)
 _ERROR_TICKS_DB = (0.25, 0.5, 1, 2, 4, 8)
 _LIMITS = ((0.25, 10.0), (1.0, 4.0), (0.7, 1.0))  # of heard error and SCORED; what is worse is not worth drawing
 _TITLES = ("mel error, dB, heard (less is better)", *(SCORES[key].title for key in SCORED))
 _MARKERS = "os^vDPXd*"
 _LABEL_GAP = 0.05
+_LEADER = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
+_COLOURS = 64
 
 
 def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> bytes:
@@ -25,6 +29,7 @@ def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> byt
     from matplotlib.figure import Figure
 
     curves = {variant: _curve([point for point in points if point.variant == variant], size) for variant in variants}
+    right = max(_LIMITS_KBPS[1], *(2 * rates[0] for rates, _ in curves.values()))  # some of every line
     columns = [1, *(2 + number for number, key in enumerate(SCORED) if key in points[0].scores)]
     figure = Figure(figsize=(4.7 * len(columns), 4.6), layout="constrained")
     panels = figure.subplots(1, len(columns), squeeze=False).flat
@@ -40,8 +45,9 @@ def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> byt
                 label=variant.name,
             )
         panel.set_xscale("log")
-        panel.set_xlim(*_LIMITS_KBPS)
-        panel.set_xticks(_TICKS_KBPS, [f"{tick:g}" for tick in _TICKS_KBPS])
+        panel.set_xlim(_LIMITS_KBPS[0], right)
+        shown = [tick for tick in _TICKS_KBPS if tick <= right]
+        panel.set_xticks(shown, [f"{tick:g}" for tick in shown])
         panel.set_xticks([], minor=True)
         panel.set_xlabel("kbps, " + ("whole files" if size == "file" else "payload"))
         panel.set_title(_TITLES[column - 1], fontsize=10)
@@ -51,7 +57,9 @@ def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> byt
         _label(panel)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
+    small = io.BytesIO()
+    Image.open(out).convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 def _scale(panel: Any, column: int) -> None:
@@ -74,7 +82,7 @@ def _curve(points: Sequence[Point], size: str) -> tuple[Any, Any]:
     qualities = sorted({point.quality for point in points})
     groups = [[point for point in points if point.quality == quality] for quality in qualities]
     rates = np.array([np.mean([rate(point, size) for point in group]) for group in groups])
-    values = np.array([np.mean([values_of(point) for point in group], axis=0) for group in groups])
+    values = np.array([means([values_of(point) for point in group]) for group in groups])
     order = np.argsort(rates, kind="stable")
     return rates[order], values[order]
 
@@ -114,14 +122,14 @@ def _label(panel: Any) -> None:
         panel.annotate(
             line.get_label(),
             (x, y),
-            (1.04, height),
+            (1.07, height),
             xycoords="axes fraction",
             textcoords="axes fraction",
             fontsize=9,
             color=colour,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
+            arrowprops={**_LEADER, "color": colour},
         )
 
 

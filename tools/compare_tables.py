@@ -54,18 +54,25 @@ def cell(value: float, decimals: int, sign: str = "") -> str:
     return "-" if np.isnan(value) else f"{value:{sign}.{decimals}f}"
 
 
+def means(values: Sequence[Sequence[float]] | Doubles) -> Doubles:
+    """Means over the first axis, of what is not NaN; NaN where nothing is."""
+    counted = np.asarray(values, np.float64)
+    counts = np.isfinite(counted).sum(axis=0)
+    return np.where(counts, np.nansum(counted, axis=0) / np.maximum(1, counts), np.nan)
+
+
 def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
     """All variants at RATES_KBPS, means over the recordings; a dash where not every recording has that rate."""
     rows = []
     for variant in variants:
-        means = _at_rates(points, variant, size).mean(axis=0).T  # [values, rates]
-        cells = [
-            " / ".join(cell(value, decimals) for value in line) for line, decimals in zip(means, _DECIMALS, strict=True)
-        ]
+        found = _at_rates(points, variant, size)
+        is_reached = np.isfinite(found[:, :, :1]).all(axis=0)
+        levels = np.where(is_reached, means(found), np.nan).T  # [values, rates]
+        told = [[cell(value, decimals) for value in line] for line, decimals in zip(levels, _DECIMALS, strict=True)]
         leasts = [f"{_least_kbps(points, variant, each):.2f}" for each in ("file", "payload")]
-        rows.append([variant.name, *leasts, *cells])
-    names = [f"{name}, at {_AT} kbps of {size}s".replace("payloads", "payload") for name in VALUES]
-    return table(["", "least kbps, files", "payload", *names], rows)
+        rows.append([variant.name, *leasts, *map(" / ".join, told)])
+    rates = f"At {_AT} kbps of {'whole files' if size == 'file' else 'payload'}, means over the recordings:"
+    return f"{rates}\n\n{table(['', 'least kbps, files', 'least kbps, payload', *VALUES], rows)}"
 
 
 def beside_first(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
@@ -76,12 +83,15 @@ def beside_first(points: Sequence[Point], variants: Sequence[Variant], size: str
         differences = _at_rates(points, variant, size) - first
         for number, kbps in enumerate(RATES_KBPS):
             at = differences[:, number]
-            rows.append([f"{variant.name}, {kbps:g} kbps", *map(_difference, at.T, _DECIMALS)])
+            is_reached = np.isfinite(at[:, 0]).all()
+            cells = map(_difference, at.T, _DECIMALS) if is_reached else "-" * len(VALUES)
+            rows.append([f"{variant.name}, {kbps:g} kbps", *cells])
     return table([f"beside {variants[0].name}", *VALUES], rows)
 
 
 def _difference(values: Doubles, decimals: int) -> str:
-    mean = cell(float(values.mean()), decimals + 1, "+")
-    if mean == "-" or values.size < 2:
+    values = values[np.isfinite(values)]
+    mean = cell(float(values.mean()) if values.size else np.nan, decimals + 1, "+")
+    if values.size < 2:
         return mean
     return f"{mean} ± {values.std(ddof=1) / np.sqrt(values.size):.{decimals + 1}f}"

@@ -71,7 +71,17 @@ def invert(options: argparse.Namespace, output: Path) -> None:
 def _first_line(path: Path, readable: Readable) -> str:
     config = readable.config
     said = f"assumed {', '.join(readable.assumed)}" if readable.assumed else "nothing had to be assumed"
-    return f"{path}: {config}, {config.colour}, {config.order}; {said}"
+    return f"{path}: {config}; {_shown_as(readable)}{said}"
+
+
+def _shown_as(readable: Readable) -> str:
+    config = readable.config
+    if not readable.is_picture:
+        return "" if readable.knows_level else "0 dB is a loudest that is unknown; "
+    span = f"{config.low_db:g} to {config.high_db:g} dB"
+    if not readable.knows_level:
+        span = f"{config.high_db - config.low_db:g} dB under a loudest that is unknown"
+    return f"{span}, {config.colour}, {config.order}; "
 
 
 def _phases(path: Path, config: SpectrogramConfig, frames: int) -> FloatArray:
@@ -177,7 +187,7 @@ def _level(samples: FloatArray, gain: float, readable: Readable) -> str:
     peak = float(np.abs(samples).max(initial=0.0))
     text = f"peak {20 * np.log10(peak):.1f} dB" if peak > 0 else "silent"
     if not readable.knows_level:
-        return f"{text}, as the picture does not say how loud it was"
+        return f"{text}, as it is not known how loud it was"
     return f"{text}, made quieter by {-20 * np.log10(gain):.1f} dB lest it clips" if gain < 1 else text
 
 

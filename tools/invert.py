@@ -18,9 +18,9 @@ WITHOUT_MODEL = "griffin-lim"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Make sound of a spectrogram: a picture (PNG, AVIF, WebP, JPEG, …) or a .npy array. Pictures of "
-        "audio-avif spectrogram say themselves what they are. Of others, what is not given is assumed, and the first "
-        "line says what.",
+        description="Make sound of a spectrogram: a picture (PNG, AVIF, WebP, JPEG and others) or a .npy array. "
+        "Pictures of audio-avif spectrogram say themselves what they are. Of others, what is not given is assumed, "
+        "and the first line says what.",
         epilog="examples: audio-avif invert speech.png; "
         "audio-avif invert librosa.png --kind mel --rate 22050 --n-fft 2048 --hop 512 --colour magma; "
         "audio-avif invert mel.npy --kind mel --scale ln --rate 22050 --output speech.wav",

@@ -34,6 +34,8 @@ _CONNECTING_AT_ONCE = 64
 _START_S = 60.0
 _SETTLING_S = 1.0
 _PING_S = 1.0
+_TCP_IP_BYTES = 52
+_NAP_S = 0.001  # listeners elsewhere would not make the relay's kernel wake one of them for each message
 _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE)
 
 
@@ -42,7 +44,8 @@ class LoadResult:
     """What was measured: the added delay of every message at every listener, and what the relay took for it.
 
     ``wrong_listeners`` did not get every message once and in order; ``cpu_share`` is of one core, ``send_us`` the
-    processor time for one message to one listener, with all that goes with it.
+    processor time for one message to one listener, with all that goes with it; ``wire_kbps`` is what one listener
+    gets, with TCP and IPv4.
     """
 
     listeners: int
@@ -57,6 +60,7 @@ class LoadResult:
     connected_in_s: float
     cpu_share: float
     send_us: float
+    wire_kbps: float
     resident_mb: float
 
     def __str__(self) -> str:
@@ -66,7 +70,8 @@ class LoadResult:
             f"added delay p50 {self.p50_ms:.1f}, p95 {self.p95_ms:.1f}, p99 {self.p99_ms:.1f}, "
             f"most {self.most_ms:.1f} ms\n"
             f"relay: {100 * self.cpu_share:.0f} % of one core, {self.send_us:.1f} us for each message sent, "
-            f"{self.resident_mb:.0f} MB resident; all listeners connected in {self.connected_in_s:.1f} s"
+            f"{self.resident_mb:.0f} MB resident; all listeners connected in {self.connected_in_s:.1f} s\n"
+            f"each listener: {self.messages / self.seconds:.1f} tiles a second, {self.wire_kbps:.1f} kbps on the wire"
         )
 
 
@@ -81,7 +86,7 @@ class _Ears:
         self.newest = [-1] * count
         self.received = [0] * count
         self.is_wrong = [False] * count
-        self.gaps = 0
+        self.gaps = self.bytes = self.frames = 0
         self.over = 0
         self._rest = [b""] * count
         self._epoll = select.epoll()
@@ -127,6 +132,7 @@ class _Ears:
                     self.over += 1
                     continue
                 self._take(at, self._rest[at] + data if self._rest[at] else data, time.monotonic())
+            time.sleep(_NAP_S)
 
     def _take(self, at: int, data: bytes, now_s: float) -> None:
         """Take whole frames, and keep what is left (RFC 6455, 5.2)."""
@@ -138,6 +144,8 @@ class _Ears:
             if len(data) < begin + head + size:
                 break
             payload = data[begin + head : begin + head + size]
+            self.bytes += head + size
+            self.frames += 1
             if data[begin] == 0x89:
                 self._sockets[at].send(b"\x8a" + bytes([0x80 | size]) + bytes(4) + payload)
             elif data[begin] == 0x82:
@@ -170,7 +178,8 @@ def _listen(port: int, count: int, seconds: float, pipe: Pipe) -> None:
         pipe.recv()
         ears.hear(time.monotonic() + seconds)
         wrong = [is_wrong or newest < 0 for is_wrong, newest in zip(ears.is_wrong, ears.newest, strict=True)]
-        pipe.send((ears.sequences.tobytes(), ears.times_s.tobytes(), ears.received, wrong, ears.gaps))
+        wire_bytes = ears.bytes + ears.frames * _TCP_IP_BYTES
+        pipe.send((ears.sequences.tobytes(), ears.times_s.tobytes(), ears.received, wrong, ears.gaps, wire_bytes))
     except (OSError, AudioAvifError) as error:
         pipe.send(f"the listeners failed: {error}")
 
@@ -253,6 +262,7 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
             workers.append(context.Process(target=_listen, args=arguments, daemon=True))
             workers[-1].start()
             pipes.append(ours)
+        _set_apart(relay.process.pid, [worker.pid for worker in workers if worker.pid is not None])
         connecting_s = max(_answer(pipe, _START_S) for pipe in pipes)
         for pipe in pipes:
             pipe.send(None)
@@ -266,12 +276,13 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
         for worker in workers:
             worker.terminate()
         relay.stop()
-    delays_ms, wrong, gaps = [], 0, 0
-    for sequences, times_s, received, is_wrong, missed in answers:
+    delays_ms, wrong, gaps, wire_bytes = [], 0, 0, 0
+    for sequences, times_s, received, is_wrong, missed, size in answers:
         heard = np.frombuffer(sequences, np.dtype("L"))
         delays_ms.append((np.frombuffer(times_s) - np.frombuffer(written_s)[heard]) * 1e3)
         wrong += sum(one or count != len(written_s) for one, count in zip(is_wrong, received, strict=True))
         gaps += missed
+        wire_bytes += size
     p50, p95, p99, most = np.percentile(np.concatenate(delays_ms), [50, 95, 99, 100])
     return LoadResult(
         listeners,
@@ -283,8 +294,17 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
         connecting_s,
         cpu_share,
         1e6 * cpu_s / (listeners * len(written_s)),
+        8e-3 * wire_bytes / listeners / seconds,
         resident_mb,
     )
+
+
+def _set_apart(relay: int, listeners: list[int]) -> None:
+    """Give the relay a core, and the listeners, which stand for other machines, the others."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(relay, {first})
+    for pid in listeners:
+        os.sched_setaffinity(pid, others or {first})
 
 
 def _answer(pipe: Pipe, within_s: float) -> Any:

@@ -13,7 +13,7 @@ from audio_avif import console
 from audio_avif.errors import AudioAvifError
 
 if TYPE_CHECKING:
-    from audio_avif.spectrograms import SpectrogramConfig
+    from audio_avif.spectrograms import FloatArray, SpectrogramConfig
 
 PROGRAM = "audio-avif spectrogram"
 SUFFIXES = (".png", ".avif", ".webp", ".jpg", ".jpeg", ".npy")
@@ -72,7 +72,7 @@ def add_definition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--colour",
         metavar="NAME",
-        help="gray, gray_r (white is silent), or a colour map of matplotlib: magma, viridis…",
+        help="gray, gray_r (white is silent), or a colour map of matplotlib: magma, viridis and others",
     )
     parser.add_argument("--order", choices=("low-at-bottom", "low-at-top"), help="where low frequencies lie")
 
@@ -161,7 +161,8 @@ def _run(options: argparse.Namespace) -> None:
         config = replace(config, low_db=peak - (options.db_range or _USUAL_RANGE_DB), high_db=peak)
     write_spectrogram(options.output, values, config, samples.size, depth=options.depth, quality=options.quality)
     rows, columns = values.shape
-    print(f"{options.output}: {rows} rows, {columns} columns: {config}, {config.colour}, {config.order}")
+    shown = f"{config.low_db:g} to {config.high_db:g} dB, {config.colour}, {config.order}"
+    print(f"{options.output}: {rows} rows, {columns} columns: {config}; {shown}")
 
 
 def _rate_of(path: str) -> int:
@@ -174,7 +175,7 @@ def _usual_n_fft(rate_hz: int) -> int:
     return 1024 if rate_hz <= 24_000 else 2048 if rate_hz <= 48_000 else 4096
 
 
-def _read(options: argparse.Namespace, config: SpectrogramConfig):  # type: ignore[no-untyped-def]  # numpy comes later
+def _read(options: argparse.Namespace, config: SpectrogramConfig) -> FloatArray:
     """The samples; a recording too long for the picture is refused before it is read to its end."""
     import numpy as np
 

@@ -36,6 +36,7 @@ class Readable:
     config: SpectrogramConfig
     samples: int
     knows_level: bool
+    is_picture: bool
     assumed: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -73,7 +74,7 @@ def settle(source: Source, given: Mapping[str, object], db_range: tuple[float, f
     most = columns * config.hop_samples
     samples = source.samples if most - config.hop_samples <= source.samples <= most else 0
     samples = samples or max(1, columns - 1) * config.hop_samples
-    return Readable(values, config, samples, knows_level, assumed, tuple(remarks))
+    return Readable(values, config, samples, knows_level, shares is not None, assumed, tuple(remarks))
 
 
 def _changed(config: SpectrogramConfig, given: Mapping[str, object]) -> SpectrogramConfig:

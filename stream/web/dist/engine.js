@@ -116,12 +116,12 @@ function inspectStill(still) {
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
   const { ilocLengthAt, promised } = readMeta(bytes, meta, mdat);
-  const { sequenceHeader, frameAt } = readUnits(bytes, mdat);
+  const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
     throw new TileError("the still promises another size than its bitstream holds");
   }
-  return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt };
+  return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
 function readMeta(bytes, meta, mdat) {
   const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
@@ -164,8 +164,9 @@ function readUnits(bytes, mdat) {
     }
     if (at + size > mdat.end) throw new TileError("an AV1 unit of the still does not fit in its file");
     if (kind === SEQUENCE_HEADER && !sequenceHeader) sequenceHeader = bytes.data.subarray(at, at + size);
-    else if (kind === FRAME && sequenceHeader && at + size === mdat.end) return { sequenceHeader, frameAt: unitAt };
-    else if (kind !== TEMPORAL_DELIMITER || size) {
+    else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
+      return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
+    } else if (kind !== TEMPORAL_DELIMITER || size) {
       throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
     }
     at += size;
@@ -195,7 +196,7 @@ function readSequenceHeader(body) {
   const bitDepth = 8 + 2 * isHigh + (profile === 2 && isHigh ? 2 * take(1) : 0);
   return { width, height, bitDepth, isMonochrome: profile !== 1 && take(1) === 1 };
 }
-var StillTemplate = class {
+var StillTemplate = class _StillTemplate {
   constructor(prefix, ilocLengthAt, mdatSizeAt) {
     this.prefix = prefix;
     this.ilocLengthAt = ilocLengthAt;
@@ -204,6 +205,20 @@ var StillTemplate = class {
   prefix;
   ilocLengthAt;
   mdatSizeAt;
+  /** Take the template from a real still. Throws TileError where it is none. */
+  static of(still) {
+    const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
+    const prefix = still.slice(0, frameAt);
+    const view = new DataView(prefix.buffer);
+    for (const at of [ilocLengthAt, mdatSizeAt]) view.setUint32(at, view.getUint32(at) + frameAt - still.length);
+    return new _StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
+  }
+  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  strip(still) {
+    const body = still.subarray(inspectStill(still).frameBodyAt);
+    const again = this.rebuild(body);
+    return again.length === still.length && again.every((byte, i) => byte === still[i]) ? body : null;
+  }
   /** The whole AVIF still around a frame unit's body. */
   rebuild(body) {
     const frame = [FRAME << 3 | HAS_SIZE];
@@ -486,10 +501,13 @@ function tilesOf(message) {
   if (message.kind === "bundle") return [message.tile, ...message.copies];
   return message.kind === "tile" || message.kind === "pause" ? [message] : [];
 }
-function pingBytes(sentUs) {
+function pingBytes(sentUs, sampleZeroUs = 0, receiverAheadUs = 0) {
   const data = new Uint8Array(25);
+  const view = new DataView(data.buffer);
   data[0] = 5;
-  new DataView(data.buffer).setBigUint64(1, BigInt(Math.round(sentUs)));
+  view.setBigUint64(1, BigInt(Math.round(sentUs)));
+  view.setBigInt64(9, BigInt(Math.round(sampleZeroUs)));
+  view.setBigInt64(17, BigInt(Math.round(receiverAheadUs)));
   return data;
 }
 
@@ -503,6 +521,14 @@ var FINAL = [CLOSE.protocol, CLOSE.unauthorized, CLOSE.unknownRoom];
 function bearer(token) {
   const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
   return `audio-avif.bearer.${base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
+}
+async function whyRefused() {
+  try {
+    await fetch("/health", { cache: "no-store" });
+  } catch {
+    return "";
+  }
+  return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
 var Connection = class {
   constructor(url, token, listener, nowS2) {
@@ -581,22 +607,13 @@ var Connection = class {
       this.listener.onState("failed", words[code] ?? `The server closed the connection: ${reason}.`);
       return;
     }
-    const refusal = wasOpen ? "" : await this.whyNot();
+    const refusal = wasOpen ? "" : await whyRefused();
     if (this.isClosed) return;
     const waitS = this.retryS * (0.8 + 0.4 * Math.random());
     this.retryS = Math.min(2 * this.retryS, LONGEST_RETRY_S);
     const why = reason ? ` (${reason})` : "";
     this.listener.onState(refusal ? "refused" : "lost", refusal || `Connection lost${why}. Trying again \u2026`);
     this.timers.push(self.setTimeout(() => this.connect(), waitS * 1e3));
-  }
-  /** A page is not told why a handshake failed; whether the server answers at all tells much of it. */
-  async whyNot() {
-    try {
-      await fetch("/health", { cache: "no-store" });
-    } catch {
-      return "";
-    }
-    return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
   }
   ping() {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(pingBytes(this.nowS() * 1e6));
@@ -850,20 +867,46 @@ function normal() {
   };
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
-function naturalFluctuation(mel, count) {
-  const random = normal();
-  const noise = new Float64Array((count - 1) * mel.hop_samples + mel.n_fft).map(random);
-  const window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
-  const filters = melFilters(mel);
-  const frames = Array.from({ length: count }, (_, t) => {
-    const re = noise.slice(t * mel.hop_samples, t * mel.hop_samples + mel.n_fft).map((x, i) => x * window[i]);
-    const im = new Float64Array(mel.n_fft);
+var LogMelStream = class {
+  constructor(mel) {
+    this.mel = mel;
+    this.pending = new Float64Array(mel.n_fft / 2);
+    this.window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
+    this.filters = melFilters(mel);
+  }
+  mel;
+  pending;
+  window;
+  filters;
+  push(samples) {
+    const { n_fft, hop_samples } = this.mel;
+    const all = new Float64Array(this.pending.length + samples.length);
+    all.set(this.pending);
+    all.set(samples, this.pending.length);
+    const frames = [];
+    let at = 0;
+    for (; at + n_fft <= all.length; at += hop_samples) frames.push(this.frame(all.subarray(at, at + n_fft)));
+    this.pending = all.slice(at);
+    return frames;
+  }
+  /** The last frames, whose windows reach beyond the end into silence. */
+  flush() {
+    return this.push(new Float64Array(this.mel.n_fft / 2));
+  }
+  frame(samples) {
+    const re = samples.map((x, i) => x * this.window[i]);
+    const im = new Float64Array(samples.length);
     fft(re, im);
-    return Float32Array.from(filters, ({ first, weights }) => {
+    return Float32Array.from(this.filters, ({ first, weights }) => {
       const sum = weights.reduce((sum2, weight, i) => sum2 + weight * Math.hypot(re[first + i], im[first + i]), 0);
-      return Math.log10(Math.max(sum, mel.floor));
+      return Math.log10(Math.max(sum, this.mel.floor));
     });
-  });
+  }
+};
+function naturalFluctuation(mel, count) {
+  const edge = mel.n_fft / mel.hop_samples;
+  const noise = new Float64Array((count + edge) * mel.hop_samples + mel.n_fft).map(normal());
+  const frames = new LogMelStream(mel).push(noise).slice(edge, edge + count);
   for (let band = 0; band < mel.n_mels; band++) {
     const mean = frames.reduce((sum, frame) => sum + frame[band], 0) / count;
     for (const frame of frames) frame[band] -= mean;

@@ -28,6 +28,49 @@ function bandAt(hz, mel) {
 // src/decoder.ts
 var LEAST_BUFFER_S = 0.06;
 
+// src/parts.ts
+var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
+var LEAST_LEVEL_DB = -60;
+var METER_TEXT_MS = 2e3;
+var byId = (id) => document.getElementById(id);
+function say(sentence, isProblem = false) {
+  const line = byId("status");
+  if (line.textContent === sentence) return;
+  line.textContent = sentence;
+  line.classList.toggle("problem", isProblem);
+}
+function labelBands(mel = USUAL_MEL) {
+  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
+    const label = document.createElement("span");
+    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
+    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
+    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
+    return label;
+  });
+  byId("bands").replaceChildren(...labels);
+}
+function showLevels(analyser) {
+  const level = byId("level");
+  let saidMs = 0;
+  const step = () => {
+    requestAnimationFrame(step);
+    const db = levelOf(analyser());
+    level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    if (performance.now() - saidMs < METER_TEXT_MS) return;
+    saidMs = performance.now();
+    level.setAttribute("aria-valuenow", db.toFixed(0));
+    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+  };
+  step();
+}
+function levelOf(analyser) {
+  if (!analyser) return LEAST_LEVEL_DB;
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+}
+
 // src/colours.ts
 var STOPS = {
   gray: { dark: ["#0c0e13", "#f6f3ea"], light: ["#fbfaf6", "#15171d"] },
@@ -293,15 +336,11 @@ function hex(colour) {
 }
 
 // src/page.ts
-var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
-var LEAST_LEVEL_DB = -60;
-var METER_TEXT_MS = 2e3;
 var MOST_BUFFER_MS = 2e3;
-var byId = (id) => document.getElementById(id);
 var [form, room, token] = [byId("form"), byId("room"), byId("token")];
 var [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId(id));
 var [volume, palette, model] = [byId("volume"), byId("palette"), byId("model")];
-var [statusLine, level, empty] = [byId("status"), byId("level"), byId("empty")];
+var empty = byId("empty");
 var darkness = matchMedia("(prefers-color-scheme: dark)");
 var stillness = matchMedia("(prefers-reduced-motion: reduce)");
 var look = () => ({ isDark: darkness.matches, palette: palette.value, isStill: stillness.matches });
@@ -367,11 +406,6 @@ var Sound = class _Sound {
 };
 function ask(message, transfer = []) {
   worker?.postMessage(message, transfer);
-}
-function say(sentence, isProblem = false) {
-  if (statusLine.textContent === sentence) return;
-  statusLine.textContent = sentence;
-  statusLine.classList.toggle("problem", isProblem);
 }
 function missing() {
   if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
@@ -489,32 +523,6 @@ function showFigures(figures) {
   spectrogram.setHeard(figures.heardFrame, figures.heardAtMs);
   if (sound) ask({ kind: "device", latencyS: sound.latencyS });
 }
-function showLevel() {
-  requestAnimationFrame(showLevel);
-  if (!sound || !isListening) return setLevel(LEAST_LEVEL_DB);
-  const samples = new Float32Array(sound.analyser.fftSize);
-  sound.analyser.getFloatTimeDomainData(samples);
-  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  setLevel(Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6))));
-}
-var levelSaidMs = 0;
-function setLevel(db) {
-  level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
-  if (performance.now() - levelSaidMs < METER_TEXT_MS) return;
-  levelSaidMs = performance.now();
-  level.setAttribute("aria-valuenow", db.toFixed(0));
-  level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
-}
-function labelBands(mel = USUAL_MEL) {
-  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
-    const label = document.createElement("span");
-    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
-    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
-    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
-    return label;
-  });
-  byId("bands").replaceChildren(...labels);
-}
 function linkHash() {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
@@ -555,5 +563,5 @@ window.addEventListener("hashchange", () => {
 });
 readFragment();
 labelBands();
-showLevel();
+showLevels(() => isListening && sound ? sound.analyser : null);
 say(missing() || (room.value ? `Press Listen to hear ${room.value}.` : ""), !!missing());

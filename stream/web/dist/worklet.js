@@ -11,41 +11,59 @@ function bessel0(x) {
   for (let k = 1; k < 30; k++) sum += term *= (x / (2 * k)) ** 2;
   return sum;
 }
-function makeTable() {
+function makeTable(halfTaps, cutoff) {
   return Array.from(
     { length: PHASES + 1 },
-    (_, phase) => Float32Array.from({ length: 2 * HALF_TAPS }, (_2, tap) => {
-      const t = tap - HALF_TAPS + 1 - phase / PHASES;
-      const inside = 1 - (t / HALF_TAPS) ** 2;
+    (_, phase) => Float32Array.from({ length: 2 * halfTaps }, (_2, tap) => {
+      const t = tap - halfTaps + 1 - phase / PHASES;
+      const inside = 1 - (t / halfTaps) ** 2;
       const window = inside > 0 ? bessel0(KAISER_BETA * Math.sqrt(inside)) / bessel0(KAISER_BETA) : 0;
-      return window * CUTOFF * (t ? Math.sin(Math.PI * CUTOFF * t) / (Math.PI * CUTOFF * t) : 1);
+      return window * cutoff * (t ? Math.sin(Math.PI * cutoff * t) / (Math.PI * cutoff * t) : 1);
     })
   );
 }
 var Resampler = class {
   constructor(step) {
     this.step = step;
+    const halfTaps = Math.ceil(HALF_TAPS * Math.max(1, step));
+    this.table = makeTable(halfTaps, CUTOFF / Math.max(1, step));
+    this.history = new Float32Array(2 * halfTaps);
   }
   step;
-  table = makeTable();
-  history = new Float32Array(2 * HALF_TAPS);
+  table;
+  history;
   place = 1;
+  /** Pull samples one by one until `out` is full. */
   fill(out, next) {
     for (let i = 0; i < out.length; i++) {
-      for (; this.place >= 1; this.place--) {
-        this.history.copyWithin(0, 1);
-        this.history[this.history.length - 1] = next();
-      }
-      const phase = this.place * PHASES;
-      const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
-      const share = phase - Math.floor(phase);
-      let sum = 0;
-      for (let tap = 0; tap < lower.length; tap++) {
-        sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
-      }
-      out[i] = sum;
-      this.place += this.step;
+      while (this.place >= 1) this.take(next());
+      out[i] = this.make();
     }
+  }
+  /** Take samples; return those that they make. */
+  push(samples) {
+    const out = [];
+    for (const sample of samples) {
+      this.take(sample);
+      while (this.place < 1) out.push(this.make());
+    }
+    return Float32Array.from(out);
+  }
+  take(sample) {
+    this.history.copyWithin(0, 1);
+    this.history[this.history.length - 1] = sample;
+    this.place--;
+  }
+  make() {
+    const phase = this.place * PHASES;
+    const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
+    const share = phase - Math.floor(phase);
+    let sum = 0;
+    for (let tap = 0; tap < lower.length; tap++) {
+      sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
+    }
+    this.place += this.step;
+    return sum;
   }
 };
 

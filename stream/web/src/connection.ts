@@ -18,9 +18,22 @@ export interface Listener {
 }
 
 /** The token as a subprotocol, since a page can set no headers. */
-function bearer(token: string): string {
+export function bearer(token: string): string {
   const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
   return `audio-avif.bearer.${base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
+}
+
+/** A page is not told why a handshake failed; whether the server answers at all tells much of it. */
+export async function whyRefused(): Promise<string> {
+  try {
+    await fetch("/health", { cache: "no-store" });
+  } catch {
+    return "";
+  }
+  return (
+    "The server is there but did not let this page connect: it may be full, or may not know the address " +
+    `${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again …`
+  );
 }
 
 export class Connection {
@@ -103,26 +116,13 @@ export class Connection {
       this.listener.onState("failed", words[code] ?? `The server closed the connection: ${reason}.`);
       return;
     }
-    const refusal = wasOpen ? "" : await this.whyNot();
+    const refusal = wasOpen ? "" : await whyRefused();
     if (this.isClosed) return;
     const waitS = this.retryS * (0.8 + 0.4 * Math.random());
     this.retryS = Math.min(2 * this.retryS, LONGEST_RETRY_S);
     const why = reason ? ` (${reason})` : "";
     this.listener.onState(refusal ? "refused" : "lost", refusal || `Connection lost${why}. Trying again …`);
     this.timers.push(self.setTimeout(() => this.connect(), waitS * 1000));
-  }
-
-  /** A page is not told why a handshake failed; whether the server answers at all tells much of it. */
-  private async whyNot(): Promise<string> {
-    try {
-      await fetch("/health", { cache: "no-store" });
-    } catch {
-      return "";
-    }
-    return (
-      "The server is there but did not let this page connect: it may be full, or may not know the address " +
-      `${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again …`
-    );
   }
 
   private ping(): void {

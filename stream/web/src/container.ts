@@ -20,6 +20,7 @@ export interface StillLayout {
   ilocLengthAt: number;
   mdatSizeAt: number;
   frameAt: number;
+  frameBodyAt: number;
 }
 
 interface Box {
@@ -84,12 +85,12 @@ export function inspectStill(still: Uint8Array): StillLayout {
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
   const { ilocLengthAt, promised } = readMeta(bytes, meta, mdat);
-  const { sequenceHeader, frameAt } = readUnits(bytes, mdat);
+  const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
     throw new TileError("the still promises another size than its bitstream holds");
   }
-  return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt };
+  return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
 
 function readMeta(bytes: Bytes, meta: Box, mdat: Box): { ilocLengthAt: number; promised: { width: number; height: number } } {
@@ -130,7 +131,7 @@ function readMeta(bytes: Bytes, meta: Box, mdat: Box): { ilocLengthAt: number; p
 }
 
 /** One sequence header, then one frame that ends the file; besides them only empty temporal delimiters. */
-function readUnits(bytes: Bytes, mdat: Box): { sequenceHeader: Uint8Array; frameAt: number } {
+function readUnits(bytes: Bytes, mdat: Box): { sequenceHeader: Uint8Array; frameAt: number; frameBodyAt: number } {
   let sequenceHeader: Uint8Array | null = null;
   for (let at = mdat.at; at < mdat.end; ) {
     const unitAt = at;
@@ -147,8 +148,9 @@ function readUnits(bytes: Bytes, mdat: Box): { sequenceHeader: Uint8Array; frame
     }
     if (at + size > mdat.end) throw new TileError("an AV1 unit of the still does not fit in its file");
     if (kind === SEQUENCE_HEADER && !sequenceHeader) sequenceHeader = bytes.data.subarray(at, at + size);
-    else if (kind === FRAME && sequenceHeader && at + size === mdat.end) return { sequenceHeader, frameAt: unitAt };
-    else if (kind !== TEMPORAL_DELIMITER || size) {
+    else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
+      return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
+    } else if (kind !== TEMPORAL_DELIMITER || size) {
       throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
     }
     at += size;
@@ -188,6 +190,22 @@ export class StillTemplate {
     readonly ilocLengthAt: number,
     readonly mdatSizeAt: number,
   ) {}
+
+  /** Take the template from a real still. Throws TileError where it is none. */
+  static of(still: Uint8Array): StillTemplate {
+    const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
+    const prefix = still.slice(0, frameAt);
+    const view = new DataView(prefix.buffer);
+    for (const at of [ilocLengthAt, mdatSizeAt]) view.setUint32(at, view.getUint32(at) + frameAt - still.length);
+    return new StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
+  }
+
+  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  strip(still: Uint8Array): Uint8Array | null {
+    const body = still.subarray(inspectStill(still).frameBodyAt);
+    const again = this.rebuild(body);
+    return again.length === still.length && again.every((byte, i) => byte === still[i]) ? body : null;
+  }
 
   /** The whole AVIF still around a frame unit's body. */
   rebuild(body: Uint8Array): Uint8Array<ArrayBuffer> {

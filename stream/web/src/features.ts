@@ -1,4 +1,4 @@
-/** The mel scale, and the log-mel of white noise. As `audio_avif/features.py`: Slaney scale and area norm, magnitude. */
+/** The mel scale, and log-mel of sound. As `audio_avif/features.py`: Slaney scale and area norm, magnitude, log10. */
 
 import type { MelConfig } from "./config.js";
 
@@ -80,21 +80,51 @@ function normal(): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
+/** Log-mel frames of sound that comes in pieces; frame k is centred on sample `hop_samples * k`. */
+export class LogMelStream {
+  private pending: Float64Array;
+  private readonly window: Float64Array;
+  private readonly filters;
+
+  constructor(private readonly mel: MelConfig) {
+    this.pending = new Float64Array(mel.n_fft / 2);
+    this.window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / mel.n_fft));
+    this.filters = melFilters(mel);
+  }
+
+  push(samples: ArrayLike<number>): Frame[] {
+    const { n_fft, hop_samples } = this.mel;
+    const all = new Float64Array(this.pending.length + samples.length);
+    all.set(this.pending);
+    all.set(samples, this.pending.length);
+    const frames: Frame[] = [];
+    let at = 0;
+    for (; at + n_fft <= all.length; at += hop_samples) frames.push(this.frame(all.subarray(at, at + n_fft)));
+    this.pending = all.slice(at);
+    return frames;
+  }
+
+  /** The last frames, whose windows reach beyond the end into silence. */
+  flush(): Frame[] {
+    return this.push(new Float64Array(this.mel.n_fft / 2));
+  }
+
+  private frame(samples: Float64Array): Frame {
+    const re = samples.map((x, i) => x * this.window[i]);
+    const im = new Float64Array(samples.length);
+    fft(re, im);
+    return Float32Array.from(this.filters, ({ first, weights }) => {
+      const sum = weights.reduce((sum, weight, i) => sum + weight * Math.hypot(re[first + i], im[first + i]), 0);
+      return Math.log10(Math.max(sum, this.mel.floor));
+    });
+  }
+}
+
 /** How far the log-mel of white noise is from each band's mean, `count` frames of it. */
 export function naturalFluctuation(mel: MelConfig, count: number): Frame[] {
-  const random = normal();
-  const noise = new Float64Array((count - 1) * mel.hop_samples + mel.n_fft).map(random);
-  const window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / mel.n_fft));
-  const filters = melFilters(mel);
-  const frames = Array.from({ length: count }, (_, t) => {
-    const re = noise.slice(t * mel.hop_samples, t * mel.hop_samples + mel.n_fft).map((x, i) => x * window[i]);
-    const im = new Float64Array(mel.n_fft);
-    fft(re, im);
-    return Float32Array.from(filters, ({ first, weights }) => {
-      const sum = weights.reduce((sum, weight, i) => sum + weight * Math.hypot(re[first + i], im[first + i]), 0);
-      return Math.log10(Math.max(sum, mel.floor));
-    });
-  });
+  const edge = mel.n_fft / mel.hop_samples;
+  const noise = new Float64Array((count + edge) * mel.hop_samples + mel.n_fft).map(normal());
+  const frames = new LogMelStream(mel).push(noise).slice(edge, edge + count);
   for (let band = 0; band < mel.n_mels; band++) {
     const mean = frames.reduce((sum, frame) => sum + frame[band], 0) / count;
     for (const frame of frames) frame[band] -= mean;

@@ -1,23 +1,19 @@
 /** The page: its controls, its words, and what it shows of the worker's messages. */
 
 import type { Palette } from "./colours.js";
-import { RATE_HZ, USUAL_MEL } from "./config.js";
+import { RATE_HZ } from "./config.js";
 import { LEAST_BUFFER_S } from "./decoder.js";
-import { bandAt } from "./features.js";
+import { byId, labelBands, say, showLevels } from "./parts.js";
 import type { Figures, FromWorker, State, ToWorker } from "./protocol.js";
 import { Spectrogram } from "./spectrogram.js";
 import type { ModelName } from "./vocoder.js";
 
-const LABELLED_HZ = [100, 250, 500, 1000, 2000, 4000, 7000];
-const LEAST_LEVEL_DB = -60;
-const METER_TEXT_MS = 2000;
 const MOST_BUFFER_MS = 2000;
 
-const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const [form, room, token] = [byId<HTMLFormElement>("form"), byId<HTMLInputElement>("room"), byId<HTMLInputElement>("token")];
 const [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId<HTMLButtonElement>(id));
 const [volume, palette, model] = [byId<HTMLInputElement>("volume"), byId<HTMLSelectElement>("palette"), byId<HTMLSelectElement>("model")];
-const [statusLine, level, empty] = [byId("status"), byId("level"), byId("empty")];
+const empty = byId("empty");
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
@@ -92,12 +88,6 @@ class Sound {
 
 function ask(message: ToWorker, transfer: Transferable[] = []): void {
   worker?.postMessage(message, transfer);
-}
-
-function say(sentence: string, isProblem = false): void {
-  if (statusLine.textContent === sentence) return;
-  statusLine.textContent = sentence;
-  statusLine.classList.toggle("problem", isProblem);
 }
 
 /** What this browser lacks so that nothing can be watched, in one sentence; "" where nothing. */
@@ -227,37 +217,6 @@ function showFigures(figures: Figures): void {
   if (sound) ask({ kind: "device", latencyS: sound.latencyS });
 }
 
-/** The loudest of the last 64 ms, as the bar and, less often, in words. */
-function showLevel(): void {
-  requestAnimationFrame(showLevel);
-  if (!sound || !isListening) return setLevel(LEAST_LEVEL_DB);
-  const samples = new Float32Array(sound.analyser.fftSize);
-  sound.analyser.getFloatTimeDomainData(samples);
-  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  setLevel(Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6))));
-}
-
-let levelSaidMs = 0;
-
-function setLevel(db: number): void {
-  (level.firstElementChild as HTMLElement).style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
-  if (performance.now() - levelSaidMs < METER_TEXT_MS) return;
-  levelSaidMs = performance.now();
-  level.setAttribute("aria-valuenow", db.toFixed(0));
-  level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
-}
-
-function labelBands(mel = USUAL_MEL): void {
-  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
-    const label = document.createElement("span");
-    label.textContent = hz < 1000 ? `${hz}` : `${hz / 1000} k`;
-    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
-    label.style.bottom = `${(100 * (bandAt(hz, mel) + 0.5)) / mel.n_mels}%`;
-    return label;
-  });
-  byId("bands").replaceChildren(...labels);
-}
-
 function linkHash(): string {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
@@ -302,5 +261,5 @@ window.addEventListener("hashchange", () => {
 
 readFragment();
 labelBands();
-showLevel();
+showLevels(() => (isListening && sound ? sound.analyser : null));
 say(missing() || (room.value ? `Press Listen to hear ${room.value}.` : ""), !!missing());

@@ -1,4 +1,4 @@
-/** The wire protocol without its I/O: messages to objects. As `audio_avif/wire.py`; `docs/wire.md` is the byte table. */
+/** The wire protocol without its I/O: messages to objects and back. As `audio_avif/wire.py`; `docs/wire.md` is the byte table. */
 
 import { MAX_REDUNDANCY, MAX_TILE_FRAMES, type MelConfig, type TileConfig, melOf, tileOf } from "./config.js";
 import { StillTemplate, inspectStill } from "./container.js";
@@ -393,10 +393,47 @@ function tilesOf(message: FromSender): (Tile | Pause)[] {
   return message.kind === "tile" || message.kind === "pause" ? [message] : [];
 }
 
-/** The bytes of a Ping that asks for the peer's clock; a listener has captured nothing. */
-export function pingBytes(sentUs: number): Uint8Array<ArrayBuffer> {
+export function helloBytes(hello: Hello): Uint8Array<ArrayBuffer> {
+  const { mel, tile, session, live, report, agent, template } = hello;
+  const text = new TextEncoder().encode(JSON.stringify({ mel, tile, session, live, report, agent }));
+  const data = new Uint8Array(8 + text.length + template.prefix.length);
+  const view = new DataView(data.buffer);
+  data.set([0x01, VERSION]);
+  view.setUint16(2, text.length);
+  data.set(text, 4);
+  view.setUint16(4 + text.length, template.ilocLengthAt);
+  view.setUint16(6 + text.length, template.mdatSizeAt);
+  data.set(template.prefix, 8 + text.length);
+  return data;
+}
+
+export function tileBytes(tile: Tile): Uint8Array<ArrayBuffer> {
+  const data = new Uint8Array(TILE_HEADER_BYTES + tile.payload.length);
+  const view = new DataView(data.buffer);
+  data[0] = tile.isWholeStill ? 0x03 : 0x02;
+  view.setUint32(1, tile.sequence);
+  view.setUint32(5, tile.firstFrame);
+  data[9] = tile.frames;
+  data.set(tile.payload, TILE_HEADER_BYTES);
+  return data;
+}
+
+export function byeBytes({ tiles, samples }: Omit<Bye, "kind">): Uint8Array<ArrayBuffer> {
+  const data = new Uint8Array(13);
+  const view = new DataView(data.buffer);
+  data[0] = 0x04;
+  view.setUint32(1, tiles);
+  view.setBigUint64(5, BigInt(samples));
+  return data;
+}
+
+/** A listener, which has captured nothing, leaves all but the first field out. */
+export function pingBytes(sentUs: number, sampleZeroUs = 0, receiverAheadUs = 0): Uint8Array<ArrayBuffer> {
   const data = new Uint8Array(25);
+  const view = new DataView(data.buffer);
   data[0] = 0x05;
-  new DataView(data.buffer).setBigUint64(1, BigInt(Math.round(sentUs)));
+  view.setBigUint64(1, BigInt(Math.round(sentUs)));
+  view.setBigInt64(9, BigInt(Math.round(sampleZeroUs)));
+  view.setBigInt64(17, BigInt(Math.round(receiverAheadUs)));
   return data;
 }

@@ -157,12 +157,12 @@ function inspectStill(still) {
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
   const { ilocLengthAt, promised } = readMeta(bytes, meta, mdat);
-  const { sequenceHeader, frameAt } = readUnits(bytes, mdat);
+  const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
     throw new TileError("the still promises another size than its bitstream holds");
   }
-  return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt };
+  return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
 function readMeta(bytes, meta, mdat) {
   const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
@@ -205,8 +205,9 @@ function readUnits(bytes, mdat) {
     }
     if (at + size > mdat.end) throw new TileError("an AV1 unit of the still does not fit in its file");
     if (kind === SEQUENCE_HEADER && !sequenceHeader) sequenceHeader = bytes.data.subarray(at, at + size);
-    else if (kind === FRAME && sequenceHeader && at + size === mdat.end) return { sequenceHeader, frameAt: unitAt };
-    else if (kind !== TEMPORAL_DELIMITER || size) {
+    else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
+      return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
+    } else if (kind !== TEMPORAL_DELIMITER || size) {
       throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
     }
     at += size;
@@ -236,7 +237,7 @@ function readSequenceHeader(body) {
   const bitDepth = 8 + 2 * isHigh + (profile === 2 && isHigh ? 2 * take(1) : 0);
   return { width, height, bitDepth, isMonochrome: profile !== 1 && take(1) === 1 };
 }
-var StillTemplate = class {
+var StillTemplate = class _StillTemplate {
   constructor(prefix, ilocLengthAt, mdatSizeAt) {
     this.prefix = prefix;
     this.ilocLengthAt = ilocLengthAt;
@@ -245,6 +246,20 @@ var StillTemplate = class {
   prefix;
   ilocLengthAt;
   mdatSizeAt;
+  /** Take the template from a real still. Throws TileError where it is none. */
+  static of(still) {
+    const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
+    const prefix = still.slice(0, frameAt);
+    const view = new DataView(prefix.buffer);
+    for (const at of [ilocLengthAt, mdatSizeAt]) view.setUint32(at, view.getUint32(at) + frameAt - still.length);
+    return new _StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
+  }
+  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  strip(still) {
+    const body = still.subarray(inspectStill(still).frameBodyAt);
+    const again = this.rebuild(body);
+    return again.length === still.length && again.every((byte, i) => byte === still[i]) ? body : null;
+  }
   /** The whole AVIF still around a frame unit's body. */
   rebuild(body) {
     const frame = [FRAME << 3 | HAS_SIZE];
@@ -465,20 +480,46 @@ function normal() {
   };
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
-function naturalFluctuation(mel, count) {
-  const random = normal();
-  const noise = new Float64Array((count - 1) * mel.hop_samples + mel.n_fft).map(random);
-  const window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
-  const filters = melFilters(mel);
-  const frames = Array.from({ length: count }, (_, t) => {
-    const re = noise.slice(t * mel.hop_samples, t * mel.hop_samples + mel.n_fft).map((x, i) => x * window[i]);
-    const im = new Float64Array(mel.n_fft);
+var LogMelStream = class {
+  constructor(mel) {
+    this.mel = mel;
+    this.pending = new Float64Array(mel.n_fft / 2);
+    this.window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
+    this.filters = melFilters(mel);
+  }
+  mel;
+  pending;
+  window;
+  filters;
+  push(samples) {
+    const { n_fft, hop_samples } = this.mel;
+    const all = new Float64Array(this.pending.length + samples.length);
+    all.set(this.pending);
+    all.set(samples, this.pending.length);
+    const frames = [];
+    let at = 0;
+    for (; at + n_fft <= all.length; at += hop_samples) frames.push(this.frame(all.subarray(at, at + n_fft)));
+    this.pending = all.slice(at);
+    return frames;
+  }
+  /** The last frames, whose windows reach beyond the end into silence. */
+  flush() {
+    return this.push(new Float64Array(this.mel.n_fft / 2));
+  }
+  frame(samples) {
+    const re = samples.map((x, i) => x * this.window[i]);
+    const im = new Float64Array(samples.length);
     fft(re, im);
-    return Float32Array.from(filters, ({ first, weights }) => {
+    return Float32Array.from(this.filters, ({ first, weights }) => {
       const sum = weights.reduce((sum2, weight, i) => sum2 + weight * Math.hypot(re[first + i], im[first + i]), 0);
-      return Math.log10(Math.max(sum, mel.floor));
+      return Math.log10(Math.max(sum, this.mel.floor));
     });
-  });
+  }
+};
+function naturalFluctuation(mel, count) {
+  const edge = mel.n_fft / mel.hop_samples;
+  const noise = new Float64Array((count + edge) * mel.hop_samples + mel.n_fft).map(normal());
+  const frames = new LogMelStream(mel).push(noise).slice(edge, edge + count);
   for (let band = 0; band < mel.n_mels; band++) {
     const mean = frames.reduce((sum, frame) => sum + frame[band], 0) / count;
     for (const frame of frames) frame[band] -= mean;
@@ -926,41 +967,59 @@ function bessel0(x) {
   for (let k = 1; k < 30; k++) sum += term *= (x / (2 * k)) ** 2;
   return sum;
 }
-function makeTable() {
+function makeTable(halfTaps, cutoff) {
   return Array.from(
     { length: PHASES + 1 },
-    (_, phase) => Float32Array.from({ length: 2 * HALF_TAPS }, (_2, tap) => {
-      const t = tap - HALF_TAPS + 1 - phase / PHASES;
-      const inside = 1 - (t / HALF_TAPS) ** 2;
+    (_, phase) => Float32Array.from({ length: 2 * halfTaps }, (_2, tap) => {
+      const t = tap - halfTaps + 1 - phase / PHASES;
+      const inside = 1 - (t / halfTaps) ** 2;
       const window = inside > 0 ? bessel0(KAISER_BETA * Math.sqrt(inside)) / bessel0(KAISER_BETA) : 0;
-      return window * CUTOFF * (t ? Math.sin(Math.PI * CUTOFF * t) / (Math.PI * CUTOFF * t) : 1);
+      return window * cutoff * (t ? Math.sin(Math.PI * cutoff * t) / (Math.PI * cutoff * t) : 1);
     })
   );
 }
 var Resampler = class {
   constructor(step) {
     this.step = step;
+    const halfTaps = Math.ceil(HALF_TAPS * Math.max(1, step));
+    this.table = makeTable(halfTaps, CUTOFF / Math.max(1, step));
+    this.history = new Float32Array(2 * halfTaps);
   }
   step;
-  table = makeTable();
-  history = new Float32Array(2 * HALF_TAPS);
+  table;
+  history;
   place = 1;
+  /** Pull samples one by one until `out` is full. */
   fill(out, next) {
     for (let i = 0; i < out.length; i++) {
-      for (; this.place >= 1; this.place--) {
-        this.history.copyWithin(0, 1);
-        this.history[this.history.length - 1] = next();
-      }
-      const phase = this.place * PHASES;
-      const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
-      const share = phase - Math.floor(phase);
-      let sum = 0;
-      for (let tap = 0; tap < lower.length; tap++) {
-        sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
-      }
-      out[i] = sum;
-      this.place += this.step;
+      while (this.place >= 1) this.take(next());
+      out[i] = this.make();
     }
+  }
+  /** Take samples; return those that they make. */
+  push(samples) {
+    const out = [];
+    for (const sample of samples) {
+      this.take(sample);
+      while (this.place < 1) out.push(this.make());
+    }
+    return Float32Array.from(out);
+  }
+  take(sample) {
+    this.history.copyWithin(0, 1);
+    this.history[this.history.length - 1] = sample;
+    this.place--;
+  }
+  make() {
+    const phase = this.place * PHASES;
+    const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
+    const share = phase - Math.floor(phase);
+    let sum = 0;
+    for (let tap = 0; tap < lower.length; tap++) {
+      sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
+    }
+    this.place += this.step;
+    return sum;
   }
 };
 
@@ -1336,12 +1395,86 @@ function tilesOf(message) {
   if (message.kind === "bundle") return [message.tile, ...message.copies];
   return message.kind === "tile" || message.kind === "pause" ? [message] : [];
 }
-function pingBytes(sentUs) {
-  const data = new Uint8Array(25);
-  data[0] = 5;
-  new DataView(data.buffer).setBigUint64(1, BigInt(Math.round(sentUs)));
+function helloBytes(hello) {
+  const { mel, tile, session, live, report, agent, template } = hello;
+  const text = new TextEncoder().encode(JSON.stringify({ mel, tile, session, live, report, agent }));
+  const data = new Uint8Array(8 + text.length + template.prefix.length);
+  const view = new DataView(data.buffer);
+  data.set([1, VERSION]);
+  view.setUint16(2, text.length);
+  data.set(text, 4);
+  view.setUint16(4 + text.length, template.ilocLengthAt);
+  view.setUint16(6 + text.length, template.mdatSizeAt);
+  data.set(template.prefix, 8 + text.length);
   return data;
 }
+function tileBytes(tile) {
+  const data = new Uint8Array(TILE_HEADER_BYTES + tile.payload.length);
+  const view = new DataView(data.buffer);
+  data[0] = tile.isWholeStill ? 3 : 2;
+  view.setUint32(1, tile.sequence);
+  view.setUint32(5, tile.firstFrame);
+  data[9] = tile.frames;
+  data.set(tile.payload, TILE_HEADER_BYTES);
+  return data;
+}
+function byeBytes({ tiles, samples }) {
+  const data = new Uint8Array(13);
+  const view = new DataView(data.buffer);
+  data[0] = 4;
+  view.setUint32(1, tiles);
+  view.setBigUint64(5, BigInt(samples));
+  return data;
+}
+function pingBytes(sentUs, sampleZeroUs = 0, receiverAheadUs = 0) {
+  const data = new Uint8Array(25);
+  const view = new DataView(data.buffer);
+  data[0] = 5;
+  view.setBigUint64(1, BigInt(Math.round(sentUs)));
+  view.setBigInt64(9, BigInt(Math.round(sampleZeroUs)));
+  view.setBigInt64(17, BigInt(Math.round(receiverAheadUs)));
+  return data;
+}
+
+// src/tiles.ts
+function toPixels(logMel, tile) {
+  const [width, height] = [logMel.length, logMel[0].length];
+  const scale = 255 / (tile.log10_max - tile.log10_min);
+  const pixels = new Uint8Array(width * height);
+  logMel.forEach(
+    (frame, t) => frame.forEach((x, band) => {
+      const value = Math.round(Math.min(Math.max((x - tile.log10_min) * scale, 0), 255));
+      pixels[(height - 1 - band) * width + t] = value;
+    })
+  );
+  return pixels;
+}
+var TileCutter = class {
+  constructor(tile) {
+    this.tile = tile;
+  }
+  tile;
+  pending = [];
+  nextFrame = 0;
+  push(logMel) {
+    this.pending.push(...logMel);
+    const tiles = [];
+    while (this.pending.length >= this.tile.frames) tiles.push(this.cut(this.pending.splice(0, this.tile.frames)));
+    return tiles;
+  }
+  /** The last tile, if any frames are left; its missing columns repeat the last frame. */
+  flush() {
+    const frames = this.pending.length;
+    if (!frames) return [];
+    const missing = Array(this.tile.frames - frames).fill(this.pending[frames - 1]);
+    return [{ ...this.cut([...this.pending.splice(0), ...missing]), frames }];
+  }
+  cut(logMel) {
+    const firstFrame = this.nextFrame;
+    this.nextFrame += this.tile.frames;
+    return { firstFrame, frames: this.tile.frames, pixels: toPixels(logMel, this.tile) };
+  }
+};
 export {
   ArrivalWatch,
   CLOSE,
@@ -1354,6 +1487,7 @@ export {
   Kind,
   LEAST_BUFFER_S,
   ListenerProtocol,
+  LogMelStream,
   MAX_MESSAGE_BYTES,
   MAX_REDUNDANCY,
   MAX_TILE_FRAMES,
@@ -1367,16 +1501,19 @@ export {
   StillTemplate,
   TILE_HEADER_BYTES,
   TileCounts,
+  TileCutter,
   TileError,
   TileQueue,
   USUAL_MEL,
   VERSION,
   WireError,
   bandAt,
+  byeBytes,
   decay,
   fadeIn,
   frameS,
   fromPixel,
+  helloBytes,
   inspectStill,
   interpolate,
   isUsual,
@@ -1387,5 +1524,7 @@ export {
   overNoise,
   parse,
   pingBytes,
-  tileOf
+  tileBytes,
+  tileOf,
+  toPixels
 };

@@ -12,3 +12,4 @@ export * from "../src/resample.js";
 export * from "../src/ring.js";
 export * from "../src/sink.js";
 export * from "../src/wire.js";
+export * from "../src/tiles.js";

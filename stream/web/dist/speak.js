@@ -1,0 +1,488 @@
+// src/config.ts
+var RATE_HZ = 16e3;
+var USUAL_MEL = {
+  rate_hz: RATE_HZ,
+  n_fft: 1024,
+  hop_samples: 256,
+  n_mels: 80,
+  fmin_hz: 80,
+  fmax_hz: 7600,
+  floor: 1e-10
+};
+function frameS(mel) {
+  return mel.hop_samples / mel.rate_hz;
+}
+
+// src/features.ts
+var LINEAR_HZ = 1e3;
+var LINEAR_MELS = 15;
+var LOG_STEP = Math.log(6.4) / 27;
+function toMel(hz) {
+  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
+}
+function bandAt(hz, mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
+}
+
+// src/parts.ts
+var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
+var LEAST_LEVEL_DB = -60;
+var METER_TEXT_MS = 2e3;
+var byId = (id) => document.getElementById(id);
+function say(sentence, isProblem = false) {
+  const line = byId("status");
+  if (line.textContent === sentence) return;
+  line.textContent = sentence;
+  line.classList.toggle("problem", isProblem);
+}
+function labelBands(mel = USUAL_MEL) {
+  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
+    const label = document.createElement("span");
+    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
+    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
+    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
+    return label;
+  });
+  byId("bands").replaceChildren(...labels);
+}
+function showLevels(analyser) {
+  const level = byId("level");
+  let saidMs = 0;
+  const step = () => {
+    requestAnimationFrame(step);
+    const db = levelOf(analyser());
+    level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    if (performance.now() - saidMs < METER_TEXT_MS) return;
+    saidMs = performance.now();
+    level.setAttribute("aria-valuenow", db.toFixed(0));
+    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+  };
+  step();
+}
+function levelOf(analyser) {
+  if (!analyser) return LEAST_LEVEL_DB;
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+}
+
+// src/colours.ts
+var STOPS = {
+  gray: { dark: ["#0c0e13", "#f6f3ea"], light: ["#fbfaf6", "#15171d"] },
+  colour: {
+    dark: ["#0c0e13", "#1d1a3f", "#4a2366", "#8a2f6d", "#cc4a5c", "#f2884f", "#fbc770", "#fdf6d0"],
+    light: ["#fbfaf6", "#e3ebe2", "#b4d6cb", "#73b2b2", "#3d849c", "#2d5684", "#292f62", "#14142c"]
+  }
+};
+var GAMMA = 1.6;
+function lookup(palette, isDark) {
+  const stops = STOPS[palette][isDark ? "dark" : "light"].map(
+    (hex2) => [1, 3, 5].map((at) => Number.parseInt(hex2.slice(at, at + 2), 16))
+  );
+  const bytes = new Uint8ClampedArray(4 * 256);
+  for (let value = 0; value < 256; value++) {
+    const place = (value / 255) ** GAMMA * (stops.length - 1);
+    const left = Math.min(Math.floor(place), stops.length - 2);
+    for (let i = 0; i < 3; i++) {
+      bytes[4 * value + i] = stops[left][i] + (place - left) * (stops[left + 1][i] - stops[left][i]);
+    }
+    bytes[4 * value + 3] = 255;
+  }
+  return new Uint32Array(bytes.buffer);
+}
+
+// src/history.ts
+var HISTORY_FRAMES = 2048;
+var MOST_LOST_FRAMES = 512;
+var History = class {
+  constructor(bands) {
+    this.bands = bands;
+    this.values = new Uint8Array(HISTORY_FRAMES * bands);
+  }
+  bands;
+  values;
+  kinds = new Uint8Array(HISTORY_FRAMES);
+  /** One more than the newest frame that has a column. */
+  end = 0;
+  dirty = [];
+  pause = null;
+  /** The frames whose columns changed since the last call. */
+  takeChanges() {
+    const changes = this.dirty;
+    this.dirty = [];
+    return changes;
+  }
+  /** A tile's picture `[bands, width]` row by row, of which the first frames are sound. */
+  putTile(firstFrame, frames, width, pixels) {
+    if (this.pause) this.fillPause(firstFrame);
+    else this.fillLost(firstFrame);
+    this.pause = null;
+    for (let t = 0; t < frames; t++) {
+      this.put(firstFrame + t, 1 /* tile */, (row) => pixels[row * width + t]);
+    }
+  }
+  /** From here on it is quiet; the noise's column is low band first. */
+  putPause(firstFrame, column) {
+    if (this.pause) this.fillPause(firstFrame);
+    else this.fillLost(firstFrame);
+    this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
+  }
+  /** A pause goes on until the next message; draw it up to here. */
+  fillPause(until) {
+    if (!this.pause) return;
+    const { firstFrame, column } = this.pause;
+    const from = Math.max(firstFrame, this.end, until - HISTORY_FRAMES);
+    for (let frame = from; frame < until; frame++) {
+      this.put(frame, 2 /* pause */, (row) => column[this.bands - 1 - row]);
+    }
+  }
+  fillLost(until) {
+    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    for (let frame = this.end; frame < until; frame++) this.put(frame, 3 /* lost */, () => 0);
+  }
+  put(frame, kind, valueAt) {
+    if (frame < this.end - HISTORY_FRAMES) return;
+    for (let passed = this.end && Math.max(this.end, frame - HISTORY_FRAMES); this.end && passed < frame; passed++) {
+      this.kinds[passed % HISTORY_FRAMES] = 0 /* nothing */;
+      this.dirty.push(passed);
+    }
+    const column = frame % HISTORY_FRAMES;
+    this.kinds[column] = kind;
+    for (let row = 0; row < this.bands; row++) this.values[column * this.bands + row] = valueAt(row);
+    this.end = Math.max(this.end, frame + 1);
+    this.dirty.push(frame);
+    if (this.dirty.length > HISTORY_FRAMES) this.dirty = this.dirty.slice(-HISTORY_FRAMES);
+  }
+};
+
+// src/spectrogram.ts
+var EDGE_WINDOW_MS = 5e3;
+var MOST_SHOWN_S = 12;
+var LEAST_SHOWN_S = 4;
+var PX_PER_S = 110;
+var SWEEP_GAP_FRAMES = 12;
+var AXIS_PX = 20;
+var Spectrogram = class {
+  constructor(canvas, look2) {
+    this.canvas = canvas;
+    this.look = look2;
+    this.context = canvas.getContext("2d");
+    this.stripContext = this.strip.getContext("2d");
+    this.colours = lookup(look2.palette, look2.isDark);
+    const step = () => {
+      this.draw();
+      requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
+  }
+  canvas;
+  look;
+  isPaused = false;
+  context;
+  strip = document.createElement("canvas");
+  stripContext;
+  history = null;
+  frameMs = 16;
+  tileFrames = 8;
+  colours;
+  arrivals = [];
+  heard = null;
+  edge = 0;
+  setLook(look2) {
+    this.look = look2;
+    this.colours = lookup(look2.palette, look2.isDark);
+    if (this.history) this.paint([...Array(HISTORY_FRAMES).keys()].map((i) => this.history.end - 1 - i));
+  }
+  begin(mel, tileFrames) {
+    this.history = new History(mel.n_mels);
+    this.frameMs = frameS(mel) * 1e3;
+    this.tileFrames = tileFrames;
+    this.edge = 0;
+    this.end();
+    this.strip.width = HISTORY_FRAMES;
+    this.strip.height = mel.n_mels;
+  }
+  /** No more comes: the picture stands still. */
+  end() {
+    this.arrivals = [];
+    this.heard = null;
+  }
+  putTile(firstFrame, frames, width, pixels) {
+    this.history?.putTile(firstFrame, frames, width, pixels);
+    this.arrive(firstFrame + this.tileFrames);
+  }
+  putPause(firstFrame, column) {
+    this.history?.putPause(firstFrame, column);
+    this.arrive(firstFrame + this.tileFrames);
+  }
+  /** Which frame is heard, and when that was. */
+  setHeard(frame, atMs) {
+    this.heard = frame === null ? null : { frame, atMs };
+  }
+  arrive(endFrame) {
+    const atMs = performance.now();
+    this.arrivals.push({ atMs, aheadMs: endFrame * this.frameMs - atMs });
+    this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
+  }
+  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  edgeAt(nowMs) {
+    if (!this.arrivals.length) return this.edge;
+    const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
+    const target = (nowMs + aheadMs) / this.frameMs - this.tileFrames;
+    const error = target - this.edge;
+    const dt = this.frameMs;
+    return Math.abs(error) > 64 ? target : this.edge + Math.max(0, error * Math.min(1, 8 / dt));
+  }
+  draw() {
+    const { canvas, context, history } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+    if (!width || !height) return;
+    const isResized = canvas.width !== width || canvas.height !== height;
+    if (isResized) [canvas.width, canvas.height] = [width, height];
+    if (this.isPaused && !isResized) return;
+    const nowMs = performance.now();
+    if (!this.isPaused) this.edge = this.edgeAt(nowMs);
+    const pictureHeight = height - AXIS_PX * ratio;
+    context.clearRect(0, 0, width, height);
+    context.fillStyle = hex(this.colours[0]);
+    context.fillRect(0, 0, width, pictureHeight);
+    if (!history) return;
+    history.fillPause(Math.ceil(this.edge) + this.tileFrames);
+    this.paint(history.takeChanges());
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shown = shownS * 1e3 / this.frameMs;
+    const scale = width / shown;
+    context.imageSmoothingEnabled = false;
+    const heard = this.heard && this.heard.frame + (performance.timeOrigin + nowMs - this.heard.atMs) / this.frameMs;
+    if (this.look.isStill) {
+      const edge = Math.floor(this.edge);
+      const start = edge - edge % Math.floor(shown);
+      const whole = Math.floor(shown);
+      this.copy(start - whole + (edge - start) + SWEEP_GAP_FRAMES, start, (frame) => (frame - start + whole) * scale, scale, pictureHeight);
+      this.copy(start, edge, (frame) => (frame - start) * scale, scale, pictureHeight);
+    } else {
+      const xOf = (frame) => (frame - this.edge + shown) * scale;
+      this.copy(Math.floor(this.edge - shown), Math.ceil(this.edge), xOf, scale, pictureHeight);
+      this.drawSeconds(shown, xOf, ratio, pictureHeight);
+      if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio, pictureHeight);
+    }
+  }
+  /** Copy columns of the strip to the canvas; the strip is a ring. */
+  copy(from, until, xOf, scale, height) {
+    const { history, context, strip } = this;
+    from = Math.max(from, 0, history.end - HISTORY_FRAMES);
+    until = Math.min(until, history.end);
+    while (from < until) {
+      const column = from % HISTORY_FRAMES;
+      const count = Math.min(until - from, HISTORY_FRAMES - column);
+      context.drawImage(strip, column, 0, count, strip.height, xOf(from), 0, count * scale, height);
+      from += count;
+    }
+  }
+  /** Colour columns of the history. */
+  paint(frames) {
+    const history = this.history;
+    const image = new ImageData(1, history.bands);
+    const pixels = new Uint32Array(image.data.buffer);
+    for (const frame of frames) {
+      if (frame < 0 || frame < history.end - HISTORY_FRAMES) continue;
+      const column = frame % HISTORY_FRAMES;
+      const kind = history.kinds[column];
+      for (let row = 0; row < history.bands; row++) {
+        if (kind === 3 /* lost */) pixels[row] = this.colours[(row + frame) % 6 < 2 ? 140 : 20];
+        else pixels[row] = this.colours[kind === 0 /* nothing */ ? 0 : history.values[column * history.bands + row]];
+      }
+      this.stripContext.putImageData(image, column, 0);
+    }
+  }
+  /** The stream's own seconds, which go by with the picture. */
+  drawSeconds(shown, xOf, ratio, height) {
+    const { context } = this;
+    const framesPerS = 1e3 / this.frameMs;
+    context.font = `${11 * ratio}px ui-sans-serif, system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    const soft = this.look.isDark ? "#a3a3ad" : "#5c5e68";
+    for (let second = Math.max(0, Math.ceil((this.edge - shown) / framesPerS)); second * framesPerS < this.edge; second++) {
+      const x = xOf(second * framesPerS);
+      context.fillStyle = this.look.isDark ? "rgb(255 255 255 / 0.14)" : "rgb(0 0 0 / 0.12)";
+      context.fillRect(Math.round(x), 0, ratio, height);
+      context.fillStyle = soft;
+      context.fillRect(Math.round(x), height, ratio, 5 * ratio);
+      const label = `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}`;
+      context.fillText(label, x + 4 * ratio, height + (AXIS_PX / 2 + 2) * ratio);
+    }
+  }
+  /** A line where what is heard now passes. */
+  drawHeard(x, ratio, height) {
+    const { context } = this;
+    context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
+    context.fillRect(Math.round(x), 0, 1.5 * ratio, height);
+    context.beginPath();
+    context.moveTo(x - 5 * ratio, 0);
+    context.lineTo(x + 6 * ratio, 0);
+    context.lineTo(x + 0.75 * ratio, 7 * ratio);
+    context.fill();
+  }
+};
+function hex(colour) {
+  const byte = (at) => (colour >> at & 255).toString(16).padStart(2, "0");
+  return `#${byte(0)}${byte(8)}${byte(16)}`;
+}
+
+// src/speak.ts
+var TILE_FRAMES = 8;
+var [form, button] = [byId("form"), byId("speak")];
+var [room, token, quality] = [byId("room"), byId("token"), byId("quality")];
+var darkness = matchMedia("(prefers-color-scheme: dark)");
+var stillness = matchMedia("(prefers-reduced-motion: reduce)");
+var look = () => ({ isDark: darkness.matches, palette: "colour", isStill: stillness.matches });
+var spectrogram = new Spectrogram(byId("spectrogram"), look());
+var debug = {
+  state: "idle",
+  isRecorded: false,
+  samples: [],
+  tiles: []
+};
+Object.assign(window, { audioAvif: debug });
+var worker = null;
+var microphone = null;
+var isSpeaking = false;
+var Microphone = class _Microphone {
+  constructor(context, analyser, port, stream) {
+    this.context = context;
+    this.analyser = analyser;
+    this.port = port;
+    this.stream = stream;
+  }
+  context;
+  analyser;
+  port;
+  stream;
+  /** Asks for the microphone; throws what is to be said where it does not open. */
+  static async open() {
+    if (!navigator.mediaDevices || !("AudioWorkletNode" in window)) {
+      throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");
+    }
+    let stream;
+    try {
+      const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+      stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
+    } catch (error) {
+      const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
+      throw new Error(isRefused ? "The microphone was not allowed: change it beside the address." : "There is no microphone that opens.");
+    }
+    let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
+    if (!source) [context, source] = connect(stream, new AudioContext());
+    if (!source) throw new Error("There is no microphone that opens.");
+    await context.audioWorklet.addModule("microphone.js");
+    const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 0 });
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 1024;
+    source.connect(analyser);
+    source.connect(node);
+    const { port1, port2 } = new MessageChannel();
+    node.port.postMessage(port2, [port2]);
+    void context.resume();
+    return new _Microphone(context, analyser, port1, stream);
+  }
+  close() {
+    for (const track of this.stream.getTracks()) track.stop();
+    void this.context.close();
+  }
+};
+function connect(stream, context) {
+  try {
+    return [context, context.createMediaStreamSource(stream)];
+  } catch {
+    void context.close();
+    return [context, null];
+  }
+}
+async function speak() {
+  isSpeaking = true;
+  show();
+  byId("empty").hidden = true;
+  say("Getting ready \u2026");
+  try {
+    if (typeof WebAssembly !== "object" || !("OffscreenCanvas" in window)) {
+      throw new Error("This browser is too old for this page (WebAssembly, OffscreenCanvas).");
+    }
+    const opened = await Microphone.open();
+    if (!isSpeaking) return opened.close();
+    microphone = opened;
+  } catch (error) {
+    return stop(error instanceof Error ? error.message : String(error));
+  }
+  spectrogram.begin(USUAL_MEL, TILE_FRAMES);
+  worker = new Worker("speaker.js", { type: "module" });
+  worker.onmessage = ({ data }) => take(data);
+  worker.onerror = ({ message }) => stop(`The part of this page that works in the background failed (${message}).`);
+  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
+  const asked = { url, room: room.value, token: token.value, quality: Number(quality.value), isRecorded: debug.isRecorded };
+  const { port, context } = microphone;
+  worker.postMessage({ kind: "speak", ...asked, microphone: port, rateHz: context.sampleRate }, [port]);
+}
+function stop(why = "") {
+  isSpeaking = false;
+  worker?.postMessage({ kind: "stop" });
+  worker = null;
+  microphone?.close();
+  microphone = null;
+  spectrogram.end();
+  debug.state = why ? "failed" : "idle";
+  say(why || "Stopped.", !!why);
+  show();
+}
+function show() {
+  button.textContent = isSpeaking ? "Stop" : "Speak";
+  room.readOnly = token.readOnly = isSpeaking;
+  quality.disabled = isSpeaking;
+}
+function take(message) {
+  if (message.kind === "recorded") debug.samples.push(...message.samples);
+  else if (message.kind === "recordedTile") {
+    debug.tiles.push({ firstFrame: message.firstFrame, still: [...message.still], pixels: [...message.pixels] });
+  } else if (!isSpeaking) return;
+  else if (message.kind === "status") showState(message.state, message.detail);
+  else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);
+  else showFigures(message);
+}
+function showState(state, detail) {
+  debug.state = state;
+  if (state === "failed") return stop(detail);
+  const words = {
+    trying: "Loading the encoder \u2026",
+    connecting: `Connecting to ${room.value} \u2026`,
+    playing: `On air in ${room.value}.`
+  };
+  say(words[state] ?? detail, state === "lost" || state === "refused");
+}
+function showFigures(figures) {
+  byId("rate").textContent = `${figures.kbps.toFixed(1)} kbps`;
+  byId("sent").textContent = String(figures.sentTiles);
+  byId("dropped").textContent = String(figures.droppedTiles);
+  byId("trip").textContent = figures.roundTripMs === null ? "\u2013" : `${Math.round(figures.roundTripMs)} ms`;
+  if (debug.state !== "playing") return;
+  if (figures.isMute) say("The microphone gives nothing but zeros: is it muted?", true);
+  else say(`On air in ${room.value}.`);
+}
+function showLink() {
+  const parts = new URLSearchParams({ room: room.value });
+  byId("other").href = room.value ? `./#${parts}` : "./";
+}
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (isSpeaking) stop();
+  else void speak();
+});
+room.addEventListener("input", showLink);
+for (const media of [darkness, stillness]) media.addEventListener("change", () => spectrogram.setLook(look()));
+var fragment = new URLSearchParams(location.hash.slice(1));
+room.value = fragment.get("room") ?? room.value;
+token.value = fragment.get("token") ?? token.value;
+showLink();
+labelBands();
+showLevels(() => microphone?.analyser ?? null);

@@ -1,0 +1,35 @@
+/** The AudioWorklet of who speaks: gives what the microphone hears to the worker, piece by piece. */
+
+declare class AudioWorkletProcessor {
+  readonly port: MessagePort;
+}
+declare function registerProcessor(name: string, processor: new () => AudioWorkletProcessor): void;
+
+const PIECE_SAMPLES = 512;
+
+class Microphone extends AudioWorkletProcessor {
+  private worker: MessagePort | null = null;
+  private piece = new Float32Array(PIECE_SAMPLES);
+  private count = 0;
+
+  constructor() {
+    super();
+    this.port.onmessage = ({ data }: MessageEvent<MessagePort>) => {
+      this.worker = data;
+      this.count = 0;
+    };
+  }
+
+  process([[input]]: Float32Array[][]): boolean {
+    for (const sample of input ?? []) {
+      this.piece[this.count++] = sample;
+      if (this.count < PIECE_SAMPLES) continue;
+      this.worker?.postMessage(this.piece, [this.piece.buffer]);
+      this.piece = new Float32Array(PIECE_SAMPLES);
+      this.count = 0;
+    }
+    return true;
+  }
+}
+
+registerProcessor("microphone", Microphone);

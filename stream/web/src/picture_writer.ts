@@ -1,0 +1,43 @@
+/** Pixels to AVIF stills, by libavif and libaom in WebAssembly (jSquash). */
+
+import type { AVIFModule, EncodeOptions } from "@jsquash/avif/codec/enc/avif_enc.js";
+
+declare const AVIF_VERSION: string; // by build.mjs
+
+const OPTIONS: Omit<EncodeOptions, "quality"> = {
+  qualityAlpha: -1,
+  denoiseLevel: 0,
+  tileColsLog2: 0,
+  tileRowsLog2: 0,
+  speed: 8,
+  subsample: 0, // one plane
+  chromaDeltaQ: false,
+  sharpness: 0,
+  tune: 0,
+  enableSharpYUV: false,
+  bitDepth: 8,
+};
+
+export class PictureWriter {
+  private constructor(private readonly module: AVIFModule) {}
+
+  /** Loads the encoder. Throws whatever it throws. */
+  static async load(): Promise<PictureWriter> {
+    const url: string = `./avif-${AVIF_VERSION}.js`;
+    const { default: start } = await import(url);
+    const module = await start({
+      noInitialRun: true,
+      locateFile: () => new URL(`./avif-${AVIF_VERSION}.wasm`, import.meta.url).href,
+    });
+    return new PictureWriter(module as AVIFModule);
+  }
+
+  /** Compress gray values `[height, width]` row by row; quality 0 to 100. */
+  write(pixels: Uint8Array, width: number, height: number, quality: number): Uint8Array {
+    const rgba = new Uint8ClampedArray(4 * pixels.length).fill(255);
+    pixels.forEach((pixel, i) => rgba.fill(pixel, 4 * i, 4 * i + 3));
+    const still = this.module.encode(rgba, width, height, { ...OPTIONS, quality });
+    if (!still) throw new Error("the AVIF encoder failed");
+    return still.slice();
+  }
+}

@@ -1,0 +1,173 @@
+/** The worker of who speaks: microphone to log-mel to tiles to AVIF stills to a room. */
+
+import { RATE_HZ, type TileConfig, USUAL_MEL } from "./config.js";
+import { StillTemplate } from "./container.js";
+import { LogMelStream } from "./features.js";
+import { PictureReader } from "./pictures.js";
+import { PictureWriter } from "./picture_writer.js";
+import type { State } from "./protocol.js";
+import { END_S, Publisher } from "./publisher.js";
+import { Resampler } from "./resample.js";
+import { type PixelTile, TileCutter } from "./tiles.js";
+
+export interface Speak {
+  kind: "speak";
+  url: string;
+  room: string;
+  token: string;
+  quality: number;
+  /** Where the samples come from, and at what rate. */
+  microphone: MessagePort;
+  rateHz: number;
+  /** Tell samples and stills, for tests. */
+  isRecorded: boolean;
+}
+
+export type ToSpeaker = Speak | { kind: "stop" };
+
+export type FromSpeaker =
+  | { kind: "status"; state: State; detail: string }
+  | { kind: "tile"; firstFrame: number; frames: number; width: number; pixels: Uint8Array }
+  | { kind: "figures"; sentTiles: number; droppedTiles: number; kbps: number; roundTripMs: number | null; isMute: boolean }
+  | { kind: "recorded"; samples: Float32Array }
+  | { kind: "recordedTile"; firstFrame: number; still: Uint8Array; pixels: Uint8Array };
+
+const TILE: TileConfig = { frames: 8, log10_min: -5.5, log10_max: 1 };
+const FIGURES_S = 0.5;
+const RATE_WINDOW_S = 5;
+const MOST_LAG_S = 0.5;
+const MUTE_S = 2;
+
+const nowS = (): number => performance.now() / 1000;
+const tell = (message: FromSpeaker, transfer: Transferable[] = []): void => self.postMessage(message, { transfer });
+
+class Stream {
+  private readonly publisher: Publisher;
+  private readonly template: StillTemplate;
+  private readonly mel = new LogMelStream(USUAL_MEL);
+  private readonly cutter = new TileCutter(TILE);
+  private readonly resampler: Resampler | null;
+  private readonly timer: number;
+  private samples = 0;
+  private silentSamples = 0;
+  private hasBegun = false;
+  private isOver = false;
+  private spent: { atS: number; bytes: number }[] = [];
+
+  constructor(
+    private readonly speak: Speak,
+    private readonly writer: PictureWriter,
+    private readonly pictures: PictureReader,
+  ) {
+    const { n_mels: height } = USUAL_MEL;
+    this.template = StillTemplate.of(writer.write(new Uint8Array(TILE.frames * height), TILE.frames, height, speak.quality));
+    this.resampler = speak.rateHz === RATE_HZ ? null : new Resampler(speak.rateHz / RATE_HZ);
+    const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
+    const settings = { mel: USUAL_MEL, tile: TILE, template: this.template, session, live: true, report: false };
+    this.publisher = new Publisher(
+      `${speak.url}/publish/${encodeURIComponent(speak.room)}`,
+      speak.token,
+      { kind: "hello", ...settings, agent: "audio-avif-web" },
+      (state, detail) => {
+        this.hasBegun ||= state === "playing";
+        tell({ kind: "status", state, detail });
+        if (state === "failed") this.close();
+      },
+      nowS,
+    );
+    speak.microphone.onmessage = ({ data }: MessageEvent<Float32Array>) => this.hear(data);
+    this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
+  }
+
+  /** End the stream as it should end. */
+  stop(): void {
+    if (this.isOver) return;
+    for (const tile of [...this.cutter.push(this.mel.flush()), ...this.cutter.flush()]) this.send(tile);
+    this.publisher.end(this.samples);
+    this.close();
+  }
+
+  private close(): void {
+    this.isOver = true;
+    clearInterval(this.timer);
+    this.speak.microphone.onmessage = null;
+  }
+
+  private hear(chunk: Float32Array): void {
+    if (!this.hasBegun) return;
+    const samples = this.resampler ? this.resampler.push(chunk) : chunk;
+    this.samples += samples.length;
+    const zeroS = nowS() - this.samples / RATE_HZ;
+    const { publisher } = this;
+    publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
+    this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
+    if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
+    const isLate = zeroS - publisher.sampleZeroS > MOST_LAG_S;
+    for (const tile of this.cutter.push(this.mel.push(samples))) {
+      if (isLate) publisher.droppedTiles++;
+      else this.send(tile);
+    }
+  }
+
+  private send({ firstFrame, frames, pixels }: PixelTile): void {
+    const [width, height] = [TILE.frames, USUAL_MEL.n_mels];
+    if (!this.publisher.isReady) {
+      this.publisher.droppedTiles++;
+      return;
+    }
+    const still = this.writer.write(pixels, width, height, this.speak.quality);
+    const body = this.template.strip(still);
+    const payload = body ?? still;
+    this.publisher.send({ firstFrame, frames, payload, isWholeStill: !body });
+    this.spent.push({ atS: nowS(), bytes: payload.length });
+    if (this.speak.isRecorded) tell({ kind: "recordedTile", firstFrame, still, pixels });
+    void this.show(still, firstFrame, frames);
+  }
+
+  /** Shows what others will see. */
+  private async show(still: Uint8Array, firstFrame: number, frames: number): Promise<void> {
+    const pixels = await this.pictures.read(still.slice(), TILE.frames, USUAL_MEL.n_mels);
+    tell({ kind: "tile", firstFrame, frames, width: TILE.frames, pixels }, [pixels.buffer]);
+  }
+
+  private tellFigures(): void {
+    const now = nowS();
+    this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
+    const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
+    const { sentTiles, droppedTiles, roundTripS } = this.publisher;
+    tell({
+      kind: "figures",
+      sentTiles,
+      droppedTiles,
+      kbps: (this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8) / 1000 / spanS,
+      roundTripMs: roundTripS === null ? null : roundTripS * 1000,
+      isMute: this.silentSamples > MUTE_S * RATE_HZ,
+    });
+  }
+}
+
+let wanted: Speak | null = null;
+let stream: Stream | null = null;
+let writer: PictureWriter | null = null;
+
+async function start(speak: Speak): Promise<void> {
+  wanted = speak;
+  tell({ kind: "status", state: "trying", detail: "" });
+  try {
+    writer ??= await PictureWriter.load();
+    const pictures = new PictureReader();
+    if (wanted === speak) stream = new Stream(speak, writer, pictures);
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    tell({ kind: "status", state: "failed", detail: `The AVIF encoder did not load (${why}).` });
+  }
+}
+
+self.onmessage = ({ data }: MessageEvent<ToSpeaker>) => {
+  if (data.kind === "speak") void start(data);
+  else {
+    wanted = null;
+    stream?.stop();
+    self.setTimeout(() => self.close(), (END_S + 1) * 1000);
+  }
+};
