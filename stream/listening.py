@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import CloseCode
 
+from audio_avif import console
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
 from audio_avif.stream.admission import Complaints
 from audio_avif.stream.connecting import Address, Refused, connect
@@ -234,7 +234,7 @@ async def _keep_connected(room: Room, relays: Sequence[Address], room_name: str)
             log.debug("%s", failure)
         else:
             has_been_connected, backoff_s = True, _BACKOFF_S
-            print(f"(listening to room {room_name} at {relay})", file=sys.stderr, flush=True)
+            console.tell(f"(listening to room {room_name} at {relay})")
             room.reconnected()
             why = await _listen(room, connection, room_name)
             room.broke_off()
@@ -258,7 +258,7 @@ async def _listen(room: Room, connection: ClientConnection, room_name: str) -> s
             await asyncio.sleep(_PING_S)
             if not (has_heard or is_told) and loop.time() - began_s > _WAITING_S:
                 is_told = True
-                print(f"(waiting for someone to publish in room {room_name})", file=sys.stderr, flush=True)
+                console.tell(f"(waiting for someone to publish in room {room_name})")
         connection.transport.abort()
 
     watching = asyncio.create_task(watch())

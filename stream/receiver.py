@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -43,6 +43,9 @@ from audio_avif.wire import (
     Hello,
     ReceiverProtocol,
 )
+
+if TYPE_CHECKING:
+    from audio_avif.stream.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -165,10 +168,10 @@ class Receiver:
             more_urgent()
 
 
-async def listen(receiver: Receiver, address: Address) -> None:
+async def listen(receiver: Receiver, address: Address, window: Window | None = None) -> None:
     """Accept streams until interrupted, or until the first is over where the receiver plays but one.
 
-    Raises ConnectionFailed where the port cannot be had, and what made playing fail.
+    A ``window`` shows them to browsers. Raises ConnectionFailed where a port cannot be had, and what made playing fail.
     """
     on_interrupt(receiver.finished.set)
     stage = receiver.stage
@@ -197,9 +200,13 @@ async def listen(receiver: Receiver, address: Address) -> None:
         raise ConnectionFailed(bind_failure(error, address.host, address.port)) from error
     async with server:
         _announce(address, entrance.token, listening)
+        if window is not None:
+            await window.open(address.host, entrance.token, address.token is None, address.tls)
         await receiver.finished.wait()
         entrance.close()
         await receiver.close()
+        if window is not None:
+            await window.close()
     stage.complaints.close()
     if receiver.error is not None:
         raise receiver.error

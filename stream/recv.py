@@ -106,6 +106,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help="serve the same figures to Prometheus here",
     )
+    parser.add_argument(
+        "--web",
+        nargs="?",
+        type=console.port,
+        const=DEFAULT_PORT + 1,
+        metavar="PORT",
+        help=f"show live streams to browsers: serve a page on this port (default: {DEFAULT_PORT + 1}), by the same token",
+    )
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep what arrives, and when, in one file")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="play such a file instead of listening, and exit")
     parser.add_argument(
@@ -137,7 +145,15 @@ def _check_connect(parser: argparse.ArgumentParser, options: argparse.Namespace)
     from audio_avif.stream.connecting import Host
     from audio_avif.stream.room_tokens import ROOM_NAME_RULE, is_room_name
 
-    beside = {"host": None, "port": None, "tls_cert": None, "tls_key": None, "replay": None, "no_token": False}
+    beside = {
+        "host": None,
+        "port": None,
+        "tls_cert": None,
+        "tls_key": None,
+        "replay": None,
+        "web": None,
+        "no_token": False,
+    }
     for name in (name for name, unset in beside.items() if getattr(options, name) != unset):
         parser.error(f"--{name.replace('_', '-')} is for a receiver that is connected to, not for --connect")
     if options.room is None or not is_room_name(options.room):
@@ -173,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.host = options.host or "127.0.0.1"
     options.port = DEFAULT_PORT if options.port is None else options.port
     if options.replay is not None:
-        beside = ("record", "metrics", "tls_cert", "token")
+        beside = ("record", "web", "metrics", "tls_cert", "token")
         for name in (name for name in beside if getattr(options, name) is not None):
             parser.error(f"--{name.replace('_', '-')} is for listening, not for --replay")
     if options.token is None and not options.no_token:
@@ -205,6 +221,7 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif.stream.security import server_context
     from audio_avif.stream.session import Stage
     from audio_avif.stream.urgency import hurrying
+    from audio_avif.stream.window import Window
     from audio_avif.vocoders.registry import load_vocoder
 
     tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
@@ -237,6 +254,7 @@ def _run(options: argparse.Namespace) -> None:
                 saver=saver,
             )
             return
+        window = None if options.web is None else Window(recorder, options.web, options.resume_s)
         stage = Stage(
             vocoder,
             output,
@@ -244,7 +262,7 @@ def _run(options: argparse.Namespace) -> None:
             live_line,
             stats_json,
             options.save_tiles,
-            recorder,
+            recorder if window is None else window,
             limits=limits_of(options),
             resume_s=options.resume_s,
             saver=saver,
@@ -257,7 +275,7 @@ def _run(options: argparse.Namespace) -> None:
             return
         token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
         address = Address(options.host, options.port, options.token, options.no_token, tls, token_file)
-        asyncio.run(listen(receiver, address))
+        asyncio.run(listen(receiver, address, window))
 
 
 async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> None:

@@ -7,19 +7,18 @@ import functools
 import logging
 import socket
 import ssl
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import Server, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
-from audio_avif import __version__
+from audio_avif import __version__, console
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
 from audio_avif.stream.admission import CLOSE_S, Complaints, Entrance, address_of
 from audio_avif.stream.interrupts import on_interrupt
@@ -41,6 +40,7 @@ from audio_avif.stream.serving import (
     outward_name,
     say,
 )
+from audio_avif.stream.tasks import cancel
 from audio_avif.wire import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -77,6 +77,7 @@ class RelayConfig:
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    port_option: str = "--port"
     tls: ssl.SSLContext | None = None
     doors: Doors = field(default_factory=Doors)
     is_open: bool = False
@@ -96,7 +97,6 @@ class Relay:
 
     def __init__(self, config: RelayConfig, live_line: LiveLine, stats_json: JsonLines) -> None:
         self.rooms = Rooms(framed, config.resume_s, config.most_rooms)
-        self.stop = asyncio.Event()
         self._bridge = None if config.nats_url is None else NatsBridge(config.nats_url, self.rooms, config.resume_s)
         self._config = config
         self._live_line = live_line
@@ -109,6 +109,9 @@ class Relay:
         self._stalled = 0
         self._closings: set[asyncio.Task[None]] = set()
         self._latest: dict[str, Any] | None = None
+        self._made_token: str | None = None
+        self._server: Server | None = None
+        self._ticking: asyncio.Task[None] | None = None
 
     def figures(self) -> dict[str, Any] | None:
         """What ``--stats-json`` shows, as of a moment ago; any thread may ask."""
@@ -145,7 +148,7 @@ class Relay:
         assert isinstance(hello, Hello)
         if not hello.live:
             raise Refusal(CLOSE_UNSUPPORTED, "a relay carries live streams only; send without --no-realtime")
-        public = replace(hello, session=_public_name(hello.session), report=False)
+        public = public_hello(hello)
         room = self._enter(name)
         publication = await self._begin(room, public, functools.partial(self._close_beside, line))
         self._entrance.admit(line.connection)
@@ -234,15 +237,25 @@ class Relay:
         closing.add_done_callback(self._closings.discard)
 
     async def run(self) -> None:
-        """Serve until ``stop`` is set. Raises ConnectionFailed where the port cannot be had."""
+        """Serve until interrupted. Raises ConnectionFailed where the port, or NATS, cannot be had."""
+        stop = asyncio.Event()
+        on_interrupt(stop.set)
+        self._announce(await self.open())
+        try:
+            await stop.wait()
+        finally:
+            await self.close()
+
+    async def open(self) -> socket.socket:
+        """Begin to serve; return where. Raises ConnectionFailed where the port, or NATS, cannot be had."""
         config, limits = self._config, self._config.limits
-        on_interrupt(self.stop.set)
         if self._bridge is not None:
             await self._bridge.open()
         try:
             listening = self._entrance.listening_socket(config.host, config.port)
-            made_token = self._close_door(listening)
-            server = await serve(
+            self._door.is_local = is_local(listening)
+            self._close_door()
+            self._server = await serve(
                 self.handle,  # type: ignore[arg-type]  # the factory below makes no other connections
                 sock=listening,
                 ssl=config.tls,
@@ -262,24 +275,25 @@ class Relay:
         except OSError as error:
             if self._bridge is not None:
                 await self._bridge.close()
-            raise ConnectionFailed(bind_failure(error, config.host, config.port)) from error
-        self._announce(listening, made_token)
-        ticking = asyncio.create_task(self._tick())
-        try:
-            await self.stop.wait()
-        finally:
-            ticking.cancel()
-            for room in self.rooms:
-                room.sinks.clear()
-            self._entrance.close()
-            server.close(code=CloseCode.GOING_AWAY, reason="the relay was closed")
-            await server.wait_closed()
-            if self._bridge is not None:
-                await self._bridge.close()
-            self._complaints.close()
-            self._live_line.close()
-            self._latest = self._figures()
-            self._stats_json.write({**self._latest, "is_final": True})
+            raise ConnectionFailed(bind_failure(error, config.host, config.port, config.port_option)) from error
+        self._ticking = asyncio.create_task(self._tick())
+        return listening
+
+    async def close(self) -> None:
+        """Send everybody away, with the reason."""
+        assert self._server is not None and self._ticking is not None
+        await cancel([self._ticking])
+        for room in self.rooms:
+            room.sinks.clear()
+        self._entrance.close()
+        self._server.close(code=CloseCode.GOING_AWAY, reason="the relay was closed")
+        await self._server.wait_closed()
+        if self._bridge is not None:
+            await self._bridge.close()
+        self._complaints.close()
+        self._live_line.close()
+        self._latest = self._figures()
+        self._stats_json.write({**self._latest, "is_final": True})
 
     async def _tick(self) -> None:
         """Cut off listeners that take nothing, give up streams and rooms, and tell the figures."""
@@ -321,18 +335,16 @@ class Relay:
             "refused_connections": self._complaints.count - self._stalled,
         }
 
-    def _close_door(self, listening: socket.socket) -> str | None:
-        """Where others can come and nothing was said about it, ask for a token to publish; return it."""
-        self._door.is_local = is_local(listening)
+    def _close_door(self) -> None:
+        """Where others can come and nothing was said about it, ask for a token to publish."""
         doors, file = self._door.doors, self._config.token_file
         is_guarded = doors.rooms is not None or doors.usual.publish is not None
         if is_guarded or self._door.is_local or self._config.is_open:
-            return None
-        token = new_token() if file is None else kept_token(file)
-        self._door.doors = Doors(replace(doors.usual, publish=token))
-        return token
+            return
+        self._made_token = new_token() if file is None else kept_token(file)
+        self._door.doors = Doors(replace(doors.usual, publish=self._made_token))
 
-    def _announce(self, listening: socket.socket, made_token: str | None) -> None:
+    def _announce(self, listening: socket.socket) -> None:
         """Print what to type at both ends."""
         doors, port = self._door.doors, listening.getsockname()[1]
         name = outward_name(self._config.host)
@@ -342,7 +354,7 @@ class Relay:
         is_usual = port == DEFAULT_PORT
         host = f"wss://{bracketed}" + ("" if is_usual else f":{port}") if is_tls else name
         port_option = "" if is_usual or is_tls else f" --port {port}"
-        publish = made_token or ("TOKEN" if doors.rooms is not None or doors.usual.publish else None)
+        publish = self._made_token or ("TOKEN" if doors.rooms is not None or doors.usual.publish else None)
         listen = "TOKEN" if doors.rooms is not None or doors.usual.listen else None
         lines = [
             "listening; publish and listen with:",
@@ -352,7 +364,7 @@ class Relay:
         ]
         if self._config.has_web:
             lines.append(f"  http{'s' if is_tls else ''}://{where}/ in a browser")
-        print("\n".join(lines), file=sys.stderr, flush=True)
+        console.tell("\n".join(lines))
         if not self._door.is_local:
             if not is_tls:
                 log.warning(
@@ -363,9 +375,9 @@ class Relay:
                 log.warning("everybody who can connect may listen; --listen-token asks for a token")
 
 
-def _public_name(session: str) -> str:
-    """What listeners are told in place of a session's name, with which a publisher comes back; the same everywhere."""
-    return sha256(session.encode()).hexdigest()[:16]
+def public_hello(hello: Hello) -> Hello:
+    """A hello as listeners are told it: with another name than the one by which its publisher comes back."""
+    return replace(hello, session=sha256(hello.session.encode()).hexdigest()[:16], report=False)
 
 
 def _live_text(figures: dict[str, Any], before: dict[str, Any] | None, passed_s: float) -> str:

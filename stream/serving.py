@@ -109,10 +109,10 @@ def is_local(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def bind_failure(error: OSError, host: str, port: int) -> str:
+def bind_failure(error: OSError, host: str, port: int, option: str = "--port") -> str:
     """One sentence for whoever wanted to listen there."""
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use; stop the program that holds it or choose another with --port"
+        return f"port {port} is in use; stop the program that holds it or choose another with {option}"
     return f"cannot listen on {host}:{port} ({error.strerror or error}); --host must be an address of this machine"
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -43,6 +43,9 @@ from audio_avif.wire import (
     Welcome,
 )
 
+if TYPE_CHECKING:
+    from audio_avif.stream.window import Window
+
 log = logging.getLogger(__name__)
 
 SILENT_S = 3.0
@@ -68,7 +71,7 @@ class Stage:
     live_line: LiveLine
     stats_json: JsonLines
     save_tiles: Path | None = None
-    recorder: Recorder = field(default_factory=lambda: Recorder(None))
+    recorder: Recorder | Window = field(default_factory=lambda: Recorder(None))
     complaints: Complaints = field(default_factory=Complaints)
     limits: Limits = field(default_factory=Limits)
     resume_s: float = 60.0
@@ -86,7 +89,7 @@ class Session:
         self.figures: dict[str, Any] | None = None
         self.is_over = asyncio.Event()
         self._stage = stage
-        self._recorder = stage.recorder
+        self._recorder: Recorder | Window = stage.recorder
         self._number = number
         self._stats = ReceiverStats(hello, stage.vocoder.name)
         self._received = -1

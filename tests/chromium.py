@@ -101,8 +101,10 @@ class Tab:
         self.do("Emulation.setEmulatedMedia", features=listed)
 
     def open(self, url: str) -> None:
-        """Go to an address, and wait for the page to be there; a change of the fragment alone loads it again too."""
+        """Go to an address and wait for the page; of the one before nothing is left, nor its complaints."""
         self.do("Page.navigate", url="about:blank")
+        self.wait_for("location.href === 'about:blank'")
+        self.complaints.clear()
         self.do("Page.navigate", url=url)
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 

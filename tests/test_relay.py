@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -799,3 +803,19 @@ def test_a_sender_checks_the_rooms_name(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_file_of_rooms_that_does_not_serve_ends_the_relay(tmp_path: Path) -> None:
     assert "cannot be read" in run(COMMAND, "--rooms", tmp_path / "absent.toml").sentence(COMMAND)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="the load generator needs Linux")
+def test_the_load_generator_hears_every_message_and_says_what_it_took(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    options = ("--listeners", "12", "--processes", "2", "--seconds", "2", "--json", str(result))
+    done = subprocess.run(
+        [sys.executable, "-m", "audio_avif.tools.relay_load", *options], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "12 listeners, 16 messages each in 2 s: every listener got every message" in done.stdout
+    found = json.loads(result.read_text())
+    assert (found["wrong_listeners"], found["gaps"]) == (0, 0)
+    assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"] <= found["most_ms"] < 10_000
+    assert found["cpu_share"] < 1 and 1 < found["wire_kbps"] < 100

@@ -46,7 +46,7 @@ class Room {
   private spent: { atS: number; bytes: number }[] = [];
   private past = new TileCounts();
   private pastConcealedS = 0;
-  private state: State = "connecting";
+  private state: State = "trying";
 
   constructor(
     private readonly open: Open,
