@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
-from audio_avif.errors import FileError, TileError
+from audio_avif.errors import FileError, ModelError, TileError
 from audio_avif.features import LogMelStream
 from audio_avif.images import decode_picture, encode_deep_still, encode_still
 from audio_avif.page import PageReader, PageWriter, max_cells
@@ -275,8 +275,8 @@ def _open_foreign(file: IO[bytes], info: PictureInfo) -> AnyPixels:
                 raise FileError(f"the picture is too large: {image.width}x{image.height} pixels")
             if image.height != info.height:
                 raise FileError(
-                    f"the picture has {image.height} rows, not {info.height} as log-mels of {info.channels} channels "
-                    "have; other pictures of sound are for audio-avif invert"
+                    f"the picture is {image.height} pixels tall, not {info.height}: {info.mel.n_mels} for each channel "
+                    "below another; other pictures of sound are for audio-avif invert"
                 )
             is_deep = image.mode.startswith("I;16")  # which convert() would clip to white
             shown = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if is_deep else image
@@ -376,7 +376,5 @@ def decode(picture: bytes, vocoder: Vocoder | None = None) -> tuple[FloatArray, 
 
 def require_fit(vocoder: Vocoder, mel: MelConfig) -> None:
     """Raises ModelError where the vocoder was made for another mel."""
-    from audio_avif.errors import ModelError
-
     if vocoder.mel != mel:
         raise ModelError(f"vocoder {vocoder.name} is for {vocoder.mel}, but the picture has {mel}")

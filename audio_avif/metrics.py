@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 INSTALL = "pip install 'audio-avif[bench]'"
+_INSTALL_REPORT = "pip install 'audio-avif[report]'"
 MAX_CLIP_S = 20
 """The longest clip that is scored: PESQ's reference code overruns its tables where speech starts and stops 50 times."""
 
@@ -53,7 +54,8 @@ class Score:
     def missing(self) -> str | None:
         """One sentence that names the packages to install, or None where the score can be had."""
         absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
-        return f"{self.title} needs {' and '.join(absent)}; install with: {INSTALL}" if absent else None
+        command = _INSTALL_REPORT if {*self.packages} <= {"pesq", "pystoi"} else INSTALL
+        return f"{self.title} needs {' and '.join(absent)}; install with: {command}" if absent else None
 
     def __call__(self, original: FloatArray, heard: FloatArray) -> float:
         """The score, or NaN where there is none.

@@ -36,8 +36,6 @@ class Cell:
 
     width: int
     height: int
-    bit_depth: int
-    monochrome: bool
     properties: bytes
     coded: bytes
 
@@ -52,7 +50,7 @@ class Cell:
             if kind in (b"pixi", b"av1C", b"colr")
         )
         coded = still[layout.mdat_size_at + 8 :]
-        return cls(layout.width, layout.height, layout.bit_depth, layout.monochrome, properties, coded)
+        return cls(layout.width, layout.height, properties, coded)
 
     def still(self) -> bytes:
         """The cell as an AVIF file of its own."""
@@ -73,15 +71,18 @@ def _item_properties(data: bytes, start: int, end: int) -> list[tuple[bytes, int
 def max_cells(cell_width: int, cell_height: int) -> int:
     """How many cells of that size a page holds."""
     widest = max((n for n in range(1, _MAX_WIDER + 1) if n * CELLS_PER_ROW * cell_width <= MAX_SIDE), default=0)
-    return widest * CELLS_PER_ROW * min(256, MAX_SIDE // cell_height)
+    return widest * CELLS_PER_ROW * _most_rows(cell_height)
+
+
+def _most_rows(cell_height: int) -> int:
+    return min(256, MAX_SIDE // cell_height)
 
 
 def _rows_and_columns(cells: int, cell_height: int) -> tuple[int, int]:
     if cells <= CELLS_PER_ROW:
         return 1, cells
     columns = CELLS_PER_ROW
-    most_rows = min(256, MAX_SIDE // cell_height)
-    while -(-cells // columns) > most_rows:
+    while -(-cells // columns) > _most_rows(cell_height):
         columns += CELLS_PER_ROW
     return -(-cells // columns), columns
 
@@ -109,7 +110,7 @@ class PageWriter:
         """
         cell = self._of_one_kind(still)
         if self.cells and self.cells >= max_cells(cell.width, cell.height):
-            raise FileError(f"a page holds {max_cells(cell.width, cell.height)} cells and no more")
+            raise FileError(f"a picture holds {self.cells} cells and no more; cut the recording")
         try:
             self._spool.seek(self._spooled_bytes)
             left = memoryview(cell.coded)
@@ -325,7 +326,7 @@ class PageReader:
         coded = self._file.read(length)
         if len(coded) < length:
             raise FileError("the AVIF file is truncated")
-        cell = Cell(self.cell_width, self.cell_height, 8, True, self._properties, coded)
+        cell = Cell(self.cell_width, self.cell_height, self._properties, coded)
         still = cell.still()
         inspect_still(still)
         return still

@@ -86,8 +86,8 @@ def _open_sound(path: str | Path) -> Any:
         import soundfile
     except (ImportError, OSError) as error:
         raise FileError(f"soundfile cannot be loaded ({error}); reinstall audio-avif") from error
-    if not Path(path).is_file():
-        raise FileError(f"{path} is a folder" if Path(path).is_dir() else f"there is no sound file {path}")
+    if not os.path.isfile(path):  # which, unlike Path's, is False for names that cannot be
+        raise FileError(f"{path} is a folder" if os.path.isdir(path) else f"there is no sound file {path}")
 
     class Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
         def seekable(self) -> bool:
@@ -176,7 +176,7 @@ def _wav_header(rate_hz: int, data_bytes: int) -> bytes:
 
 def require_writable(path: str | Path) -> None:
     """Raises FileError where a file could not be written; changes nothing."""
-    existed = Path(path).exists()
+    existed = os.path.exists(path)
     try:
         with Path(path).open("ab"):
             pass
@@ -194,7 +194,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.part")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise FileError(f"{path} cannot be written: it is a folder")
     try:
         yield part

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 _CONNECT_S = 5.0
 _BACKOFF_S, _LONGEST_BACKOFF_S, _JITTER = 0.1, 5.0, 0.2
 _PING_S = 1.0
-_SILENT_S = 5.0  # a relay answers pings; a path on which nothing comes back for so long is dead
+_SILENT_S = 3.0  # a relay answers pings; a path on which nothing comes back for so long is dead
 _WAITING_S = 2.0
 _MOST_WAITING = 512  # messages, while the vocoder warms up or the stream before is played to its end
 _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE, Bundle.TYPE)
@@ -107,7 +107,7 @@ class _Stream:
     is_spoiled: bool = False
 
 
-class Room:
+class Hearing:
     """What is heard in a room, given to the sessions of a receiver."""
 
     def __init__(self, receiver: Receiver) -> None:
@@ -208,17 +208,17 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
     Raises ConnectionFailed where none can be reached at first, or one refuses, and what made playing fail.
     """
     on_interrupt(receiver.finished.set)
-    room = Room(receiver)
+    hearing = Hearing(receiver)
     try:
-        await unless(receiver.finished, _keep_connected(room, relays, room_name))
+        await unless(receiver.finished, _keep_connected(hearing, relays, room_name))
     finally:
         await receiver.close()
-        room.close()
+        hearing.close()
     if receiver.error is not None:
         raise receiver.error
 
 
-async def _keep_connected(room: Room, relays: Sequence[Address], room_name: str) -> None:
+async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name: str) -> None:
     """Raises ConnectionFailed where every relay fails at first, Refused where one says no for good."""
     backoff_s, attempts, has_been_connected = _BACKOFF_S, 0, False
     while True:
@@ -235,9 +235,9 @@ async def _keep_connected(room: Room, relays: Sequence[Address], room_name: str)
         else:
             has_been_connected, backoff_s = True, _BACKOFF_S
             console.tell(f"(listening to room {room_name} at {relay})")
-            room.reconnected()
-            why = await _listen(room, connection, room_name)
-            room.broke_off()
+            hearing.reconnected()
+            why = await _listen(hearing, connection, room_name)
+            hearing.broke_off()
             elsewhere = "the next relay" if len(relays) > 1 else "it again"
             log.warning("%s; trying %s", why, elsewhere)
         await asyncio.sleep(backoff_s * random.uniform(1 - _JITTER, 1 + _JITTER))
@@ -245,7 +245,7 @@ async def _keep_connected(room: Room, relays: Sequence[Address], room_name: str)
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
 
 
-async def _listen(room: Room, connection: ClientConnection, room_name: str) -> str:
+async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str) -> str:
     """Hear a relay until the connection ends; return why. Raises ConnectionFailed where to come back is no use."""
     loop = asyncio.get_running_loop()
     began_s = heard_s = loop.time()
@@ -271,10 +271,10 @@ async def _listen(room: Room, connection: ClientConnection, room_name: str) -> s
                 raise RemoteProtocolError("the relay sent what is no message of this protocol")
             if data[0] == Pong.TYPE:
                 answer: Any = protocol.receive(data)
-                room.pong(answer, round(heard_s * 1e6))
+                hearing.pong(answer, round(heard_s * 1e6))
             else:
                 has_heard = True
-                await room.take(data)
+                await hearing.take(data)
     except ConnectionClosed as closed:
         return _how_it_ended(closed)
     except RemoteProtocolError as error:

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         type=console.port,
         const=DEFAULT_PORT + 1,
         metavar="PORT",
-        help=f"show live streams to browsers: serve a page on this port (default: {DEFAULT_PORT + 1}), by the same token",
+        help=f"serve a page that shows live streams in browsers on this port (default: {DEFAULT_PORT + 1})",
     )
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep what arrives, and when, in one file")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="play such a file instead of listening, and exit")

@@ -289,7 +289,8 @@ def test_failures_are_one_sentence(talk: Path, tmp_path: Path, capsys: pytest.Ca
         assert main(arguments) == 1
         told = capsys.readouterr().err.strip()
         assert sentence in told and told.startswith("audio-avif analyze: ") and len(told.splitlines()) == 1
-    assert not list(tmp_path.glob("**/*.part"))
+    assert main([str(talk), "--vocoder", "no-such", "--output", str(tmp_path / "deep" / "out")]) == 1
+    assert not list(tmp_path.glob("**/*.part")) and not (tmp_path / "deep").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from audio_avif.features import log_mel
 from audio_avif.still_codecs import CODECS
 from audio_avif.tools import compare, compare_layouts
 from audio_avif.tools.compare_jobs import Point, Variant, cut, ladder
-from audio_avif.tools.compare_plots import spread
-from audio_avif.tools.compare_tables import at_rate, beside_first, matched
+from audio_avif.tools.compare_plots import draw, spread
+from audio_avif.tools.compare_tables import at_rate, beside_first, matched, rate_for_error
 from audio_avif.tools.signals import demo_clip
 
 ONE = ["--workers", "1"]
@@ -151,11 +152,13 @@ def failure(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_failures_are_one_sentence(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--output", str(tmp_path / "out")]
     text, silence, empty = tmp_path / "text.wav", tmp_path / "silence.wav", tmp_path / "empty"
+    soundfile.write(tmp_path / "one.wav", np.ones(1), RATE_HZ)
     text.write_text("not a sound")
     soundfile.write(silence, np.zeros(RATE_HZ), RATE_HZ)
     empty.mkdir()
     assert "there is no sound file" in failure([str(tmp_path / "none.wav"), *out], capsys)
     assert "not a sound file" in failure([str(text), *out], capsys)
+    assert "one.wav is shorter than 0.5 s" in failure([str(tmp_path / "one.wav"), *out], capsys)
     assert "silence.wav is silent" in failure([str(silence), *out], capsys)
     assert "there is no sound file in" in failure([str(empty), *out], capsys)
     assert "cannot be made" in failure([str(clip), "--output", str(text / "out")], capsys)
@@ -208,6 +211,15 @@ def test_rates_are_matched_along_their_logarithm() -> None:
     assert np.isnan(at_rate(points, 1.9, "file")).all() and np.isnan(at_rate(points, 8.1, "file")).all()
 
 
+def test_the_rate_for_an_error_passes_over_what_is_worse_and_dearer() -> None:
+    curve = ((2.0, 3.0), (4.0, 3.5), (8.0, 1.0))
+    points = [point("x", "r", number, kbps, error_db) for number, (kbps, error_db) in enumerate(curve)]
+    assert rate_for_error(points, 3.0, "file") == pytest.approx(2.0)
+    assert rate_for_error(points, 2.0, "file") == pytest.approx(4.0)
+    assert rate_for_error(points, 2.0, "payload") == pytest.approx(2.0)
+    assert np.isnan(rate_for_error(points, 0.9, "file")) and np.isnan(rate_for_error(points, 3.1, "file"))
+
+
 def test_the_tables_say_where_a_rate_is_not_reached_and_how_sure_a_difference_is() -> None:
     points = [point("x", name, 1, 2.0, 3.0) for name in "ab"] + [point("x", name, 2, 20.0, 1.0) for name in "ab"]
     points += [point("y", "a", 1, 4.0, 3.0), point("y", "b", 1, 2.0, 4.0)]
@@ -225,7 +237,7 @@ def test_a_recording_without_a_score_leaves_the_others_theirs() -> None:
     points = [point("x", name, quality, 10.0**quality, 1.0, stoi) for quality in (0, 2) for name, stoi in
               (("a", 0.5), ("b", np.nan), ("c", 0.7))]  # fmt: skip
     (line,) = matched(points, [variant("x")], "file").splitlines()[4:]
-    assert line.endswith("| - / - / - | 0.600 / 0.600 / 0.600 |")
+    assert "| - / - / - | 0.600 / 0.600 / 0.600 |" in line
 
 
 def test_cells_are_cut_as_files_are() -> None:
@@ -242,6 +254,11 @@ def test_ladders() -> None:
     assert ladder(CODECS["avif"], None) == CODECS["avif"].qualities
     assert ladder(CODECS["jpeg"], [0, 1, 50, 100]) == (1, 50, 100)
     assert ladder(CODECS["png"], [50]) == CODECS["png"].qualities
+
+
+def test_a_score_without_an_answer_is_drawn_without_a_line() -> None:
+    points = [point("x", "r", quality, kbps, 1.0, np.nan) for quality, kbps in ((1, 2.0), (2, 4.0))]
+    assert Image.open(io.BytesIO(draw(points, [variant("x")], "file"))).size[0] > 500
 
 
 def test_labels_keep_their_distance_and_their_order() -> None:

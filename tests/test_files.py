@@ -480,7 +480,7 @@ def test_a_foreign_picture_of_16_bits_is_not_blown_out() -> None:
 
 
 def test_foreign_pictures_that_cannot_be_log_mels_are_refused() -> None:
-    with pytest.raises(FileError, match="has 64 rows, not 80 as log-mels of 1 channels"):
+    with pytest.raises(FileError, match="is 64 pixels tall, not 80: 80 for each channel"):
         read(saved(Image.new("L", (64, 64)), "PNG"), PictureInfo())
     with pytest.raises(FileError, match="no picture that can be opened"):
         read(b"RIFF" * 10, PictureInfo())

@@ -405,6 +405,25 @@ def test_where_nothing_can_be_written_is_told(wav: Path, picture: Path, tmp_path
     assert files_in(tmp_path) == before
 
 
+@pytest.mark.parametrize("bad", ["x" * 300, "circle"])
+def test_names_that_cannot_be_are_told(wav: Path, picture: Path, tmp_path: Path, capsys: Capture, bad: str) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    before = files_in(tmp_path)
+    path = tmp_path / bad
+    assert "there is no sound file" in told_failure(capsys, path, "--output", tmp_path / "out")
+    assert "there is no sound file" in told_failure(capsys, f"{path}.wav", "--output", tmp_path / "out.avif")
+    assert "cannot be made" in told_failure(capsys, wav, "--output", path)
+    assert "cannot be made" in told_failure(capsys, picture, "--output", path / "out.wav")
+    assert files_in(tmp_path) == before
+
+
+def test_links_in_a_circle_are_passed_over(wav: Path, tmp_path: Path) -> None:
+    (wav.parent / "circle.wav").symlink_to("circle.wav")
+    (wav.parent / "around").symlink_to(wav.parent)
+    assert run(wav.parent, "--output", tmp_path / "out", "--quality", 80) == 0
+    assert "speech-q80.avif" in files_in(tmp_path / "out")
+
+
 def test_a_folder_without_sound_is_told(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "readme.txt").write_text("no sound")

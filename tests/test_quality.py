@@ -27,8 +27,9 @@ from audio_avif.ring import FloatArray
 from audio_avif.synthesis import open_stream
 from audio_avif.tools import quality
 from audio_avif.tools.peers import Codec2, Opus
+from audio_avif.tools.processes import run_jobs
 from audio_avif.tools.quality import main
-from audio_avif.tools.quality_jobs import Job, choose_clips, run_jobs
+from audio_avif.tools.quality_jobs import Job, choose_clips
 from audio_avif.tools.quality_page import Mean, best_within, means_of
 from audio_avif.tools.quality_rows import COLUMNS, Row, ScoreFile
 from audio_avif.tools.signals import demo_clip
@@ -393,7 +394,7 @@ class Crash:
 def test_a_process_that_dies_is_told(clips: Path) -> None:
     clip = choose_clips(clips).clips[0]
     jobs = [Job(clip, Crash(setting), ()) for setting in ("one", "two")]
-    with pytest.raises(AudioAvifError, match="a scoring process died"):
+    with pytest.raises(AudioAvifError, match="a process died"):
         list(run_jobs(jobs, 2))
 
 

@@ -59,19 +59,9 @@ class Recording:
 
     def excerpts(self) -> list[FloatArray]:
         """The excerpts ``[samples]``, mono at 16 kHz, within -1..1 as scores need it."""
-        import numpy as np
+        from audio_avif.tools.fidelity import cut
 
-        from audio_avif.sound_files import read_blocks
-
-        excerpts = [np.zeros(length, np.float32) for _, length in self.spans]
-        at = 0
-        for block in read_blocks(self.path, _BLOCK_SAMPLES):
-            for (start, length), excerpt in zip(self.spans, excerpts, strict=True):
-                first, last = max(start, at), min(start + length, at + block.size)
-                if first < last:
-                    excerpt[first - start : last - start] = np.clip(block[first - at : last - at], -1, 1)
-            at += block.size
-        return excerpts
+        return [channels.mean(axis=0).clip(-1, 1) for channels in cut(self.path, self.spans)]
 
 
 @dataclass(frozen=True)
@@ -279,26 +269,26 @@ def _input(text: str) -> Path:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from audio_avif.tools.stages import MEASURES, Avif, CleanMel, EightBit
+    from audio_avif.sound_files import require_writable
+    from audio_avif.tools.file_names import folders
 
     console.log_to_stderr(PROGRAM)
     recordings = [Recording.of(path) for path in options.inputs]
-    if options.output is not None:
-        _require_folder(options.output)
-    pictures: list[PictureStage] = [CleanMel(), EightBit()]
-    pictures.append(
-        Avif(options.quality) if options.tile_frames is None else Avif(options.quality, options.tile_frames)
-    )
-    if options.vae is not None:
-        from audio_avif.tools.autoencoder import open_autoencoder
+    with folders([] if options.output is None else [options.output]):
+        if options.output is not None:  # what cannot be written is told now rather than after minutes
+            for name in ("analyze.csv", "analyze.json", "analyze.png"):
+                require_writable(options.output / name)
+        _analyze(options, recordings)
 
-        pictures.append(open_autoencoder(options.vae, options.vae_mel, options.vae_bits))
+
+def _analyze(options: argparse.Namespace, recordings: Sequence[Recording]) -> None:
+    from audio_avif.tools.stages import MEASURES
+
     missing = [reason for score in MEASURES.values() if (reason := score.missing()) is not None]
     for text in [*missing, *(note for each in recordings if (note := each.note()) is not None)]:
         print(f"{PROGRAM}: {text}", file=sys.stderr)
-    result = measure(
-        recordings, pictures, options.vocoder, [score for score in MEASURES.values() if score.missing() is None]
-    )
+    measures = [score for score in MEASURES.values() if score.missing() is None]
+    result = measure(recordings, _pictures(options), options.vocoder, measures)
     cut = "cells of 10 s" if options.tile_frames is None else f"tiles of {options.tile_frames} frames"
     seconds = sum(length for recording in recordings for _, length in recording.spans) / RATE_HZ
     count = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
@@ -311,16 +301,16 @@ def _run(options: argparse.Namespace) -> None:
         print(f"written to {options.output}")
 
 
-def _require_folder(folder: Path) -> None:
-    """Raises FileError now rather than after minutes where the results could not be written."""
-    from audio_avif.sound_files import require_writable
+def _pictures(options: argparse.Namespace) -> list[PictureStage]:
+    from audio_avif.files import CELL_FRAMES
+    from audio_avif.tools.stages import Avif, CleanMel, EightBit
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
-    for name in ("analyze.csv", "analyze.json", "analyze.png"):
-        require_writable(folder / name)
+    pictures: list[PictureStage] = [CleanMel(), EightBit(), Avif(options.quality, options.tile_frames or CELL_FRAMES)]
+    if options.vae is not None:
+        from audio_avif.tools.autoencoder import open_autoencoder
+
+        pictures.append(open_autoencoder(options.vae, options.vae_mel, options.vae_bits))
+    return pictures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_avif import __version__, console
+from audio_avif.tools.workers import processors
 
 if TYPE_CHECKING:
     from audio_avif.tools.compare_jobs import Point, Variant
@@ -127,16 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=console.integer_in(1, 256),
-        default=_processors(),
+        default=processors(),
         metavar="N",
         help="processes of one thread each (default: %(default)s, the processors here)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _with_ranges_joined(words: Sequence[str]) -> list[str]:
@@ -299,25 +296,17 @@ def _sign(options: argparse.Namespace, count: int, files: str) -> None:
 
 def _results(jobs: Sequence[Any], workers: int) -> list[Any]:
     """All that the jobs' ``run`` lists, in no order, with a progress bar. Raises AudioAvifError where one fails."""
-    from concurrent.futures.process import BrokenProcessPool
-
     from rich.console import Console
     from rich.progress import Progress
 
-    from audio_avif.errors import AudioAvifError
-    from audio_avif.tools.quality_jobs import run_jobs
+    from audio_avif.tools.processes import run_jobs
 
     results: list[Any] = []
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("comparing", total=len(jobs))
-        try:
-            for result in run_jobs(jobs, workers):
-                results += result
-                progress.advance(task)
-        except AudioAvifError as error:
-            if isinstance(error.__cause__, BrokenProcessPool):
-                raise AudioAvifError("a process died, perhaps for want of memory; try fewer --workers") from error
-            raise
+        for result in run_jobs(jobs, workers):
+            results += result
+            progress.advance(task)
     return results
 
 

@@ -28,6 +28,7 @@ from audio_avif.vocoders.registry import load_vocoder
 SCORED = ("pesq_wb", "stoi")
 FIXED_RANGE = (TileConfig().log10_min, TileConfig().log10_max)
 _MEL = MelConfig()
+_LEAST_S = 0.5
 
 
 def find_recordings(inputs: Sequence[Path], most: int | None = None) -> tuple[list[Path], list[str]]:
@@ -48,6 +49,8 @@ def find_recordings(inputs: Sequence[Path], most: int | None = None) -> tuple[li
     recordings, skipped = [], []
     for path, is_named in chosen:
         try:
+            if sound_of(path).size < _LEAST_S * RATE_HZ:
+                raise FileError(f"{path} is shorter than {_LEAST_S:g} s")
             if not sound_of(path).any():
                 raise FileError(f"{path} is silent")
         except FileError as error:

@@ -114,7 +114,9 @@ def _end(run: list[float], gap: float, low: float, high: float) -> float:
 
 def _label(panel: Any) -> None:
     """Name each line beside the panel, where it ends or leaves."""
-    lines = panel.get_lines()
+    lines = [line for line in panel.get_lines() if np.isfinite(line.get_ydata()).any()]
+    if not lines:
+        return
     ends = np.array([_end_of(panel, line.get_xdata(), line.get_ydata()) for line in lines])
     heights = spread(ends[:, 1], _LABEL_GAP, 0.0, 1.0)
     for line, (x, y), height in zip(lines, ends, heights, strict=True):
@@ -135,6 +137,8 @@ def _label(panel: Any) -> None:
 
 def _end_of(panel: Any, rates: Any, values: Any) -> Any:
     """Where a line ends or leaves the panel on its right ``[2]``, as shares of it."""
+    is_known = np.isfinite(values)
+    rates, values = rates[is_known], values[is_known]
     right = min(float(rates[-1]), panel.get_xlim()[1])
     low, high = panel.get_ylim()
     value = min(max(float(np.interp(np.log(right), np.log(rates), values)), low), high)

@@ -14,6 +14,7 @@ from audio_avif.tools.rate import table
 RATES_KBPS = (3.0, 6.0, 12.0)
 VALUES = ("error, dB, all", "error, dB, heard", *(SCORES[key].title for key in SCORED))
 _DECIMALS = (2, 2, *(SCORES[key].decimals for key in SCORED))
+_RATES = ("least kbps, files", "least kbps, payload")
 _AT = " / ".join(f"{kbps:g}" for kbps in RATES_KBPS)
 
 Doubles = npt.NDArray[np.float64]
@@ -33,13 +34,43 @@ def at_rate(points: Sequence[Point], kbps: float, size: str) -> Doubles:
     return np.array([np.interp(wanted, rates, column) for column in values.T])
 
 
-def _at_rates(points: Sequence[Point], variant: Variant, size: str) -> Doubles:
-    """``[recordings, rates, values]``."""
+def _recordings(points: Sequence[Point], variant: Variant) -> list[list[Point]]:
     groups: dict[str, list[Point]] = {}
     for point in points:
         if point.variant == variant:
             groups.setdefault(point.recording, []).append(point)
-    return np.array([[at_rate(group, kbps, size) for kbps in RATES_KBPS] for group in groups.values()])
+    return list(groups.values())
+
+
+def _at_rates(points: Sequence[Point], variant: Variant, size: str) -> Doubles:
+    """``[recordings, rates, values]``."""
+    groups = _recordings(points, variant)
+    return np.array([[at_rate(group, kbps, size) for kbps in RATES_KBPS] for group in groups])
+
+
+def rate_for_error(points: Sequence[Point], heard_error_db: float, size: str) -> float:
+    """The rate at which one recording in one variant has that error, NaN where it has it at none.
+
+    Qualities that err more than a lower rate does are passed over.
+    """
+    better: list[Point] = []
+    for point in sorted(points, key=lambda point: rate(point, size)):
+        if not better or point.heard_error_db < better[-1].heard_error_db:
+            better.append(point)
+    if not better[-1].heard_error_db <= heard_error_db <= better[0].heard_error_db:
+        return np.nan
+    falling = [-point.heard_error_db for point in better]
+    return float(np.exp(np.interp(-heard_error_db, falling, np.log([rate(point, size) for point in better]))))
+
+
+def _times_the_rate(points: Sequence[Point], variant: Variant, first: Variant, size: str) -> Doubles:
+    """How many times each of RATES_KBPS the variant needs for the heard error that the first has there, on average."""
+    targets = _at_rates(points, first, size)[:, :, 1]
+    needed = [
+        [rate_for_error(group, error_db, size) for error_db in errors_db]
+        for group, errors_db in zip(_recordings(points, variant), targets, strict=True)
+    ]
+    return np.mean(np.array(needed) / RATES_KBPS, axis=0)
 
 
 def _least_kbps(points: Sequence[Point], variant: Variant, size: str) -> float:
@@ -62,7 +93,10 @@ def means(values: Sequence[Sequence[float]] | Doubles) -> Doubles:
 
 
 def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
-    """All variants at RATES_KBPS, means over the recordings; a dash where not every recording has that rate."""
+    """All variants at RATES_KBPS, means over the recordings; a dash where not every recording has that rate.
+
+    And how many times the rate each needs to err as little as the first does, as heard.
+    """
     rows = []
     for variant in variants:
         found = _at_rates(points, variant, size)
@@ -70,9 +104,10 @@ def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> 
         levels = np.where(is_reached, means(found), np.nan).T  # [values, rates]
         told = [[cell(value, decimals) for value in line] for line, decimals in zip(levels, _DECIMALS, strict=True)]
         leasts = [f"{_least_kbps(points, variant, each):.2f}" for each in ("file", "payload")]
-        rows.append([variant.name, *leasts, *map(" / ".join, told)])
+        times = " / ".join(cell(value, 2) for value in _times_the_rate(points, variant, variants[0], size))
+        rows.append([variant.name, *leasts, *map(" / ".join, told), times])
     rates = f"At {_AT} kbps of {'whole files' if size == 'file' else 'payload'}, means over the recordings:"
-    return f"{rates}\n\n{table(['', 'least kbps, files', 'least kbps, payload', *VALUES], rows)}"
+    return f"{rates}\n\n{table(['', *_RATES, *VALUES, f'rate for the error of {variants[0].name}'], rows)}"
 
 
 def beside_first(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:

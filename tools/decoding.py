@@ -31,8 +31,8 @@ def decode_sound(
     sound: Path,
     vocoder: Vocoder,
     workers: Workers,
-    info: PictureInfo | None = None,
-    on_share: Callable[[float], None] = lambda share: None,
+    info: PictureInfo | None,
+    on_share: Callable[[float], None],
 ) -> Decoded:
     """Write the sound of a picture as a file of the kind that ``sound``'s suffix names.
 
@@ -49,7 +49,7 @@ def decode_sound(
         samples = speak_part(part, vocoder)
         return samples, part.is_last, time.thread_time() - begin_s
 
-    with _open(picture) as file:
+    with opened(picture) as file:
         reader = PictureReader(file, info)
         mel, left = reader.info.mel, reader.info.samples
         require_fit(vocoder, mel)
@@ -64,7 +64,8 @@ def decode_sound(
     return Decoded(reader.info.samples / mel.rate_hz, time.thread_time() - start_s + spoken_s)
 
 
-def _open(path: Path) -> IO[bytes]:
+def opened(path: Path) -> IO[bytes]:
+    """Open a picture to be read. Raises FileError."""
     try:
         return path.open("rb")
     except OSError as error:

@@ -43,8 +43,8 @@ def encode_sound(
     pictures: Mapping[int, Path],
     config: FileConfig,
     workers: Workers,
-    fits_range: bool = False,
-    on_share: Callable[[float], None] = lambda share: None,
+    fits_range: bool,
+    on_share: Callable[[float], None],
 ) -> Encoded:
     """Write a picture of ``sound`` for each quality.
 

@@ -6,15 +6,16 @@ import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
 from audio_avif.metrics import MAX_CLIP_S, Score
-from audio_avif.planes import PictureInfo
+from audio_avif.planes import FloatArray, PictureInfo
+from audio_avif.sound_files import read_channels
 
-FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 
 EXCERPT_S = 10
@@ -119,6 +120,29 @@ def excerpts_of(samples: int) -> list[tuple[int, int]]:
     length = EXCERPT_S * RATE_HZ
     count = min(MAX_EXCERPTS, -(-samples // length))
     return [(round(i * (samples - length) / (count - 1)), length) for i in range(count)]
+
+
+def cut(path: Path, ranges: Sequence[tuple[int, int]]) -> list[FloatArray]:
+    """Read ranges (start, length) of a sound file as ``[channels, samples]`` at 16 kHz, shorter at its end."""
+    pieces: list[list[FloatArray]] = [[] for _ in ranges]
+    end = max(start + length for start, length in ranges)
+    at = channels = 0
+    for block in read_rows(path):
+        channels = block.shape[0]
+        for (start, length), mine in zip(ranges, pieces, strict=True):
+            piece = block[:, max(0, start - at) : max(0, start + length - at)]
+            if piece.size:
+                mine.append(piece)
+        at += block.shape[1]
+        if at >= end:
+            break
+    nothing = np.zeros((channels, 0), np.float32)
+    return [np.concatenate([nothing, *mine], axis=1) for mine in pieces]
+
+
+def read_rows(path: Path) -> Iterator[FloatArray]:
+    """Read a sound file as ``[channels, samples]`` at 16 kHz, in pieces of any lengths. Raises FileError."""
+    return (np.ascontiguousarray(block.T) for block in read_channels(path))
 
 
 def mean_score(score: Score, pairs: Sequence[tuple[FloatArray, FloatArray]]) -> float:

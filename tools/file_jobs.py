@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from audio_avif.planes import AnyPixels, PictureInfo
 from audio_avif.tools.decoding import Decoded, decode_sound
 from audio_avif.tools.encoding import Encoded, encode_sound
 from audio_avif.tools.file_names import Input, folders
-from audio_avif.tools.report import Rendition, Source, write_report
+from audio_avif.tools.report import write_report
+from audio_avif.tools.report_figures import Rendition, Source
 from audio_avif.tools.workers import Workers
 from audio_avif.vocoders.registry import load_vocoder
 
@@ -70,7 +72,7 @@ def report_on(files: Sequence[Input], output: Path, settings: Settings, vocoder_
         renditions = []
         for quality, picture in pictures.items():
             sound = _beside(output, file, quality, ".wav")
-            decoded = decode_sound(picture, sound, vocoder, threads, on_share=on_share)
+            decoded = decode_sound(picture, sound, vocoder, threads, None, on_share)
             renditions.append(Rendition(quality, picture, sound, encoded.encode_s[quality], decoded.decode_s))
         return Source(file.path, renditions)
 
@@ -99,10 +101,10 @@ def _beside(output: Path, file: Input, quality: int, suffix: str) -> Path:
 
 def _require_other_files(files: Sequence[Input], output: Path, settings: Settings) -> None:
     """Raises FileError where a decoded sound would take the place of a file that is to be read."""
-    inputs = {file.path.resolve() for file in files}
+    inputs = {os.path.realpath(file.path) for file in files}
     for file in files:
         for quality in settings.qualities:
-            if (sound := _beside(output, file, quality, ".wav")).resolve() in inputs:
+            if os.path.realpath(sound := _beside(output, file, quality, ".wav")) in inputs:
                 raise FileError(f"{sound} would be replaced by its own copy; name another folder with --output")
 
 
@@ -131,7 +133,7 @@ def decode_all(jobs: Sequence[Decoding], info: PictureInfo | None, vocoder_name:
     vocoder = load_vocoder(vocoder_name, "cpu")
 
     def work(job: Decoding, threads: Workers, tell: _Tell) -> Decoded:
-        if not job.may_replace and job.sound.exists():
+        if not job.may_replace and os.path.exists(job.sound):
             raise FileError(
                 f"{job.picture} is left as it is: {job.sound} is there already and may be the original recording; "
                 "name the output with --output"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,17 +46,17 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
     """
     found: list[tuple[Path, Path]] = []
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             found.append((path, Path(path.name)))
             continue
-        if output is not None and output.resolve() == path.resolve():
+        if output is not None and _real(output) == _real(path):
             raise FileError(f"{path} cannot be read and written at once; name another folder with --output")
-        prefix = Path(path.resolve().name) if len(paths) > 1 else Path()
+        prefix = Path(_real(path).name) if len(paths) > 1 else Path()
         inside = list(_files_in(path, output))
         if not inside:
             raise FileError(f"{path} holds no sound files and no AVIF pictures")
         found += [(file, prefix / file.relative_to(path)) for file in inside]
-    found = list({path.resolve(): (path, relative) for path, relative in found}.values())
+    found = list({_real(path): (path, relative) for path, relative in found}.values())
     kinds = {_is_picture(path) for path, _ in found}
     if len(kinds) > 1:
         raise FileError("there are sound files and AVIF pictures; name those of one kind, such as *.wav")
@@ -64,7 +65,12 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
             raise FileError(f"{path} is no AVIF picture; audio-avif invert makes sound of other pictures")
     names = _output_names([relative for _, relative in found])
     files = [Input(path, name) for (path, _), name in zip(found, names, strict=True)]
-    return Inputs(files, kinds == {True}, any(path.is_dir() for path in paths))
+    return Inputs(files, kinds == {True}, any(map(os.path.isdir, paths)))
+
+
+def _real(path: Path) -> Path:
+    """The path without links; unlike ``Path.resolve`` this raises nothing for links in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def _is_picture(path: Path) -> bool:
@@ -75,9 +81,9 @@ def _files_in(folder: Path, output: Path | None) -> Iterator[Path]:
     """Sounds and pictures in a folder and those below it, but for hidden ones."""
     for path in sorted(folder.rglob("*")):
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        is_output = output is not None and path.resolve().is_relative_to(output.resolve())
+        is_output = output is not None and _real(path).is_relative_to(_real(output))
         is_meant = path.suffix.lower() in SOUND_SUFFIXES or _is_picture(path)
-        if is_meant and not is_hidden and not is_output and path.is_file():
+        if is_meant and not is_hidden and not is_output and os.path.isfile(path):
             yield path
 
 
@@ -104,7 +110,7 @@ def folders(paths: Iterable[Path]) -> Iterator[None]:
     made: list[Path] = []
     try:
         for path in sorted(set(paths)):
-            missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+            missing = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
             try:
                 for folder in reversed(missing):
                     folder.mkdir()

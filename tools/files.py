@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from audio_avif import __version__, console
 from audio_avif.tools.file_names import OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
+from audio_avif.tools.workers import processors
 
 if TYPE_CHECKING:
     from audio_avif.tools.file_jobs import Decoding, Settings
@@ -87,10 +88,6 @@ def _qualities(text: str) -> list[int]:
 _qualities.__name__ = "quality (0 to 100, several with commas between)"
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -117,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=console.integer_in(1, 256),
-        default=_processors(),
+        default=processors(),
         metavar="N",
         help="threads and, for the report, processes (default: %(default)s, the processors here)",
     )
@@ -181,7 +178,7 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
         parser.error("say where to with --output: a name that ends in .avif, or a folder for pictures and a report")
     if options.channels is not None:
         parser.error("--channels is for pictures; a sound file says itself how many it has")
-    suffix = "" if output.is_dir() else output.suffix.lower()
+    suffix = "" if os.path.isdir(output) else output.suffix.lower()
     if suffix in WRITABLE or suffix in OTHER_PICTURES:
         parser.error("recordings become AVIF pictures: --output needs a name that ends in .avif, or a folder")
     if suffix != PICTURE_SUFFIX:
@@ -219,7 +216,7 @@ def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
 
     given = [f"--{name}" for name in ("quality", "speed", "depth") if getattr(options, name) is not None]
     if given:
-        parser.error(f"{' and '.join(given)} make pictures; these are made already")
+        parser.error(f"{' and '.join(given)}: only for recordings; pictures are made already")
     info = None
     if isinstance(options.range, tuple):
         low, high = options.range
@@ -241,7 +238,7 @@ def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inp
 
     if output is None:
         return [Decoding(file.path, file.path.with_suffix(".wav"), may_replace=False) for file in inputs.files]
-    if not output.suffix or output.is_dir():
+    if not output.suffix or os.path.isdir(output):
         return [Decoding(file.path, output / f"{file.name}.wav", may_replace=False) for file in inputs.files]
     if output.suffix.lower() not in WRITABLE:
         parser.error(f"sound is written as {', '.join(WRITABLE)}, or into a folder that is there already")

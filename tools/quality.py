@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from audio_avif import __version__, console
 from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
 from audio_avif.errors import FileError
+from audio_avif.tools.workers import processors
 
 if TYPE_CHECKING:
     from audio_avif.tools.quality_jobs import ClipChoice, Job
@@ -73,7 +74,7 @@ def _score(file: ScoreFile, jobs: Sequence[Job], workers: int) -> list[Row]:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from audio_avif.tools.quality_jobs import run_jobs
+    from audio_avif.tools.processes import run_jobs
 
     waiting = [job for job in jobs if job.key not in file.rows or not set(job.scores) <= set(file.rows[job.key].scores)]
     columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
@@ -132,10 +133,6 @@ def _integers_in(low: int, high: int) -> Callable[[str], list[int]]:
     return parse
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _page(text: str) -> Path:
     if not text.endswith(".md"):
         raise argparse.ArgumentTypeError("the page is a Markdown file, so its name ends in .md")
@@ -180,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=console.integer_in(1, 256),
-        default=_processors(),
+        default=processors(),
         metavar="N",
         help="processes of one thread each (default: %(default)s, the processors here)",
     )

@@ -1,15 +1,8 @@
-"""The quality bench's work: which clips there are, and one clip through one system scored, in parallel processes."""
+"""The quality bench's work: which clips there are, and one clip through one system scored."""
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -119,39 +112,3 @@ class Job:
 def sound_of(clip: Clip) -> FloatArray:
     """The clip as it is scored ``[samples]`` at 16 kHz."""
     return _read(clip.path)[0]
-
-
-def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Of a parent that was killed a worker hears nothing: it would wait for the next job for ever."""
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os._exit(1)
-
-
-def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[Row]:
-    """Rows as they become ready, from that many processes; with one worker from this one.
-
-    Raises AudioAvifError where a system fails or a process dies; rows already given stand.
-    """
-    if workers == 1 or len(jobs) < 2:
-        yield from (job.run() for job in jobs)
-        return
-    others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin_worker)
-    try:
-        for future in as_completed([pool.submit(job.run) for job in jobs]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        message = "a scoring process died, perhaps for want of memory; the same command goes on where it stopped"
-        raise AudioAvifError(message) from error
-    finally:
-        # Whoever leaves early does not wait for jobs under way, nor for those that the pool has taken in advance.
-        for worker in multiprocessing.active_children():
-            if worker not in others:
-                worker.terminate()
-        pool.shutdown(cancel_futures=True)

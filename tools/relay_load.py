@@ -1,7 +1,7 @@
 """``python -m audio_avif.tools.relay_load``: one publisher, thousands of listeners, and what a relay adds to the delay.
 
-A relay of our own is started and met over loopback alone. The publisher notes when it writes each tile, the listeners
-when they have read it, all by this machine's one monotonic clock.
+A relay of our own is started and met over loopback alone. The publisher notes when it writes each tile, the kernel when
+it arrives at each listener's socket, and the listeners when they have read it, all by this machine's one clock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from array import array
@@ -35,14 +36,16 @@ _START_S = 60.0
 _SETTLING_S = 1.0
 _PING_S = 1.0
 _TCP_IP_BYTES = 52
+_SO_TIMESTAMPNS, _MOST_TOLD_BYTES = 35, 64  # of Linux's asm-generic/socket.h; the socket module has no name for it
 _NAP_S = 0.001  # listeners elsewhere would not make the relay's kernel wake one of them for each message
 _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE)
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What was measured: the added delay of every message at every listener, and what the relay took for it.
+    """What was measured: the delay of every message until it arrived at every listener, and what the relay took for it.
 
+    Until the listeners have read it, ``read_p99_ms``, they have been in each other's way, which those elsewhere are not.
     ``wrong_listeners`` did not get every message once and in order; ``cpu_share`` is of one core, ``send_us`` the
     processor time for one message to one listener, with all that goes with it; ``wire_kbps`` is what one listener
     gets, with TCP and IPv4.
@@ -57,6 +60,7 @@ class LoadResult:
     p95_ms: float
     p99_ms: float
     most_ms: float
+    read_p99_ms: float
     connected_in_s: float
     cpu_share: float
     send_us: float
@@ -68,7 +72,7 @@ class LoadResult:
         return (
             f"{self.listeners} listeners, {self.messages} messages each in {self.seconds:.0f} s: {kept}\n"
             f"added delay p50 {self.p50_ms:.1f}, p95 {self.p95_ms:.1f}, p99 {self.p99_ms:.1f}, "
-            f"most {self.most_ms:.1f} ms\n"
+            f"most {self.most_ms:.1f} ms; until it is read p99 {self.read_p99_ms:.1f} ms\n"
             f"relay: {100 * self.cpu_share:.0f} % of one core, {self.send_us:.1f} us for each message sent, "
             f"{self.resident_mb:.0f} MB resident; all listeners connected in {self.connected_in_s:.1f} s\n"
             f"each listener: {self.messages / self.seconds:.1f} tiles a second, {self.wire_kbps:.1f} kbps on the wire"
@@ -82,12 +86,13 @@ class _Ears:
     """Many listeners in one thread, as cheap as Python has them: a socket, the bytes left over, the last sequence."""
 
     def __init__(self, port: int, count: int) -> None:
-        self.sequences, self.times_s = array("L"), array("d")
+        self.sequences, self.arrived_s, self.read_s = array("L"), array("d"), array("d")
         self.newest = [-1] * count
         self.received = [0] * count
         self.is_wrong = [False] * count
         self.gaps = self.bytes = self.frames = 0
         self.over = 0
+        self._now_s = 0.0, 0.0
         self._rest = [b""] * count
         self._epoll = select.epoll()
         self._sockets: list[socket.socket] = []
@@ -100,6 +105,7 @@ class _Ears:
         opened = []
         for _ in range(count):
             connection = socket.create_connection(("127.0.0.1", port), _START_S)
+            connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             connection.sendall(
                 f"GET /listen/{_ROOM} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
@@ -126,15 +132,18 @@ class _Ears:
         while self.over < len(self._sockets) and (left_s := until_s - time.monotonic()) > 0:
             for number, _ in self._epoll.poll(left_s):
                 at = self._by_number[number]
-                if not (data := self._sockets[at].recv(65_536)):
+                data, told, *_ = self._sockets[at].recvmsg(65_536, _MOST_TOLD_BYTES)
+                if not data:
                     self.is_wrong[at] = True
                     self._epoll.unregister(number)
                     self.over += 1
                     continue
-                self._take(at, self._rest[at] + data if self._rest[at] else data, time.monotonic())
+                seconds, nanoseconds = struct.unpack("@qq", told[0][2])
+                self._now_s = seconds + 1e-9 * nanoseconds, time.time()
+                self._take(at, self._rest[at] + data if self._rest[at] else data)
             time.sleep(_NAP_S)
 
-    def _take(self, at: int, data: bytes, now_s: float) -> None:
+    def _take(self, at: int, data: bytes) -> None:
         """Take whole frames, and keep what is left (RFC 6455, 5.2)."""
         begin = 0
         while len(data) >= begin + 4:
@@ -149,11 +158,11 @@ class _Ears:
             if data[begin] == 0x89:
                 self._sockets[at].send(b"\x8a" + bytes([0x80 | size]) + bytes(4) + payload)
             elif data[begin] == 0x82:
-                self._message(at, payload, now_s)
+                self._message(at, payload)
             begin += head + size
         self._rest[at] = data[begin:]
 
-    def _message(self, at: int, message: bytes, now_s: float) -> None:
+    def _message(self, at: int, message: bytes) -> None:
         kind = message[0]
         if kind in _MEDIA:
             sequence = int.from_bytes(message[1:5], "big")
@@ -161,7 +170,8 @@ class _Ears:
             self.newest[at] = sequence
             self.received[at] += 1
             self.sequences.append(sequence)
-            self.times_s.append(now_s)
+            self.arrived_s.append(self._now_s[0])
+            self.read_s.append(self._now_s[1])
         elif kind == Gap.TYPE:
             self.gaps += Gap.parse(message).messages
         elif kind == Bye.TYPE:
@@ -179,7 +189,8 @@ def _listen(port: int, count: int, seconds: float, pipe: Pipe) -> None:
         ears.hear(time.monotonic() + seconds)
         wrong = [is_wrong or newest < 0 for is_wrong, newest in zip(ears.is_wrong, ears.newest, strict=True)]
         wire_bytes = ears.bytes + ears.frames * _TCP_IP_BYTES
-        pipe.send((ears.sequences.tobytes(), ears.times_s.tobytes(), ears.received, wrong, ears.gaps, wire_bytes))
+        times = ears.sequences.tobytes(), ears.arrived_s.tobytes(), ears.read_s.tobytes()
+        pipe.send((*times, ears.received, wrong, ears.gaps, wire_bytes))
     except (OSError, AudioAvifError) as error:
         pipe.send(f"the listeners failed: {error}")
 
@@ -224,7 +235,7 @@ async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
             tile = tiles[sequence % len(tiles)]
             message = TilePacket(sequence, sequence * tile_frames, tile_frames, tile.payload, tile.is_whole_still)
             data = message.to_bytes()
-            written_s.append(time.monotonic())
+            written_s.append(time.time())
             await connection.send(data)
             if (now_s := time.monotonic()) > pinged_s + _PING_S:
                 pinged_s = now_s
@@ -276,21 +287,22 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
         for worker in workers:
             worker.terminate()
         relay.stop()
-    delays_ms, wrong, gaps, wire_bytes = [], 0, 0, 0
-    for sequences, times_s, received, is_wrong, missed, size in answers:
-        heard = np.frombuffer(sequences, np.dtype("L"))
-        delays_ms.append((np.frombuffer(times_s) - np.frombuffer(written_s)[heard]) * 1e3)
+    arrived_ms, read_ms, wrong, gaps, wire_bytes = [], [], 0, 0, 0
+    for sequences, arrived_s, read_s, received, is_wrong, missed, size in answers:
+        written = np.frombuffer(written_s)[np.frombuffer(sequences, np.dtype("L"))]
+        arrived_ms.append((np.frombuffer(arrived_s) - written) * 1e3)
+        read_ms.append((np.frombuffer(read_s) - written) * 1e3)
         wrong += sum(one or count != len(written_s) for one, count in zip(is_wrong, received, strict=True))
         gaps += missed
         wire_bytes += size
-    p50, p95, p99, most = np.percentile(np.concatenate(delays_ms), [50, 95, 99, 100])
+    p50, p95, p99, most = np.percentile(np.concatenate(arrived_ms), [50, 95, 99, 100])
     return LoadResult(
         listeners,
         seconds,
         len(written_s),
         wrong,
         gaps,
-        *map(float, (p50, p95, p99, most)),
+        *map(float, (p50, p95, p99, most, np.percentile(np.concatenate(read_ms), 99))),
         connecting_s,
         cpu_share,
         1e6 * cpu_s / (listeners * len(written_s)),

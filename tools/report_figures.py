@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from audio_avif.tools.fidelity import mean_of
-from audio_avif.tools.report import Rendition, Source
 
 SHOWN_S = 30
 """How much of a longer recording the page lets see and hear."""
@@ -17,6 +16,25 @@ SHOWN_S = 30
 SCORE_KEYS = ("pesq_wb", "stoi")
 MEAN_KEYS = ("mel_psnr_db", "snr_db", "correlation", *SCORE_KEYS)
 RENDITION_KEYS = ("bytes", "kbps", "ratio", *MEAN_KEYS, "encode_s", "decode_s")
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """A recording at one quality: its AVIF ``picture``, the 16 kHz WAV ``sound`` made of it, how long both took."""
+
+    quality: int
+    picture: Path
+    sound: Path
+    encode_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sound file of any format and what became of it."""
+
+    path: Path
+    renditions: list[Rendition]
 
 
 @dataclass(frozen=True)

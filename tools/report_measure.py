@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
@@ -18,27 +18,30 @@ from audio_avif.features import LogMelStream
 from audio_avif.files import PictureReader
 from audio_avif.metrics import SCORES
 from audio_avif.planes import PictureInfo
-from audio_avif.sound_files import read_channels
+from audio_avif.tools.decoding import opened
 from audio_avif.tools.fidelity import (
     Feed,
     FloatArray,
     MelError,
     WaveError,
+    cut,
     excerpts_of,
     has_loudness,
     loudness_meter,
     mean_score,
+    read_rows,
 )
-from audio_avif.tools.report import Rendition, Source
+from audio_avif.tools.processes import run_jobs
 from audio_avif.tools.report_figures import (
     SCORE_KEYS,
     SHOWN_S,
     ChannelFigures,
+    Rendition,
     RenditionFigures,
     Report,
+    Source,
     SourceFigures,
 )
-from audio_avif.tools.report_jobs import run_jobs
 
 _PCM_BYTES = 2
 _IN_PROCESSES_S = 90.0  # of sound to score; less is done before another process has started
@@ -64,9 +67,9 @@ class Pass:
     def run(self) -> Errors:
         """Raises FileError where a file cannot be read, or has other channels than the original."""
         with ExitStack() as files:
-            readers = [PictureReader(files.enter_context(_opened(each.picture))) for each in self.source.renditions]
+            readers = [PictureReader(files.enter_context(opened(each.picture))) for each in self.source.renditions]
             mels = [Feed(reader.log_mels()) for reader in readers]
-            sounds = [Feed(_channels(each.sound)) for each in self.source.renditions]
+            sounds = [Feed(read_rows(each.sound)) for each in self.source.renditions]
             return self._compare([reader.info for reader in readers], mels, sounds)
 
     def _compare(self, infos: list[PictureInfo], mels: list[Feed], sounds: list[Feed]) -> Errors:
@@ -74,7 +77,7 @@ class Pass:
         mel_errors = [MelError(info) for info in infos]
         wave_errors = [WaveError(info.channels) for info in infos]
         powers: list[float] = []
-        original = Feed(_channels(self.source.path))
+        original = Feed(read_rows(self.source.path))
 
         def compare_mels(columns: FloatArray) -> None:
             for feed, mel_error in zip(mels, mel_errors, strict=True):
@@ -137,35 +140,6 @@ class Scores:
         return results
 
 
-def cut(path: Path, ranges: Sequence[tuple[int, int]]) -> list[FloatArray]:
-    """Read ranges (start, length) of a sound file as ``[channels, samples]`` at 16 kHz, shorter at its end."""
-    pieces: list[list[FloatArray]] = [[] for _ in ranges]
-    end = max(start + length for start, length in ranges)
-    at = channels = 0
-    for block in _channels(path):
-        channels = block.shape[0]
-        for (start, length), mine in zip(ranges, pieces, strict=True):
-            piece = block[:, max(0, start - at) : max(0, start + length - at)]
-            if piece.size:
-                mine.append(piece)
-        at += block.shape[1]
-        if at >= end:
-            break
-    nothing = np.zeros((channels, 0), np.float32)
-    return [np.concatenate([nothing, *mine], axis=1) for mine in pieces]
-
-
-def _channels(path: Path) -> Iterator[FloatArray]:
-    return (np.ascontiguousarray(block.T) for block in read_channels(path))
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def _require_channels(path: Path, samples: FloatArray, info: PictureInfo) -> None:
     if samples.shape[0] != info.channels:
         raise FileError(f"{path} has {samples.shape[0]} channels, its pictures have {info.channels}")
@@ -173,7 +147,7 @@ def _require_channels(path: Path, samples: FloatArray, info: PictureInfo) -> Non
 
 def read_info(path: Path) -> PictureInfo:
     """What a picture of ours says of itself. Raises FileError."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return PictureReader(file).info
 
 
@@ -183,7 +157,18 @@ def missing_packages() -> tuple[str, ...]:
     return (*absent, *(() if has_loudness() else ("pyloudnorm",)))
 
 
-def measure_all(sources: Sequence[Source], progress: Callable[[int], None], workers: int | None) -> Report:
+@dataclass(frozen=True)
+class _Numbered:
+    """A job that says which one it was."""
+
+    number: int
+    job: Pass | Scores
+
+    def run(self) -> tuple[int, Any]:
+        return self.number, self.job.run()
+
+
+def measure_all(sources: Sequence[Source], progress: Callable[[int], None], workers: int) -> Report:
     """Measure everything, in processes of their own where there is much. Raises FileError."""
     infos = [read_info(source.renditions[0].picture) for source in sources]
     keys = tuple(key for key in SCORE_KEYS if SCORES[key].missing() is None)
@@ -193,7 +178,12 @@ def measure_all(sources: Sequence[Source], progress: Callable[[int], None], work
         excerpts = tuple(excerpts_of(info.samples))
         jobs += [Scores(source, rendition, excerpts, keys) for rendition in source.renditions]
     has_much = sum(job.seconds for job in jobs if isinstance(job, Scores)) > _IN_PROCESSES_S
-    results = iter(run_jobs(jobs, (workers or os.cpu_count() or 1) if has_much else 1, progress))
+    numbered = [_Numbered(number, job) for number, job in enumerate(jobs)]
+    done: dict[int, Any] = {}
+    for number, result in run_jobs(numbered, workers if has_much else 1):
+        done[number] = result
+        progress(len(done))
+    results = (done[number] for number in range(len(jobs)))
     names = _names([source.path for source in sources])
     figures = []
     for source, info, name in zip(sources, infos, names, strict=True):

@@ -14,10 +14,9 @@ from audio_avif.config import RATE_HZ, MelConfig
 from audio_avif.features import log_mel, mel_basis
 from audio_avif.files import PictureReader
 from audio_avif.planes import FloatArray, PictureInfo, to_pixels
-from audio_avif.tools.fidelity import Feed
-from audio_avif.tools.report import Rendition
-from audio_avif.tools.report_figures import SHOWN_S, SourceFigures
-from audio_avif.tools.report_measure import cut
+from audio_avif.tools.decoding import opened
+from audio_avif.tools.fidelity import Feed, cut
+from audio_avif.tools.report_figures import SHOWN_S, Rendition, SourceFigures
 
 DIFFERENCE_DB = 6.0
 """Where the colours of a difference end."""
@@ -77,12 +76,11 @@ def make_media(figures: SourceFigures) -> Media:
 
 
 def _read_picture(rendition: Rendition, first_frame: int, frames: int) -> tuple[FloatArray, PictureInfo]:
-    with rendition.picture.open("rb") as file:
+    with opened(rendition.picture) as file:
         reader = PictureReader(file)
         feed = Feed(reader.log_mels())
-        if first_frame:
-            for at in range(0, first_frame, 4096):
-                feed.take(min(4096, first_frame - at))
+        for at in range(0, first_frame, 4096):
+            feed.take(min(4096, first_frame - at))
         shown = feed.take(frames)
         assert shown is not None
         return shown, reader.info

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from audio_avif import __version__
+from audio_avif.config import MelConfig
 from audio_avif.metrics import SCORES
 from audio_avif.tools.fidelity import EXCERPT_S, MAX_EXCERPTS
 from audio_avif.tools.report_assets import SCRIPT, STYLE, picker_style
@@ -40,7 +41,6 @@ MAX_MEDIA_BYTES = 40_000_000
 """How much of a page may be pictures and sound."""
 
 INSTALL = "pip install 'audio-avif[report]'"
-
 
 _CHANNEL_KEYS = ("original_lufs", "decoded_lufs", "gain", *MEAN_KEYS)
 
@@ -308,7 +308,7 @@ def _spectrum(uri: str, name: str, caption: str, told: str, source: SourceFigure
             marks.append(f'<i class="y" style="bottom: {100 * (rows - 1 - row + share) / rows:.1f}%">{text}</i>')
         if rows > 1:
             marks.append(f'<i class="row" style="top: calc({100 * row / rows:.1f}% + .4rem)">channel {row + 1}</i>')
-    seconds = media.frames * 0.016
+    seconds = media.frames * MelConfig().frame_s
     marks += [
         f'<i class="x" style="left: {100 * share:.1f}%">{text}</i>' for share, text in time_ticks(media.from_s, seconds)
     ]

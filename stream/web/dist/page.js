@@ -507,7 +507,9 @@ function showState(state, detail) {
     lost: detail,
     refused: detail
   };
-  say(words[state], state === "lost" || state === "refused" || state === "playing" && !!caveat);
+  const isProblem = state === "lost" || state === "refused";
+  const isAsItIs = isProblem || state === "playing" || !caveat;
+  say(isAsItIs ? words[state] : `${words[state]} ${caveat}`, isProblem || !!caveat);
   if (state !== "playing") spectrogram.end();
 }
 function showFigures(figures) {

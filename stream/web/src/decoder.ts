@@ -44,7 +44,7 @@ const TOLERANCE_IN_SPEECH_FRAMES = 2;
 
 export class Decoder {
   concealedFrames = 0;
-  /** How long this machine takes for a tile; whoever drives the decoder measures it. */
+  /** How long this machine takes for a tile, now and then excepted; whoever drives the decoder measures it. */
   processingS = 0;
 
   private readonly frameS: number;

@@ -2,7 +2,7 @@
 
 import { USUAL_MEL, frameS, isUsual } from "./config.js";
 import { Connection } from "./connection.js";
-import { Decoder } from "./decoder.js";
+import { Decoder, type Speech } from "./decoder.js";
 import { TileError } from "./errors.js";
 import { type Picture, TileCounts, TileQueue, median } from "./jitter.js";
 import { NoiseSource, fromPixel, noiseEnvelope } from "./noise.js";
@@ -43,6 +43,7 @@ class Room {
   private waiting = 0;
   private isSpeaking = false;
   private isSlow = false;
+  private spokenS = 0;
   private spent: { atS: number; bytes: number }[] = [];
   private past = new TileCounts();
   private pastConcealedS = 0;
@@ -111,10 +112,10 @@ class Room {
     const copies = message.kind === "bundle" ? message.copies : [];
     const bytes = [tile, ...copies].reduce((sum, each) => sum + (each.kind === "tile" ? each.payload : each.levels).length, 0);
     this.spent.push({ atS: receivedS, bytes });
-    const packet = tile.kind === "pause" ? this.openPause(stream.hello, tile) : await this.openTile(stream.hello, tile);
+    const packet = tile.kind === "pause" ? this.openPause(stream.hello, tile) : await this.openTile(stream.hello, tile, receivedS);
     const queue = stream.decoder ?? stream.queue;
     const opened: Picture[] = [];
-    for (const copy of copies) if (queue.needs(copy.sequence)) opened.push(await this.openTile(stream.hello, copy));
+    for (const copy of copies) if (queue.needs(copy.sequence)) opened.push(await this.openTile(stream.hello, copy, receivedS));
     if (stream.decoder) stream.decoder.push(packet, opened, copies.length, receivedS);
     else {
       stream.queue.push(packet, opened);
@@ -159,10 +160,10 @@ class Room {
     this.clock = null;
   }
 
-  private async openTile(hello: Hello, tile: Tile): Promise<Picture> {
+  private async openTile(hello: Hello, tile: Tile, receivedS: number): Promise<Picture> {
     const { sequence, firstFrame, frames } = tile;
     const still = tile.isWholeStill ? tile.payload.slice() : hello.template.rebuild(tile.payload);
-    const picture: Picture = { kind: "tile", sequence, firstFrame, frames, logMel: null };
+    const picture: Picture = { kind: "tile", sequence, firstFrame, frames, logMel: null, receivedS };
     const [width, height] = [hello.tile.frames, hello.mel.n_mels];
     try {
       const pixels = await this.pictures.read(still, width, height);
@@ -197,13 +198,9 @@ class Room {
         const speech = decoder.nextFrames(sink.bufferedS, startedS);
         if (!speech) break;
         const chunk = await decoder.speak(speech);
-        const tookS = nowS() - startedS;
-        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - tookS));
+        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS)));
         this.play(chunk);
-        if (speech.tile) {
-          this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
-          decoder.processingS = median(this.stream.processingS);
-        }
+        this.measure(speech, decoder);
       }
       if (decoder.isWaiting) sink.rest();
     } catch (error) {
@@ -211,6 +208,18 @@ class Room {
     } finally {
       this.isSpeaking = false;
     }
+  }
+
+  /** A worker is woken when the browser finds time: 95 of 100 tiles take no longer than is kept in mind here. */
+  private measure({ tile, logMel }: Speech, decoder: Decoder): void {
+    const now = nowS();
+    if (tile && logMel.length <= tile.frames && this.stream) {
+      const tookS = now - Math.max(tile.receivedS, this.spokenS);
+      this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
+      const sorted = [...this.stream.processingS].sort((a, b) => a - b);
+      decoder.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
+    }
+    this.spokenS = now;
   }
 
   private play(chunk: { samples: Float32Array; firstSample: number }): void {
@@ -224,7 +233,8 @@ class Room {
     const counts = stream ? (stream.decoder ?? stream.queue).counts : new TileCounts();
     const frame = stream ? frameS(stream.hello.mel) : 0;
     const heardSample = stream && sink ? sink.heardSample : null;
-    if (stream?.decoder && !this.isSlow && stream.decoder.processingS > stream.hello.tile.frames * frame) {
+    const costs = stream?.processingS ?? [];
+    if (stream && !this.isSlow && costs.length === PROCESSING_TILES && median(costs) > stream.hello.tile.frames * frame) {
       this.isSlow = true;
       tell({ kind: "caveat", detail: "This device is too slow for the vocoder: some of the sound is left out." });
     }

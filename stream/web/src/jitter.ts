@@ -9,6 +9,7 @@ export interface Picture {
   firstFrame: number;
   frames: number;
   logMel: Frame[] | null;
+  receivedS: number;
 }
 
 /** A pause, with its noise as pixel values and as log10. */

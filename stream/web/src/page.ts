@@ -34,6 +34,7 @@ let worker: Worker | null = null;
 let sound: Sound | null = null;
 let isListening = false;
 let caveat = "";
+let stateDetail = "";
 let opening: Promise<Sound> | null = null;
 let leastBufferS = LEAST_BUFFER_S;
 
@@ -174,7 +175,7 @@ function show(message: FromWorker): void {
   else if (message.kind === "loading") say(`Loading the voice: ${Math.floor(message.share * 4) * 25} % …`);
   else if (message.kind === "caveat") {
     caveat = message.detail;
-    say(caveat, true);
+    showState(debug.state as State, stateDetail);
   } else if (message.kind === "stream") {
     spectrogram.begin(message.mel, message.tile.frames);
     labelBands(message.mel);
@@ -189,6 +190,7 @@ function show(message: FromWorker): void {
 
 function showState(state: State, detail: string): void {
   debug.state = state;
+  stateDetail = detail;
   if (state === "failed") return stop(detail);
   const words: Record<Exclude<State, "failed">, string> = {
     trying: "Getting ready …",
@@ -199,7 +201,9 @@ function showState(state: State, detail: string): void {
     lost: detail,
     refused: detail,
   };
-  say(words[state], state === "lost" || state === "refused" || (state === "playing" && !!caveat));
+  const isProblem = state === "lost" || state === "refused";
+  const isAsItIs = isProblem || state === "playing" || !caveat;
+  say(isAsItIs ? words[state] : `${words[state]} ${caveat}`, isProblem || !!caveat);
   if (state !== "playing") spectrogram.end();
 }
 

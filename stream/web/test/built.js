@@ -658,7 +658,7 @@ var Decoder = class {
   vocoder;
   leastS;
   concealedFrames = 0;
-  /** How long this machine takes for a tile; whoever drives the decoder measures it. */
+  /** How long this machine takes for a tile, now and then excepted; whoever drives the decoder measures it. */
   processingS = 0;
   frameS;
   tileS;

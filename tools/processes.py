@@ -1,4 +1,4 @@
-"""Jobs run in processes of their own, their results in order."""
+"""Jobs run side by side, in processes of their own."""
 
 from __future__ import annotations
 
@@ -6,42 +6,39 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from audio_avif.errors import AudioAvifError
 
+_Result_co = TypeVar("_Result_co", covariant=True)
 
-class Job(Protocol):
+
+class Job(Protocol[_Result_co]):
     """Something that can be sent to another process and run there."""
 
-    def run(self) -> Any:
+    def run(self) -> _Result_co:
         """What is asked for."""
+        ...
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
-    """Results in the order of the jobs, from that many processes; with one worker from this one.
+def run_jobs(jobs: Sequence[Job[_Result_co]], workers: int) -> Iterator[_Result_co]:
+    """Results as they become ready, from that many processes; with one worker from this one, in order.
 
-    ``progress`` is told how many are done. Raises what a job raises, AudioAvifError where a process dies.
+    Raises what a job raises, AudioAvifError where a process dies; results already given stand.
     """
     if workers == 1 or len(jobs) < 2:
-        for done, job in enumerate(jobs):
-            result = job.run()
-            progress(done + 1)
-            yield result
+        yield from (job.run() for job in jobs)
         return
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_begin_worker)
     try:
-        futures = [pool.submit(job.run) for job in jobs]
-        for done, future in enumerate(as_completed(futures)):
-            future.result()
-            progress(done + 1)
-        yield from (future.result() for future in futures)
+        for future in as_completed([pool.submit(job.run) for job in jobs]):
+            yield future.result()
     except BrokenProcessPool as error:
-        raise AudioAvifError("a process that measured died, perhaps for want of memory; try fewer --workers") from error
+        raise AudioAvifError("a process died, perhaps for want of memory; try fewer --workers") from error
     finally:
         # Whoever leaves early does not wait for jobs under way, nor for those that the pool has taken in advance.
         for worker in multiprocessing.active_children():
