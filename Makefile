@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench impair soak fuzz clean
+.PHONY: demo test check bench impair soak fuzz web clean
 
 # One stamp for each set of dependencies; they are installed again when pyproject.toml changes.
 $(VENV)/.installed-demo: pyproject.toml
@@ -35,15 +35,19 @@ bench: $(VENV)/.installed-test
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.bench $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
 
 impair: $(VENV)/.installed-test
-	@sh tools/install-system-packages.sh test
+	@sh tools/install-system-packages.sh card
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.impair $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY)) $(if $(FOR),--seconds $(FOR))
 
 soak: $(VENV)/.installed-test
-	@sh tools/install-system-packages.sh test
+	@sh tools/install-system-packages.sh card
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.soak $(if $(CORPUS),--corpus $(CORPUS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(ONLY),--only $(ONLY)) $(if $(INPUTS),--inputs $(INPUTS))
+
+# The page in stream/web/dist, which comes along; needs Node.js 20 or later.
+web:
+	cd stream/web && npm ci --ignore-scripts && npm run build
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

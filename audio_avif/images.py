@@ -16,6 +16,7 @@ from audio_avif.tiles import Pixels
 
 # Several threads for 640 pixels cost more than one, and wait for the other cores of a busy machine.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+_LOSSLESS = 100
 
 
 def encode_still(pixels: Pixels, config: EncoderConfig) -> bytes:
@@ -41,11 +42,12 @@ def encode_deep_still(pixels: AnyPixels, config: EncoderConfig, depth: int) -> b
     """
     codec = _imagecodecs(depth)
     is_gray = pixels.ndim == 2
-    # One plane would be compressed without loss whatever the level; three equal ones become a monochrome picture.
-    colour = np.repeat(pixels[..., None], 3, axis=2) if is_gray else pixels
+    # One plane is compressed without loss whatever the level. Three equal ones become a monochrome picture, but for
+    # level 100, where they stay a colour picture.
+    planes = np.repeat(pixels[..., None], 3, axis=2) if is_gray and config.quality < _LOSSLESS else pixels
     return bytes(
         codec.avif_encode(
-            np.ascontiguousarray(colour, np.uint16),
+            np.ascontiguousarray(planes, np.uint16),
             level=config.quality,
             speed=config.speed,
             bitspersample=depth,

@@ -139,7 +139,7 @@ def _address(folder: Path, process: subprocess.Popen[bytes]) -> str:
     port_file = folder / "DevToolsActivePort"
     until_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < until_s and process.poll() is None:
-        with suppress(OSError, ValueError, StopIteration):
+        with suppress(OSError, ValueError, IndexError, StopIteration):  # not there yet, or half written
             port = int(port_file.read_text().splitlines()[0])
             with urlopen(Request(f"http://127.0.0.1:{port}/json/list")) as answer:
                 return str(next(tab["webSocketDebuggerUrl"] for tab in json.load(answer) if tab["type"] == "page"))

@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -126,11 +126,13 @@ def test_of_two_like_channels_mid_and_side_are_kept() -> None:
 def test_deep_pictures_keep_finer_steps(depth: int, channels: int) -> None:
     pytest.importorskip("imagecodecs", reason="deep pictures need imagecodecs; pip install 'audio-avif[formats]'")
     samples = voice(1.0, channels)
-    for layout in ("stacked", "planes"):
-        picture = encode(samples, RATE_HZ, FileConfig(quality=95, depth=depth, layout=layout))
+    for layout, quality in product(("stacked", "planes"), (95, 100)):
+        picture = encode(samples, RATE_HZ, FileConfig(quality=quality, depth=depth, layout=layout))
         assert picture.info.depth == depth
         error = np.abs(read(picture) - mels(samples))
         assert np.sqrt(np.mean(error**2)) < 6 * STEP
+        if quality == 100:
+            assert error.max() < 0.51 * STEP / 2 ** (depth - 8)
         with Image.open(io.BytesIO(picture)) as image:
             image.load()  # in 8 bits, but it opens
 

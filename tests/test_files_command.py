@@ -551,7 +551,7 @@ def test_wrong_usage_is_told(wav: Path, picture: Path, tmp_path: Path, capsys: C
         assert "become AVIF pictures" in wrong_usage(capsys, wav, "--output", tmp_path / name)
     assert "--vocoder" in wrong_usage(capsys, wav, "--output", out, "--vocoder", "griffin-lim")
     assert "--channels" in wrong_usage(capsys, wav, "--output", out, "--channels", 2)
-    assert "make pictures" in wrong_usage(capsys, picture, "--quality", 80)
+    assert "only for recordings" in wrong_usage(capsys, picture, "--quality", 80)
     assert "need --range" in wrong_usage(capsys, picture, "--channels", 2)
     assert "need --range" in wrong_usage(capsys, picture, "--range", "auto")
     assert "sound is written as" in wrong_usage(capsys, picture, "--output", tmp_path / "out.mp3")

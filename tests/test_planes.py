@@ -72,7 +72,6 @@ def test_one_channel_at_8_bit_is_what_a_streams_tile_is() -> None:
     log_mel = noise(1)
     config = TileConfig()
     np.testing.assert_array_equal(to_pixels(log_mel, info_of()), tile_to_pixels(log_mel[0], config))
-    pixels = to_pixels(log_mel, info_of())
     shades = np.arange(256, dtype=np.uint8)[None].repeat(8, axis=0)
     np.testing.assert_array_equal(from_pixels(shades, info_of())[0], tile_from_pixels(shades, config))
 

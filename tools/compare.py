@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_avif import __version__, console
-from audio_avif.tools.workers import processors
+from audio_avif.tools.arguments import processors, value_range, with_ranges_joined
 
 if TYPE_CHECKING:
     from audio_avif.tools.compare_jobs import Point, Variant
@@ -37,19 +37,6 @@ def _integers(name: str, allowed: Callable[[int], bool]) -> Callable[[str], list
 
     parse.__name__ = name
     return parse
-
-
-def _range(text: str) -> str | tuple[float, float]:
-    """``fixed``, ``auto``, or the least and the greatest log10 magnitude."""
-    if text in ("fixed", "auto"):
-        return text
-    low, high = map(float, text.split(","))
-    if not -20.0 <= low < high <= 10.0:
-        raise ValueError(text)
-    return low, high
-
-
-_range.__name__ = "range (fixed, auto, or MIN,MAX within -20 to 10)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--range",
         dest="ranges",
         action="append",
-        type=_range,
+        type=value_range,
         metavar="fixed|auto|MIN,MAX",
         help="the log10 magnitudes that black and white stand for: those of a stream, each recording's own, or these; "
         "may be repeated (default: fixed)",
@@ -136,21 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _with_ranges_joined(words: Sequence[str]) -> list[str]:
-    """Let ``--range -11,4`` be typed: argparse would take such a value for an option."""
-    joined: list[str] = []
-    for word in words:
-        if joined and joined[-1] == "--range":
-            joined[-1] = f"--range={word}"
-        else:
-            joined.append(word)
-    return joined
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif compare``."""
     parser = _parser()
-    options = parser.parse_args(_with_ranges_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(with_ranges_joined(sys.argv[1:] if arguments is None else arguments))
     for name in _THREAD_VARIABLES:  # before numpy is loaded, here and in the workers
         os.environ.setdefault(name, "1")
     try:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_avif import __version__, console
+from audio_avif.tools.arguments import integers_in, processors, value_range, with_ranges_joined
 from audio_avif.tools.file_names import OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
-from audio_avif.tools.workers import processors
 
 if TYPE_CHECKING:
     from audio_avif.tools.file_jobs import Decoding, Settings
@@ -53,39 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in SUBCOMMANDS:
         return int(import_module(f"audio_avif.tools.{arguments[0]}").main(arguments[1:]))
     parser = _parser()
-    options = parser.parse_args(_with_signs(arguments))
+    options = parser.parse_args(with_ranges_joined(arguments))
     with console.sigterm_interrupts():
         return console.run(PROGRAM, lambda: _run(options, parser))
-
-
-def _with_signs(arguments: Sequence[str]) -> list[str]:
-    """``--range -5,1`` as ``--range=-5,1``: argparse would take what begins with a minus for an option."""
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and joined[-1] == "--range":
-            joined[-1] = f"--range={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
-def _range(text: str) -> str | tuple[float, float]:
-    if text in ("fixed", "auto"):
-        return text
-    low, high = map(float, text.split(","))
-    if not -20 <= low < high <= 10:
-        raise ValueError
-    return low, high
-
-
-_range.__name__ = "range (fixed, auto, or two numbers within -20 and 10 with a comma between)"
-
-
-def _qualities(text: str) -> list[int]:
-    return list(dict.fromkeys(map(console.integer_in(0, 100), text.split(","))))
-
-
-_qualities.__name__ = "quality (0 to 100, several with commas between)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     pictures = parser.add_argument_group("pictures from sound")
     pictures.add_argument(
         "--quality",
-        type=_qualities,
+        type=integers_in(0, 100),
         metavar="Q,Q",
         help=f"0 to 100 (default: {PICTURE_QUALITY}, and {','.join(map(str, REPORT_QUALITIES))} for a report)",
     )
@@ -138,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     either = parser.add_argument_group("either way")
     either.add_argument(
         "--range",
-        type=_range,
+        type=value_range,
         metavar="fixed|auto|MIN,MAX",
         help="log10 magnitudes of black and white: -5.5,1 (fixed, the default), each recording's own (auto), or these; "
         "for pictures that do not say how they are to be heard, theirs",

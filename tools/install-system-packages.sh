@@ -1,7 +1,7 @@
 #!/bin/sh
-# Install what pip cannot: PortAudio for sound devices; for "test" a sound server without hardware; for "bench"
-# opus-tools and codec2 too.
-# Usage: tools/install-system-packages.sh [demo|test|bench]
+# Install what pip cannot: PortAudio for sound devices; for "card" a sound server without hardware too; for "test" also
+# a browser and a message broker; for "bench" that sound server, opus-tools and codec2.
+# Usage: tools/install-system-packages.sh [demo|card|test|bench]
 # Never fails: without these the demo still writes its WAV file, and the device tests are skipped with the reason.
 
 purpose=${1:-demo}
@@ -24,9 +24,13 @@ has_pulse_plugin() {
 
 missing=
 has_library 'libportaudio\.so\.2' || missing="$missing libportaudio2"
-if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
+if [ "$purpose" != demo ]; then
     command -v pulseaudio >/dev/null 2>&1 || missing="$missing pulseaudio"
     has_pulse_plugin || missing="$missing libasound2-plugins"
+fi
+if [ "$purpose" = test ]; then
+    command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$missing chromium"
+    command -v nats-server >/dev/null 2>&1 || missing="$missing nats-server"
 fi
 if [ "$purpose" = bench ]; then
     command -v opusenc >/dev/null 2>&1 || missing="$missing opus-tools"

@@ -6,14 +6,14 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_avif import __version__, console
 from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
 from audio_avif.errors import FileError
-from audio_avif.tools.workers import processors
+from audio_avif.tools.arguments import integers_in, processors
 
 if TYPE_CHECKING:
     from audio_avif.tools.quality_jobs import ClipChoice, Job
@@ -122,17 +122,6 @@ def _lists(options: argparse.Namespace) -> list[tuple[str, list[int]]]:
     return [("tile-frames", options.tile_frames), ("qualities", options.qualities)]
 
 
-def _integers_in(low: int, high: int) -> Callable[[str], list[int]]:
-    """A parser of integers with commas between; argparse shows its name where it raises ValueError."""
-    parse_one = console.integer_in(low, high)
-
-    def parse(text: str) -> list[int]:
-        return list(dict.fromkeys(map(parse_one, text.split(","))))
-
-    parse.__name__ = f"numbers ({low} to {high}, with commas between)"
-    return parse
-
-
 def _page(text: str) -> Path:
     if not text.endswith(".md"):
         raise argparse.ArgumentTypeError("the page is a Markdown file, so its name ends in .md")
@@ -162,14 +151,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tile-frames",
-        type=_integers_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        type=integers_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
         default=[8, 16],
         metavar="N,N",
         help="tile widths in frames of 16 ms (default: 8,16)",
     )
     parser.add_argument(
         "--qualities",
-        type=_integers_in(0, 100),
+        type=integers_in(0, 100),
         default=[20, 35, 44, 55, 62],
         metavar="Q,Q",
         help="AVIF qualities (default: 20,35,44,55,62)",

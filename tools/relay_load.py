@@ -18,6 +18,7 @@ import sys
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -43,9 +44,9 @@ _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE)
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What was measured: the delay of every message until it arrived at every listener, and what the relay took for it.
+    """What was measured: how long every message took to each listener, and what the relay took for it.
 
-    Until the listeners have read it, ``read_p99_ms``, they have been in each other's way, which those elsewhere are not.
+    Until the listeners have read it, ``read_p99_ms``, they have been in each other's way; those elsewhere are not.
     ``wrong_listeners`` did not get every message once and in order; ``cpu_share`` is of one core, ``send_us`` the
     processor time for one message to one listener, with all that goes with it; ``wire_kbps`` is what one listener
     gets, with TCP and IPv4.
@@ -210,6 +211,12 @@ def _allow_many_files(count: int) -> None:
 # ------------------------------------------------------------------------------------------------------- the publisher
 
 
+def _hurry() -> None:
+    """Run before others where the system allows it, as ``audio-avif-send`` does."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+
+
 async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
     """Publish the bundled clip, over and over, in real time; return when each message was written, by its sequence."""
     from websockets.asyncio.client import connect
@@ -229,6 +236,7 @@ async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
         await connection.send(hello.to_bytes())
         await connection.recv()
         reading = asyncio.create_task(_read(connection))
+        _hurry()
         began_s = pinged_s = time.monotonic()
         for sequence in range(round(seconds / tile_s)):
             await asyncio.sleep(max(0.0, began_s + (sequence + 1) * tile_s - time.monotonic()))

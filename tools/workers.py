@@ -5,7 +5,6 @@ What takes long, image encoder and ONNX Runtime, leaves the interpreter to the o
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,11 +17,6 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _LOOK_S = 0.2  # how often Ctrl-C is looked for: on Windows nothing that waits for longer hears it
-
-
-def processors() -> int:
-    """How many processors there are for this program."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers:

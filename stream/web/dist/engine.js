@@ -1682,7 +1682,8 @@ var Room = class {
     const counts = stream ? (stream.decoder ?? stream.queue).counts : new TileCounts();
     const frame = stream ? frameS(stream.hello.mel) : 0;
     const heardSample = stream && sink ? sink.heardSample : null;
-    if (stream?.decoder && !this.isSlow && median(stream.processingS) > stream.hello.tile.frames * frame) {
+    const costs = stream?.processingS ?? [];
+    if (stream && !this.isSlow && costs.length === PROCESSING_TILES && median(costs) > stream.hello.tile.frames * frame) {
       this.isSlow = true;
       tell({ kind: "caveat", detail: "This device is too slow for the vocoder: some of the sound is left out." });
     }

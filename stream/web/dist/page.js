@@ -357,6 +357,7 @@ var worker = null;
 var sound = null;
 var isListening = false;
 var caveat = "";
+var stateDetail = "";
 var opening = null;
 var leastBufferS = LEAST_BUFFER_S;
 var Sound = class _Sound {
@@ -483,7 +484,7 @@ function show(message) {
   else if (message.kind === "loading") say(`Loading the voice: ${Math.floor(message.share * 4) * 25} % \u2026`);
   else if (message.kind === "caveat") {
     caveat = message.detail;
-    say(caveat, true);
+    showState(debug.state, stateDetail);
   } else if (message.kind === "stream") {
     spectrogram.begin(message.mel, message.tile.frames);
     labelBands(message.mel);
@@ -497,6 +498,7 @@ function show(message) {
 }
 function showState(state, detail) {
   debug.state = state;
+  stateDetail = detail;
   if (state === "failed") return stop(detail);
   const words = {
     trying: "Getting ready \u2026",
