@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import audio_avif
 import pytest
 import soundfile
+
+import audio_avif
 from audio_avif.config import RATE_HZ
 from audio_avif.tools.signals import demo_clip
 

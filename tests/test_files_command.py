@@ -556,7 +556,7 @@ def test_wrong_usage_is_told(wav: Path, picture: Path, tmp_path: Path, capsys: C
     assert "need --range" in wrong_usage(capsys, picture, "--range", "auto")
     assert "sound is written as" in wrong_usage(capsys, picture, "--output", tmp_path / "out.mp3")
     assert "several pictures" in wrong_usage(capsys, picture, tmp_path / "b.avif", "--output", tmp_path / "out.wav")
-    assert "quality (0 to 100" in wrong_usage(capsys, wav, "--output", out, "--quality", "101")
+    assert "numbers (0 to 100" in wrong_usage(capsys, wav, "--output", out, "--quality", "101")
     assert "range (fixed" in wrong_usage(capsys, wav, "--output", out, "--range", "4,-11")
     assert "colour picture" in wrong_usage(
         capsys, picture, "--range", "-11,4", "--channels", 4, "--layout", "planes", "--output", tmp_path / "out.wav"

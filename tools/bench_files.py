@@ -46,7 +46,8 @@ def bench_files(sound: FloatArray, minutes: float) -> list[Codec]:
         for path, length_s in ((long, seconds), (part, min(seconds, _PEER_S))):
             with WavWriter(path) as wav:
                 for start_s in range(0, round(length_s), 60):
-                    wav.write(np.resize(np.roll(sound, -start_s * RATE_HZ), round(min(60, length_s - start_s) * RATE_HZ)))
+                    minute = np.resize(np.roll(sound, -start_s * RATE_HZ), 60 * RATE_HZ)
+                    wav.write(minute[: round((length_s - start_s) * RATE_HZ)])
         ours = [*_AUDIO_AVIF, str(long), "--output", str(folder / "long.avif"), "--quality", "70"]
         codecs = [
             _codec(
