@@ -184,6 +184,10 @@ class Hearing:
         except (RemoteProtocolError, Refusal) as error:
             stream.is_spoiled = True
             self._complaints.tell("spoiled", f"the rest of a stream is not played: {error}")
+        except Exception as error:  # a fault of this stream is no reason to stop listening to others
+            log.debug("a stream failed", exc_info=True)
+            stream.is_spoiled = True
+            self._complaints.tell("failure", f"a stream failed: {error}")
 
     def close(self) -> None:
         """Tell what is left to tell."""
@@ -220,6 +224,7 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
 
 async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name: str) -> None:
     """Raises ConnectionFailed where every relay fails at first, Refused where one says no for good."""
+    loop = asyncio.get_running_loop()
     backoff_s, attempts, has_been_connected = _BACKOFF_S, 0, False
     while True:
         relay = relays[attempts % len(relays)]
@@ -233,11 +238,13 @@ async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name
                 raise
             log.debug("%s", failure)
         else:
-            has_been_connected, backoff_s = True, _BACKOFF_S
+            has_been_connected, connected_s = True, loop.time()
             console.tell(f"(listening to room {room_name} at {relay})")
             hearing.reconnected()
             why = await _listen(hearing, connection, room_name)
             hearing.broke_off()
+            if loop.time() - connected_s > _LONGEST_BACKOFF_S:  # else it may be full, and say so at once
+                backoff_s = _BACKOFF_S
             elsewhere = "the next relay" if len(relays) > 1 else "it again"
             log.warning("%s; trying %s", why, elsewhere)
         await asyncio.sleep(backoff_s * random.uniform(1 - _JITTER, 1 + _JITTER))

@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ class _Claim:
     """A room that is published here, or is about to be."""
 
     publication: Publication | None = None
+    room: Room | None = None
     sink: _Outward | None = None
     is_lost: bool = False
     subscriptions: list[Subscription] = field(default_factory=list)
@@ -78,7 +79,7 @@ class _Remote:
     source: bytes = b""
     held: list[Msg] | None = None  # what comes while an answer is waited for
     asked_s: float = float("-inf")
-    subscription: Subscription | None = None
+    subscriptions: list[Subscription] = field(default_factory=list)
 
 
 class NatsBridge:
@@ -116,6 +117,7 @@ class NatsBridge:
             "error_cb": self._on_error,
             "disconnected_cb": self._on_disconnected,
             "reconnected_cb": self._on_reconnected,
+            "closed_cb": self._on_closed,
         }
         self._is_closing = True  # what fails until then is told below
         try:
@@ -130,7 +132,7 @@ class NatsBridge:
             ) from error
         self._is_closing = False
         self._nats = nats
-        await nats.subscribe(f"{_PREFIX}.relay.{self._id.hex()}.clock", cb=self._on_clock)
+        await self._subscribe(f"{_PREFIX}.relay.{self._id.hex()}.clock", self._on_clock)
         self._start(self._pump())
 
     async def close(self) -> None:
@@ -183,6 +185,10 @@ class NatsBridge:
         if not self._is_closing:
             log.warning("NATS is away; the listeners here hear only what is published here")
 
+    async def _on_closed(self) -> None:
+        if not self._is_closing:
+            log.warning("NATS does not let this relay in any more (%s); start it again", self._last_error)
+
     async def _on_reconnected(self) -> None:
         log.warning("NATS is back")
         for remote in self._remotes.values():
@@ -201,11 +207,10 @@ class NatsBridge:
             if before.publication is None:
                 raise _busy(name)
             return -1
-        assert self._nats is not None
         claim = self._claims[name] = _Claim()
         subject = _subject(name, "hello")
         try:
-            claim.subscriptions.append(await self._nats.subscribe(subject, cb=functools.partial(self._on_claim, name)))
+            claim.subscriptions += await self._subscribe(subject, functools.partial(self._on_claim, name))
             answer = await self._request(subject, session.encode())
             if claim.is_lost or answer == _BUSY:
                 raise _busy(name)
@@ -219,30 +224,28 @@ class NatsBridge:
         """Let the other relays hear what is published in a room that was claimed; before its hello is taken."""
         claim = self._claims[room.name]
         if claim.sink is None:
-            claim.sink = _Outward(functools.partial(self._say, _subject(room.name, "media")))
+            claim.room, claim.sink = room, _Outward(functools.partial(self._say, _subject(room.name, "media")))
             room.sinks[claim.sink] = None
 
-    async def publish(self, room: Room, publication: Publication, hello: bytes) -> None:
+    async def publish(self, name: str, publication: Publication, hello: bytes) -> None:
         """A publisher's hello was taken: tell the other relays, and answer what they ask."""
-        claim = self._claims[room.name]
+        claim = self._claims[name]
         claim.publication = publication
-        self._say(_subject(room.name, "media"), hello)
-        if len(claim.subscriptions) < 2 and self._nats is not None:
-            answer = functools.partial(self._on_ask, room.name)
-            claim.subscriptions.append(await self._nats.subscribe(_subject(room.name, "ask"), cb=answer))
+        self._say(_subject(name, "media"), hello)
+        if len(claim.subscriptions) < 2:
+            claim.subscriptions += await self._subscribe(_subject(name, "ask"), functools.partial(self._on_ask, name))
 
-    def unpublish(self, room: Room, publication: Publication | None) -> None:
+    def unpublish(self, name: str, publication: Publication | None) -> None:
         """A publisher has gone, or was not let in after it had claimed the room."""
-        claim = self._claims.get(room.name)
+        claim = self._claims.get(name)
         if claim is not None and claim.publication is publication:
-            if claim.sink is not None:
-                room.sinks.pop(claim.sink, None)
-            self._release(room.name, claim)
+            if claim.room is not None and claim.sink is not None:
+                claim.room.sinks.pop(claim.sink, None)
+            self._release(name, claim)
 
     def _release(self, name: str, claim: _Claim) -> None:
         self._claims.pop(name, None)
-        for subscription in claim.subscriptions:
-            self._start(_unsubscribe(subscription))
+        self._unsubscribe(claim.subscriptions)
 
     async def _on_claim(self, name: str, msg: Msg) -> None:
         """Another relay asks whether it may publish in a room of ours."""
@@ -294,13 +297,12 @@ class NatsBridge:
             self._start(self._follow(remote))
 
     async def _follow(self, remote: _Remote) -> None:
-        assert self._nats is not None
         subject, handler = _subject(remote.room.name, "media"), functools.partial(self._on_media, remote)
-        remote.subscription = await self._nats.subscribe(subject, cb=handler)
-        if self._remotes.get(remote.room.name) is not remote:  # dropped meanwhile
-            await _unsubscribe(remote.subscription)
-            return
-        await self._ask(remote)
+        remote.subscriptions += await self._subscribe(subject, handler)
+        if self._remotes.get(remote.room.name) is remote:
+            await self._ask(remote)
+        else:  # dropped meanwhile
+            self._unsubscribe(remote.subscriptions)
 
     async def _ask(self, remote: _Remote) -> None:
         """Ask for the hello and the last second, and take what has come since behind it."""
@@ -358,8 +360,7 @@ class NatsBridge:
             return
         if remote.publication is not None:
             remote.publication.leave(now_s)
-        if remote.subscription is not None:
-            self._start(_unsubscribe(remote.subscription))
+        self._unsubscribe(remote.subscriptions)
 
     # ------------------------------------------------------------------------------------------------------ clocks
 
@@ -386,6 +387,22 @@ class NatsBridge:
     async def _on_clock(self, msg: Msg) -> None:
         await _respond(msg, round(asyncio.get_running_loop().time() * 1e6).to_bytes(8, "big"))
 
+    # ----------------------------------------------------------------------------------------------- NATS' own words
+
+    async def _subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]]) -> list[Subscription]:
+        """The subscription; none where NATS has closed for good, and this relay goes on by itself."""
+        assert self._nats is not None
+        try:
+            return [await self._nats.subscribe(subject, cb=handler)]
+        except Exception as error:  # as below
+            log.debug("NATS: %s: %r", subject, error)
+            return []
+
+    def _unsubscribe(self, subscriptions: list[Subscription]) -> None:
+        for subscription in subscriptions:
+            self._start(_end(subscription))
+        subscriptions.clear()
+
     async def _request(self, subject: str, data: bytes) -> bytes:
         """The first answer; nothing where there is none."""
         assert self._nats is not None
@@ -411,6 +428,6 @@ async def _respond(msg: Msg, data: bytes) -> None:
         await msg.respond(data)
 
 
-async def _unsubscribe(subscription: Subscription) -> None:
+async def _end(subscription: Subscription) -> None:
     with suppress(Exception):
         await subscription.unsubscribe()

@@ -103,6 +103,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
+    if options.no_token and options.rooms is not None:
+        parser.error("--no-token is for all rooms; with --rooms those are open that have no publish = in the file")
     for name, variable in _TOKEN_VARIABLES.items():
         option = f"--{name.replace('_', '-')}"
         given = getattr(options, name)

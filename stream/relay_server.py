@@ -40,7 +40,7 @@ from audio_avif.stream.serving import (
     outward_name,
     say,
 )
-from audio_avif.stream.tasks import cancel
+from audio_avif.stream.tasks import cancel, unless
 from audio_avif.wire import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -149,8 +149,7 @@ class Relay:
         if not hello.live:
             raise Refusal(CLOSE_UNSUPPORTED, "a relay carries live streams only; send without --no-realtime")
         public = public_hello(hello)
-        room = self._enter(name)
-        publication = await self._begin(room, public, functools.partial(self._close_beside, line))
+        publication = await self._begin(name, public, functools.partial(self._close_beside, line))
         self._entrance.admit(line.connection)
         self._publishers += 1
         allowance = MessageAllowance(limits.messages_per_s)
@@ -175,23 +174,23 @@ class Relay:
             self._publishers -= 1
             publication.leave(loop.time())
             if self._bridge is not None:
-                self._bridge.unpublish(room, publication)
+                self._bridge.unpublish(name, publication)
         await line.close()
 
-    async def _begin(self, room: Room, hello: Hello, on_replaced: Callable[[int, str], None]) -> Publication:
+    async def _begin(self, name: str, hello: Hello, on_replaced: Callable[[int, str], None]) -> Publication:
         """Let a publisher in, here and at the other relays. Raises Refusal, or RemoteProtocolError for its hello."""
         loop, data, bridge = asyncio.get_running_loop(), hello.to_bytes(), self._bridge
         if bridge is None:
-            return room.begin(hello, data, loop.time(), on_replaced)
-        received = await bridge.claim(room.name, hello.session)
-        room = self._enter(room.name)  # it may have been forgotten meanwhile
+            return self._enter(name).begin(hello, data, loop.time(), on_replaced)
+        received = await bridge.claim(name, hello.session)
         try:
+            room = self._enter(name)  # the one before may have been forgotten meanwhile
             bridge.sink_for(room)
             publication = room.begin(hello, data, loop.time(), on_replaced, received)
         except BaseException:
-            bridge.unpublish(room, None)
+            bridge.unpublish(name, None)
             raise
-        await bridge.publish(room, publication, data)
+        await bridge.publish(name, publication, data)
         return publication
 
     async def _listen(self, line: Connection, name: str) -> None:
@@ -242,9 +241,14 @@ class Relay:
         on_interrupt(stop.set)
         self._announce(await self.open())
         try:
-            await stop.wait()
+            await unless(stop, self._failure())
         finally:
             await self.close()
+
+    async def _failure(self) -> None:
+        """Raise what ended the ticking, without which nobody would be cut off and nothing forgotten."""
+        assert self._ticking is not None
+        await self._ticking
 
     async def open(self) -> socket.socket:
         """Begin to serve; return where. Raises ConnectionFailed where the port, or NATS, cannot be had."""

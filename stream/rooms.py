@@ -22,7 +22,7 @@ KEEP_S = 1.0
 SILENT_S = 3.0
 """A publisher that has not been heard for so long makes way for another."""
 
-_MOST_WAITING = 64  # messages; the narrowest tiles come 31 times a second
+_MOST_KEPT = 64  # messages; the narrowest tiles come 31 times a second
 
 
 class Kind(IntEnum):
@@ -151,7 +151,7 @@ class Listener:
         at = 0
         while at < len(self._waiting) - 1:
             waiting = self._waiting[at]
-            is_old = now_s - waiting.entry.at_s > KEEP_S or len(self._waiting) > _MOST_WAITING
+            is_old = now_s - waiting.entry.at_s > KEEP_S or len(self._waiting) > _MOST_KEPT
             if waiting.entry.kind is not Kind.MEDIA:
                 at += 1
             elif is_old:
@@ -170,7 +170,7 @@ class _Stream:
     first: Entry
     received: int = -1
     ping: Entry | None = None
-    recent: deque[Entry] = field(default_factory=deque)
+    recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
     heard_s: float = 0.0
     broke_off_s: float | None = None
     is_over: bool = False

@@ -76,12 +76,11 @@ class Window:
             return
         try:
             message = self._protocol.receive(data)
+            if isinstance(message, Hello):
+                self._begin(self._relay, message, now_s)
         except RemoteProtocolError:
             return
-        if isinstance(message, Hello):
-            self._begin(self._relay, message, now_s)
-        elif self._publication is not None and not isinstance(message, Gap):
-            assert not isinstance(message, Hello)
+        if self._publication is not None and not isinstance(message, Hello | Gap):
             self._publication.take(message, data, now_s)
             if isinstance(message, Bye):
                 self._leave(now_s)

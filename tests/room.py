@@ -6,12 +6,13 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
 import numpy as np
 import numpy.typing as npt
 from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
@@ -78,9 +79,10 @@ class Room:
         return len(self._listeners)
 
     def send(self, data: bytes) -> None:
-        """Say it to every listener."""
-        for connection in self._listeners:
-            connection.send(data)
+        """Say it to every listener that has not left."""
+        for connection in list(self._listeners):
+            with suppress(ConnectionClosed):
+                connection.send(data)
 
     def drop(self, code: int = 1011, reason: str = "") -> None:
         """Close all connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from stream_helpers import RECEIVER, Process, json_lines, running, speech, wait_until
@@ -18,6 +20,8 @@ from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from audio_avif.codec import Encoder
+from audio_avif.stream import listening as listening_module
+from audio_avif.stream.connecting import Address
 from audio_avif.wire import SUBPROTOCOL, Bye, Gap, Hello, Ping, Pong, TilePacket
 
 TILE_S = 0.128
@@ -161,6 +165,29 @@ def test_a_relay_that_speaks_otherwise_is_left_and_tried_again(tmp_path: Path, b
         assert process.ended().code == 0
         assert ("the relay does not speak this protocol (" in process.err) == (len(scripts) == 2)
     assert finals(tmp_path)[-1]["received_tiles"] == len(said.tiles)
+
+
+def test_a_relay_that_lets_nobody_in_is_asked_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is full: it takes the connection and closes it with the reason."""
+    waits_s: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits_s.append(seconds)
+        if len(waits_s) == 10:
+            raise TimeoutError
+
+    async def found(*_: object) -> object:
+        return object()
+
+    async def is_full(*_: object) -> str:
+        return "the relay ended the connection: there are 1 listeners here"
+
+    monkeypatch.setattr(listening_module, "connect", found)
+    monkeypatch.setattr(listening_module, "_listen", is_full)
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    with pytest.raises(TimeoutError):
+        asyncio.run(listening_module._keep_connected(Mock(), [Address("127.0.0.1")], "talk"))
+    assert waits_s[0] < 0.2 and all(wait_s > 3 for wait_s in waits_s[7:])
 
 
 def test_a_damaged_message_ends_its_stream_alone(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from stream_helpers import CLIP, RECEIVER, SENDER, Process, json_lines, run, running, wait_until
@@ -20,7 +22,9 @@ from test_relay import COMMAND, Ear, Speaker, port_of, settle, without_session
 from websockets.exceptions import ConnectionClosed
 
 from audio_avif.errors import ConnectionFailed
+from audio_avif.stream.live_line import JsonLines, LiveLine
 from audio_avif.stream.nats_bridge import NatsBridge
+from audio_avif.stream.relay_server import Relay, RelayConfig
 from audio_avif.stream.rooms import Rooms
 from audio_avif.wire import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
 
@@ -239,6 +243,55 @@ def test_without_nats_each_relay_goes_on_and_they_meet_again(room: str) -> None:
         hear_on(near, *peer.tiles[6:9])
         while (heard := far.hear())[:1] != bytes([TilePacket.TYPE]) or heard != peer.tiles[8].to_bytes():
             pass
+
+
+class Alone:
+    """A client whom nobody answers, and whom NATS may have sent away; ``on_request`` happens while it asks."""
+
+    is_connected = False
+
+    def __init__(self, is_closed: bool, on_request: Callable[[], None]) -> None:
+        self._is_closed = is_closed
+        self._on_request = on_request
+
+    async def subscribe(self, subject: str, cb: object) -> AsyncMock:
+        if self._is_closed:
+            raise ConnectionError("closed")
+        return AsyncMock()
+
+    async def request(self, subject: str, data: bytes, timeout: float) -> None:
+        self._on_request()
+        raise ConnectionError("nobody answers")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_room_that_is_forgotten_while_the_others_are_asked_is_published_and_left_again(is_closed: bool) -> None:
+
+    async def publish() -> None:
+        relay = Relay(RelayConfig(port=0, nats_url="nats://nowhere", resume_s=0.0), LiveLine(False), JsonLines(None))
+        assert relay._bridge is not None
+        relay._bridge.open = partial(asyncio.sleep, 0)  # type: ignore[method-assign]
+        relay._bridge._nats = Alone(is_closed, lambda: relay.rooms.tidy(0.0))  # type: ignore[assignment]
+        port = (await relay.open()).getsockname()[1]
+        try:
+            await asyncio.to_thread(speak, port)
+            async with asyncio.timeout(20):
+                while len(relay.rooms):
+                    await asyncio.sleep(0.01)
+        finally:
+            await relay.close()
+
+    def speak(port: int) -> None:
+        for _ in range(2):
+            with Speaker(port, "talk") as peer:
+                peer.greet()
+                peer.send(peer.tiles[0], peer.bye)
+                assert peer.closed_with() == (1000, "")
+
+    asyncio.run(publish())
 
 
 def test_a_nats_server_that_is_not_there_is_told() -> None:

@@ -179,8 +179,8 @@ def sentences() -> tuple[set[str], set[str]]:
         }
         for node in ast.walk(tree):
             texts.add(text_of(node))
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "log.warning":
-                said = node.args[0]
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("log.warning", "complaints.tell")):
+                said = node.args[-1 if ast.unparse(node.func).endswith("tell") else 0]
                 warnings.add(text_of(constants.get(said.id, said) if isinstance(said, ast.Name) else said))
     return texts, warnings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -21,6 +22,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import trustme
@@ -48,6 +50,8 @@ from websockets.typing import Subprotocol
 
 from audio_avif.stream import recv, relay, send
 from audio_avif.stream.figures import RELAY
+from audio_avif.stream.live_line import JsonLines, LiveLine
+from audio_avif.stream.relay_server import Relay, RelayConfig
 from audio_avif.wire import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
@@ -326,7 +330,8 @@ def test_pages_of_other_servers_get_403(usual: tuple[Process, int], room: str, o
     process, port = usual
     with pytest.raises(InvalidStatus, match="403"), Ear(port, room, additional_headers={"Origin": origin}):
         pass
-    assert "came from a page of another server (--allow-origin); refused" in process.err
+    reason = "came from a page of another server (--allow-origin); refused"
+    wait_until(lambda: reason in process.err, "the warning")
 
 
 def test_a_name_of_a_strangers_that_leads_here_makes_no_page_ours(usual: tuple[Process, int], room: str) -> None:
@@ -581,6 +586,16 @@ def test_a_listener_that_never_reads_is_cut_off(room: str) -> None:
         settle(ear)
 
 
+def test_a_relay_that_cannot_look_after_its_rooms_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run_one() -> None:
+        one = Relay(RelayConfig(port=0), LiveLine(False), JsonLines(None))
+        monkeypatch.setattr(one.rooms, "tidy", Mock(side_effect=ZeroDivisionError))
+        await one.run()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run_one())
+
+
 def test_there_are_only_so_many_listeners_and_rooms() -> None:
     with relaying("--max-listeners", 2, "--max-rooms", 2) as (_, port), ExitStack() as stack:
         first, _ = (stack.enter_context(Ear(port, name)) for name in ("a", "b"))
@@ -762,6 +777,7 @@ def test_the_figures_are_those_of_the_table(tmp_path: Path, room: str) -> None:
         (["--tls-cert", "a.pem"], "--tls-cert and --tls-key go together"),
         (["--rooms", "a.toml", "--publish-token", "x"], "--publish-token is for all rooms"),
         (["--rooms", "a.toml", "--listen-token", "x"], "--listen-token is for all rooms"),
+        (["--rooms", "a.toml", "--no-token"], "--no-token is for all rooms"),
         (["--publish-token", "x", "--no-token"], "exclude each other"),
         (["--listen-token", "two words"], "visible ASCII"),
         (["--max-rooms", "0"], "--max-rooms"),

@@ -127,6 +127,14 @@ def test_a_wide_tile_is_not_left_out_for_its_width() -> None:
     assert tile(1).to_bytes() in stage.listen().heard[0]
 
 
+def test_a_flood_within_a_second_is_not_kept_whole() -> None:
+    stage = Stage()
+    stage.tiles(stage.publish(a_hello()), *range(500), apart_s=0.001)
+    assert stage.listen().heard[0] == b"".join(
+        message.to_bytes() for message in (a_hello(), *map(tile, range(436, 500)))
+    )
+
+
 def test_after_the_bye_a_late_listener_waits_for_the_next_stream() -> None:
     stage = Stage()
     publication = stage.publish(a_hello())

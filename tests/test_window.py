@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,11 +11,14 @@ import urllib.request
 from dataclasses import replace
 
 import pytest
+from golden import golden_messages
 from stream_helpers import RECEIVER, Peer, Process, receiving, run, wait_until
 from test_relay import Ear, bearer, settle, without_session
 from websockets.exceptions import InvalidStatus
 
 from audio_avif.stream import recv
+from audio_avif.stream.recording import Recorder
+from audio_avif.stream.window import Window
 from audio_avif.wire import CLOSE_UNAUTHORIZED, Bye, Hello, Ping
 
 TOKEN = "correct-horse"
@@ -83,6 +87,24 @@ def test_a_file_that_is_sent_at_once_is_not_shown_and_what_breaks_the_protocol_e
         assert ear.hear()[0] == Hello.TYPE
         assert ear.hear() == peer.tiles[0].to_bytes()
         settle(ear)
+
+
+def test_a_stream_that_comes_back_otherwise_is_not_shown_and_plays_on() -> None:
+    hello = golden_messages()["hello"]
+    assert isinstance(hello, Hello)
+    other = replace(hello, tile=replace(hello.tile, log10_max=2.0))
+
+    async def show() -> None:
+        window = Window(Recorder(None), 0, 60.0)
+        await window.open("127.0.0.1", None, True, None)
+        for said in (hello, other):
+            window.opened(1.0)
+            window.message(said.to_bytes(), 1.0)
+            window.message(Ping(1, 2, 3).to_bytes(), 1.0)
+            window.closed(1.0)
+        await window.close()
+
+    asyncio.run(show())
 
 
 def test_the_page_asks_for_the_receivers_token_and_nobody_publishes_there() -> None:

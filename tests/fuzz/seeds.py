@@ -202,7 +202,7 @@ def split_records(data: bytes) -> list[bytes]:
         size = _RECORD.size + _RECORD.unpack_from(data, at)[2]
         parts.append(data[at : at + size])
         at += size
-    return parts
+    return [*parts, data[at:]] if at < len(data) else parts
 
 
 def join_records(parts: Sequence[bytes]) -> bytes:
