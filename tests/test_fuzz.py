@@ -215,3 +215,13 @@ def test_the_table_names_counts_and_findings() -> None:
     assert "on 2030-01-02: " in text
     assert "| 200,000 | 61 | 88 | none |" in text
     assert "| 12 | 1 | 60 | deadly signal |" in text
+
+
+@needs_atheris
+def test_what_was_not_run_again_keeps_its_row() -> None:
+    names = ("receiver-wire", "still", "page")
+    before = section([Result(TARGETS[name], 200_000, 61.4, 88, []) for name in names], "2030-01-02")
+    after = section([Result(TARGETS["still"], 7, 1.0, 90, [])], "2030-01-03", before)
+    rows = [line for line in after.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == list(names)
+    assert "| 7 | 1 | 90 | none |" in rows[1] and all("| 200,000 | 61 | 88 | none |" in rows[at] for at in (0, 2))

@@ -121,15 +121,17 @@ def _finding(code: int, log: str) -> Finding:
     return Finding(Path(file[1]) if file else None, what)
 
 
-def section(results: Sequence[Result], date: str) -> str:
-    """The part of the page between its two marks."""
+def section(results: Sequence[Result], date: str, page: str = "") -> str:
+    """The part of the page between its two marks; rows of targets that were not run stay as they are there."""
+    rows = dict(re.findall(r"^(\| `[\w-]+` \|)(.*)$", page, re.MULTILINE))
+    rows |= {row[: row.index("|", 1) + 1]: row[row.index("|", 1) + 1 :] for row in (result.row() for result in results)}
     lines = [
         BEGIN,
         f"Written by `make fuzz` on {date}: {machine()}, atheris {version('atheris')}.",
         "",
         "| target | what reads the inputs | inputs | seconds | edges | findings |",
         "|---|---|---|---|---|---|",
-        *(result.row() for result in results),
+        *(f"{head}{rows[head]}" for head in (f"| `{name}` |" for name in TARGETS) if head in rows),
         "",
         "Inputs are mutations of real tiles and messages and of the malformed ones of the tests, by libFuzzer with",
         "fixed seeds. An input is a finding if anything but the one promised error comes out, if it takes more than",
@@ -153,7 +155,7 @@ def main() -> None:
     """Run the targets; exits with 1 where there is a finding."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=200_000, help="per target (default: %(default)s)")
-    parser.add_argument("--only", choices=TARGETS, help="one target, and no page written")
+    parser.add_argument("--only", choices=TARGETS, help="one target; the rows of the others stay")
     parser.add_argument("--folder", type=Path, default=TESTS.parent / "runs" / "fuzz", help="for inputs and findings")
     options = parser.parse_args()
     if find_spec("atheris") is None:
@@ -165,10 +167,9 @@ def main() -> None:
         print(f"  {results[-1].row()}", flush=True)
         for finding in results[-1].findings:
             print(f"  FINDING in {name}: {finding.what}; its input is {finding.input}", flush=True)
-    if not options.only:
-        page = PAGE.read_text() if PAGE.exists() else "# Security\n"
-        PAGE.write_text(put(page, section(results, time.strftime("%Y-%m-%d", time.gmtime()))))
-        print(f"wrote {PAGE}")
+    page = PAGE.read_text() if PAGE.exists() else "# Security\n"
+    PAGE.write_text(put(page, section(results, time.strftime("%Y-%m-%d", time.gmtime()), page)))
+    print(f"wrote {PAGE}")
     sys.exit(any(result.findings or result.inputs < options.inputs for result in results))
 
 
