@@ -332,7 +332,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Gap:
-    """A relay's word to one listener: so many tiles and pauses were left out here, since it did not take them in time."""
+    """A relay's word to one listener: so many messages were left out here, since it did not take them in time."""
 
     TYPE: ClassVar[int] = 0x08
 

@@ -186,8 +186,8 @@ class NatsBridge:
             log.warning("NATS is away; the listeners here hear only what is published here")
 
     async def _on_closed(self) -> None:
-        if not self._is_closing:
-            log.warning("NATS does not let this relay in any more (%s); start it again", self._last_error)
+        if not self._is_closing and self._nats is not None:
+            log.warning("NATS does not let this relay in any more (%s); start it again", self._nats.last_error)
 
     async def _on_reconnected(self) -> None:
         log.warning("NATS is back")

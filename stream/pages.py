@@ -13,6 +13,7 @@ _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "onnx": "application/octet-stream",
     "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
     "wasm": "application/wasm",
 }
 _MODELS = ("embedded.onnx", "embedded-low.onnx")
