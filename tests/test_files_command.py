@@ -521,7 +521,9 @@ def test_an_interruption_leaves_no_half_written_output(
     soundfile.write(tmp_path / "long.wav", np.resize(demo_clip(), 30 * RATE_HZ), RATE_HZ)
     module, function = stage.split(".")
     code = (
-        f"import sys; from audio_avif.tools import {module} as stage; from audio_avif.tools.files import main\n"
+        # Ctrl-C is not heard by what was started in the background, as a test may have been.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from audio_avif.tools import {module} as stage; from audio_avif.tools.files import main\n"
         f"real, calls = stage.{function}, []\n"
         "def announced(*given):\n"
         "    calls.append(given)\n"
