@@ -256,11 +256,11 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
     """Hear a relay until the connection ends; return why. Raises ConnectionFailed where to come back is no use."""
     loop = asyncio.get_running_loop()
     began_s = heard_s = loop.time()
-    is_told = has_heard = False
+    is_told = has_heard = is_taking = False
 
     async def watch() -> None:
         nonlocal is_told
-        while loop.time() - heard_s <= _SILENT_S:
+        while is_taking or loop.time() - heard_s <= _SILENT_S:
             await connection.send(Ping(round(loop.time() * 1e6), 0, 0).to_bytes())
             await asyncio.sleep(_PING_S)
             if not (has_heard or is_told) and loop.time() - began_s > _WAITING_S:
@@ -280,8 +280,9 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
                 answer: Any = protocol.receive(data)
                 hearing.pong(answer, round(heard_s * 1e6))
             else:
-                has_heard = True
+                has_heard = is_taking = True  # the stream before may have to be played first; the relay is not at fault
                 await hearing.take(data)
+                is_taking, heard_s = False, loop.time()
     except ConnectionClosed as closed:
         return _how_it_ended(closed)
     except RemoteProtocolError as error:
