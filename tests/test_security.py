@@ -273,7 +273,8 @@ def test_a_fault_in_one_stream_does_not_end_the_receiver(
     def clients() -> None:
         with Peer(port, 0.5) as peer:
             peer.greet()
-            peer.send(*peer.tiles, peer.bye)
+            with suppress(ConnectionClosed):  # the receiver may close before all is sent
+                peer.send(*peer.tiles, peer.bye)
             assert peer.closed_with() == (1011, "the receiver could not play the stream")
         with Peer(port, 0.5) as peer:
             peer.greet()
