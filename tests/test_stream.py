@@ -290,13 +290,15 @@ def test_streams_leave_no_threads_and_no_sockets_behind() -> None:
                     assert peer.closed_with() == (1000, "")
             wait_until(lambda: receiver.err.count("played ") > over, "the end of the stream")
 
-        # The pool of worker threads fills up first: it grows to its size and stays there.
-        for number in range(20):
+        # What stays is opened first, by an end of either kind.
+        for number in range(2):
             play(says_bye=number % 2 == 0)
         threads_before, files_before = threads(receiver.pid), open_files(receiver.pid)
-        for number in range(20):
+        for number in range(40):
             play(says_bye=number % 2 == 0)
+        # Twenty ends of each kind leave twenty behind, or none. asyncio's pool takes one thread more now and then,
+        # when the one it has is not quite back from its last work.
         wait_until(
-            lambda: threads(receiver.pid) <= threads_before and open_files(receiver.pid) <= files_before,
+            lambda: threads(receiver.pid) < threads_before + 10 and open_files(receiver.pid) <= files_before,
             "as few threads and files as before",
         )
