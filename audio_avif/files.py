@@ -31,6 +31,9 @@ from audio_avif.vocoders.protocol import Vocoder
 CELL_FRAMES = 625
 """Frames of a cell: ten seconds."""
 
+FADE_FRAMES = 16
+"""Frames in which a page fades out after its sound's end."""
+
 FORMAT = 1
 _DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif 2.32, table 3
 _MAX_FOREIGN_PIXELS = 1 << 26
@@ -129,14 +132,15 @@ class PictureEncoder:
     def flush(self) -> list[AnyPixels]:
         """Return the last cells.
 
-        One that is not full repeats its last frame, if it is not the only one. Raises FileError for a recording without
-        any samples.
+        One that is not full fades out after its last frame, if it is not the only one: no edge rings into the sound.
+        Raises FileError for a recording without any samples.
         """
         cells = self.push_frames(np.stack([stream.flush() for stream in self._streams]))
         frames = self._pending.shape[2]
         if frames and self._cells:
-            missing = np.repeat(self._pending[:, :, -1:], CELL_FRAMES - frames, axis=2)
-            cells.append(self._cell(np.concatenate([self._pending, missing], axis=2)))
+            last, silence = self._pending[:, :, -1:], np.float32(self.info.log10_min)
+            level = np.maximum(0, 1 - np.arange(CELL_FRAMES - frames, dtype=np.float32) / FADE_FRAMES)
+            cells.append(self._cell(np.concatenate([self._pending, silence + level * (last - silence)], axis=2)))
         elif frames:
             cells.append(self._cell(self._pending))
         if not self._cells:
