@@ -53,7 +53,7 @@ _HURRY_S = 1.0  # how long after Ctrl-C each step towards the end may take
 
 
 @dataclass(frozen=True)
-class Address:
+class BindAddress:
     """Where a receiver listens, the token and the TLS it is met with.
 
     Without a token one is made where other machines can connect, unless ``is_open``, and kept in ``token_file``.
@@ -168,7 +168,7 @@ class Receiver:
             more_urgent()
 
 
-async def listen(receiver: Receiver, address: Address, window: Window | None = None) -> None:
+async def listen(receiver: Receiver, address: BindAddress, window: Window | None = None) -> None:
     """Accept streams until interrupted, or until the first is over where the receiver plays but one.
 
     A ``window`` shows them to browsers. Raises ConnectionFailed where a port cannot be had, and what made playing fail.
@@ -212,7 +212,7 @@ async def listen(receiver: Receiver, address: Address, window: Window | None = N
         raise receiver.error
 
 
-def _announce(address: Address, token: str | None, listening: socket.socket) -> None:
+def _announce(address: BindAddress, token: str | None, listening: socket.socket) -> None:
     """Print what to type at the other end."""
     is_own = is_local(listening)
     where = "from this machine (--host 0.0.0.0 lets others in)" if is_own else "from the other machine"

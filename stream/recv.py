@@ -214,7 +214,7 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif.stream.live_line import JsonLines, LiveLine
     from audio_avif.stream.outputs import open_output
     from audio_avif.stream.prometheus import serve_metrics
-    from audio_avif.stream.receiver import Address, Receiver, listen
+    from audio_avif.stream.receiver import BindAddress, Receiver, listen
     from audio_avif.stream.recording import Recorder
     from audio_avif.stream.replay import replay, replay_clock
     from audio_avif.stream.saving import Saver
@@ -274,7 +274,7 @@ def _run(options: argparse.Namespace) -> None:
             asyncio.run(_listen_to_relays(receiver, options))
             return
         token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
-        address = Address(options.host, options.port, options.token, options.no_token, tls, token_file)
+        address = BindAddress(options.host, options.port, options.token, options.no_token, tls, token_file)
         asyncio.run(listen(receiver, address, window))
 
 

@@ -49,7 +49,7 @@ from audio_avif.stream import receiver as receiver_module
 from audio_avif.stream.admission import Complaints
 from audio_avif.stream.live_line import JsonLines, LiveLine
 from audio_avif.stream.outputs import WavOutput
-from audio_avif.stream.receiver import Address, Receiver, send_line
+from audio_avif.stream.receiver import BindAddress, Receiver, send_line
 from audio_avif.stream.security import (
     Limits,
     MessageAllowance,
@@ -121,8 +121,8 @@ def test_where_a_token_cannot_be_kept_one_is_made_all_the_same(
     assert "cannot be kept" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [Address, connecting.Address])
-def test_an_address_that_is_printed_does_not_show_its_token(kind: type[Address] | type[connecting.Address]) -> None:
+@pytest.mark.parametrize("kind", [BindAddress, connecting.Address])
+def test_an_address_that_is_printed_does_not_show_its_token(kind: type[BindAddress] | type[connecting.Address]) -> None:
     address = kind("here", 1, token=TOKEN)
     assert TOKEN not in f"{address!r} {address}"
 
@@ -192,7 +192,7 @@ def stage(folder: Path, **changes: object) -> Stage:
     return Stage(GriffinLim(), output, PlayoutConfig(), LiveLine(False), JsonLines(None), **changes)  # type: ignore[arg-type]
 
 
-def while_listening(receiver: Receiver, address: Address, clients: Callable[[], None]) -> None:
+def while_listening(receiver: Receiver, address: BindAddress, clients: Callable[[], None]) -> None:
     """Run a receiver here, and the clients in a thread once it is up."""
 
     def run_clients() -> None:
@@ -231,7 +231,7 @@ def test_a_receiver_that_others_can_reach_makes_a_token_and_says_that_it_speaks_
         with Peer(port, 0.3, token=token[1]) as peer:
             peer.greet()
 
-    while_listening(Receiver(stage(tmp_path)), Address("127.0.0.1", port), clients)
+    while_listening(Receiver(stage(tmp_path)), BindAddress("127.0.0.1", port), clients)
     assert "what is said travels in clear, and so does the token; use --tls-cert" in caplog.text
 
 
@@ -246,7 +246,7 @@ def test_no_token_lets_everybody_in(
         with Peer(port, 0.3) as peer:
             peer.greet()
 
-    while_listening(Receiver(stage(tmp_path)), Address("127.0.0.1", port, is_open=True), clients)
+    while_listening(Receiver(stage(tmp_path)), BindAddress("127.0.0.1", port, is_open=True), clients)
 
 
 def test_the_printed_line_names_scheme_port_and_token_where_they_are_needed() -> None:
@@ -281,7 +281,7 @@ def test_a_fault_in_one_stream_does_not_end_the_receiver(
             peer.send(*peer.tiles, peer.bye)
             assert peer.closed_with() == (1000, "")
 
-    while_listening(Receiver(stage(tmp_path)), Address("127.0.0.1", port), clients)
+    while_listening(Receiver(stage(tmp_path)), BindAddress("127.0.0.1", port), clients)
     assert "a stream could not be played: playing the stream failed: a band is missing" in caplog.text
 
 
@@ -321,8 +321,11 @@ def test_a_stream_over_tls_is_played_and_one_in_clear_is_not(tmp_path: Path) -> 
         with pytest.raises(Exception, match=r".") as refused, Peer(port, token=TOKEN):
             pass
         assert not isinstance(refused.value, TimeoutError)
-        with Peer(port, token=TOKEN, tls=client_context(pair.authority)) as peer:
-            assert peer.socket.socket.version() in ("TLSv1.2", "TLSv1.3")
+        trusting = client_context(pair.authority)
+        # This client reads and writes in two threads, and loses its request to a ticket of TLS 1.3 now and then.
+        trusting.maximum_version = ssl.TLSVersion.TLSv1_2
+        with Peer(port, token=TOKEN, tls=trusting) as peer:
+            assert peer.socket.socket.version() == "TLSv1.2"
             peer.greet()
             peer.send(*peer.tiles, peer.bye)
             assert peer.closed_with() == (1000, "")
