@@ -98,6 +98,13 @@ class RangeFinder:
         return round(min(low, high - 1), 2), round(high, 2)
 
 
+def faded(log_mel: FloatArray, frames: int, silence_log10: float) -> FloatArray:
+    """Fill ``[channels, n_mels, any]`` up to so many frames with the last one, which fades out to silence."""
+    last, silence = log_mel[:, :, -1:], np.float32(silence_log10)
+    level = np.maximum(0, 1 - np.arange(frames - log_mel.shape[2], dtype=np.float32) / FADE_FRAMES)
+    return np.concatenate([log_mel, silence + level * (last - silence)], axis=2)
+
+
 class PictureEncoder:
     """Samples to the pixels of cells; any chunking gives the same cells.
 
@@ -138,9 +145,7 @@ class PictureEncoder:
         cells = self.push_frames(np.stack([stream.flush() for stream in self._streams]))
         frames = self._pending.shape[2]
         if frames and self._cells:
-            last, silence = self._pending[:, :, -1:], np.float32(self.info.log10_min)
-            level = np.maximum(0, 1 - np.arange(CELL_FRAMES - frames, dtype=np.float32) / FADE_FRAMES)
-            cells.append(self._cell(np.concatenate([self._pending, silence + level * (last - silence)], axis=2)))
+            cells.append(self._cell(faded(self._pending, CELL_FRAMES, self.info.log10_min)))
         elif frames:
             cells.append(self._cell(self._pending))
         if not self._cells:

@@ -231,9 +231,9 @@ class NatsBridge:
         """A publisher's hello was taken: tell the other relays, and answer what they ask."""
         claim = self._claims[name]
         claim.publication = publication
-        self._say(_subject(name, "media"), hello)
-        if len(claim.subscriptions) < 2:
+        if len(claim.subscriptions) < 2:  # before the hello: who is too late to hear it asks, and is answered
             claim.subscriptions += await self._subscribe(_subject(name, "ask"), functools.partial(self._on_ask, name))
+        self._say(_subject(name, "media"), hello)
 
     def unpublish(self, name: str, publication: Publication | None) -> None:
         """A publisher has gone, or was not let in after it had claimed the room."""

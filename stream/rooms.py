@@ -279,7 +279,8 @@ class Room:
         within a session.
         """
         stream, before = self._stream, self.publication
-        if stream is not None and stream.hello.session == hello.session:
+        is_new = stream is None or stream.hello.session != hello.session
+        if stream is not None and not is_new:
             if (hello.mel, hello.tile, hello.template) != (
                 stream.hello.mel,
                 stream.hello.tile,
@@ -292,12 +293,11 @@ class Room:
                 raise Refusal(CLOSE_BUSY, f"somebody else publishes in room {self.name}; try again later")
             stream = self._stream = _Stream(hello, self.entry(Kind.HELLO, data, now_s))
             farewell = CLOSE_BUSY, "another stream has begun here"
-        is_unheard_of = stream.received < 0
         stream.heard_s, stream.broke_off_s, stream.received = now_s, None, max(stream.received, received)
         self.publication = Publication(self, stream, on_replaced)
         if before is not None:
             before.on_replaced(*farewell)
-        if is_unheard_of:
+        if is_new:
             self.forward(stream.first, now_s)
         return self.publication
 

@@ -124,7 +124,8 @@ def chromium(folder: Path, *flags: str) -> Iterator[Tab]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        with connect(_address(folder, process), max_size=None) as socket:
+        # Nobody reads between two commands, and an answer to a ping may wait behind what the page has to say.
+        with connect(_address(folder, process), max_size=None, open_timeout=PATIENCE_S, ping_interval=None) as socket:
             yield Tab(socket)
     finally:
         process.terminate()
@@ -141,7 +142,7 @@ def _address(folder: Path, process: subprocess.Popen[bytes]) -> str:
     while time.monotonic() < until_s and process.poll() is None:
         with suppress(OSError, ValueError, IndexError, StopIteration):  # not there yet, or half written
             port = int(port_file.read_text().splitlines()[0])
-            with urlopen(Request(f"http://127.0.0.1:{port}/json/list")) as answer:
+            with urlopen(Request(f"http://127.0.0.1:{port}/json/list"), timeout=PATIENCE_S) as answer:
                 return str(next(tab["webSocketDebuggerUrl"] for tab in json.load(answer) if tab["type"] == "page"))
         time.sleep(0.05)
     raise AssertionError(f"Chromium did not start (exit status {process.poll()})")

@@ -40,8 +40,11 @@ SENDER, RECEIVER = "audio-avif-send", "audio-avif-recv"
 RATE_HZ = 16_000
 TILE_SAMPLES = 8 * 256
 CLIP = Path(__file__).parents[1] / "tools" / "clips" / "speech.flac"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """After so long something hangs; nothing here takes a tenth of it, even on a busy machine."""
+AT_ONCE_S = 8.0
+"""A program that is told to end does so within a second or two, and a machine may stall for five. What it would wait
+for in vain takes ten and more: its peer's farewell, a connection, the rest of a file."""
 
 
 def speech(seconds: float, start_s: float = 0.3) -> FloatArray:
@@ -74,8 +77,11 @@ def resemblance(a: FloatArray, b: FloatArray) -> float:
     return _correlation(_loud_log_mel(a[:size]), _loud_log_mel(b[:size]))
 
 
-def live_resemblance(said: FloatArray, heard: FloatArray) -> float:
-    """The same for a live stream, in which a busy machine may leave gaps: each half second is looked for on its own."""
+def live_resemblance(said: FloatArray, heard: FloatArray, missed_s: float = 0.0) -> float:
+    """The same for a live stream, in which a busy machine may leave gaps: each half second is looked for on its own.
+
+    As many of them as the receiver says it ``missed_s`` are not asked for.
+    """
     mels = _loud_log_mel(said), _loud_log_mel(heard)
     frames, most_late = 31, 40
     found = []
@@ -83,7 +89,13 @@ def live_resemblance(said: FloatArray, heard: FloatArray) -> float:
         piece = mels[0][:, start : start + frames]
         there = [mels[1][:, at : at + frames] for at in range(max(0, start - 8), start + most_late)]
         found.append(max((_correlation(piece, other) for other in there if other.shape == piece.shape), default=0.0))
-    return statistics.median(found)
+    return statistics.median(sorted(found)[min(round(missed_s / 0.5), len(found) - 1) :])
+
+
+def missed_s(figures: dict[str, Any]) -> float:
+    """How much of what was said a receiver did not play, as its figures tell."""
+    missing_tiles = figures["lost_tiles"] + figures["late_tiles"] + figures["skipped_tiles"]
+    return float(missing_tiles * TILE_SAMPLES / RATE_HZ + figures["concealed_ms"] / 1e3)
 
 
 def _loud_log_mel(samples: FloatArray) -> FloatArray:
@@ -91,6 +103,8 @@ def _loud_log_mel(samples: FloatArray) -> FloatArray:
 
 
 def _correlation(a: FloatArray, b: FloatArray) -> float:
+    if not (a.std() and b.std()):
+        return 0.0  # one of them is a gap
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
@@ -100,6 +114,27 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, f"{what} did not come about"
         time.sleep(0.02)
+
+
+@contextmanager
+def stalls() -> Iterator[Callable[[], float]]:
+    """For how many seconds of the block this machine has let nobody run so far: what is promised holds beside them."""
+    stalled_s, is_over = 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal stalled_s
+        while not is_over.is_set():
+            slept_s = time.monotonic()
+            time.sleep(0.02)
+            stalled_s += max(0.0, time.monotonic() - slept_s - 0.05)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield lambda: stalled_s
+    finally:
+        is_over.set()
+        watching.join()
 
 
 @dataclass(frozen=True)
@@ -157,6 +192,8 @@ class Process:
     def wait_for(self, text: str) -> None:
         """Wait until standard error says this."""
         wait_until(lambda: text in self.err or self.popen.poll() is not None, f"{text!r} on standard error")
+        if text not in self.err:
+            self._read_to_the_end()  # a program that has ended may have said it last
         assert text in self.err, f"exit code {self.popen.poll()}: {self.err}"
 
     def signal(self, number: signal.Signals) -> None:
@@ -166,9 +203,12 @@ class Process:
     def ended(self, within_s: float = PATIENCE_S) -> Ended:
         """Wait for the end."""
         code = self.popen.wait(within_s)
+        self._read_to_the_end()
+        return Ended(code, self.out, self.err)
+
+    def _read_to_the_end(self) -> None:
         for reader in self._readers:
             reader.join(PATIENCE_S)
-        return Ended(code, self.out, self.err)
 
     def kill(self) -> None:
         """End it if it still runs."""

@@ -10,10 +10,8 @@ import http.server
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +296,7 @@ class _Hub(http.server.SimpleHTTPRequestHandler):
 def hub(tmp_path: Path) -> Iterator[str]:
     save(tmp_path / "hub" / "vae")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Hub, directory=str(tmp_path / "hub")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
@@ -306,39 +304,46 @@ def hub(tmp_path: Path) -> Iterator[str]:
         server.server_close()
 
 
-def ask(*names: str, cache: Path, endpoint: str, **more: str) -> list[str]:
-    """What loading by a hub's names comes to, in a process of its own: hub and cache are settled at import."""
-    code = (
-        "import sys, time\ntime.sleep = lambda seconds: None  # the hub's client waits between its tries\n"
-        "from audio_avif.errors import ModelError\nfrom audio_avif.tools.autoencoder import load_network\n"
-        "for name in sys.argv[1:]:\n"
-        "  try: print('loaded', load_network(name).downsampling)\n"
-        "  except ModelError as error: print(error)"
-    )
-    env = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"} | more
-    env = {name: value for name, value in env.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, timeout=600, env=env)
-    assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()
-    assert len(told) == len(names)
-    return told
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """What loading by names of a hub comes to, with a cache of its own and as if the hub's client were loaded anew."""
+    import huggingface_hub
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    huggingface_hub.close_session()
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its tries
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    def asked(*names: str, endpoint: str, is_offline: bool = False) -> list[str]:
+        address = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", is_offline)
+        return list(map(told, names))
+
+    def told(name: str) -> str:
+        try:
+            return f"loaded {load_network(name).downsampling}"
+        except ModelError as error:
+            return str(error)
+
+    yield asked
+    huggingface_hub.close_session()
 
 
 @needs_vae
-@pytest.mark.slow
-def test_a_name_is_fetched_from_the_hub_and_kept(hub: str, tmp_path: Path) -> None:
-    fetched, absent = ask("someone/voices", "someone/nothing", cache=tmp_path / "cache", endpoint=hub)
+def test_a_name_is_fetched_from_the_hub_and_kept(hub: str, ask: Callable[..., list[str]]) -> None:
+    fetched, absent = ask("someone/voices", "someone/nothing", endpoint=hub)
     assert fetched == "loaded 2"
     assert absent.startswith("there is no folder someone/nothing here and no such model")
-    names = ("someone/voices", "someone/else", "a/b/c")
-    kept, offline, no_name = ask(*names, cache=tmp_path / "cache", endpoint=hub, HF_HUB_OFFLINE="1")
+    kept, offline, no_name = ask("someone/voices", "someone/else", "a/b/c", endpoint=hub, is_offline=True)
     assert kept == "loaded 2"
     assert "the hub cannot be asked for it" in offline
     assert no_name.startswith("a/b/c is neither a folder here nor the name of a model")
 
 
 @needs_vae
-@pytest.mark.slow
-def test_no_network_is_told(tmp_path: Path) -> None:
-    (told,) = ask("someone/voices", cache=tmp_path, endpoint="http://127.0.0.1:9")
+def test_no_network_is_told(ask: Callable[..., list[str]]) -> None:
+    (told,) = ask("someone/voices", endpoint="http://127.0.0.1:9")
     assert told.startswith("there is no folder someone/voices here and the hub cannot be asked for it; try again")

@@ -521,13 +521,20 @@ def test_an_interruption_leaves_no_half_written_output(
     soundfile.write(tmp_path / "long.wav", np.resize(demo_clip(), 30 * RATE_HZ), RATE_HZ)
     module, function = stage.split(".")
     code = (
+        "import itertools, signal, sys, threading\n"
+        "interrupted, real_handler = threading.Event(), signal.default_int_handler\n"
+        "def handler(*given):\n"
+        "    interrupted.set()\n"
+        "    real_handler(*given)\n"
+        "signal.default_int_handler = handler\n"
         # Ctrl-C is not heard by what was started in the background, as a test may have been.
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"from audio_avif.tools import {module} as stage; from audio_avif.tools.files import main\n"
-        f"real, calls = stage.{function}, []\n"
+        f"real, calls = stage.{function}, itertools.count(1)\n"
         "def announced(*given):\n"
-        "    calls.append(given)\n"
-        "    if len(calls) == 2: print('at work', flush=True)\n"
+        "    number = next(calls)\n"
+        "    if number == 2: print('at work', flush=True)\n"
+        "    if number >= 2: interrupted.wait(50)  # or all may be done before the signal comes\n"
         "    return real(*given)\n"
         f"stage.{function} = announced\n"
         "from audio_avif.parts import cut_parts\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
 import socket
@@ -10,25 +11,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
-from stream_helpers import CLIP, RECEIVER, SENDER, Process, json_lines, run, running, wait_until
-from test_relay import COMMAND, Ear, Speaker, port_of, settle, without_session
+from stream_helpers import RECEIVER, SENDER, Process, json_lines, run, running, speech, wait_until, write_wav
+from test_relay import COMMAND, Ear, Speaker, latest, port_of, settle, without_session
 from websockets.exceptions import ConnectionClosed
 
 from audio_avif.errors import ConnectionFailed
 from audio_avif.stream.live_line import JsonLines, LiveLine
 from audio_avif.stream.nats_bridge import NatsBridge
 from audio_avif.stream.relay_server import Relay, RelayConfig
-from audio_avif.stream.rooms import Rooms
+from audio_avif.stream.rooms import KEEP_S, Rooms
 from audio_avif.wire import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
 
 pytest.importorskip("nats", reason="nats-py is not installed")
+TILE_S = 0.128
 SERVER = shutil.which("nats-server") or "/usr/sbin/nats-server"
 needs_server = pytest.mark.skipif(not Path(SERVER).exists(), reason="nats-server is not installed")
 
@@ -81,6 +83,39 @@ def room(request: pytest.FixtureRequest) -> str:
     return f"a.{request.node.name}"[:64]
 
 
+def first_heard(ear: Ear, peer: Speaker) -> bytes:
+    """The first message of a stream, whose publisher goes on: a relay that got no answer asks again as it hears him."""
+    heard: list[bytes] = []
+
+    def is_heard() -> bool:
+        peer.send(Ping(1, 1, 1).to_bytes())
+        with suppress(TimeoutError):
+            message = ear.socket.recv(0.2)
+            assert isinstance(message, bytes)
+            heard.append(message)
+        return bool(heard)
+
+    wait_until(is_heard, "a message")
+    return heard[0]
+
+
+def settle_on(ear: Ear, peer: Speaker) -> None:
+    """Wait until this listener's relay hears this publisher; what came before is passed over."""
+    began_us = round(time.monotonic() * 1e6)  # there may be earlier pings on their way
+
+    def is_heard() -> bool:
+        peer.send(Ping(round(time.monotonic() * 1e6), 1, 1).to_bytes())
+        with suppress(TimeoutError):
+            while True:
+                message = ear.socket.recv(0.2)
+                assert isinstance(message, bytes)
+                if message[0] == Ping.TYPE and Ping.parse(message).sent_us >= began_us:
+                    return True
+        return False
+
+    wait_until(is_heard, "what is said at the other relay")
+
+
 def hear_on(ear: Ear, *expected: TilePacket | Bye) -> None:
     """The next messages but pings are these."""
     for message in expected:
@@ -99,20 +134,26 @@ def test_what_is_published_at_one_relay_is_heard_at_all(three: list[tuple[Proces
         peer = stack.enter_context(Speaker(ports[0], room, 2.0))
         peer.greet()
         for ear in ears:
-            assert without_session(ear.hear()) == replace(peer.hello, session="")
-        peer.send(*peer.tiles)
+            assert without_session(first_heard(ear, peer)) == replace(peer.hello, session="")
+        began_s = time.monotonic()
+        peer.send(*peer.tiles[:12])
         for ear in ears:
-            hear_on(ear, *peer.tiles)
+            hear_on(ear, *peer.tiles[:12])
         late = stack.enter_context(Ear(ports[2], room))
-        assert late.hear()[0] == Hello.TYPE
-        hear_on(late, *peer.tiles)
-        peer.send(peer.bye)
-        for ear in (*ears, late):
-            hear_on(ear, peer.bye)
+        assert first_heard(late, peer)[0] == Hello.TYPE
+        took_s = time.monotonic() - began_s
+        peer.send(*peer.tiles[12:], peer.bye)
+        assert peer.closed_with() == (1000, "")
+        for ear in ears:
+            hear_on(ear, *peer.tiles[12:], peer.bye)
+        said = [message.to_bytes() for message in (*peer.tiles, peer.bye)]
+        heard = [message for message in late.hear_until(Bye.TYPE) if message[0] != Ping.TYPE]
+        # On a machine that stood still meanwhile, some of them are not of the last second any more.
+        assert heard == (said if took_s < KEEP_S else said[-len(heard) :]) and len(heard) >= 5
         with Speaker(ports[2], room) as other:
             other.greet()
             for ear in ears:
-                assert without_session(ear.hear()) == replace(other.hello, session="")
+                assert without_session(first_heard(ear, other)) == replace(other.hello, session="")
 
 
 @needs_server
@@ -120,11 +161,10 @@ def test_a_publisher_at_another_relay_is_refused_until_the_first_has_gone(
     three: list[tuple[Process, int]], room: str
 ) -> None:
     ports = [port for _, port in three]
-    with Speaker(ports[0], room) as first:
+    with Speaker(ports[0], room) as first, Speaker(ports[1], room) as second:
         first.greet()
-        with Speaker(ports[1], room) as second:
-            second.send(second.hello)
-            assert second.closed_with() == (CLOSE_BUSY, f"somebody else publishes in room {room}; try again later")
+        second.send(second.hello)
+        assert second.closed_with() == (CLOSE_BUSY, f"somebody else publishes in room {room}; try again later")
         first.send(first.tiles[0], first.bye)
         assert first.closed_with()[0] == 1000
     with Speaker(ports[1], room) as second:
@@ -143,13 +183,13 @@ def test_a_publisher_comes_back_at_another_relay_and_nobody_notices(
         first.send(*first.tiles[:5])
         first.wait_for_receipt(4)
         for ear in ears:
-            assert ear.hear()[0] == Hello.TYPE
+            assert first_heard(ear, first)[0] == Hello.TYPE
             hear_on(ear, *first.tiles[:5])
         first._address = first._address.replace(str(ports[0]), str(ports[1]))
         with first.anew() as back:
             assert back.greet().received == 4
             assert first.closed_with() == (CLOSE_REPLACED, "the stream goes on over a newer connection")
-            time.sleep(1.5)  # until the first relay listens to the second
+            settle_on(ears[0], back)  # the first relay listens to the second
             back.send(*back.tiles[5:], back.bye)
             for ear in ears:
                 hear_on(ear, *back.tiles[5:], back.bye)
@@ -173,7 +213,7 @@ def test_many_that_want_to_publish_at_once_are_at_most_one(three: list[tuple[Pro
 @needs_server
 @pytest.mark.slow
 def test_a_relay_dies_under_load_and_its_listeners_go_on_at_another(tmp_path: Path, url: str, room: str) -> None:
-    stats = tmp_path / "stats.jsonl"
+    stats, sent = tmp_path / "stats.jsonl", tmp_path / "sent.jsonl"
     with joined(url, 3) as relays, ExitStack() as stack:
         (_, first), (dying, second), (_, third) = relays
         others = [stack.enter_context(Ear(third, room)) for _ in range(20)]
@@ -183,9 +223,10 @@ def test_a_relay_dies_under_load_and_its_listeners_go_on_at_another(tmp_path: Pa
         options = ("--vocoder", "griffin-lim", "--once", "--output", tmp_path / "heard.wav", "--stats-json", stats)
         with running(RECEIVER, "--connect", where, "--room", room, *options) as receiver:
             receiver.wait_for("(listening to room")
-            to = ("--host", "127.0.0.1", "--port", first, "--room", room, "--input", CLIP)
-            with running(SENDER, *to) as sender:
-                time.sleep(4)
+            said = write_wav(tmp_path / "said.wav", speech(6.0))
+            to = ("--host", "127.0.0.1", "--port", first, "--room", room, "--input", said)
+            with running(SENDER, *to, "--stats-json", sent) as sender:
+                wait_until(lambda: latest(stats).get("received_tiles", 0) > 8, "a second of the stream")
                 dying.signal(signal.SIGKILL)
                 receiver.wait_for("the connection to the relay was lost; trying the next relay")
                 assert sender.ended().code == 0
@@ -193,8 +234,13 @@ def test_a_relay_dies_under_load_and_its_listeners_go_on_at_another(tmp_path: Pa
                 assert "reconn" not in sender.err and "trying to come back" not in sender.err
         for ear in others:
             assert Gap.TYPE not in {message[0] for message in ear.hear_until(Bye.TYPE)}
-    final = json_lines(stats)[-1]
-    assert final["lost_tiles"] <= 1 and final["late_tiles"] == final["repeated_tiles"] == 0
+    final, summary = json_lines(stats)[-1], json_lines(sent)[-1]
+    away = re.search(r"the sender is back after (\S+) s", receiver.err)
+    assert away is not None, receiver.err
+    # Nothing is lost if it is back within the second that a relay keeps, and a sender drops tiles of a busy machine.
+    missed_tiles = max(0.0, float(away[1]) - 0.9 * KEEP_S) / TILE_S
+    assert final["lost_tiles"] <= 1 + missed_tiles + summary["dropped_tiles"]
+    assert final["late_tiles"] == final["repeated_tiles"] == 0
     assert final["reconnections"] == 1
     assert final["delay_ms"] is not None and 0 < final["delay_ms"] < 3000
 
@@ -207,7 +253,7 @@ def test_the_relay_of_the_publisher_dies_and_it_comes_back_at_another(url: str, 
         with Speaker(first, room, 2.0) as peer:
             peer.greet()
             peer.send(*peer.tiles[:4])
-            assert ear.hear()[0] == Hello.TYPE
+            assert first_heard(ear, peer)[0] == Hello.TYPE
             hear_on(ear, *peer.tiles[:4])
             dying.signal(signal.SIGKILL)
             peer._address = peer._address.replace(str(first), str(second))
@@ -224,25 +270,25 @@ def test_without_nats_each_relay_goes_on_and_they_meet_again(room: str) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(ExitStack())
         server.enter_context(nats_server(port))
-        (here, first), (_, second) = stack.enter_context(joined(f"nats://127.0.0.1:{port}", 2))
+        (here, first), (there, second) = stack.enter_context(joined(f"nats://127.0.0.1:{port}", 2))
         near, far = stack.enter_context(Ear(first, room)), stack.enter_context(Ear(second, room))
         peer = stack.enter_context(Speaker(first, room, 2.0))
         peer.greet()
         peer.send(*peer.tiles[:3])
         for ear in (near, far):
-            assert ear.hear()[0] == Hello.TYPE
+            assert first_heard(ear, peer)[0] == Hello.TYPE
             hear_on(ear, *peer.tiles[:3])
         server.close()
         here.wait_for("NATS is away; the listeners here hear only what is published here")
         peer.send(*peer.tiles[3:6])
         hear_on(near, *peer.tiles[3:6])
         stack.enter_context(nats_server(port))
-        here.wait_for("NATS is back")
-        time.sleep(1.5)
+        for process in (here, there):
+            process.wait_for("NATS is back")
+        settle_on(far, peer)
         peer.send(*peer.tiles[6:9])
         hear_on(near, *peer.tiles[6:9])
-        while (heard := far.hear())[:1] != bytes([TilePacket.TYPE]) or heard != peer.tiles[8].to_bytes():
-            pass
+        hear_on(far, *peer.tiles[6:9])
 
 
 class Alone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
 import socket
 import sys
 import threading
@@ -13,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from stream_helpers import AT_ONCE_S, PATIENCE_S, json_lines, receiving, running, speech, wait_until, write_wav
 from stream_helpers import SENDER as SENDING
-from stream_helpers import json_lines, receiving, running, speech, wait_until, write_wav
 
 from audio_avif.errors import ConnectionFailed
 from audio_avif.stream.figures import RECEIVER, RELAY, SENDER, FigureTable
@@ -55,7 +57,7 @@ def scrape(url: str) -> dict[str, Any]:
     """Every sample by its name, as Prometheus' own parser reads it: its value, or the labels of an info metric."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
         text = answer.read().decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {sample.name: sample.labels or sample.value for sample in samples}
@@ -87,10 +89,10 @@ def test_each_scrape_shows_the_figures_of_its_moment(capsys: pytest.CaptureFixtu
 
 
 def test_a_closed_endpoint_leaves_its_port_and_thread(capsys: pytest.CaptureFixture[str]) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with serving(capsys) as url:
         port = int(url.rpartition(":")[2].split("/")[0])
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))
@@ -118,7 +120,7 @@ def address_told(text: str) -> str:
 
 @pytest.mark.slow
 def test_both_programs_tell_all_their_figures(tmp_path: Path) -> None:
-    said = write_wav(tmp_path / "said.wav", speech(6.0))
+    said = write_wav(tmp_path / "said.wav", np.tile(speech(10.0), 6))
     lines = {table.prefix: tmp_path / table.prefix for table in (RECEIVER, SENDER)}
     told = ("--metrics", 0, "--stats-json")
     with receiving("--output", tmp_path / "heard.wav", *told, lines[RECEIVER.prefix]) as (receiver, port):
@@ -129,11 +131,14 @@ def test_both_programs_tell_all_their_figures(tmp_path: Path) -> None:
             sender.wait_for("/metrics\n")
             sender_url = address_told(sender.err)
             wait_until(lambda: scrape(sender_url).get("audio_avif_sender_sent_tiles_total", 0) > 10, "tiles sent")
+            wait_until(
+                lambda: scrape(receiver_url).get("audio_avif_receiver_received_tiles_total", 0) > 5, "tiles heard"
+            )
             found = scrape(receiver_url)
             assert found["audio_avif_receiver_is_connected"] == 1
-            assert found["audio_avif_receiver_received_tiles_total"] > 5
             assert found["audio_avif_receiver_info"]["vocoder"] == "griffin-lim"
-            assert sender.ended().code == 0
+            sender.signal(signal.SIGINT)
+            assert sender.ended(AT_ONCE_S).code == 0
     for table in (RECEIVER, SENDER):
         for line in json_lines(lines[table.prefix]):
             line.pop("is_final", None)

@@ -35,9 +35,10 @@ from stream_helpers import (
     Peer,
     Process,
     json_lines,
+    live_resemblance,
+    missed_s,
     open_files,
     read_wav,
-    resemblance,
     run,
     running,
     speech,
@@ -52,6 +53,7 @@ from audio_avif.stream import recv, relay, send
 from audio_avif.stream.figures import RELAY
 from audio_avif.stream.live_line import JsonLines, LiveLine
 from audio_avif.stream.relay_server import Relay, RelayConfig
+from audio_avif.stream.rooms import KEEP_S
 from audio_avif.wire import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
@@ -118,7 +120,9 @@ class Ear:
             subprotocols=[Subprotocol(one) for one in (SUBPROTOCOL, *subprotocols)],
             compression=None,
             proxy=None,
+            open_timeout=PATIENCE_S,
             close_timeout=5,
+            max_queue=None,  # or a close waits behind what nobody has read
             **options,
         )
 
@@ -154,11 +158,16 @@ def without_session(hello: bytes) -> Hello:
     return replace(Hello.parse(hello), session="")
 
 
-def settle(ear: Ear) -> None:
-    """Wait until the relay has let this listener in: it answers."""
+def settle(ear: Ear) -> list[bytes]:
+    """Wait until the relay has let this listener in: it answers. What came before the answer."""
     ear.socket.send(Ping(1, 0, 0).to_bytes())
-    while ear.hear()[0] != Pong.TYPE:
-        pass
+    return ear.hear_until(Pong.TYPE)[:-1]
+
+
+def latest(stats: Path) -> dict[str, Any]:
+    """The newest whole line of figures; nothing before the first."""
+    lines = json_lines(stats.read_bytes().rpartition(b"\n")[0]) if stats.exists() else []
+    return lines[-1] if lines else {}
 
 
 # -------------------------------------------------------------------------------------------------- what is passed on
@@ -198,11 +207,16 @@ def test_a_late_listener_gets_hello_and_last_second_at_once(usual: tuple[Process
     _, port = usual
     with Speaker(port, room, 2.0) as peer:
         peer.greet()
+        began_s = time.monotonic()
         peer.send(*peer.tiles)
         peer.wait_for_receipt(len(peer.tiles) - 1)
         with Ear(port, room) as late:
-            assert late.hear()[0] == Hello.TYPE
-            assert [late.hear() for _ in peer.tiles] == [tile.to_bytes() for tile in peer.tiles]
+            hello, *heard = settle(late)
+            took_s = time.monotonic() - began_s
+        said = [tile.to_bytes() for tile in peer.tiles]
+        assert hello[0] == Hello.TYPE
+        # On a machine that stood still meanwhile, some of them are not of the last second any more.
+        assert heard == (said if took_s < KEEP_S else said[len(said) - len(heard) :])
 
 
 def test_listeners_do_not_learn_the_name_with_which_a_publisher_comes_back(
@@ -266,7 +280,7 @@ def test_a_second_publisher_is_refused_with_the_reason(usual: tuple[Process, int
         assert second.closed_with() == (CLOSE_BUSY, f"somebody else publishes in room {room}; try again later")
         first.send(*first.tiles, first.bye)
         assert first.closed_with() == (1000, "")
-    assert "127.0.0.1 was refused: somebody else publishes in room " in process.err
+    process.wait_for("127.0.0.1 was refused: somebody else publishes in room ")
 
 
 # -------------------------------------------------------------------------------------------------- who may come in
@@ -402,6 +416,7 @@ def tls(tmp_path: Path) -> Tls:
 def test_publishers_and_listeners_come_by_tls(tmp_path: Path, room: str, tls: Tls) -> None:
     ca, trusting = tls.ca, tls.trusting
     said = write_wav(tmp_path / "said.wav", speech(2.0))
+    stats, sent = tmp_path / "stats.jsonl", tmp_path / "sent.jsonl"
     with relaying(*tls.options) as (_, port):
         with Ear(port, room, ssl=trusting) as ear, Speaker(port, room, tls=trusting) as peer:
             peer.greet()
@@ -409,12 +424,17 @@ def test_publishers_and_listeners_come_by_tls(tmp_path: Path, room: str, tls: Tl
             assert len(ear.hear_until(Bye.TYPE)) == len(peer.tiles) + 2
         heard = tmp_path / "heard.wav"
         to = ("--connect", f"wss://127.0.0.1:{port}", "--ca", ca, "--room", room)
-        with running(RECEIVER, *to, "--vocoder", "griffin-lim", "--once", "--output", heard) as receiver:
+        figures = ("--buffer-ms", 500, "--stats-json", stats)
+        with running(RECEIVER, *to, "--vocoder", "griffin-lim", "--once", "--output", heard, *figures) as receiver:
             receiver.wait_for("(listening to room")
             options = ("--host", f"wss://127.0.0.1:{port}", "--ca", ca, "--room", room, "--input", said)
-            assert run(SENDER, *options).code == 0
+            assert run(SENDER, *options, "--stats-json", sent).code == 0
             assert receiver.ended().code == 0
-        assert read_wav(heard).size >= 2.0 * RATE_HZ
+    final, summary = json_lines(stats)[-1], json_lines(sent)[-1]
+    assert final["received_tiles"] == summary["sent_tiles"]
+    # All that was said is heard, but for what a busy machine leaves out to be in time again.
+    left_out_s = final["shortened_ms"] / 1e3 + 0.128 * (final["skipped_tiles"] + final["lost_tiles"])
+    assert read_wav(heard).size >= (2.0 - left_out_s) * RATE_HZ
 
 
 # --------------------------------------------------------------------------------------------------- peers at fault
@@ -475,28 +495,32 @@ def test_a_publisher_that_breaks_the_protocol_is_closed_and_its_listeners_stay(
             assert ear.hear()[0] == Hello.TYPE
 
 
-def test_a_publisher_must_say_a_hello_of_a_live_stream_in_time(room: str) -> None:
-    with relaying("--handshake-s", 0.3, "--max-messages-per-second", 20) as (_, port):
-        with Speaker(port, room) as peer:
-            assert peer.closed_with() == (
-                CLOSE_PROTOCOL_ERROR,
-                "the peer did not say hello within 0.3 s (--handshake-s)",
-            )
-        with Speaker(port, room) as peer:
-            peer.send(peer.tiles[0])
-            assert peer.closed_with() == (CLOSE_PROTOCOL_ERROR, "the peer's first message is not a hello")
-        with Speaker(port, room) as peer:
-            peer.send(replace(peer.hello, live=False))
-            reason = "a relay carries live streams only; send without --no-realtime"
-            assert peer.closed_with() == (CLOSE_UNSUPPORTED, reason)
-        with Speaker(port, room) as peer:
-            peer.greet()
-            try:
-                for number in range(200):
-                    peer.send(replace(peer.tiles[0], sequence=number))
-            except ConnectionClosed:
-                pass
-            assert peer.closed_with()[0] == CLOSE_TOO_MANY_MESSAGES
+def test_a_publisher_must_say_a_hello_in_time(room: str) -> None:
+    # As long again is what the HTTP request may take, on a machine that stands still now and then.
+    with relaying("--handshake-s", 1) as (_, port), Speaker(port, room) as peer:
+        assert peer.closed_with() == (CLOSE_PROTOCOL_ERROR, "the peer did not say hello within 1 s (--handshake-s)")
+
+
+def test_a_publisher_must_say_a_hello_of_a_live_stream_first(usual: tuple[Process, int], room: str) -> None:
+    _, port = usual
+    with Speaker(port, room) as peer:
+        peer.send(peer.tiles[0])
+        assert peer.closed_with() == (CLOSE_PROTOCOL_ERROR, "the peer's first message is not a hello")
+    with Speaker(port, room) as peer:
+        peer.send(replace(peer.hello, live=False))
+        reason = "a relay carries live streams only; send without --no-realtime"
+        assert peer.closed_with() == (CLOSE_UNSUPPORTED, reason)
+
+
+def test_a_publisher_that_sends_too_many_messages_is_closed(room: str) -> None:
+    with relaying("--max-messages-per-second", 20) as (_, port), Speaker(port, room) as peer:
+        peer.greet()
+        try:
+            for number in range(200):
+                peer.send(replace(peer.tiles[0], sequence=number))
+        except ConnectionClosed:
+            pass
+        assert peer.closed_with()[0] == CLOSE_TOO_MANY_MESSAGES
 
 
 def test_garbage_in_place_of_a_request_harms_nobody(usual: tuple[Process, int], room: str) -> None:
@@ -531,13 +555,14 @@ def deaf_listener(port: int, room: str, trusting: ssl.SSLContext | None = None) 
 
 def speak_loudly(peer: Speaker, ear: Ear, count: int, seconds: float) -> None:
     """Tiles of 20 kB, each heard by a good listener before the next is sent."""
-    payload = os.urandom(20_000)
+    payload = bytes(20_000)  # in which no gap can be seen that was none
     for number in range(count):
         message = TilePacket(number, 8 * number, 8, payload)
         peer.send(message)
         while (heard := ear.hear())[0] == Hello.TYPE:
             pass
         assert heard == message.to_bytes()
+        peer.wait_for_receipt(number)
         time.sleep(seconds / count)
 
 
@@ -547,24 +572,28 @@ def test_a_listener_that_does_not_read_delays_nobody_and_is_told_what_it_missed(
 ) -> None:
     stats = tmp_path / "stats.jsonl"
     trusting = tls.trusting if is_tls else None
+    count = 30
     with (
-        relaying("--stats-json", stats, *(tls.options if is_tls else ())) as (process, port),
+        relaying("--stall-s", 60, "--stats-json", stats, *(tls.options if is_tls else ())) as (process, port),
         Ear(port, room, ssl=trusting) as ear,
         Speaker(port, room, tls=trusting) as peer,
         deaf_listener(port, room, trusting) as deaf,
     ):
         peer.greet()
-        speak_loudly(peer, ear, 100, 1.5)
+        speak_loudly(peer, ear, count, 1.5)
         deaf.settimeout(PATIENCE_S)
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         data = b""
-        last = TilePacket(99, 792, 8, b"").to_bytes()
+        last = TilePacket(count - 1, 8 * (count - 1), 8, b"").to_bytes()
         while last not in data:
-            data += deaf.recv(1 << 20)
+            more = deaf.recv(1 << 20)
+            assert more, "the relay hung up"
+            data += more
         gaps = [Gap.parse(found) for found in re.findall(rb"\x82\x05(\x08....)", data, re.DOTALL)]
-        heard = [number for number in range(100) if TilePacket(number, 8 * number, 8, b"").to_bytes() in data]
-        assert len(gaps) == 1 and gaps[0].messages == 100 - len(heard) > 0
-        assert heard[: len(heard) - 64] == list(range(len(heard) - 64)) or len(heard) <= 64
+        heard = [number for number in range(count) if TilePacket(number, 8 * number, 8, b"").to_bytes() in data]
+        assert len(gaps) == 1 and gaps[0].messages == count - len(heard) > 0
+        before = next(number for number in range(count) if number not in heard)
+        assert heard == [*range(before), *range(before + gaps[0].messages, count)]
         process.signal(signal.SIGTERM)
         assert process.ended().code == 0
         final = json_lines(stats)[-1]
@@ -579,7 +608,7 @@ def test_a_listener_that_never_reads_is_cut_off(room: str) -> None:
         deaf_listener(port, room) as deaf,
     ):
         peer.greet()
-        speak_loudly(peer, ear, 40, 1.5)
+        speak_loudly(peer, ear, 12, 1.5)
         process.wait_for("127.0.0.1 took nothing for 0.5 s (--stall-s); cut off")
         deaf.settimeout(PATIENCE_S)
         with pytest.raises(ConnectionError):
@@ -616,9 +645,10 @@ def test_connections_are_given_back(usual: tuple[Process, int], room: str) -> No
     with Ear(port, room) as ear:
         settle(ear)
         before = open_files(process.pid)
-        for _ in range(20):
-            with Ear(port, room), Speaker(port, room) as peer:
-                peer.greet()
+        speaker = Speaker(port, room)
+        for number in range(20):
+            with Ear(port, room), speaker.anew() as peer:
+                peer.greet(session=f"by hand {number}")
                 peer.send(peer.tiles[0], peer.bye)
                 peer.closed_with()
         wait_until(lambda: open_files(process.pid) <= before, "the end of the connections")
@@ -636,7 +666,7 @@ def test_a_relay_that_is_stopped_under_load_says_goodbye(room: str, number: sign
         process.signal(number)
         assert peer.closed_with() == (1001, "the relay was closed")
         assert [ear.closed_with() for ear in ears] == [(1001, "the relay was closed")] * 30
-        assert process.ended(10).code == 0
+        assert process.ended().code == 0
 
 
 # ------------------------------------------------------------------------------------------------------- as programs
@@ -656,7 +686,7 @@ def test_a_browser_gets_the_page_and_its_largest_file_whole_though_it_reads_slow
     model = resources.files("audio_avif.models").joinpath("embedded.onnx").read_bytes()
     with running(COMMAND, "--port", 0) as process:
         port = port_of(process)
-        assert f"  http://127.0.0.1:{port}/ in a browser" in process.err
+        process.wait_for(f"  http://127.0.0.1:{port}/ in a browser")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
             assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
             assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
@@ -707,44 +737,53 @@ def test_what_a_listener_plays_is_what_was_said_and_the_next_stream_too(tmp_path
     file = write_wav(tmp_path / "said.wav", said)
     with relaying() as (_, port):
         to = ("--connect", f"ws://127.0.0.1:{port}", "--room", room, "--vocoder", "griffin-lim")
-        with running(RECEIVER, *to, "--output", heard, "--stats-json", stats) as receiver:
+        sent: list[dict[str, Any]] = []
+        with running(RECEIVER, *to, "--output", heard, "--stats-json", stats, "--buffer-ms", 500) as receiver:
             receiver.wait_for(f"(waiting for someone to publish in room {room})")
             for streams in (1, 2):
                 send_to = ("--host", "127.0.0.1", "--port", port, "--room", room, "--input", file)
-                assert run(SENDER, *send_to).code == 0
+                assert run(SENDER, *send_to, "--stats-json", tmp_path / "sent.jsonl").code == 0
+                sent.append(latest(tmp_path / "sent.jsonl"))
                 wait_until(lambda n=streams: receiver.err.count("played ") == n, "the end of the stream")
             receiver.signal(signal.SIGINT)
             assert receiver.ended().code == 0
-    finals = [line for line in json_lines(stats) if line.get("is_final")]
-    assert [line["lost_tiles"] for line in finals] == [0, 0]
-    assert all(40 < line["delay_ms"] < 2000 for line in finals)
-    sound = read_wav(heard)
-    first = sound[: sound.size // 2]
-    assert resemblance(said, first[: said.size]) > 0.8
+    lines = json_lines(stats)
+    finals = [line for line in lines if line.get("is_final")]
+    assert [line["received_tiles"] for line in finals] == [summary["sent_tiles"] for summary in sent]
+    # A sender drops tiles where the machine stands still, and nobody else does.
+    assert all(line["lost_tiles"] <= summary["dropped_tiles"] for line, summary in zip(finals, sent, strict=True))
+    for final in finals:
+        delays_ms = [line["delay_ms"] for line in lines if line["session"] == final["session"] and line["delay_ms"]]
+        assert 40 < min(delays_ms) < 2000
+    assert live_resemblance(said, read_wav(heard), missed_s(finals[0])) > 0.8
 
 
 @pytest.mark.slow
 def test_a_listener_comes_back_to_a_relay_that_was_started_again_and_plays_no_tile_twice(
     tmp_path: Path, room: str
 ) -> None:
-    heard, stats = tmp_path / "heard.wav", tmp_path / "stats.jsonl"
+    heard, stats, sent = tmp_path / "heard.wav", tmp_path / "stats.jsonl", tmp_path / "sent.jsonl"
+    said = write_wav(tmp_path / "said.wav", speech(6.0))
     with relaying() as (process, port):
         to = ("--connect", f"ws://127.0.0.1:{port}", "--room", room, "--vocoder", "griffin-lim", "--once")
         with running(RECEIVER, *to, "--output", heard, "--stats-json", stats) as receiver:
             receiver.wait_for("(listening to room")
-            send_to = ("--host", "127.0.0.1", "--port", port, "--room", room, "--input", CLIP)
-            with running(SENDER, *send_to) as sender:
-                time.sleep(3)
+            send_to = ("--host", "127.0.0.1", "--port", port, "--room", room, "--input", said)
+            with running(SENDER, *send_to, "--stats-json", sent) as sender:
+                wait_until(lambda: latest(stats).get("received_tiles", 0) > 8, "a second of the stream")
                 process.signal(signal.SIGTERM)
                 assert process.ended().code == 0
                 with running(COMMAND, "--port", port, "--no-web"):
                     assert sender.ended().code == 0
                     assert receiver.ended().code == 0
             receiver.wait_for("the relay ended the connection: the relay was closed; trying it again")
-    final = json_lines(stats)[-1]
+    final, summary = json_lines(stats)[-1], json_lines(sent)[-1]
     assert final["repeated_tiles"] == final["late_tiles"] == 0
-    assert final["reconnections"] >= 1 and final["lost_tiles"] <= 12
-    assert final["received_tiles"] + final["lost_tiles"] + final["skipped_tiles"] >= 80
+    away = re.search(r"the sender is back after (\S+) s", receiver.err)  # which a busy machine makes long
+    assert away is not None, receiver.err
+    assert final["reconnections"] >= 1 and final["lost_tiles"] <= max(12, float(away[1]) / 0.128)
+    told = final["received_tiles"] + final["lost_tiles"]
+    assert told >= summary["sent_tiles"] + summary["dropped_tiles"] - 3
 
 
 def test_the_figures_are_those_of_the_table(tmp_path: Path, room: str) -> None:
@@ -754,13 +793,8 @@ def test_the_figures_are_those_of_the_table(tmp_path: Path, room: str) -> None:
             peer.greet()
             peer.send(*peer.tiles)
             ear.hear_until(TilePacket.TYPE)
-
-            def told() -> dict[str, Any]:
-                lines = json_lines(stats.read_bytes().rpartition(b"\n")[0])
-                return lines[-1] if lines else {}
-
-            wait_until(lambda: told().get("listeners") == 1 and told()["publishers"] == 1, "the figures")
-            assert list(told()) == list(RELAY)
+            wait_until(lambda: latest(stats).get("listeners") == latest(stats).get("publishers") == 1, "the figures")
+            assert list(latest(stats)) == list(RELAY)
             process.wait_for("rooms 1 publishers 1 listeners 1 out ")
             with pytest.raises(InvalidStatus, match="403"), Ear(port, room, origin="https://elsewhere.example"):
                 pass

@@ -75,12 +75,14 @@ def record(path: Path, stream: Stream, late_s: dict[int, float] | None = None, l
     return path
 
 
-def heard(path: Path, to: Path, speed: str = "full", stats_json: Path | None = None) -> FloatArray:
+def heard(
+    path: Path, to: Path, speed: str = "full", stats_json: Path | None = None, config: PlayoutConfig | None = None
+) -> FloatArray:
     """Replay into a WAV file, and read it."""
     clock = replay_clock(speed, [str(to)])
     output = open_output([str(to)], None, 0.04, clock)
     with JsonLines(None if stats_json is None else str(stats_json)) as lines:
-        replay(path, VOCODER, output, PlayoutConfig(), clock, LiveLine(False), lines)
+        replay(path, VOCODER, output, config or PlayoutConfig(), clock, LiveLine(False), lines)
     output.close()
     return read_wav(to)
 
@@ -190,7 +192,8 @@ def test_the_recorded_pace_is_kept(tmp_path: Path) -> None:
     stream = Stream(1.0)
     path = record(tmp_path / "a", stream)
     began_s = time.monotonic()
-    found = heard(path, tmp_path / "a.wav", "real")
+    # A buffer that outlasts a stall of this machine: the pace is judged, not what a late thread makes up.
+    found = heard(path, tmp_path / "a.wav", "real", config=PlayoutConfig(1.0))
     assert 1.4 < time.monotonic() - began_s < 10
     assert live_resemblance(stream.samples, found) > 0.9
 
@@ -211,7 +214,7 @@ def test_a_speaker_cannot_play_faster_than_the_clock() -> None:
 
 @pytest.mark.slow
 def test_the_commands_record_and_replay_what_was_heard(tmp_path: Path) -> None:
-    said = write_wav(tmp_path / "said.wav", speech(5.0))
+    said = write_wav(tmp_path / "said.wav", speech(3.0))
     live, recording = tmp_path / "live.wav", tmp_path / "recording"
     with receiving("--once", "--output", live, "--record", recording) as (receiver, port):
         assert send(port, "--input", said).code == 0
@@ -219,11 +222,11 @@ def test_the_commands_record_and_replay_what_was_heard(tmp_path: Path) -> None:
     replaying = ("--replay", recording, "--replay-speed", "full", "--vocoder", "griffin-lim")
     for name in ("1.wav", "2.wav"):
         ended = run(RECEIVER, *replaying, "--output", tmp_path / name, "--stats-json", tmp_path / f"{name}.json")
-        assert (ended.code, ended.err.count("played 5.0 s")) == (0, 1), ended.err
+        assert (ended.code, ended.err.count("played 3.0 s")) == (0, 1), ended.err
     assert (tmp_path / "1.wav").read_bytes() == (tmp_path / "2.wav").read_bytes()
     assert (tmp_path / "1.wav.json").read_bytes() == (tmp_path / "2.wav.json").read_bytes()
     found = read_wav(tmp_path / "1.wav")
     assert live_resemblance(read_wav(live), found) > 0.95
-    assert live_resemblance(speech(5.0), found) > 0.9
+    assert live_resemblance(speech(3.0), found) > 0.9
     told = run(RECEIVER, *replaying).sentence(RECEIVER)
     assert told.startswith("a speaker cannot play at full speed")

@@ -30,7 +30,7 @@ from audio_avif.errors import FileError
 from audio_avif.features import log_mel
 from audio_avif.files import FileConfig, PictureReader, encode, resampled
 from audio_avif.planes import PictureInfo
-from audio_avif.tools import report_page
+from audio_avif.tools import report_measure, report_page
 from audio_avif.tools.fidelity import Feed, FloatArray, MelError, WaveError, cut, excerpts_of
 from audio_avif.tools.report import write_report
 from audio_avif.tools.report_assets import SCRIPT
@@ -372,16 +372,17 @@ def test_progress_ends_at_all(tmp_path: Path, speech: FloatArray) -> None:
     assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
 
 
-@pytest.mark.slow
-def test_processes_find_the_same_figures(tmp_path: Path, speech: FloatArray) -> None:
-    samples = np.resize(speech, 46 * RATE_HZ)
-    source = make_source(tmp_path, "long.flac", samples)
+def test_processes_find_the_same_figures(tmp_path: Path, speech: FloatArray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_measure, "_IN_PROCESSES_S", 5.0)  # so that two times three seconds are much
+    real, processes = report_measure.run_jobs, []
+    monkeypatch.setattr(report_measure, "run_jobs", lambda jobs, count: processes.append(count) or real(jobs, count))
+    source = make_source(tmp_path, "long.flac", speech)
     seen: list[int] = []
     for name in ("many", "one"):
         (tmp_path / name).mkdir()
     write_report([source], tmp_path / "many", lambda done, total: seen.append(done), workers=2)
     write_report([source], tmp_path / "one")
-    assert seen == [1, 2, 3, 4]
+    assert seen == [1, 2, 3, 4] and processes == [2, 1]
     assert (tmp_path / "many" / "report.json").read_text() == (tmp_path / "one" / "report.json").read_text()
 
 

@@ -178,6 +178,14 @@ def test_a_publisher_that_comes_back_goes_on_and_is_told_what_is_here() -> None:
     assert way.numbers() == [0, 1, 2, 3]
 
 
+def test_a_publisher_that_comes_back_before_its_first_tile_is_not_announced_again() -> None:
+    stage = Stage()
+    way = stage.listen()
+    stage.publish(a_hello()).leave(stage.now_s)
+    stage.tiles(stage.publish(a_hello()), 0)
+    assert way.kinds() == [Hello.TYPE, TilePacket.TYPE]
+
+
 def test_a_publisher_that_comes_back_with_other_settings_is_refused() -> None:
     stage = Stage()
     stage.publish(a_hello()).leave(stage.now_s)

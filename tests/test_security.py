@@ -23,6 +23,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from stream_helpers import (
+    AT_ONCE_S,
     CLIP,
     PATIENCE_S,
     RATE_HZ,
@@ -182,34 +183,38 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], named: str) -> Non
 # ------------------------------------------------------------------------------------- in this process, on loopback
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def stage(folder: Path, **changes: object) -> Stage:
     output = WavOutput(str(folder / "heard.wav"))
     return Stage(GriffinLim(), output, PlayoutConfig(), LiveLine(False), JsonLines(None), **changes)  # type: ignore[arg-type]
 
 
-def while_listening(receiver: Receiver, address: BindAddress, clients: Callable[[], None]) -> None:
-    """Run a receiver here, and the clients in a thread once it is up."""
+def while_listening(
+    receiver: Receiver,
+    capsys: pytest.CaptureFixture[str],
+    clients: Callable[[int, str], None],
+    is_open: bool = False,
+) -> None:
+    """Run a receiver here, and the clients in a thread once it is up; they are given its port and what it printed."""
+    told = ""
 
-    def run_clients() -> None:
-        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", address.port)) == 0, "the receiver")
-        try:
-            clients()
-        finally:
-            loop.call_soon_threadsafe(receiver.finished.set)
+    def is_told() -> bool:
+        nonlocal told
+        told += capsys.readouterr().err
+        return re.search(r"--port \d+.*\n", told) is not None
 
     async def listen() -> None:
-        nonlocal loop
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(None, run_clients)
-        await receiver_module.listen(receiver, address)
-        await running
+        listening = asyncio.create_task(receiver_module.listen(receiver, BindAddress("127.0.0.1", 0, is_open=is_open)))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not is_told() and not listening.done():
+                    await asyncio.sleep(0.02)
+            port = re.search(r"--port (\d+)", told)
+            assert port is not None, told
+            await asyncio.to_thread(clients, int(port[1]), told)
+        finally:
+            receiver.finished.set()
+            await listening
 
-    loop: asyncio.AbstractEventLoop
     asyncio.run(listen())
 
 
@@ -220,10 +225,8 @@ def test_a_receiver_that_others_can_reach_makes_a_token_and_says_that_it_speaks_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(receiver_module, "is_local", lambda listening: False)
-    port = free_port()
 
-    def clients() -> None:
-        told = capsys.readouterr().err
+    def clients(port: int, told: str) -> None:
         token = re.search(rf"audio-avif-send --host 127.0.0.1 --port {port} --token (\w{{22}})\n", told)
         assert token is not None, told
         with pytest.raises(InvalidStatus, match="401"), Peer(port):
@@ -231,7 +234,7 @@ def test_a_receiver_that_others_can_reach_makes_a_token_and_says_that_it_speaks_
         with Peer(port, 0.3, token=token[1]) as peer:
             peer.greet()
 
-    while_listening(Receiver(stage(tmp_path)), BindAddress("127.0.0.1", port), clients)
+    while_listening(Receiver(stage(tmp_path)), capsys, clients)
     assert "what is said travels in clear, and so does the token; use --tls-cert" in caplog.text
 
 
@@ -239,14 +242,13 @@ def test_no_token_lets_everybody_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(receiver_module, "is_local", lambda listening: False)
-    port = free_port()
 
-    def clients() -> None:
-        assert "--token" not in capsys.readouterr().err
+    def clients(port: int, told: str) -> None:
+        assert "--token" not in told
         with Peer(port, 0.3) as peer:
             peer.greet()
 
-    while_listening(Receiver(stage(tmp_path)), BindAddress("127.0.0.1", port, is_open=True), clients)
+    while_listening(Receiver(stage(tmp_path)), capsys, clients, is_open=True)
 
 
 def test_the_printed_line_names_scheme_port_and_token_where_they_are_needed() -> None:
@@ -257,9 +259,11 @@ def test_the_printed_line_names_scheme_port_and_token_where_they_are_needed() ->
 
 
 def test_a_fault_in_one_stream_does_not_end_the_receiver(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    port = free_port()
     healthy = RtisiLa.push
     faults = iter([True])
 
@@ -270,7 +274,7 @@ def test_a_fault_in_one_stream_does_not_end_the_receiver(
 
     monkeypatch.setattr(RtisiLa, "push", push)
 
-    def clients() -> None:
+    def clients(port: int, told: str) -> None:
         with Peer(port, 0.5) as peer:
             peer.greet()
             with suppress(ConnectionClosed):  # the receiver may close before all is sent
@@ -281,7 +285,7 @@ def test_a_fault_in_one_stream_does_not_end_the_receiver(
             peer.send(*peer.tiles, peer.bye)
             assert peer.closed_with() == (1000, "")
 
-    while_listening(Receiver(stage(tmp_path)), BindAddress("127.0.0.1", port), clients)
+    while_listening(Receiver(stage(tmp_path)), capsys, clients)
     assert "a stream could not be played: playing the stream failed: a band is missing" in caplog.text
 
 
@@ -495,7 +499,8 @@ def test_a_live_stream_of_too_many_messages_is_closed_and_a_file_is_held_back(tm
             assert peer.closed_with() == (1000, "")
         with Peer(port) as flood:
             flood.greet(live=True)
-            flood.send(*[Ping(number, 0, 0).to_bytes() for number in range(90)])
+            with suppress(ConnectionClosed):  # the receiver need not hear them all
+                flood.send(*[Ping(number, 0, 0).to_bytes() for number in range(400)])
             code, reason = flood.closed_with()
         assert (code, reason) == (
             CLOSE_TOO_MANY_MESSAGES,
@@ -587,10 +592,12 @@ def test_who_takes_too_long_to_ask_is_cut_off(tmp_path: Path, begins: bytes, is_
     tls = Pair.made(tmp_path).options if is_tls else ()
     with (
         receiving("--handshake-s", 0.4, "--output", tmp_path / "heard.wav", *tls) as (process, port),
-        socket.create_connection(("127.0.0.1", port)) as slow,
+        ExitStack() as stack,
     ):
         began_s = time.monotonic()
-        slow.sendall(b"" if is_tls else begins)
+        slow = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        with suppress(ConnectionError):  # it may be cut off already
+            slow.sendall(b"" if is_tls else begins)
         assert is_cut(slow) and time.monotonic() - began_s > 0.3
         process.wait_for("127.0.0.1 did not ask for a stream within 0.4 s (--handshake-s); closed")
 
@@ -648,7 +655,7 @@ def test_who_says_nothing_does_not_hold_up_the_end(tmp_path: Path, number: signa
         silent[0].sendall(b"GET / HTTP/1.1\r\n")
         stack.enter_context(Peer(port))
         process.signal(number)
-        assert process.ended(within_s=3).code == 0
+        assert process.ended(AT_ONCE_S).code == 0
 
 
 @pytest.mark.slow
@@ -664,7 +671,7 @@ def test_200_hostile_connections_do_not_disturb_a_stream(tmp_path: Path) -> None
         b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n" + bytes(50_000),
     ]
     with (
-        receiving("--token", TOKEN, "--output", wav, "--stats-json", stats, "--buffer-ms", 300) as (process, port),
+        receiving("--token", TOKEN, "--output", wav, "--stats-json", stats, "--buffer-ms", 2000) as (process, port),
         Peer(port, 4.0, token=TOKEN) as peer,
         ExitStack() as stack,
     ):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
 import signal
+import statistics
 import threading
 import time
 import urllib.request
@@ -20,11 +22,13 @@ import pytest
 import trustme
 import websockets.sync.server
 from stream_helpers import (
+    AT_ONCE_S,
     CLIP,
     PATIENCE_S,
     RATE_HZ,
     SENDER,
     Ended,
+    FloatArray,
     Process,
     json_lines,
     read_wav,
@@ -34,6 +38,8 @@ from stream_helpers import (
     running,
     send,
     speech,
+    stalls,
+    wait_until,
     write_wav,
 )
 from websockets.exceptions import ConnectionClosed
@@ -41,10 +47,13 @@ from websockets.sync.server import ServerConnection
 from websockets.typing import Subprotocol
 
 from audio_avif.codec import Encoder
+from audio_avif.config import EncoderConfig
 from audio_avif.congestion import Congestion
+from audio_avif.errors import ConnectionFailed
+from audio_avif.stream import send as send_module
+from audio_avif.stream import sender as sender_module
 from audio_avif.stream.connecting import Host
 from audio_avif.stream.outbox import Outbox
-from audio_avif.stream.send import main
 from audio_avif.stream.sender_stats import SenderStats
 from audio_avif.stream.trace import ClockOffset
 from audio_avif.tools.proxy import Proxy, Scenario, relaying
@@ -73,6 +82,11 @@ def backs(ended: Ended) -> list[tuple[float, int]]:
     return [(float(seconds), int(tiles)) for seconds, tiles in BACK.findall(ended.err)]
 
 
+def a_minute() -> FloatArray:
+    """More than a test listens to: it interrupts the sender when it has heard enough."""
+    return np.tile(speech(10.0), 6)
+
+
 def final(path: Path) -> dict[str, Any]:
     line = json_lines(path)[-1]
     assert line["is_final"]
@@ -86,6 +100,14 @@ def through(scenario: Scenario, *receiver: object) -> Iterator[tuple[Process, Pr
         yield process, proxy
 
 
+def outage(proxy: Proxy, sender: Process, after_messages: int, for_s: float) -> None:
+    """Once so many messages have passed, let the path be gone for so long, and wait until the sender is back."""
+    breaks = len(BACK.findall(sender.err))
+    wait_until(lambda: proxy.counts.passed_messages >= after_messages, f"message {after_messages}")
+    proxy.interrupt(for_s)
+    wait_until(lambda: len(BACK.findall(sender.err)) > breaks, "the sender's return")
+
+
 # -------------------------------------------------------------------------------------------- connections that break
 
 
@@ -93,9 +115,12 @@ def through(scenario: Scenario, *receiver: object) -> Iterator[tuple[Process, Pr
 def test_a_file_whose_connection_is_cut_arrives_whole_and_nothing_twice(tmp_path: Path) -> None:
     said = write_wav(tmp_path / "said.wav", speech(10.0))
     heard, stats = tmp_path / "heard.wav", tmp_path / "stats.jsonl"
-    path = Scenario("cut", delay_ms=5.0, cap_kbps=24.0, outages=((1.5, 0.2), (3.5, 0.2)))
+    path = Scenario("cut", delay_ms=5.0, cap_kbps=24.0)
     with through(path, "--output", heard, "--stats-json", stats) as (receiver, proxy):
-        sent = send(proxy.port, "--input", said, "--no-realtime")
+        with running(SENDER, *LOOPBACK, "--port", proxy.port, "--input", said, "--no-realtime") as sender:
+            for after_messages in (8, 24):
+                outage(proxy, sender, after_messages, 0.2)
+            sent = sender.ended()
         played = receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     assert len(backs(sent)) == 2 and all(tiles == 0 for _, tiles in backs(sent))
@@ -109,22 +134,29 @@ def test_a_file_whose_connection_is_cut_arrives_whole_and_nothing_twice(tmp_path
 
 @pytest.mark.slow
 def test_a_live_stream_comes_back_within_2_s_and_counts_what_it_dropped(tmp_path: Path) -> None:
-    said = write_wav(tmp_path / "said.wav", speech(8.0))
+    said = write_wav(tmp_path / "said.wav", speech(7.0))
     heard, theirs, ours = tmp_path / "heard.wav", tmp_path / "theirs.jsonl", tmp_path / "ours.jsonl"
-    path = Scenario("gone", delay_ms=5.0, outages=((1.5, 0.3), (3.5, 2.5)))
-    with through(path, "--output", heard, "--stats-json", theirs) as (receiver, proxy):
-        sent = send(proxy.port, "--input", said, "--no-dtx", "--stats-json", ours)
+    outages = (0.3, 2.5)
+    with (
+        stalls() as stalled_s,
+        through(Scenario("gone", delay_ms=5.0), "--output", heard, "--stats-json", theirs) as (receiver, proxy),
+    ):
+        speaking = (*LOOPBACK, "--port", proxy.port, "--input", said, "--no-dtx", "--stats-json", ours)
+        with running(SENDER, *speaking) as sender:
+            for after_messages, gone_s in zip((6, 12), outages, strict=True):
+                outage(proxy, sender, after_messages, gone_s)
+            sent = sender.ended()
         played = receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     breaks = backs(sent)
     assert len(breaks) == 2
-    for (away_s, dropped), (_, gone_s) in zip(breaks, path.outages, strict=True):
-        assert gone_s - 0.1 < away_s < gone_s + 2
+    for (away_s, dropped), gone_s in zip(breaks, outages, strict=True):
+        assert gone_s - 0.1 < away_s < gone_s + 2 + stalled_s()
         assert dropped <= away_s / 0.128 + 1
     there, here = final(theirs), final(ours)
     assert there["repeated_tiles"] == 0
     assert there["received_tiles"] == here["sent_tiles"]
-    assert here["sent_tiles"] + here["dropped_tiles"] == math.ceil((8 * RATE_HZ // 256 + 1) / 8)
+    assert here["sent_tiles"] + here["dropped_tiles"] == math.ceil((7 * RATE_HZ // 256 + 1) / 8)
     assert (here["reconnections"], there["reconnections"]) == (2, 2)
 
 
@@ -132,7 +164,7 @@ def test_a_live_stream_comes_back_within_2_s_and_counts_what_it_dropped(tmp_path
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_receiver_that_is_started_again_gets_the_rest_of_the_stream(tmp_path: Path, number: signal.Signals) -> None:
     again, stats = tmp_path / "again.wav", tmp_path / "stats.jsonl"
-    said = write_wav(tmp_path / "said.wav", speech(8.0))
+    said = write_wav(tmp_path / "said.wav", a_minute())
     with (
         receiving("--output", tmp_path / "first.wav") as (first, port),
         running(SENDER, *LOOPBACK, "--port", port, "--input", said, "--stats") as sender,
@@ -142,44 +174,53 @@ def test_a_receiver_that_is_started_again_gets_the_rest_of_the_stream(tmp_path: 
         first.ended()
         sender.wait_for("trying to come back")
         with receiving("--once", "--output", again, "--stats-json", stats, "--port", port) as (second, _):
-            up_s = time.monotonic()
-            sender.wait_for("back after")
-            assert time.monotonic() - up_s < 2
-            sent, played = sender.ended(), second.ended()
+            with stalls() as stalled_s:
+                up_s = time.monotonic()
+                sender.wait_for("back after")
+                assert time.monotonic() - up_s < 2 + stalled_s()
+            wait_until(lambda: again.stat().st_size > 44 + 6 * RATE_HZ, "three seconds of sound")
+            sender.signal(signal.SIGINT)
+            sent, played = sender.ended(AT_ONCE_S), second.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     assert final(stats)["received_tiles"] > 10
     assert read_wav(again).size > RATE_HZ
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stopped_s", [6.0])
+@pytest.mark.parametrize("stopped_s", [5.5])
 def test_a_sender_that_slept_comes_back_at_once(tmp_path: Path, stopped_s: float) -> None:
-    stats = tmp_path / "stats.jsonl"
-    said = write_wav(tmp_path / "said.wav", np.tile(speech(5.0), 2))
-    with receiving("--once", "--output", tmp_path / "heard.wav", "--stats-json", stats) as (receiver, port):
+    heard, stats = tmp_path / "heard.wav", tmp_path / "stats.jsonl"
+    said = write_wav(tmp_path / "said.wav", a_minute())
+    with stalls() as stalled_s, receiving("--once", "--output", heard, "--stats-json", stats) as (receiver, port):
         with running(SENDER, *LOOPBACK, "--port", port, "--input", said, "--stats") as sender:
             sender.wait_for("codec")
             sender.signal(signal.SIGSTOP)
             time.sleep(stopped_s)
+            before = heard.stat().st_size
             sender.signal(signal.SIGCONT)
             sender.wait_for("back after")
-            sent = sender.ended()
+            wait_until(lambda: heard.stat().st_size > before, "sound again")
+            sender.signal(signal.SIGINT)
+            sent = sender.ended(AT_ONCE_S)
         played = receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
-    assert "this machine slept for 6 s" in sent.err
-    assert backs(sent)[0][0] < 1
+    slept = re.search(r"this machine slept for (\d+) s", sent.err)
+    assert slept is not None and stopped_s - 0.5 <= int(slept[1]) <= stopped_s + 1 + stalled_s()
+    assert backs(sent)[0][0] < 1 + stalled_s()
     assert final(stats)["reconnections"] == 1
 
 
 @pytest.mark.slow
 def test_a_path_that_dies_without_a_word_is_noticed(tmp_path: Path) -> None:
-    said = write_wav(tmp_path / "said.wav", np.tile(speech(6.0), 2))
+    said = write_wav(tmp_path / "said.wav", a_minute())
     with (
-        through(Scenario("dead", stalls=((2.0, 7.0),)), "--output", tmp_path / "heard.wav") as (receiver, proxy),
+        through(Scenario("dead", stalls=((2.5, 7.0),)), "--output", tmp_path / "heard.wav") as (receiver, proxy),
         running(SENDER, *LOOPBACK, "--port", proxy.port, "--input", said) as sender,
     ):
         sender.wait_for("nothing came from the receiver for 5 s; trying to come back")
-        sent, played = sender.ended(), receiver.ended()
+        sender.wait_for("back after")
+        sender.signal(signal.SIGINT)
+        sent, played = sender.ended(AT_ONCE_S), receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     assert len(backs(sent)) == 1
 
@@ -191,7 +232,7 @@ def test_without_reconnecting_a_broken_connection_is_the_end() -> None:
     ):
         sender.wait_for("codec")
         receiver.popen.kill()
-        ended = sender.ended(within_s=3)
+        ended = sender.ended(AT_ONCE_S)
     assert ended.code == 1 and "Traceback" not in ended.err
     assert "start again when the receiver is back" in ended.err.splitlines()[-1]
 
@@ -203,9 +244,9 @@ def test_a_receiver_that_stays_away_is_given_up() -> None:
     ):
         sender.wait_for("codec")
         receiver.popen.kill()
-        ended = sender.ended(within_s=6)
+        ended = sender.ended(1.5 + AT_ONCE_S)
     assert ended.code == 1 and "Traceback" not in ended.err
-    assert re.search(r"the receiver did not come back within [12] s: cannot connect to", ended.err.splitlines()[-1])
+    assert re.search(r"the receiver did not come back within \d s: cannot connect to", ended.err.splitlines()[-1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -218,7 +259,7 @@ def test_a_sender_whose_receiver_is_away_can_be_interrupted(number: signal.Signa
         receiver.popen.kill()
         sender.wait_for("trying to come back")
         sender.signal(number)
-        ended = sender.ended(within_s=4)
+        ended = sender.ended(AT_ONCE_S)
     assert ended.code == 0 and "Traceback" not in ended.err
     assert "was not told that the stream is over" in ended.err
 
@@ -357,9 +398,12 @@ def test_a_farewell_that_is_cut_is_said_again() -> None:
     assert backs(ended)[0][1] == 0
 
 
-@pytest.mark.slow
-def test_a_live_stream_that_is_over_looks_for_its_receiver_no_longer_than_a_farewell(tmp_path: Path) -> None:
+def test_a_live_stream_that_is_over_looks_for_its_receiver_no_longer_than_a_farewell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "_FAREWELL_S", 2.0)
     said = write_wav(tmp_path / "said.wav", speech(0.5))
+    calls = 0
 
     def break_off(connection: ServerConnection) -> None:
         welcome(connection)
@@ -367,21 +411,35 @@ def test_a_live_stream_that_is_over_looks_for_its_receiver_no_longer_than_a_fare
         hang_up(connection)
 
     def hang_up(connection: ServerConnection) -> None:
+        nonlocal calls
+        calls += 1
         connection.socket.shutdown(2)
 
     with answering(break_off, *[hang_up] * 100) as port:
+        options = send_module.parse([*LOOPBACK, "--port", str(port), "--input", str(said)])
         began_s = time.monotonic()
-        ended = send(port, "--input", said)
-    assert 5 < time.monotonic() - began_s < 20
-    assert ended.code == 1 and "the receiver did not come back within" in ended.err
+        with pytest.raises(ConnectionFailed, match="the receiver did not come back within"):
+            asyncio.run(send_module.send(options))
+        assert 0.5 + 1.0 < time.monotonic() - began_s < PATIENCE_S
+    assert calls > 1
 
 
 # ------------------------------------------------------------------------------------------------- narrow and unsteady
 
 
+def unhindered_quality(samples: FloatArray, bitrate_kbps: float) -> float:
+    """The median of the quality that the encoder chooses where the path carries all of it."""
+    encoder = Encoder(encoder=EncoderConfig(bitrate_kbps=bitrate_kbps))
+    qualities = []
+    for block in np.split(samples, range(RATE_HZ, samples.size, RATE_HZ)):
+        encoder.push(block)
+        qualities.append(encoder.rate.quality)
+    return statistics.median(qualities)
+
+
 @pytest.mark.slow
 def test_a_narrow_path_lowers_the_quality_and_nothing_piles_up(tmp_path: Path) -> None:
-    said = write_wav(tmp_path / "said.wav", np.tile(speech(8.0), 2))
+    said = write_wav(tmp_path / "said.wav", speech(10.0))
     ours, trace = tmp_path / "ours.jsonl", tmp_path / "trace.jsonl"
     with through(Scenario("narrow", delay_ms=10.0, cap_kbps=8.0), "--output", tmp_path / "heard.wav") as (
         receiver,
@@ -391,11 +449,13 @@ def test_a_narrow_path_lowers_the_quality_and_nothing_piles_up(tmp_path: Path) -
         played = receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     *seconds, last = json_lines(ours)
+    assert len(seconds) > 3
     assert all(line["limit_kbps"] is not None and line["limit_kbps"] < 12 for line in seconds[3:])
-    assert seconds[-1]["quality"] < seconds[0]["quality"]
-    assert last["sent_tiles"] > 0.85 * 16 / 0.128
+    assert statistics.median(line["quality"] for line in seconds[3:]) < unhindered_quality(read_wav(said), 12)
+    assert last["sent_tiles"] > 0.8 * 10 / 0.128
     on_the_way_ms = [line["stages_ms"]["network"] for line in json_lines(trace)[:-1]]
-    assert max(on_the_way_ms[12:]) < 500
+    # What piles up stays; a stall of this machine, for which a fifth are left out, passes.
+    assert np.percentile(on_the_way_ms[12:], 80) < 500
 
 
 # ---------------------------------------------------------------------------------------------------- what is told
@@ -480,7 +540,7 @@ def test_a_receiver_with_tls_is_verified(certificates: Certificates, word: tuple
     with receiving("--output", "-", *certificates.issue("localhost")) as (receiver, port):
         where = ("--host", f"wss://localhost:{port}")
         assert run(SENDER, *where, *word, "--ca", certificates.ca).code == 0
-        assert len(receiver.out) > 0
+        wait_until(lambda: len(receiver.out) > 0, "sound")
         unknown = run(SENDER, *where, *word).sentence(SENDER)
         assert "--ca FILE" in unknown
         assert "--ca FILE" in run(SENDER, *where, *word, "--ca", certificates.other_ca).sentence(SENDER)
@@ -510,12 +570,15 @@ def test_a_certificate_file_that_does_not_serve_is_told(tmp_path: Path, word: tu
 
 @pytest.mark.slow
 def test_a_stream_with_tls_and_token_comes_back_too(certificates: Certificates, tmp_path: Path) -> None:
-    said = write_wav(tmp_path / "said.wav", speech(5.0))
+    said, heard = write_wav(tmp_path / "said.wav", speech(5.0)), tmp_path / "heard.wav"
     tls = certificates.issue("localhost")
-    path = Scenario("cut", delay_ms=5.0, outages=((2.0, 0.5),))
-    with through(path, "--output", tmp_path / "heard.wav", "--token", "open-sesame", *tls) as (receiver, proxy):
+    path = Scenario("cut", delay_ms=5.0)
+    with through(path, "--output", heard, "--token", "open-sesame", *tls) as (receiver, proxy):
         where = ("--host", f"wss://localhost:{proxy.port}", "--ca", certificates.ca, "--token", "open-sesame")
-        sent = run(SENDER, *where, "--input", said)
+        with running(SENDER, *where, "--input", said) as sender:
+            wait_until(lambda: heard.stat().st_size > 44 + RATE_HZ, "half a second of sound")
+            proxy.interrupt(0.5)
+            sent = sender.ended()
         played = receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     assert len(backs(sent)) == 1
@@ -554,7 +617,7 @@ def test_an_interrupt_while_the_program_loads_makes_no_fuss(monkeypatch: pytest.
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Host, "parse", interrupted)
-    assert main(["--host", "here"]) == 130
+    assert send_module.main(["--host", "here"]) == 130
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,12 +88,17 @@ def test_a_stream_goes_on_where_its_connection_broke_off(tmp_path: Path) -> None
     with listening(tmp_path) as ear, Peer(ear.port) as peer:
         assert peer.greet().received == -1
         peer.send(*peer.tiles[:5])
+        heard_s = time.monotonic()
         peer.wait_for_receipt(4)
         peer.cut()
         ear.process.wait_for("the connection broke off; waiting 60 s for its sender (--resume-s)")
         with peer.anew() as back:
             assert back.greet().received == 4
-            ear.process.wait_for("the sender is back after 0.")
+            away_s = time.monotonic() - heard_s
+            ear.process.wait_for("the sender is back after ")
+            wait_until(lambda: re.search(r"back after [\d.]+ s\n", ear.process.err) is not None, "how long it was away")
+            told = re.search(r"back after ([\d.]+) s\n", ear.process.err)
+            assert told is not None and float(told[1]) <= away_s + 0.05
             back.send(*back.tiles[5:], back.bye)
             assert back.closed_with() == (1000, "")
         figures = ear.final()
@@ -171,7 +178,7 @@ def test_a_sender_that_was_restarted_need_not_wait_for_the_old_stream(tmp_path: 
         ear.process.wait_for("waiting 60 s")
         began_s = time.monotonic()
         assert second.greet().received == -1
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 20
         second.send(*second.tiles, second.bye)
         assert second.closed_with() == (1000, "")
         assert ear.final(streams=2)["received_tiles"] == len(second.tiles)
@@ -216,8 +223,10 @@ def test_thirty_disconnects_lose_nothing_and_leave_nothing_behind(tmp_path: Path
                 if number == 5:
                     files, many_threads = open_files(ear.process.pid), threads(ear.process.pid)
                 back.cut()
-        wait_until(lambda: open_files(ear.process.pid) <= files, "as few files as before")
-        assert threads(ear.process.pid) <= many_threads
+        wait_until(
+            lambda: open_files(ear.process.pid) <= files and threads(ear.process.pid) <= many_threads,
+            "as few files and threads as before",
+        )
         with peer.anew() as back:
             back.greet()
             back.send(back.bye)
@@ -295,18 +304,21 @@ def test_what_comes_of_a_stream_that_had_to_make_way_is_not_recorded_with_the_ne
 def test_another_sender_waits_for_one_that_speaks_and_replaces_one_that_is_silent(tmp_path: Path) -> None:
     with listening(tmp_path) as ear, Peer(ear.port) as first:
         first.greet()
-        heard_s = time.monotonic()
+        sent_s = time.monotonic()
         first.send(first.tiles[0])
+        first.wait_for_receipt(0)
+        heard_s = time.monotonic()
         while True:
             with Peer(ear.port, 0.3) as second:
+                asked_s = time.monotonic()
                 second.send(second.hello)
                 try:
                     second.socket.recv(PATIENCE_S)
                 except ConnectionClosed as closed:
                     assert closed.rcvd is not None
-                    assert (closed.rcvd.code, time.monotonic() - heard_s < 4) == (CLOSE_BUSY, True)
+                    assert (closed.rcvd.code, asked_s - heard_s < 3) == (CLOSE_BUSY, True)
                     continue
-                assert time.monotonic() - heard_s > 3
+                assert time.monotonic() - sent_s > 3
                 second.send(*second.tiles, second.bye)
                 assert second.closed_with() == (1000, "")
                 break
@@ -323,8 +335,7 @@ def test_every_media_message_is_acknowledged_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_live_stream_is_heard_again_after_a_gap_in_its_place(tmp_path: Path) -> None:
-    """The path is gone for a second and a half; what was said in it is lost, the rest is in time."""
-    gap_tiles = 12
+    """The path is gone for a second and a half or longer; what was said in it is lost, the rest is in time."""
     with listening(tmp_path) as ear, Peer(ear.port, 3.0) as peer:
         peer.greet(live=True)
         began_s = time.monotonic()
@@ -334,7 +345,9 @@ def test_a_live_stream_is_heard_again_after_a_gap_in_its_place(tmp_path: Path) -
         peer.wait_for_receipt(half - 1)
         peer.cut()
         ear.process.wait_for("waiting 60 s")
+        wait_until(lambda: any(line["is_connected"] == 0 for line in ear.lines()), "a second without a connection")
         with peer.anew() as back:
+            gap_tiles = max(12, math.ceil((time.monotonic() - began_s) / TILE_S) - half + 1)
             time.sleep(max(0.0, began_s + (half + gap_tiles) * TILE_S - time.monotonic()))
             assert back.greet(live=True).received == half - 1
             for tile in peer.tiles[half:]:
@@ -343,7 +356,6 @@ def test_a_live_stream_is_heard_again_after_a_gap_in_its_place(tmp_path: Path) -
             assert back.closed_with() == (1000, "")
         figures = ear.final()
         assert (figures["reconnections"], figures["lost_tiles"]) == (1, gap_tiles)
-        assert any(line["is_connected"] == 0 for line in ear.lines())
         assert figures["played_s"] > 2
         length_s = ear.heard().size / RATE_HZ
         assert abs(length_s - (3.0 + gap_tiles * TILE_S)) < 1.0

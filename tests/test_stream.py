@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from pystoi import stoi
 from stream_helpers import (
+    AT_ONCE_S,
     CLIP,
     RATE_HZ,
     SCRIPTS,
@@ -25,6 +26,7 @@ from stream_helpers import (
     Peer,
     json_lines,
     live_resemblance,
+    missed_s,
     open_files,
     read_wav,
     receiving,
@@ -79,16 +81,20 @@ def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_f
     *seconds, final = json_lines(played.out)
     assert set(final) == {*figures.RECEIVER, "is_final"}
     assert len(seconds) >= 2 and all(set(line) == set(figures.RECEIVER) for line in seconds)
-    assert all(0 < line["delay_ms"] < 2000 for line in seconds)
+    delays_ms = [line["delay_ms"] for line in seconds if line["delay_ms"] is not None]  # none before the first sound
+    assert delays_ms and all(0 < delay_ms < 2000 for delay_ms in delays_ms)
     assert 1 < final["codec_kbps"] < 10 and final["wire_kbps"] > final["codec_kbps"]
     # A busy machine may leave gaps, which the file then holds as a listener heard them.
     assert abs(echoed.size - said.size) <= TILE_SAMPLES * (1 + final["underruns"] + final["skipped_tiles"])
-    assert live_resemblance(said, echoed) > 0.85
+    assert live_resemblance(said, echoed, missed_s(final)) > 0.85
 
     *lines, summary = json_lines(trace)
     tile_count = math.ceil((said.size // 256 + 1) / 8)
-    assert set(summary["summary"]) == set(figures.SENDER) and summary["summary"]["sent_tiles"] == tile_count
-    assert len(lines) >= tile_count - 3  # the first and last frames give the vocoder nothing to say yet
+    ours = summary["summary"]
+    assert set(ours) == set(figures.SENDER) and ours["sent_tiles"] + ours["dropped_tiles"] == tile_count
+    assert final["received_tiles"] == ours["sent_tiles"] and final["lost_tiles"] <= ours["dropped_tiles"]
+    # The first and last frames give the vocoder nothing to say yet.
+    assert len(lines) >= final["received_tiles"] - final["skipped_tiles"] - final["late_tiles"] - 3
     for line in lines:
         assert set(line["stages_ms"]) == STAGES
         assert sum(line["stages_ms"].values()) == pytest.approx(line["mouth_to_ear_ms"], abs=0.05)
@@ -98,7 +104,8 @@ def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_f
     assert re.search(r"codec +[\d.]+ kbps", sent.err) and re.search(r"buffer +\d+ delay +\d+ ms", played.err)
 
     pictures = sorted(tiles.iterdir())
-    assert [picture.name for picture in pictures] == [f"001-{number:06d}.avif" for number in range(tile_count)]
+    assert {picture.name for picture in pictures} <= {f"001-{number:06d}.avif" for number in range(tile_count)}
+    assert len(pictures) == final["received_tiles"]
     for picture in pictures:
         with Image.open(picture) as image:
             assert (image.format, image.size) == ("AVIF", (8, 80))
@@ -138,20 +145,25 @@ def test_streams_follow_one_another(tmp_path: Path, clip: Path) -> None:
 
 @pytest.mark.slow
 def test_a_second_sender_is_refused_and_the_first_does_not_notice(tmp_path: Path, clip: Path) -> None:
-    heard = tmp_path / "heard.wav"
+    heard, ours = tmp_path / "heard.wav", tmp_path / "ours.jsonl"
+    said = write_wav(tmp_path / "said.wav", np.tile(speech(10.0), 6))
     with receiving("--once", "--output", heard, "--stats-json", "-") as (receiver, port):
-        with running(SENDER, "--host", "127.0.0.1", "--port", port, "--input", clip, "--stats") as first:
+        speaking = ("--host", "127.0.0.1", "--port", port, "--input", said, "--stats", "--stats-json", ours)
+        with running(SENDER, *speaking) as first:
             first.wait_for("codec")
             refused = send(port, "--input", clip)
-            assert first.ended().code == 0
+            wait_until(lambda: heard.stat().st_size > 44 + 4 * RATE_HZ, "two seconds of sound")
+            first.signal(signal.SIGINT)
+            assert first.ended(AT_ONCE_S).code == 0
         played = receiver.ended()
     assert refused.sentence(SENDER) == (
         "the receiver refused the stream: another stream is playing here; try again when it is over"
     )
     assert played.code == 0
     final = json_lines(played.out)[-1]
-    assert final["lost_tiles"] == 0
-    assert live_resemblance(read_wav(clip), read_wav(heard)) > 0.85
+    assert final["lost_tiles"] <= json_lines(ours)[-1]["dropped_tiles"] and final["reconnections"] == 0
+    echoed = read_wav(heard)
+    assert live_resemblance(read_wav(said)[: echoed.size], echoed, missed_s(final)) > 0.85
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the line is typed into a POSIX shell")
@@ -177,13 +189,13 @@ def test_an_interrupted_sender_flushes_its_last_tile(tmp_path: Path, number: sig
         with running(SENDER, "--host", "127.0.0.1", "--port", port, "--input", CLIP) as sender:
             wait_until(lambda: heard.stat().st_size > 44 + RATE_HZ, "half a second of sound")
             sender.signal(number)
-            sent = sender.ended(within_s=3)
-        played = receiver.ended(within_s=3)
+            sent = sender.ended(AT_ONCE_S)
+        played = receiver.ended(AT_ONCE_S)
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
-    count = re.search(r"sent (\d+) tiles", sent.err)
+    count = re.search(r"sent (\d+) tiles: .* (\d+) dropped", sent.err)
     final = json_lines(played.out)[-1]
     assert count is not None and final["received_tiles"] == int(count[1])
-    assert final["lost_tiles"] == 0 and "broke off" not in played.err
+    assert final["lost_tiles"] <= int(count[2]) and "broke off" not in played.err
     tiles_heard = int(count[1]) - final["skipped_tiles"]
     assert read_wav(heard).size > (tiles_heard - 1) * TILE_SAMPLES - TILE_SAMPLES
 
@@ -200,8 +212,8 @@ def test_an_interrupted_receiver_keeps_what_it_has_and_lets_the_sender_go(
     ):
         wait_until(lambda: heard.stat().st_size > 44 + RATE_HZ, "half a second of sound")
         receiver.signal(number)
-        played = receiver.ended(within_s=3)
-        sent = sender.ended(within_s=3)
+        played = receiver.ended(AT_ONCE_S)
+        sent = sender.ended(AT_ONCE_S)
     assert played.code == 0, played.err
     assert "Traceback" not in played.err and "played" in played.err
     assert sent.sentence(SENDER) == (
@@ -217,7 +229,7 @@ def test_a_receiver_that_waits_ends_at_once(tmp_path: Path, number: signal.Signa
     heard = tmp_path / "heard.wav"
     with receiving("--output", heard) as (receiver, _):
         receiver.signal(number)
-        ended = receiver.ended(within_s=3)
+        ended = receiver.ended(AT_ONCE_S)
     assert ended.code == 0 and "Traceback" not in ended.err
     assert read_wav(heard).size == 0
 
@@ -230,8 +242,8 @@ def test_a_sender_that_waits_for_its_pipe_can_be_interrupted() -> None:
             sender.popen.stdin.write(to_s16le(speech(0.5)))
             wait_until(lambda: "codec" in sender.err, "the first tile")
             sender.signal(signal.SIGINT)
-            sent = sender.ended(within_s=3)
-        played = receiver.ended(within_s=3)
+            sent = sender.ended(AT_ONCE_S)
+        played = receiver.ended(AT_ONCE_S)
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     assert "Fatal" not in sent.err and "Traceback" not in sent.err
 
@@ -245,7 +257,7 @@ def test_a_sender_whose_pipe_is_quiet_notices_that_the_receiver_has_gone() -> No
         sender.popen.stdin.write(to_s16le(speech(0.3)))
         wait_until(lambda: len(receiver.out) > 0, "sound")
         receiver.signal(signal.SIGINT)
-        assert receiver.ended(within_s=3).code == 0
+        assert receiver.ended(AT_ONCE_S).code == 0
         sender.wait_for("trying to come back")
 
 
@@ -294,9 +306,9 @@ def test_streams_leave_no_threads_and_no_sockets_behind() -> None:
         for number in range(2):
             play(says_bye=number % 2 == 0)
         threads_before, files_before = threads(receiver.pid), open_files(receiver.pid)
-        for number in range(40):
+        for number in range(20):
             play(says_bye=number % 2 == 0)
-        # Twenty ends of each kind leave twenty behind, or none. asyncio's pool takes one thread more now and then,
+        # Ten ends of each kind leave ten behind, or none. asyncio's pool takes one thread more now and then,
         # when the one it has is not quite back from its last work.
         wait_until(
             lambda: threads(receiver.pid) < threads_before + 10 and open_files(receiver.pid) <= files_before,

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from stream_helpers import (
+    AT_ONCE_S,
     PATIENCE_S,
     RATE_HZ,
     RECEIVER,
@@ -60,7 +61,7 @@ def talk_and_listen(said: FloatArray, seconds: float) -> tuple[Recording, Record
         mouth.write(said)
         recordings = [Recording(np.zeros(0, np.float32), 0.0) for _ in range(2)]
         while min(recording.samples.size for recording in recordings) < seconds * RATE_HZ:
-            assert data.wait(5)
+            assert data.wait(PATIENCE_S)
             data.clear()
             for microphone, recording in zip((near, far), recordings, strict=True):
                 block, age_s = microphone.read()
@@ -97,10 +98,10 @@ def test_what_is_said_into_the_microphone_is_heard_at_the_speaker(sound_card: Vi
         with running(SENDER, *HERE, "--port", port, "--stats", "--trace", trace, env=sound_card.env) as sender:
             sender.wait_for("codec")
             with in_another_process(sound_card.env, said, 4.0) as talking:
-                near, far = talking.result(PATIENCE_S)
+                near, far = talking.result(2 * PATIENCE_S)
             sender.signal(signal.SIGINT)
-            sent = sender.ended(within_s=3)
-        played = receiver.ended(within_s=3)
+            sent = sender.ended(AT_ONCE_S)
+        played = receiver.ended(AT_ONCE_S)
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     apart_s = best_lag_s(near.samples, far.samples)
     assert resemblance(near.samples, far.samples[round(apart_s * RATE_HZ) :]) > 0.6
@@ -119,7 +120,7 @@ def test_a_microphone_that_gives_exact_zeros_is_reported_once(sound_card: Virtua
     ):
         sender.wait_for("the microphone gives exact zeros")
         sender.signal(signal.SIGINT)
-        sent = sender.ended(within_s=3)
+        sent = sender.ended(AT_ONCE_S)
     assert sent.code == 0, sent.err
     assert sent.err.count("exact zeros") == 1
 
@@ -137,7 +138,7 @@ def test_a_file_that_would_play_for_long_can_be_interrupted(
         wait_until(lambda: copy.stat().st_size > RATE_HZ, "half a second of sound")
         victim = sender if interrupted == "sender" else receiver
         victim.signal(signal.SIGINT)
-        ended = victim.ended(within_s=5)
+        ended = victim.ended(AT_ONCE_S)
         assert ended.code == 0 and "Traceback" not in ended.err, ended.err
         if victim is receiver:
             assert "Traceback" not in sender.ended().err

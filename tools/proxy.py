@@ -244,8 +244,10 @@ class Proxy:
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Proxy:
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_READ_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -262,6 +264,11 @@ class Proxy:
     def now_s(self) -> float:
         """Seconds since the first connection."""
         return 0.0 if self.began_s is None else asyncio.get_running_loop().time() - self.began_s
+
+    def interrupt(self, for_s: float) -> None:
+        """Begin an outage of so long, beside those of the scenario; any thread may ask for it."""
+        assert self._loop is not None, "only while the async with block runs"
+        self._loop.call_soon_threadsafe(lambda: self._start(self._be_down(for_s)))
 
     def is_lost(self) -> bool:
         """Whether the next message is lost."""
@@ -291,17 +298,24 @@ class Proxy:
     async def _follow_outages(self) -> None:
         for at_s, for_s in self.scenario.outages:
             await asyncio.sleep(at_s - self.now_s())
-            self._is_down = True
-            self.counts.cut_connections += len(self._links)
-            for link in self._links:
-                link.cut()
-            await asyncio.sleep(at_s + for_s - self.now_s())
-            self._is_down = False
+            await self._be_down(at_s + for_s - self.now_s())
+
+    async def _be_down(self, for_s: float) -> None:
+        self._is_down = True
+        self.counts.cut_connections += len(self._links)
+        for link in self._links:
+            link.cut()
+        await asyncio.sleep(for_s)
+        self._is_down = False
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             to_server = await asyncio.open_connection("127.0.0.1", self._target_port, limit=_READ_BYTES)
         except OSError:
+            _reset(writer)
+            return
+        if self._is_down:  # since it was let in
+            _reset(to_server[1])
             _reset(writer)
             return
         link = _Link(self, (reader, writer), to_server)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig
 from audio_avif.container import inspect_still
 from audio_avif.features import frame_count, hann, log_mel
-from audio_avif.files import CELL_FRAMES, FileConfig
+from audio_avif.files import CELL_FRAMES, FileConfig, faded
 from audio_avif.images import decode_still, encode_still
 from audio_avif.metrics import SCORES, Score
 from audio_avif.parts import speak
@@ -85,17 +85,21 @@ class Avif:
 
     def show(self, samples: FloatArray, mel: FloatArray) -> Shown:
         """Count what a stream sends of each tile; a file keeps a few bytes more for each ten seconds."""
-        pixels = to_pixels(mel[None], _info())
-        frames = pixels.shape[1]
-        # As in a file: the only cell is as wide as it has to be, the last of several repeats its last frame.
+        frames = mel.shape[1]
+        # As in a file: the only cell is as wide as it has to be, the last of several fades out. A tile repeats its end.
         width = min(self._width, frames) if self._width == CELL_FRAMES else self._width
-        padded = np.pad(pixels, ((0, 0), (0, -frames % width)), mode="edge")
+        missing = -frames % width
+        if self._width == CELL_FRAMES:
+            filled = faded(mel[None], frames + missing, _info().log10_min)
+        else:
+            filled = np.pad(mel[None], ((0, 0), (0, 0), (0, missing)), mode="edge")
+        padded = to_pixels(filled, _info())
         decoded: list[Pixels] = []
         bits = 0
         for at in range(0, frames, width):
             still = encode_still(np.ascontiguousarray(padded[:, at : at + width], np.uint8), self._config)
             bits += 8 * (len(still) - inspect_still(still).frame_body_at)
-            decoded.append(decode_still(still, width, pixels.shape[0]))
+            decoded.append(decode_still(still, width, padded.shape[0]))
         return Shown(from_pixels(np.concatenate(decoded, axis=1)[:, :frames], _info())[0], bits)
 
 
