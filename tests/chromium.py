@@ -26,6 +26,7 @@ FLAGS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
     "--mute-audio",
+    "--host-resolver-rules=MAP plain.example 127.0.0.1",  # to a browser, a machine elsewhere
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 ]

@@ -147,7 +147,7 @@ def open_page(tab: Tab, room: Room, fragment: str = "room=demo", is_heard: bool 
     tab.size(1280, 860)
     tab.prefer(prefers_color_scheme="light")
     tab.open(f"{room.url}/#{fragment}")
-    tab.get("audioAvif.isRecorded = true" if is_heard else "delete window.AudioWorkletNode")
+    tab.get("audioAvif.isRecorded = true" if is_heard else "delete window.AudioContext")
 
 
 def listen(tab: Tab, room: Room) -> None:
@@ -249,6 +249,25 @@ def test_the_page_sees_and_hears_what_python_does(tab: Tab, room: Room) -> None:
     assert figures["receivedTiles"] == len(stream.packets)
     assert figures["lostTiles"] == 0
     assert tab.complaints == []
+
+
+@in_chromium
+@pytest.mark.slow
+def test_a_page_that_came_over_plain_http_is_heard_too(tab: Tab, room: Room) -> None:
+    """Browsers keep the AudioWorklet from it, so that the page itself plays."""
+    stream = Stream(speech(6.0))
+    python = as_python_hears(stream)
+    elsewhere = Room(room.url.replace("127.0.0.1", "plain.example"))
+    open_page(tab, elsewhere, "room=demo&buffer=700")
+    assert not tab.get("'audioWorklet' in AudioContext.prototype")
+    tab.get(PRESS)
+    says(tab, "Waiting for someone to publish in demo")
+    playing = Playing(room, stream)
+    tab.wait_for("Number(document.getElementById('level').getAttribute('aria-valuenow')) > -40")
+    playing.join()
+    says(tab, "The stream has ended")
+    assert tab.get("audioAvif.figures.heardFrame") > 300
+    assert stoi(python, heard_by(tab, python.size)) > 0.95
 
 
 def port_of(relay: Process) -> int:
@@ -440,7 +459,7 @@ def test_without_a_vocoder_the_stream_is_watched(
     ("lack", "sentence"),
     [
         ("delete window.OffscreenCanvas", "This browser is too old for this page"),
-        ("delete window.AudioWorkletNode", "This browser has no AudioWorklet: the stream can be watched"),
+        ("delete window.AudioContext", "This browser has no AudioContext: the stream can be watched"),
         ("window.WebAssembly = undefined", "This browser has no WebAssembly"),
         ("window.createImageBitmap = undefined", "does not open AVIF"),
     ],

@@ -28,6 +28,170 @@ function bandAt(hz, mel) {
 // src/decoder.ts
 var LEAST_BUFFER_S = 0.06;
 
+// src/resample.ts
+var HALF_TAPS = 16;
+var PHASES = 512;
+var KAISER_BETA = 8;
+var CUTOFF = 0.95;
+function bessel0(x) {
+  let [sum, term] = [1, 1];
+  for (let k = 1; k < 30; k++) sum += term *= (x / (2 * k)) ** 2;
+  return sum;
+}
+function makeTable(halfTaps, cutoff) {
+  return Array.from(
+    { length: PHASES + 1 },
+    (_, phase) => Float32Array.from({ length: 2 * halfTaps }, (_2, tap) => {
+      const t = tap - halfTaps + 1 - phase / PHASES;
+      const inside = 1 - (t / halfTaps) ** 2;
+      const window2 = inside > 0 ? bessel0(KAISER_BETA * Math.sqrt(inside)) / bessel0(KAISER_BETA) : 0;
+      return window2 * cutoff * (t ? Math.sin(Math.PI * cutoff * t) / (Math.PI * cutoff * t) : 1);
+    })
+  );
+}
+var Resampler = class {
+  constructor(step) {
+    this.step = step;
+    const halfTaps = Math.ceil(HALF_TAPS * Math.max(1, step));
+    this.table = makeTable(halfTaps, CUTOFF / Math.max(1, step));
+    this.history = new Float32Array(2 * halfTaps);
+  }
+  step;
+  table;
+  history;
+  place = 1;
+  /** Pull samples one by one until `out` is full. */
+  fill(out, next) {
+    for (let i = 0; i < out.length; i++) {
+      while (this.place >= 1) this.take(next());
+      out[i] = this.make();
+    }
+  }
+  /** Take samples; return those that they make. */
+  push(samples) {
+    const out = [];
+    for (const sample of samples) {
+      this.take(sample);
+      while (this.place < 1) out.push(this.make());
+    }
+    return Float32Array.from(out);
+  }
+  take(sample) {
+    this.history.copyWithin(0, 1);
+    this.history[this.history.length - 1] = sample;
+    this.place--;
+  }
+  make() {
+    const phase = this.place * PHASES;
+    const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
+    const share = phase - Math.floor(phase);
+    let sum = 0;
+    for (let tap = 0; tap < lower.length; tap++) {
+      sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
+    }
+    this.place += this.step;
+    return sum;
+  }
+};
+
+// src/ring.ts
+var CAPACITY = 8 * 16e3;
+var FADE = 0.95;
+var Ring = class {
+  /** Samples of those put in that have been taken. */
+  taken = 0;
+  /** Times that a sample was due and none was here. */
+  underruns = 0;
+  samples = new Float32Array(CAPACITY);
+  readAt = 0;
+  count = 0;
+  isDue = false;
+  last = 0;
+  /** Queue samples, the oldest making room. */
+  write(samples) {
+    for (const sample of samples) {
+      this.samples[(this.readAt + this.count) % CAPACITY] = sample;
+      if (this.count < CAPACITY) this.count++;
+      else {
+        this.readAt = (this.readAt + 1) % CAPACITY;
+        this.taken++;
+      }
+    }
+    this.isDue ||= samples.length > 0;
+  }
+  /** No sound is due until more is written. */
+  rest() {
+    this.isDue = false;
+  }
+  /** The next sample; where there is none, the last one fades. */
+  next = () => {
+    if (this.count) {
+      this.last = this.samples[this.readAt];
+      this.readAt = (this.readAt + 1) % CAPACITY;
+      this.count--;
+      this.taken++;
+    } else {
+      if (this.isDue) this.underruns++;
+      this.isDue = false;
+      this.last *= FADE;
+    }
+    return this.last;
+  };
+};
+
+// src/player.ts
+var REPORT_S = 0.016;
+var Player = class {
+  constructor(deviceRateHz) {
+    this.deviceRateHz = deviceRateHz;
+    this.resampler = deviceRateHz === RATE_HZ ? null : new Resampler(RATE_HZ / deviceRateHz);
+  }
+  deviceRateHz;
+  ring = new Ring();
+  resampler;
+  worker = null;
+  playedS = 0;
+  reportedS = 0;
+  /** Play what comes by this port, and nothing more of what came before. */
+  follow(worker2) {
+    const ring = this.ring = new Ring();
+    this.worker = worker2;
+    worker2.onmessage = ({ data }) => {
+      if (data === "rest") ring.rest();
+      else ring.write(data);
+    };
+  }
+  /** Fill what the device plays next. */
+  fill(out) {
+    if (this.resampler) this.resampler.fill(out, this.ring.next);
+    else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
+    this.playedS += out.length / this.deviceRateHz;
+    if (this.worker && this.playedS >= this.reportedS + REPORT_S) {
+      this.reportedS = this.playedS;
+      const report = { taken: this.ring.taken, underruns: this.ring.underruns, playedS: this.playedS };
+      this.worker.postMessage(report);
+    }
+  }
+};
+
+// src/outlet.ts
+var LEAST_BLOCK_S = 0.03;
+function openOutlet(context) {
+  return "audioWorklet" in context ? openWorklet(context) : openScript(context);
+}
+async function openWorklet(context) {
+  await context.audioWorklet.addModule("worklet.js");
+  const node = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+  return { node, blockS: 0, follow: (worker2) => node.port.postMessage(worker2, [worker2]) };
+}
+function openScript(context) {
+  const player = new Player(context.sampleRate);
+  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const node = context.createScriptProcessor(block, 1, 1);
+  node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
+  return { node, blockS: block / context.sampleRate, follow: (worker2) => player.follow(worker2) };
+}
+
 // src/parts.ts
 var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
 var LEAST_LEVEL_DB = -60;
@@ -361,23 +525,19 @@ var stateDetail = "";
 var opening = null;
 var leastBufferS = LEAST_BUFFER_S;
 var Sound = class _Sound {
-  constructor(context, player, analyser, gain) {
+  constructor(context, outlet, analyser, gain) {
     this.context = context;
-    this.player = player;
+    this.outlet = outlet;
     this.analyser = analyser;
     this.gain = gain;
   }
   context;
-  player;
+  outlet;
   analyser;
   gain;
   /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
   static async open() {
-    if (!window.AudioContext || !("AudioWorkletNode" in window)) {
-      throw window.isSecureContext ? new Error("This browser has no AudioWorklet: the stream can be watched, not heard.") : new Error(
-        "Browsers give sound only to pages that came over HTTPS, or from localhost: the stream can be watched, not heard."
-      );
-    }
+    if (!window.AudioContext) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context;
     try {
       context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
@@ -388,21 +548,24 @@ var Sound = class _Sound {
       if (isListening && context.state !== "closed") void context.resume();
     };
     void context.resume();
-    await context.audioWorklet.addModule("worklet.js");
-    const player = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+    const outlet = await openOutlet(context);
     const [analyser, gain] = [context.createAnalyser(), context.createGain()];
     analyser.fftSize = 1024;
-    player.connect(analyser).connect(gain).connect(context.destination);
-    return new _Sound(context, player, analyser, gain);
+    outlet.node.connect(analyser).connect(gain).connect(context.destination);
+    return new _Sound(context, outlet, analyser, gain);
   }
   /** A new way from the worker to the ring. */
   openPort() {
     const { port1, port2 } = new MessageChannel();
-    this.player.port.postMessage(port2, [port2]);
+    this.outlet.follow(port2);
     return port1;
   }
+  get blockS() {
+    return this.outlet.blockS;
+  }
+  /** From the ring to the ear; a block that is full waits for the one that plays. */
   get latencyS() {
-    return (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
+    return 2 * this.blockS + (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
   }
 };
 function ask(message, transfer = []) {
@@ -448,8 +611,9 @@ async function listen() {
   }
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
-  const asked = { room: room.value, token: token.value, model: model.value, leastBufferS, isRecorded: debug.isRecorded };
-  ask({ kind: "open", url, ...asked, sound: port }, port ? [port] : []);
+  const asked = { room: room.value, token: token.value, model: model.value, isRecorded: debug.isRecorded };
+  const heldS = leastBufferS + (sound?.blockS ?? 0);
+  ask({ kind: "open", url, ...asked, leastBufferS: heldS, sound: port }, port ? [port] : []);
 }
 function stop(why = "") {
   isListening = false;

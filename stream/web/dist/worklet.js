@@ -112,35 +112,51 @@ var Ring = class {
   };
 };
 
-// src/worklet.ts
+// src/player.ts
 var REPORT_S = 0.016;
-var Player = class extends AudioWorkletProcessor {
+var Player = class {
+  constructor(deviceRateHz) {
+    this.deviceRateHz = deviceRateHz;
+    this.resampler = deviceRateHz === RATE_HZ ? null : new Resampler(RATE_HZ / deviceRateHz);
+  }
+  deviceRateHz;
   ring = new Ring();
-  resampler = sampleRate === RATE_HZ ? null : new Resampler(RATE_HZ / sampleRate);
+  resampler;
   worker = null;
   playedS = 0;
   reportedS = 0;
-  constructor() {
-    super();
-    this.port.onmessage = ({ data }) => {
-      this.worker = data;
-      this.ring = new Ring();
-      data.onmessage = ({ data: message }) => {
-        if (message === "rest") this.ring.rest();
-        else this.ring.write(message);
-      };
+  /** Play what comes by this port, and nothing more of what came before. */
+  follow(worker) {
+    const ring = this.ring = new Ring();
+    this.worker = worker;
+    worker.onmessage = ({ data }) => {
+      if (data === "rest") ring.rest();
+      else ring.write(data);
     };
   }
-  process(_inputs, [[out]]) {
+  /** Fill what the device plays next. */
+  fill(out) {
     if (this.resampler) this.resampler.fill(out, this.ring.next);
     else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
-    this.playedS += out.length / sampleRate;
+    this.playedS += out.length / this.deviceRateHz;
     if (this.worker && this.playedS >= this.reportedS + REPORT_S) {
       this.reportedS = this.playedS;
       const report = { taken: this.ring.taken, underruns: this.ring.underruns, playedS: this.playedS };
       this.worker.postMessage(report);
     }
+  }
+};
+
+// src/worklet.ts
+var Processor = class extends AudioWorkletProcessor {
+  player = new Player(sampleRate);
+  constructor() {
+    super();
+    this.port.onmessage = ({ data }) => this.player.follow(data);
+  }
+  process(_inputs, [[out]]) {
+    this.player.fill(out);
     return true;
   }
 };
-registerProcessor("player", Player);
+registerProcessor("player", Processor);

@@ -3,6 +3,7 @@
 import type { Palette } from "./colours.js";
 import { RATE_HZ } from "./config.js";
 import { LEAST_BUFFER_S } from "./decoder.js";
+import { openOutlet, type Outlet } from "./outlet.js";
 import { byId, labelBands, say, showLevels } from "./parts.js";
 import type { Figures, FromWorker, State, ToWorker } from "./protocol.js";
 import { Spectrogram } from "./spectrogram.js";
@@ -42,48 +43,45 @@ let leastBufferS = LEAST_BUFFER_S;
 class Sound {
   private constructor(
     readonly context: AudioContext,
-    private readonly player: AudioWorkletNode,
+    private readonly outlet: Outlet,
     readonly analyser: AnalyserNode,
     readonly gain: GainNode,
   ) {}
 
   /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
   static async open(): Promise<Sound> {
-    if (!window.AudioContext || !("AudioWorkletNode" in window)) {
-      throw window.isSecureContext
-        ? new Error("This browser has no AudioWorklet: the stream can be watched, not heard.")
-        : new Error(
-            "Browsers give sound only to pages that came over HTTPS, or from localhost: " +
-              "the stream can be watched, not heard.",
-          );
-    }
+    if (!window.AudioContext) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context: AudioContext;
     try {
       context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
     } catch {
-      context = new AudioContext({ latencyHint: "interactive" }); // the worklet resamples
+      context = new AudioContext({ latencyHint: "interactive" }); // the player resamples
     }
     context.onstatechange = () => {
       if (isListening && context.state !== "closed") void context.resume(); // a phone's call may have held it
     };
     void context.resume();
-    await context.audioWorklet.addModule("worklet.js");
-    const player = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+    const outlet = await openOutlet(context);
     const [analyser, gain] = [context.createAnalyser(), context.createGain()];
     analyser.fftSize = 1024;
-    player.connect(analyser).connect(gain).connect(context.destination);
-    return new Sound(context, player, analyser, gain);
+    outlet.node.connect(analyser).connect(gain).connect(context.destination);
+    return new Sound(context, outlet, analyser, gain);
   }
 
   /** A new way from the worker to the ring. */
   openPort(): MessagePort {
     const { port1, port2 } = new MessageChannel();
-    this.player.port.postMessage(port2, [port2]);
+    this.outlet.follow(port2);
     return port1;
   }
 
+  get blockS(): number {
+    return this.outlet.blockS;
+  }
+
+  /** From the ring to the ear; a block that is full waits for the one that plays. */
   get latencyS(): number {
-    return (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
+    return 2 * this.blockS + (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
   }
 }
 
@@ -133,8 +131,9 @@ async function listen(): Promise<void> {
   }
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
-  const asked = { room: room.value, token: token.value, model: model.value as ModelName, leastBufferS, isRecorded: debug.isRecorded };
-  ask({ kind: "open", url, ...asked, sound: port }, port ? [port] : []);
+  const asked = { room: room.value, token: token.value, model: model.value as ModelName, isRecorded: debug.isRecorded };
+  const heldS = leastBufferS + (sound?.blockS ?? 0);
+  ask({ kind: "open", url, ...asked, leastBufferS: heldS, sound: port }, port ? [port] : []);
 }
 
 /** Leave the room; say why where it was not asked for. */

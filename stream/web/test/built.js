@@ -1068,6 +1068,41 @@ var Ring = class {
   };
 };
 
+// src/player.ts
+var REPORT_S = 0.016;
+var Player = class {
+  constructor(deviceRateHz) {
+    this.deviceRateHz = deviceRateHz;
+    this.resampler = deviceRateHz === RATE_HZ ? null : new Resampler(RATE_HZ / deviceRateHz);
+  }
+  deviceRateHz;
+  ring = new Ring();
+  resampler;
+  worker = null;
+  playedS = 0;
+  reportedS = 0;
+  /** Play what comes by this port, and nothing more of what came before. */
+  follow(worker) {
+    const ring = this.ring = new Ring();
+    this.worker = worker;
+    worker.onmessage = ({ data }) => {
+      if (data === "rest") ring.rest();
+      else ring.write(data);
+    };
+  }
+  /** Fill what the device plays next. */
+  fill(out) {
+    if (this.resampler) this.resampler.fill(out, this.ring.next);
+    else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
+    this.playedS += out.length / this.deviceRateHz;
+    if (this.worker && this.playedS >= this.reportedS + REPORT_S) {
+      this.reportedS = this.playedS;
+      const report = { taken: this.ring.taken, underruns: this.ring.underruns, playedS: this.playedS };
+      this.worker.postMessage(report);
+    }
+  }
+};
+
 // src/sink.ts
 var MOST_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
@@ -1493,6 +1528,7 @@ export {
   MAX_TILE_FRAMES,
   NOISE_LEVELS,
   NoiseSource,
+  Player,
   RATE_HZ,
   Resampler,
   Ring,

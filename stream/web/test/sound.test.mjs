@@ -1,7 +1,7 @@
 // The way of the samples to the device.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HISTORY_FRAMES, History, Kind, Resampler, Ring, Sink } from "./built.js";
+import { HISTORY_FRAMES, History, Kind, Player, Resampler, Ring, Sink } from "./built.js";
 
 test("a ring gives back what was put in, and fades where it runs dry", () => {
   const ring = new Ring();
@@ -73,6 +73,22 @@ test("the sink knows what is buffered and what is heard", () => {
   port.onmessage({ data: { taken: 3200, underruns: 0, playedS: 5.2 } });
   assert.equal(sink.bufferedS.toFixed(3), "0.070");
   assert.equal(Math.round(sink.heardSample), 5000 + 1600 + 480);
+});
+
+test("the player fills blocks of any size, tells how much it took, and starts anew with another worker", () => {
+  const ports = [0, 1].map(() => ({ reports: [], postMessage(report) { this.reports.push(report); } }));
+  const player = new Player(16_000);
+  player.follow(ports[0]);
+  ports[0].onmessage({ data: Float32Array.from({ length: 1024 }, (_, i) => i) });
+  const out = new Float32Array(512);
+  for (const [start, end] of [[0, 128], [128, 256], [256, 512]]) player.fill(out.subarray(start, end));
+  assert.deepEqual(out, Float32Array.from({ length: 512 }, (_, i) => i));
+  assert.deepEqual(ports[0].reports.map(({ taken }) => taken), [256, 512]);
+  player.follow(ports[1]);
+  ports[1].onmessage({ data: Float32Array.from([7]) });
+  player.fill(out);
+  assert.equal(out[0], 7);
+  assert.deepEqual(ports[1].reports, [{ taken: 1, underruns: 1, playedS: 0.064 }]);
 });
 
 test("the history keeps tiles, shows what is lost and goes on with a pause", () => {

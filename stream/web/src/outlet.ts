@@ -1,0 +1,33 @@
+/** Where the player runs: in the AudioWorklet or, where browsers keep that from a page, in the page. */
+
+import { Player } from "./player.js";
+
+const LEAST_BLOCK_S = 0.03; // what the page may be late by, drawing
+
+export interface Outlet {
+  readonly node: AudioNode;
+  /** Samples leave the ring so many at once. */
+  readonly blockS: number;
+  /** Play what comes by this port. */
+  follow(worker: MessagePort): void;
+}
+
+/** Browsers give the AudioWorklet only to pages that came over HTTPS, or from localhost. */
+export function openOutlet(context: AudioContext): Promise<Outlet> | Outlet {
+  return "audioWorklet" in context ? openWorklet(context) : openScript(context);
+}
+
+async function openWorklet(context: AudioContext): Promise<Outlet> {
+  await context.audioWorklet.addModule("worklet.js");
+  const node = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+  return { node, blockS: 0, follow: (worker) => node.port.postMessage(worker, [worker]) };
+}
+
+/** Deprecated, but in every browser; later, since it plays a block while it fills the next. */
+function openScript(context: AudioContext): Outlet {
+  const player = new Player(context.sampleRate);
+  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const node = context.createScriptProcessor(block, 1, 1);
+  node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
+  return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
+}
