@@ -259,10 +259,13 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
     is_told = has_heard = is_taking = False
 
     async def watch() -> None:
-        nonlocal is_told
+        nonlocal is_told, heard_s
         while is_taking or loop.time() - heard_s <= _SILENT_S:
             await connection.send(Ping(round(loop.time() * 1e6), 0, 0).to_bytes())
+            rested_s = loop.time()
             await asyncio.sleep(_PING_S)
+            stalled_s = loop.time() - rested_s - _PING_S  # in which the relay may have answered, and nobody looked
+            heard_s = min(loop.time(), heard_s + stalled_s)
             if not (has_heard or is_told) and loop.time() - began_s > _WAITING_S:
                 is_told = True
                 console.tell(f"(waiting for someone to publish in room {room_name})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import threading
 import time
@@ -235,4 +236,24 @@ def test_a_relay_that_says_nothing_any_more_is_left(tmp_path: Path) -> None:
         ports = [deaf.getsockname()[1], port]
         with listening(tmp_path, ports, "--once") as process:
             assert process.ended().code == 0
+    assert finals(tmp_path)[-1]["received_tiles"] == len(said.tiles)
+
+
+def test_a_listener_that_stood_still_itself_does_not_take_its_relay_for_dead(tmp_path: Path) -> None:
+    said = Said.of("one", 0.5)
+    is_over = threading.Event()
+
+    def script(connection: ServerConnection) -> None:
+        is_over.wait(PATIENCE_S)
+        say(connection, said.hello, *said.tiles, said.bye)
+
+    with relaying(script) as port, listening(tmp_path, [port], "--once") as process:
+        process.wait_for("(listening to room talk at ")
+        process.signal(signal.SIGSTOP)
+        time.sleep(listening_module._SILENT_S + 0.5)
+        process.signal(signal.SIGCONT)
+        process.wait_for("(waiting for someone to publish")
+        is_over.set()
+        assert process.ended().code == 0
+        assert "the connection to the relay was lost" not in process.err
     assert finals(tmp_path)[-1]["received_tiles"] == len(said.tiles)
