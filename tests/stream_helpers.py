@@ -43,8 +43,8 @@ CLIP = Path(__file__).parents[1] / "tools" / "clips" / "speech.flac"
 PATIENCE_S = 60.0
 """After so long something hangs; nothing here takes a tenth of it, even on a busy machine."""
 AT_ONCE_S = 8.0
-"""A program that is told to end does so within a second or two, and a machine may stall for five. What it would wait
-for in vain takes ten and more: its peer's farewell, a connection, the rest of a file."""
+"""A program that is told to end does so within a second or two, and a machine may stall for five. What most would wait
+for in vain takes ten and more: its peer's farewell, the rest of a file. Where it is less, see ``stalls``."""
 
 
 def speech(seconds: float, start_s: float = 0.3) -> FloatArray:
@@ -80,7 +80,7 @@ def resemblance(a: FloatArray, b: FloatArray) -> float:
 def live_resemblance(said: FloatArray, heard: FloatArray, missed_s: float = 0.0) -> float:
     """The same for a live stream, in which a busy machine may leave gaps: each half second is looked for on its own.
 
-    As many of them as the receiver says it ``missed_s`` are not asked for.
+    As many of them as the receiver says it ``missed_s`` are not asked for, but one half always is.
     """
     mels = _loud_log_mel(said), _loud_log_mel(heard)
     frames, most_late = 31, 40
@@ -89,13 +89,13 @@ def live_resemblance(said: FloatArray, heard: FloatArray, missed_s: float = 0.0)
         piece = mels[0][:, start : start + frames]
         there = [mels[1][:, at : at + frames] for at in range(max(0, start - 8), start + most_late)]
         found.append(max((_correlation(piece, other) for other in there if other.shape == piece.shape), default=0.0))
-    return statistics.median(sorted(found)[min(round(missed_s / 0.5), len(found) - 1) :])
+    return statistics.median(sorted(found)[min(round(missed_s / 0.5), len(found) // 2) :])
 
 
 def missed_s(figures: dict[str, Any]) -> float:
     """How much of what was said a receiver did not play, as its figures tell."""
     missing_tiles = figures["lost_tiles"] + figures["late_tiles"] + figures["skipped_tiles"]
-    return float(missing_tiles * TILE_SAMPLES / RATE_HZ + figures["concealed_ms"] / 1e3)
+    return max(missing_tiles * TILE_SAMPLES / RATE_HZ, float(figures["concealed_ms"]) / 1e3)
 
 
 def _loud_log_mel(samples: FloatArray) -> FloatArray:

@@ -36,13 +36,14 @@ from audio_avif.files import (
     decode,
     encode,
     encode_cell,
+    faded,
     from_exif,
     max_seconds,
     to_exif,
     write_picture,
 )
 from audio_avif.page import PageReader, PageWriter, max_cells
-from audio_avif.planes import PictureInfo
+from audio_avif.planes import PictureInfo, from_pixels
 from audio_avif.tools.signals import demo_clip
 from audio_avif.vocoders.protocol import FloatArray
 
@@ -79,6 +80,19 @@ def read(picture: bytes, info: PictureInfo | None = None) -> FloatArray:
 def mels(samples: FloatArray) -> FloatArray:
     """What a picture of these samples should show, within its range."""
     return np.clip(np.stack([log_mel(channel) for channel in samples.T]), -5.5, 1.0)
+
+
+def test_a_page_fades_out_after_its_sound() -> None:
+    frames, silence = CELL_FRAMES + 100, PictureInfo().log10_min
+    encoder = PictureEncoder(FileConfig(), channels=1)
+    log_mel_of_all = np.random.default_rng(0).uniform(-3, 0, (1, 80, frames)).astype(np.float32)
+    cells = [*encoder.push_frames(log_mel_of_all), *encoder.flush()]
+    after = from_pixels(cells[1], encoder.info)[0][:, 100:]
+    assert len(cells) == 2 and after.shape == (80, CELL_FRAMES - 100)
+    assert np.allclose(after[:, 0], log_mel_of_all[0, :, -1], atol=0.03)
+    assert (np.diff(after[:, :17], axis=1) < 0).all()
+    assert np.allclose(after[:, 16:], silence, atol=0.03)
+    assert faded(log_mel_of_all, frames, silence).shape == (1, 80, frames)
 
 
 @pytest.mark.parametrize("samples", [1, 255, 256, 257, 10 * RATE_HZ - 1, 10 * RATE_HZ, 10 * RATE_HZ + 1, 61 * RATE_HZ])

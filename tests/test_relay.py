@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import ssl
+import statistics
 import subprocess
 import sys
 import time
@@ -755,7 +756,7 @@ def test_what_a_listener_plays_is_what_was_said_and_the_next_stream_too(tmp_path
         assert all(line["lost_tiles"] <= summary["dropped_tiles"] for line, summary in zip(finals, sent, strict=True))
     for final in finals:
         delays_ms = [line["delay_ms"] for line in lines if line["session"] == final["session"] and line["delay_ms"]]
-        assert 40 < min(delays_ms) < 2000
+        assert min(delays_ms) > 40 and statistics.median(delays_ms) < 2000
     assert live_resemblance(said, read_wav(heard), missed_s(finals[0])) > 0.8
 
 

@@ -240,7 +240,7 @@ class Proxy:
             name: random.Random(f"{scenario.name} {scenario.seed} {name}") for name in ("up", "down", "loss")
         }
         self._is_in_burst = False
-        self._is_down = False
+        self._outages = 0  # that last
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -283,7 +283,7 @@ class Proxy:
         if self.began_s is None:
             self.began_s = asyncio.get_running_loop().time()
             self._start(self._follow_outages())
-        if self._is_down:
+        if self._outages:
             self.counts.refused_connections += 1
             _reset(writer)
             return
@@ -301,12 +301,12 @@ class Proxy:
             await self._be_down(at_s + for_s - self.now_s())
 
     async def _be_down(self, for_s: float) -> None:
-        self._is_down = True
+        self._outages += 1
         self.counts.cut_connections += len(self._links)
         for link in self._links:
             link.cut()
         await asyncio.sleep(for_s)
-        self._is_down = False
+        self._outages -= 1
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -314,7 +314,8 @@ class Proxy:
         except OSError:
             _reset(writer)
             return
-        if self._is_down:  # since it was let in
+        if self._outages:  # one has begun since it was let in
+            self.counts.cut_connections += 1
             _reset(to_server[1])
             _reset(writer)
             return

@@ -1326,7 +1326,7 @@ var PictureReader = class {
 var MOST_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
 var Sink = class {
-  /** `onReport` is called about every 16 ms while sound runs. */
+  /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
   constructor(port, nowS2, onReport) {
     this.port = port;
     this.nowS = nowS2;
@@ -1348,7 +1348,7 @@ var Sink = class {
   leads = [];
   isResting = true;
   places = [];
-  /** A report may be read late, but not early: the earliest of the last second tell the device's clock. */
+  /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
   get takenNow() {
     const reportedAtS = this.playedS + Math.min(...this.leads);
     const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;

@@ -7,7 +7,7 @@ export interface Open {
   url: string;
   room: string;
   token: string;
-  /** To the ring of the AudioWorklet; without it the stream is only watched. */
+  /** To the ring of the player; without it the stream is only watched. */
   sound: MessagePort | null;
   model: ModelName;
   /** How much sound is to be held ready at least. */

@@ -1,4 +1,4 @@
-/** The worker's end of the ring in the AudioWorklet. */
+/** The worker's end of the player's ring. */
 
 import { RATE_HZ } from "./config.js";
 import type { Chunk } from "./decoder.js";
@@ -26,7 +26,7 @@ export class Sink {
   private isResting = true;
   private places: { at: number; samples: number; firstSample: number }[] = [];
 
-  /** `onReport` is called about every 16 ms while sound runs. */
+  /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
   constructor(
     private readonly port: MessagePort,
     private readonly nowS: () => number,
@@ -42,7 +42,7 @@ export class Sink {
     };
   }
 
-  /** A report may be read late, but not early: the earliest of the last second tell the device's clock. */
+  /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
   private get takenNow(): number {
     const reportedAtS = this.playedS + Math.min(...this.leads);
     const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;

@@ -1103,11 +1103,29 @@ var Player = class {
   }
 };
 
+// src/outlet.ts
+var LEAST_BLOCK_S = 0.03;
+function openOutlet(context) {
+  return "audioWorklet" in context ? openWorklet(context) : openScript(context);
+}
+async function openWorklet(context) {
+  await context.audioWorklet.addModule("worklet.js");
+  const node = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+  return { node, blockS: 0, follow: (worker) => node.port.postMessage(worker, [worker]) };
+}
+function openScript(context) {
+  const player = new Player(context.sampleRate);
+  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const node = context.createScriptProcessor(block, 1, 1);
+  node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
+  return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
+}
+
 // src/sink.ts
 var MOST_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
 var Sink = class {
-  /** `onReport` is called about every 16 ms while sound runs. */
+  /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
   constructor(port, nowS, onReport) {
     this.port = port;
     this.nowS = nowS;
@@ -1129,7 +1147,7 @@ var Sink = class {
   leads = [];
   isResting = true;
   places = [];
-  /** A report may be read late, but not early: the earliest of the last second tell the device's clock. */
+  /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
   get takenNow() {
     const reportedAtS = this.playedS + Math.min(...this.leads);
     const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
@@ -1557,6 +1575,7 @@ export {
   melOf,
   naturalFluctuation,
   noiseEnvelope,
+  openOutlet,
   overNoise,
   parse,
   pingBytes,

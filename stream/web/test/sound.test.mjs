@@ -1,7 +1,7 @@
 // The way of the samples to the device.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HISTORY_FRAMES, History, Kind, Player, Resampler, Ring, Sink } from "./built.js";
+import { HISTORY_FRAMES, History, Kind, Player, Resampler, Ring, Sink, openOutlet } from "./built.js";
 
 test("a ring gives back what was put in, and fades where it runs dry", () => {
   const ring = new Ring();
@@ -90,6 +90,25 @@ test("the player fills blocks of any size, tells how much it took, and starts an
   assert.equal(out[0], 7);
   assert.deepEqual(ports[1].reports, [{ taken: 1, underruns: 1, playedS: 0.064 }]);
 });
+
+for (const [rateHz, block] of [[16_000, 512], [44_100, 2048], [48_000, 2048]]) {
+  test(`without an AudioWorklet the page plays, ${block} samples of ${rateHz} Hz at once`, async () => {
+    const node = {};
+    const context = { sampleRate: rateHz, createScriptProcessor: (size) => Object.assign(node, { size }) };
+    const outlet = await openOutlet(context);
+    assert.equal(outlet.node, node);
+    assert.equal(node.size, block);
+    assert.equal(outlet.blockS, block / rateHz);
+    const port = { reports: [], postMessage(report) { this.reports.push(report); } };
+    outlet.follow(port);
+    port.onmessage({ data: new Float32Array(16_000).fill(0.5) });
+    const out = new Float32Array(block);
+    for (let i = 0; i < 3; i++) node.onaudioprocess({ outputBuffer: { getChannelData: () => out } });
+    assert.ok(out.every((sample) => Math.abs(sample - 0.5) < 0.01));
+    assert.equal(port.reports.length, 3);
+    assert.ok(Math.abs(port.reports[2].taken - (3 * block * 16_000) / rateHz) < 40);
+  });
+}
 
 test("the history keeps tiles, shows what is lost and goes on with a pause", () => {
   const history = new History(2);
