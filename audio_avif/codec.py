@@ -6,6 +6,7 @@ tells it the time and how much sound is still waiting to be played; the Decoder 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,7 @@ _MAX_FILL_FRAMES = 128  # a gap that a peer claims is filled no further: the cla
 _CATCH_UP_S = 0.3  # at 15 % faster this much too much is gone in two seconds; more of it is skipped
 _FADE_LOG10_PER_S = 10.0
 _PAUSE_FRAMES = 2  # one at a time would run the vocoder twice as often, more would be in the way of what comes next
+_SPARE = 1.5  # a piece that is made up lasts so many times as long as making a tile's sound takes
 _QUIET_LOG10 = 0.5
 _TOLERANCE_FRAMES = 0.75
 _TOLERANCE_IN_SPEECH_FRAMES = 2.0
@@ -406,13 +408,19 @@ class Decoder:
             self._is_silent = True
             self._pause = None
             return None
-        frames = self._background(1 if self._pause is None else _PAUSE_FRAMES)
+        frames = self._background(self._piece_frames())
         if self._cut_off_s > 0:
             frames = np.maximum(frames - np.float32(self._cut_off_s * _FADE_LOG10_PER_S), self.hello.tile.log10_min)
         self._is_silent = False
         self._bridged_frames += frames.shape[1]
         self._unheard_of_frames += frames.shape[1]
         return Frames(frames, None)
+
+    def _piece_frames(self) -> int:
+        """How much is made up at once: little, but where a vocoder is slow, enough for its sound to stay ahead."""
+        least = 1 if self._pause is None else _PAUSE_FRAMES
+        sustained = math.ceil(_SPARE * self.processing_s / self._frame_s)
+        return max(least, min(sustained, self.hello.tile.frames))
 
     def _background(self, frames: int) -> FloatArray:
         """Noise ``[n_mels, frames]`` as the pause's or as heard so far, over it what is left of the last sound."""
