@@ -11,7 +11,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -26,7 +26,7 @@ from audio_avif.stream.interrupts import on_interrupt
 from audio_avif.stream.receiver import Receiver
 from audio_avif.stream.serving import Refusal
 from audio_avif.stream.session import Session
-from audio_avif.stream.tasks import cancel, unless
+from audio_avif.stream.tasks import cancel, settled, unless
 from audio_avif.stream.trace import ClockOffset
 from audio_avif.wire import (
     CLOSE_PROTOCOL_ERROR,
@@ -103,7 +103,7 @@ class _Stream:
     session: Session
     line: _StreamLine
     newest: int
-    carrying: asyncio.Task[None] | None = None
+    carrying: asyncio.Task[None] = field(init=False)
     is_spoiled: bool = False
 
 
@@ -113,7 +113,7 @@ class Hearing:
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._stream: _Stream | None = None
-        self._ended_session: str | None = None
+        self._ended: _Stream | None = None
         self._complaints = Complaints()
         self._relay_ahead = ClockOffset()
 
@@ -147,7 +147,7 @@ class Hearing:
             self._ping(stream, Ping.parse(data))
         elif kind == Bye.TYPE:
             stream.line.put(data)
-            self._stream, self._ended_session = None, stream.hello.session
+            self._stream, self._ended = None, stream
         elif kind in _MEDIA and (sequence := _sequence_of(data)) > stream.newest:
             if stream.line.has_ended:  # the session had given its publisher up
                 await self._begin(stream.first)
@@ -160,16 +160,16 @@ class Hearing:
         protocol = ReceiverProtocol()
         hello = protocol.receive(first)
         assert isinstance(hello, Hello)
-        before, self._stream, newest = self._stream, None, -1
-        if hello.session == self._ended_session:
-            return
+        before, ended, self._stream, newest = self._stream, self._ended, None, -1
+        if ended is not None:
+            if hello.session == ended.hello.session:
+                return
+            await settled(ended.carrying)  # until it is played: its bye may not even have been taken yet
         if before is not None:
             before.line.end()
-            if before.carrying is not None:
-                await asyncio.wait({before.carrying})
+            await settled(before.carrying)
             if before.session.can_resume(hello):
                 newest = before.newest
-        await self._receiver.settled()
         try:
             session = self._receiver.session_for(hello)
         except Refusal as error:

@@ -135,11 +135,6 @@ class Receiver:
         task.add_done_callback(self._playing.discard)
         return session
 
-    async def settled(self) -> None:
-        """Return when a stream of which all has come is played to its end."""
-        if self._current is not None and self._current.bye is not None:
-            await self._current.is_over.wait()
-
     async def _play(self, session: Session, before: Session | None) -> None:
         await session.run(before)
         is_current = self._current is session

@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import pytest
 from stream_helpers import PATIENCE_S, RECEIVER, Process, json_lines, running, speech, wait_until
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
@@ -50,6 +51,12 @@ def say(connection: ServerConnection, *messages: Hello | TilePacket | Gap | Bye 
         connection.send(message.to_bytes())
         if isinstance(message, TilePacket):
             time.sleep(TILE_S)
+
+
+def say_in_one_breath(connection: ServerConnection, *messages: Hello | Bye) -> None:
+    """Let messages arrive together, so that the second is there before anything was made of the first."""
+    frames = (Frame(Opcode.BINARY, message.to_bytes()) for message in messages)
+    connection.socket.sendall(b"".join(frame.serialize(mask=False) for frame in frames))
 
 
 @contextmanager
@@ -142,7 +149,9 @@ def test_streams_that_follow_one_another_at_once_are_both_played_whole(tmp_path:
     one, two = Said.of("one"), Said.of("two")
 
     def script(connection: ServerConnection) -> None:
-        say(connection, one.hello, *one.tiles, one.bye, two.hello, *two.tiles, two.bye)
+        say(connection, one.hello, *one.tiles)
+        say_in_one_breath(connection, one.bye, two.hello)
+        say(connection, *two.tiles, two.bye)
 
     with relaying(script) as port, listening(tmp_path, [port]) as process:
         wait_until(lambda: process.err.count("played ") == 2, "the end of both")
