@@ -5,16 +5,13 @@ BIN := $(VENV)/bin
 .PHONY: demo test check bench impair soak fuzz web clean
 
 # One stamp for each set of dependencies; they are installed again when pyproject.toml changes.
-$(VENV)/.installed-demo: pyproject.toml
+$(VENV)/.installed-demo: EXTRA = plot
+$(VENV)/.installed-test: EXTRA = test
+$(VENV)/.installed-demo $(VENV)/.installed-test: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("audio-avif needs Python 3.11 or later; name one with make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing audio-avif into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[plot]'
-	@touch $@
-
-$(VENV)/.installed-test: $(VENV)/.installed-demo
-	@echo "installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@echo "installing audio-avif and what make $(patsubst $(VENV)/.installed-%,%,$@) needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRA)]'
 	@touch $@
 
 demo: $(VENV)/.installed-demo

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install what pip cannot: PortAudio for sound devices; for "card" a sound server without hardware too; for "test" also
-# a browser and a message broker; for "bench" that sound server, opus-tools and codec2.
+# Install what pip cannot: PortAudio for sound devices; for "card" a sound server without hardware too; for "bench" also
+# opus-tools and codec2; for "test" all of these, a browser and a message broker.
 # Usage: tools/install-system-packages.sh [demo|card|test|bench]
 # Never fails: without these the demo still writes its WAV file, and the device tests are skipped with the reason.
 
@@ -32,7 +32,7 @@ if [ "$purpose" = test ]; then
     command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$missing chromium"
     command -v nats-server >/dev/null 2>&1 || missing="$missing nats-server"
 fi
-if [ "$purpose" = bench ]; then
+if [ "$purpose" = bench ] || [ "$purpose" = test ]; then
     command -v opusenc >/dev/null 2>&1 || missing="$missing opus-tools"
     command -v c2enc >/dev/null 2>&1 || missing="$missing codec2"
 fi
