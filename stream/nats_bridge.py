@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from audio_avif.errors import ConnectionFailed, RemoteProtocolError
-from audio_avif.stream.rooms import Entry, Kind, Publication, Room, Rooms
+from audio_avif.stream.rooms import SILENT_S, Entry, Kind, Publication, Room, Rooms
 from audio_avif.stream.serving import Refusal
 from audio_avif.stream.tasks import cancel
 from audio_avif.stream.trace import ClockOffset
@@ -155,7 +155,7 @@ class NatsBridge:
                 self.want(room)
         for name, remote in list(self._remotes.items()):
             publication = remote.publication
-            if publication is not None and publication.silent_s(now_s) > self._resume_s:
+            if publication is not None and publication.silent_s(now_s) > max(self._resume_s, SILENT_S):
                 publication.leave(now_s)
                 remote.publication = None
             if not remote.room.sinks:
@@ -211,7 +211,7 @@ class NatsBridge:
         subject = _subject(name, "hello")
         try:
             claim.subscriptions += await self._subscribe(subject, functools.partial(self._on_claim, name))
-            answer = await self._request(subject, session.encode())
+            answer = await self._ask_to_publish(subject, session)
             if claim.is_lost or answer == _BUSY:
                 raise _busy(name)
         except BaseException:
@@ -219,6 +219,17 @@ class NatsBridge:
             raise
         self._drop(name, asyncio.get_running_loop().time())
         return struct.unpack_from(">q", answer, 1)[0] if answer.startswith(_FREE) and len(answer) == 9 else -1
+
+    async def _ask_to_publish(self, subject: str, session: str) -> bytes:
+        """What the relay says that publishes there, nothing where there is none.
+
+        A relay that has yielded says nothing either, and is gone at the second time; one that stands still makes way
+        after as long as a publisher would.
+        """
+        for _ in range(round(SILENT_S / _ANSWER_S)):
+            with suppress(TimeoutError):
+                return await self._request(subject, session.encode())
+        return b""
 
     def sink_for(self, room: Room) -> None:
         """Let the other relays hear what is published in a room that was claimed; before its hello is taken."""
@@ -233,6 +244,9 @@ class NatsBridge:
         claim.publication = publication
         if len(claim.subscriptions) < 2:  # before the hello: who is too late to hear it asks, and is answered
             claim.subscriptions += await self._subscribe(_subject(name, "ask"), functools.partial(self._on_ask, name))
+        if self._claims.get(name) is not claim:  # given to another relay meanwhile
+            self._unsubscribe(claim.subscriptions)
+            return
         self._say(_subject(name, "media"), hello)
 
     def unpublish(self, name: str, publication: Publication | None) -> None:
@@ -260,15 +274,19 @@ class NatsBridge:
             else:
                 claim.is_lost = True
         elif publication.session == session:
-            publication.on_replaced(CLOSE_REPLACED, "the stream goes on over a newer connection")
-            publication.leave(now_s)
+            self._give_up(name, publication, CLOSE_REPLACED, "the stream goes on over a newer connection")
             await _respond(msg, _FREE + struct.pack(">q", publication.received))
         elif publication.is_silent(now_s):
-            publication.on_replaced(CLOSE_BUSY, "another stream has begun here")
-            publication.leave(now_s)
+            self._give_up(name, publication, CLOSE_BUSY, "another stream has begun here")
             await _respond(msg, _FREE)
         else:
             await _respond(msg, _BUSY)
+
+    def _give_up(self, name: str, publication: Publication, code: int, reason: str) -> None:
+        """The room is another relay's now, however long it takes to close this connection."""
+        publication.on_replaced(code, reason)
+        publication.leave(asyncio.get_running_loop().time())
+        self.unpublish(name, publication)
 
     async def _on_ask(self, name: str, msg: Msg) -> None:
         """Another relay has its first listener."""
@@ -310,7 +328,7 @@ class NatsBridge:
         if remote.held is not None or now_s - remote.asked_s < _ASK_AGAIN_S:
             return
         remote.asked_s, remote.held = now_s, []
-        answer = await self._request(_subject(remote.room.name, "ask"), b"")
+        answer = await self._answer(_subject(remote.room.name, "ask"))
         source, at = answer[:8], 8
         while at + 4 <= len(answer):
             size = int.from_bytes(answer[at : at + 4], "big")
@@ -336,6 +354,8 @@ class NatsBridge:
                 protocol = ReceiverProtocol()
                 hello = protocol.receive(data)
                 assert isinstance(hello, Hello)
+                if remote.publication is not None:  # its relay let the new one in; here it may not seem silent yet
+                    remote.publication.leave(now_s)
                 publication = remote.room.begin(hello, data, now_s, lambda code, reason: None)
                 remote.publication, remote.protocol, remote.source = publication, protocol, source
             elif remote.publication is None:
@@ -377,7 +397,7 @@ class NatsBridge:
     async def _compare(self, source: bytes) -> None:
         loop = asyncio.get_running_loop()
         sent_us = round(loop.time() * 1e6)
-        answer = await self._request(f"{_PREFIX}.relay.{source.hex()}.clock", b"")
+        answer = await self._answer(f"{_PREFIX}.relay.{source.hex()}.clock")
         if len(answer) == 8:
             clock = self._clocks.setdefault(source, ClockOffset())
             clock.push(Pong(sent_us, int.from_bytes(answer, "big")), round(loop.time() * 1e6))
@@ -403,12 +423,23 @@ class NatsBridge:
             self._start(_end(subscription))
         subscriptions.clear()
 
-    async def _request(self, subject: str, data: bytes) -> bytes:
+    async def _answer(self, subject: str) -> bytes:
         """The first answer; nothing where there is none."""
+        try:
+            return await self._request(subject, b"")
+        except TimeoutError:
+            return b""
+
+    async def _request(self, subject: str, data: bytes) -> bytes:
+        """The first answer; nothing where nobody is there. Raises TimeoutError where somebody does not answer."""
         assert self._nats is not None
         try:
             answer = await self._nats.request(subject, self._id + data, timeout=_ANSWER_S)
-        except Exception as error:  # nobody there, no answer, or NATS is away: all the same
+        except TimeoutError:
+            if self._nats.is_connected:
+                raise
+            return b""
+        except Exception as error:  # nobody there, or NATS is away: all the same
             log.debug("NATS: %s: %r", subject, error)
             return b""
         return bytes(answer.data)

@@ -75,6 +75,7 @@ class Receiver:
         self.finished = asyncio.Event()
         self.error: AudioAvifError | None = None
         self._is_once = is_once
+        self._is_closing = False
         self._streams = earlier_streams
         self._current: Session | None = None
         self._newest: Session | None = None
@@ -119,6 +120,8 @@ class Receiver:
         for session in (self._current, self._newest):
             if session is not None and session.can_resume(hello):
                 return session
+        if self._is_closing:
+            raise Refusal(CloseCode.GOING_AWAY, "the receiver was closed")
         vocoder, before = self.stage.vocoder, self._current
         if hello.mel != vocoder.mel:
             reason = f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}"
@@ -140,6 +143,7 @@ class Receiver:
         is_current = self._current is session
         if is_current:
             self._current = None
+            self._is_closing = self._is_closing or self._is_once
         await session.part()
         error = session.error
         if isinstance(error, FileError | DeviceError) or (error is not None and self._is_once):
@@ -151,7 +155,8 @@ class Receiver:
             self.finished.set()
 
     async def close(self) -> None:
-        """Stop listening to the stream that plays, if any, and play what has come of it, unless that takes long."""
+        """Let nobody in any more; play what has come of the stream that plays, if any, unless that takes long."""
+        self._is_closing = True
         session = self._current
         if session is None:
             return

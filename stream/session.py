@@ -205,14 +205,14 @@ class Session:
                 latency_samples = self._vocoder_stream.latency_samples
                 welcome = Welcome(self._stage.vocoder.name, latency_samples, _AGENT, self._received)
                 await line.send(welcome.to_bytes())
-                self._heard_s = time.monotonic()  # while the vocoder warmed up, the sender waited
                 await self._receive(line, protocol)
             if self._line is line:
                 await self.is_over.wait()
                 await line.close(*self._farewell)
+            elif self._closings:  # a connection is closed without a reason once nobody carries on with it
+                await asyncio.wait(self._closings)
         except ConnectionClosed:
             if self._line is line:
-                self._line = None
                 self._wait_for_sender()
         except Exception:
             if self._line is line:
@@ -257,14 +257,14 @@ class Session:
             self._heard_s = time.monotonic()
 
     def _wait_for_sender(self) -> None:
+        """Nothing carries the stream any more."""
         self._broke_off_s = time.monotonic()
-        if self._is_ending:
-            return
-        if self._stage.resume_s > 0:
+        if not self._is_ending and self._stage.resume_s > 0:
             log.warning("the connection broke off; waiting %g s for its sender (--resume-s)", self._stage.resume_s)
-        else:
+        elif not self._is_ending:
             log.warning("the connection broke off; what had come is played")
             self.end(None)
+        self._line = None
 
     def _close_beside(self, line: Line, code: int, reason: str) -> None:
         """Close without waiting for a peer that may be gone."""
@@ -298,6 +298,7 @@ class Session:
             stream_number=self._number,
             saver=stage.saver,
         )
+        self._heard_s = time.monotonic()  # while the vocoder warmed up, the sender waited
         self._is_open.set()
 
     async def _tick(self, now_s: float) -> None:
@@ -313,7 +314,6 @@ class Session:
             return
         if self._line is not None and self.hello.live and now_s - self._heard_s > _GONE_S:
             self._close_beside(self._line, CloseCode.GOING_AWAY, "nothing came any more")
-            self._line = None
             self._wait_for_sender()
         elif self._line is None and now_s - self._broke_off_s > self._stage.resume_s:
             log.warning("the sender did not come back; what had come is played")

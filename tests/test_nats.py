@@ -15,21 +15,23 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
-from stream_helpers import RECEIVER, SENDER, Process, json_lines, run, running, speech, wait_until, write_wav
+from stream_helpers import RECEIVER, SENDER, Process, json_lines, run, running, speech, stalls, wait_until, write_wav
 from test_relay import COMMAND, Ear, Speaker, latest, port_of, settle, without_session
 from websockets.exceptions import ConnectionClosed
 
 from audio_avif.errors import ConnectionFailed
+from audio_avif.stream.admission import CLOSE_S
 from audio_avif.stream.live_line import JsonLines, LiveLine
-from audio_avif.stream.nats_bridge import NatsBridge
+from audio_avif.stream.nats_bridge import _BUSY, NatsBridge
 from audio_avif.stream.relay_server import Relay, RelayConfig
 from audio_avif.stream.rooms import KEEP_S, Rooms
+from audio_avif.stream.serving import Refusal
 from audio_avif.wire import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
 
-pytest.importorskip("nats", reason="nats-py is not installed")
+nats = pytest.importorskip("nats", reason="nats-py is not installed")
 TILE_S = 0.128
 SERVER = shutil.which("nats-server") or "/usr/sbin/nats-server"
 needs_server = pytest.mark.skipif(not Path(SERVER).exists(), reason="nats-server is not installed")
@@ -54,12 +56,11 @@ def nats_server(port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def joined(url: str, count: int) -> Iterator[list[tuple[Process, int]]]:
+def joined(url: str, count: int, *arguments: object) -> Iterator[list[tuple[Process, int]]]:
     """So many relays that meet there, and their ports."""
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(running(COMMAND, "--port", 0, "--no-web", "--nats", url)) for _ in range(count)
-        ]
+        options = ("--port", 0, "--no-web", "--nats", url, *arguments)
+        processes = [stack.enter_context(running(COMMAND, *options)) for _ in range(count)]
         yield [(process, port_of(process)) for process in processes]
         for process in processes:
             assert "Traceback" not in process.err, process.err
@@ -196,6 +197,77 @@ def test_a_publisher_comes_back_at_another_relay_and_nobody_notices(
 
 
 @needs_server
+def test_a_publisher_whose_old_path_is_dead_is_heard_at_the_relay_it_left_and_by_those_who_come_late(
+    three: list[tuple[Process, int]], room: str
+) -> None:
+    ports = [port for _, port in three]
+    with ExitStack() as stack:
+        ear = stack.enter_context(Ear(ports[0], room))
+        settle(ear)
+        first = stack.enter_context(Speaker(ports[0], room, 2.0))
+        first.greet()
+        assert first_heard(ear, first)[0] == Hello.TYPE
+        first._address = first._address.replace(str(ports[0]), str(ports[1]))
+        stalled_s = stack.enter_context(stalls())
+        with first.socket.protocol_mutex, first.anew() as back:  # nobody answers the close on the old path
+            assert back.greet().received == -1
+            moved_s = time.monotonic()
+            with Ear(ports[2], room) as late:
+                assert first_heard(late, back)[0] == Hello.TYPE
+            settle_on(ear, back)
+            assert time.monotonic() - moved_s < 0.9 * CLOSE_S + stalled_s()
+
+
+@needs_server
+@pytest.mark.parametrize("where", [0, 1], ids=["at the same relay", "at another"])
+def test_a_publisher_that_was_cut_off_and_begins_anew_is_heard_everywhere(
+    three: list[tuple[Process, int]], room: str, where: int
+) -> None:
+    ports = [port for _, port in three]
+    with ExitStack() as stack:
+        ears = [stack.enter_context(Ear(port, room)) for port in ports]
+        for ear in ears:
+            settle(ear)
+        with Speaker(ports[0], room) as first:
+            first.greet()
+            first.send(first.tiles[0])
+            for ear in ears:
+                assert first_heard(ear, first)[0] == Hello.TYPE
+                hear_on(ear, first.tiles[0])
+            first.cut()
+        wait_until(lambda: let_in(stack, ports[where], room, ears), "another stream")
+
+
+def let_in(stack: ExitStack, port: int, room: str, ears: list[Ear]) -> bool:
+    """Begin a stream, unless the one before is still there, and look whether all hear it from its beginning."""
+    peer = stack.enter_context(Speaker(port, room))
+    try:
+        peer.greet()
+    except ConnectionClosed:
+        return False
+    peer.send(*peer.tiles)
+    for ear in ears:
+        while (heard := ear.hear())[0] == Ping.TYPE:
+            pass
+        assert without_session(heard) == replace(peer.hello, session="")
+        hear_on(ear, *peer.tiles)
+    return True
+
+
+@needs_server
+def test_a_stream_of_few_messages_is_heard_whole_where_none_is_waited_for(url: str, room: str) -> None:
+    with joined(url, 2, "--resume-s", 0) as ((_, first), (_, second)), Ear(second, room) as ear:
+        settle(ear)
+        with Speaker(first, room) as peer:
+            peer.greet()
+            assert first_heard(ear, peer)[0] == Hello.TYPE
+            for tile in peer.tiles[:3]:
+                peer.send(tile)
+                hear_on(ear, tile)
+                time.sleep(0.7)  # more than a relay's tick
+
+
+@needs_server
 def test_many_that_want_to_publish_at_once_are_at_most_one(three: list[tuple[Process, int]], room: str) -> None:
     with ExitStack() as stack:
         peers = [stack.enter_context(Speaker(port, room)) for _, port in three]
@@ -289,6 +361,38 @@ def test_without_nats_each_relay_goes_on_and_they_meet_again(room: str) -> None:
         peer.send(*peer.tiles[6:9])
         hear_on(near, *peer.tiles[6:9])
         hear_on(far, *peer.tiles[6:9])
+
+
+class Slow:
+    """A client to whom an answer comes at the third time."""
+
+    def __init__(self, is_connected: bool) -> None:
+        self.is_connected = is_connected
+        self.asked = 0
+
+    async def subscribe(self, subject: str, cb: object) -> AsyncMock:
+        return AsyncMock()
+
+    async def request(self, subject: str, data: bytes, timeout: float) -> Mock:
+        self.asked += 1
+        if self.asked < 3:
+            raise nats.errors.TimeoutError
+        return Mock(data=_BUSY)
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_relay_that_stands_still_keeps_its_room_and_nats_that_is_away_is_not_waited_for(is_connected: bool) -> None:
+    async def claim() -> int:
+        bridge = NatsBridge("nats://nowhere", Rooms(bytes, 60.0, 1), 60.0)
+        bridge._nats = client  # type: ignore[assignment]
+        return await bridge.claim("talk", "one")
+
+    client = Slow(is_connected)
+    if is_connected:
+        with pytest.raises(Refusal, match="somebody else publishes in room talk"):
+            asyncio.run(claim())
+    else:
+        assert asyncio.run(claim()) == -1 and client.asked == 1
 
 
 class Alone:

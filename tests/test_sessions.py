@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,10 +32,14 @@ from stream_helpers import (
 from websockets.exceptions import ConnectionClosed
 
 from audio_avif.codec import Encoder, PlayoutConfig
+from audio_avif.config import MelConfig, TileConfig
+from audio_avif.stream import session as session_module
 from audio_avif.stream.live_line import JsonLines, LiveLine
 from audio_avif.stream.outputs import WavOutput
+from audio_avif.stream.receiver import Receiver
 from audio_avif.stream.recording import Kind, Recorder, read_recording
-from audio_avif.stream.session import Session, Stage
+from audio_avif.stream.serving import Refusal
+from audio_avif.stream.session import SILENT_S, Session, Stage
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.wire import (
     CLOSE_BUSY,
@@ -238,13 +243,16 @@ def test_thirty_disconnects_lose_nothing_and_leave_nothing_behind(tmp_path: Path
 
 
 class HeldLine:
-    """A line whose messages come when a test says so."""
+    """A line whose messages come, and which is closed, when a test says so."""
 
     is_backed_up = True
 
     def __init__(self) -> None:
         self.coming: asyncio.Queue[bytes] = asyncio.Queue()
         self.welcome = asyncio.Event()
+        self.may_close = asyncio.Event()
+        self.may_close.set()
+        self.told: tuple[int, str] | None = None
 
     async def recv(self) -> bytes:
         return await self.coming.get()
@@ -253,24 +261,124 @@ class HeldLine:
         self.welcome.set()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Nobody listens."""
+        await self.may_close.wait()
+        self.told = self.told or (code, reason)
+
+
+HELLO = Hello(MelConfig(), TileConfig(), Encoder().template, "one")
+
+
+def stage_of(folder: Path, **options: Any) -> Stage:
+    """Where a stream of a test is played: a file."""
+    output = WavOutput(str(folder / "heard.wav"))
+    return Stage(GriffinLim(), output, PlayoutConfig(), LiveLine(False), JsonLines(None), **options)
+
+
+async def carry(session: Session, line: HeldLine, hello: Hello = HELLO) -> None:
+    """Go on with a session over this line, as long as it goes."""
+    protocol = ReceiverProtocol()
+    protocol.receive(hello.to_bytes())
+    await session.carry(line, hello.to_bytes(), protocol)
+
+
+async def over(*tasks: asyncio.Future[Any]) -> None:
+    """Wait for the end of all."""
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*tasks)
+
+
+def test_a_connection_that_was_replaced_is_told_so_even_if_a_message_of_it_comes_meanwhile(tmp_path: Path) -> None:
+    async def meet(stage: Stage) -> None:
+        old, new, session = HeldLine(), HeldLine(), Session(HELLO, stage, 1)
+
+        async def leave() -> None:
+            await carry(session, old)
+            assert old.told == (CLOSE_REPLACED, "the stream goes on over a newer connection")
+
+        tasks = [asyncio.create_task(session.run(None)), asyncio.create_task(leave())]
+        await old.welcome.wait()
+        tasks.append(asyncio.create_task(carry(session, new)))
+        old.coming.put_nowait(Peer(0).tiles[0].to_bytes())
+        new.coming.put_nowait(Peer(0).bye.to_bytes())
+        await over(*tasks)
+
+    stage = stage_of(tmp_path)
+    asyncio.run(meet(stage))
+    stage.output.close()
+
+
+def test_a_sender_does_not_seem_silent_for_having_waited_while_the_vocoder_warmed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+
+    def warm_up(*_: object) -> None:
+        now_s[0] += 10 * SILENT_S
+
+    async def meet(stage: Stage) -> None:
+        line, session = HeldLine(), Session(HELLO, stage, 1)
+
+        async def another() -> None:
+            await session._is_open.wait()
+            assert not session.is_deserted(now_s[0])
+
+        line.coming.put_nowait(Peer(0).bye.to_bytes())
+        await over(*map(asyncio.create_task, (another(), session.run(None), carry(session, line))))
+
+    monkeypatch.setattr(session_module, "warm_up", warm_up)
+    monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    stage = stage_of(tmp_path)
+    asyncio.run(meet(stage))
+    stage.output.close()
+
+
+def test_a_receiver_that_is_done_takes_no_other_stream_while_the_last_connection_closes(tmp_path: Path) -> None:
+    async def meet(stage: Stage) -> None:
+        receiver, line = Receiver(stage, is_once=True), HeldLine()
+        line.may_close.clear()  # as on a path that is dead
+        session = receiver.session_for(HELLO)
+        carrying = asyncio.create_task(carry(session, line))
+        line.coming.put_nowait(Peer(0).bye.to_bytes())
+        async with asyncio.timeout(PATIENCE_S):
+            await session.is_over.wait()
+        assert not receiver.finished.is_set()
+        with pytest.raises(Refusal, match="the receiver was closed"):
+            receiver.session_for(replace(HELLO, session="another"))
+        assert receiver.session_for(HELLO) is session  # whose sender may not have heard the end
+        line.may_close.set()
+        await over(carrying, asyncio.create_task(receiver.finished.wait()))
+
+    stage = stage_of(tmp_path)
+    asyncio.run(meet(stage))
+    stage.output.close()
+
+
+def test_the_end_of_a_stream_that_nobody_is_waited_for_is_recorded(tmp_path: Path) -> None:
+    with (
+        listening(tmp_path, "--resume-s", 0, "--record", tmp_path / "a.rec") as ear,
+        Peer(ear.port) as peer,
+    ):
+        peer.greet(live=True)
+        peer.send(*peer.tiles[:2])
+        peer.wait_for_receipt(1)
+        peer.cut()
+        ear.final()
+    assert [event.kind for event in read_recording(tmp_path / "a.rec")][-1] == Kind.ENDED
 
 
 def test_what_comes_of_a_stream_that_had_to_make_way_is_not_recorded_with_the_next(tmp_path: Path) -> None:
-    codec, peer = Encoder(), Peer(0)
+    peer = Peer(0)
 
     async def meet(stage: Stage) -> None:
         lines = HeldLine(), HeldLine()
-        hellos = [Hello(codec.mel, codec.tile, codec.template, name) for name in "ab"]
         before: Session | None = None
         tasks = []
-        for number, (line, hello) in enumerate(zip(lines, hellos, strict=True)):
+        for number, line in enumerate(lines):
+            hello = replace(HELLO, session=f"number {number}")
             if before is not None:
                 before.make_way()
-            session, protocol = Session(hello, stage, number), ReceiverProtocol()
-            protocol.receive(hello.to_bytes())
-            tasks += [session.run(before), session.carry(line, hello.to_bytes(), protocol)]
-            tasks[-2:] = map(asyncio.create_task, tasks[-2:])
+            session = Session(hello, stage, number)
+            tasks += map(asyncio.create_task, (session.run(before), carry(session, line, hello)))
             before = session
             if number == 0:
                 await line.welcome.wait()
@@ -278,15 +386,12 @@ def test_what_comes_of_a_stream_that_had_to_make_way_is_not_recorded_with_the_ne
         lines[0].coming.put_nowait(peer.tiles[0].to_bytes())
         await lines[1].welcome.wait()
         lines[1].coming.put_nowait(peer.bye.to_bytes())
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*tasks)
+        await over(*tasks)
 
     with Recorder(tmp_path / "a.rec") as recorder:
-        output = WavOutput(str(tmp_path / "heard.wav"))
-        asyncio.run(
-            meet(Stage(GriffinLim(), output, PlayoutConfig(), LiveLine(False), JsonLines(None), recorder=recorder))
-        )
-        output.close()
+        stage = stage_of(tmp_path, recorder=recorder)
+        asyncio.run(meet(stage))
+        stage.output.close()
     kinds = [(event.kind, event.data[:1]) for event in read_recording(tmp_path / "a.rec")]
     began, ended = (Kind.BEGAN, b""), (Kind.ENDED, b"")
     assert kinds == [
