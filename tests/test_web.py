@@ -348,6 +348,71 @@ def test_a_page_speaks_and_python_hears_it(tmp_path: Path) -> None:
 
 @in_chromium
 @pytest.mark.slow
+def test_only_the_last_press_opens_a_microphone(tmp_path: Path, room: Room) -> None:
+    """Speak, Stop and Speak are pressed while the browser still asks whether the page may listen."""
+    hold_back = """
+        window.answers = [];
+        window.opened = [];
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wanted) => {
+            await new Promise((resolve) => answers.push(resolve));
+            opened.push(await open(wanted));
+            return opened.at(-1);
+        };
+    """
+    is_live = "some((stream) => stream.getTracks().some((track) => track.readyState === 'live'))"
+    flags = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with chromium(tmp_path / "profile", *flags) as tab:
+        tab.open(f"{room.url}/speak.html#room=demo")
+        tab.get(f"(() => {{ {hold_back} }})()")
+        for _ in range(3):
+            tab.get("document.getElementById('speak').click()")
+        tab.get("answers.forEach((resolve) => resolve())")
+        tab.wait_for("opened.length === 2")
+        says(tab, "There is no room of this name here.")  # nobody may publish on this server
+        tab.wait_for(f"!opened.{is_live}")
+        assert tab.complaints == []
+
+
+@in_chromium
+@pytest.mark.slow
+def test_the_sound_device_is_let_go_if_listening_ends_while_it_opens(tab: Tab, room: Room) -> None:
+    may_open = threading.Event()
+
+    def hold_back(path: str, body: bytes) -> bytes:
+        assert path != "/worklet.js" or may_open.wait(60)
+        return body
+
+    room.rewrite = hold_back
+    open_page(tab, room)
+    keep = "window.contexts = []; window.AudioContext = class extends AudioContext {"
+    tab.get(f"(() => {{ {keep} constructor(...how) {{ super(...how); contexts.push(this); }} }} }})()")
+    tab.get(PRESS)
+    tab.wait_for("contexts[0]?.state === 'running'")
+    tab.get(PRESS)
+    says(tab, "Stopped.")
+    may_open.set()
+    tab.wait_for("contexts[0].state === 'suspended'")
+
+
+@in_chromium
+@pytest.mark.slow
+def test_the_end_of_a_stream_that_is_told_again_changes_nothing(tab: Tab, room: Room) -> None:
+    """As by a relay that was started again before its publisher knew that the end had come."""
+    stream, another = Stream(speech(1.0)), Stream(speech(0.5), session="b")
+    open_page(tab, room)
+    listen(tab, room)
+    room.play(stream)
+    says(tab, "The stream has ended")
+    room.send(stream.hello.to_bytes())
+    room.send(stream.bye.to_bytes())
+    room.play(another)
+    tab.wait_for(f"audioAvif.figures.receivedTiles === {len(stream.packets) + len(another.packets)}")
+    assert tab.get("audioAvif.figures.lostTiles") == 0
+
+
+@in_chromium
+@pytest.mark.slow
 def test_delay_pauses_and_losses_are_told(tab: Tab, room: Room) -> None:
     noise = np.random.default_rng(0).normal(0, 1e-3, 96_000).astype(np.float32)
     stream = Stream(np.concatenate([speech(3.0), np.zeros(48_000, np.float32)]) + noise, dtx=True)

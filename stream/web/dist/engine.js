@@ -1155,7 +1155,7 @@ var Decoder = class {
     let silenceS = 0;
     if (this.isSilent) {
       this.depth.reset();
-      silenceS = Math.max(0, dueS);
+      silenceS = Math.max(0, dueS - bufferedS);
       if (this.pushedSamples) frames = fadeIn(logMel, this.frameS);
       else silenceS += this.vocoder.latencySamples / this.mel.rate_hz;
     } else {
@@ -1520,6 +1520,8 @@ var Room = class {
   sink;
   timer;
   stream = null;
+  /** Whose end was heard; a relay that is started again may be told it once more. */
+  endedSession = null;
   clock = null;
   work = Promise.resolve();
   waiting = 0;
@@ -1558,6 +1560,7 @@ var Room = class {
     if (message.kind === "ping") this.clock = message;
     if (!stream || message.kind === "ping" || message.kind === "gap") return;
     if (message.kind === "bye") {
+      this.endedSession = stream.hello.session;
       await this.finish(message);
       this.tellState("ended");
       tell({ kind: "end" });
@@ -1579,6 +1582,7 @@ var Room = class {
     }
   }
   async begin(hello) {
+    if (hello.session === this.endedSession) return;
     if (this.stream?.hello.session === hello.session) {
       this.stream.hello = hello;
       return;

@@ -594,6 +594,7 @@ async function listen() {
     }
     opening ??= Sound.open();
     sound = await opening;
+    if (!isListening) return void sound.context.suspend();
     void sound.context.resume();
   } catch (error) {
     opening = null;

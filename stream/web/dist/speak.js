@@ -350,6 +350,7 @@ Object.assign(window, { audioAvif: debug });
 var worker = null;
 var microphone = null;
 var isSpeaking = false;
+var presses = 0;
 var Microphone = class _Microphone {
   constructor(context, analyser, port, stream) {
     this.context = context;
@@ -374,6 +375,14 @@ var Microphone = class _Microphone {
       const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
       throw new Error(isRefused ? "The microphone was not allowed: change it beside the address." : "There is no microphone that opens.");
     }
+    try {
+      return await _Microphone.of(stream);
+    } catch (error) {
+      for (const track of stream.getTracks()) track.stop();
+      throw error;
+    }
+  }
+  static async of(stream) {
     let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
     if (!source) [context, source] = connect(stream, new AudioContext());
     if (!source) throw new Error("There is no microphone that opens.");
@@ -402,6 +411,7 @@ function connect(stream, context) {
   }
 }
 async function speak() {
+  const press = ++presses;
   isSpeaking = true;
   show();
   byId("empty").hidden = true;
@@ -411,10 +421,11 @@ async function speak() {
       throw new Error("This browser is too old for this page (WebAssembly, OffscreenCanvas).");
     }
     const opened = await Microphone.open();
-    if (!isSpeaking) return opened.close();
+    if (press !== presses) return opened.close();
     microphone = opened;
   } catch (error) {
-    return stop(error instanceof Error ? error.message : String(error));
+    if (press === presses) stop(error instanceof Error ? error.message : String(error));
+    return;
   }
   spectrogram.begin(USUAL_MEL, TILE_FRAMES);
   worker = new Worker("speaker.js", { type: "module" });
@@ -426,6 +437,7 @@ async function speak() {
   worker.postMessage({ kind: "speak", ...asked, microphone: port, rateHz: context.sampleRate }, [port]);
 }
 function stop(why = "") {
+  presses++;
   isSpeaking = false;
   worker?.postMessage({ kind: "stop" });
   worker = null;

@@ -38,6 +38,8 @@ class Room {
   private readonly sink: Sink | null;
   private readonly timer: number;
   private stream: Stream | null = null;
+  /** Whose end was heard; a relay that is started again may be told it once more. */
+  private endedSession: string | null = null;
   private clock: Ping | null = null;
   private work: Promise<void> = Promise.resolve();
   private waiting = 0;
@@ -102,6 +104,7 @@ class Room {
     if (message.kind === "ping") this.clock = message;
     if (!stream || message.kind === "ping" || message.kind === "gap") return;
     if (message.kind === "bye") {
+      this.endedSession = stream.hello.session;
       await this.finish(message);
       this.tellState("ended");
       tell({ kind: "end" });
@@ -124,6 +127,7 @@ class Room {
   }
 
   private async begin(hello: Hello): Promise<void> {
+    if (hello.session === this.endedSession) return;
     if (this.stream?.hello.session === hello.session) {
       this.stream.hello = hello; // the connection broke and is here again: numbers go on
       return;

@@ -114,6 +114,7 @@ async function listen(): Promise<void> {
     }
     opening ??= Sound.open();
     sound = await opening;
+    if (!isListening) return void sound.context.suspend();
     void sound.context.resume();
   } catch (error) {
     opening = null;

@@ -28,6 +28,7 @@ Object.assign(window, { audioAvif: debug });
 let worker: Worker | null = null;
 let microphone: Microphone | null = null;
 let isSpeaking = false;
+let presses = 0; // what an earlier one still opens is closed again
 
 /** The microphone as long as it is open. */
 class Microphone {
@@ -51,6 +52,15 @@ class Microphone {
       const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
       throw new Error(isRefused ? "The microphone was not allowed: change it beside the address." : "There is no microphone that opens.");
     }
+    try {
+      return await Microphone.of(stream);
+    } catch (error) {
+      for (const track of stream.getTracks()) track.stop();
+      throw error;
+    }
+  }
+
+  private static async of(stream: MediaStream): Promise<Microphone> {
     let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
     if (!source) [context, source] = connect(stream, new AudioContext()); // the worker resamples
     if (!source) throw new Error("There is no microphone that opens.");
@@ -83,6 +93,7 @@ function connect(stream: MediaStream, context: AudioContext): [AudioContext, Med
 }
 
 async function speak(): Promise<void> {
+  const press = ++presses;
   isSpeaking = true;
   show();
   byId("empty").hidden = true;
@@ -92,10 +103,11 @@ async function speak(): Promise<void> {
       throw new Error("This browser is too old for this page (WebAssembly, OffscreenCanvas).");
     }
     const opened = await Microphone.open();
-    if (!isSpeaking) return opened.close();
+    if (press !== presses) return opened.close();
     microphone = opened;
   } catch (error) {
-    return stop(error instanceof Error ? error.message : String(error));
+    if (press === presses) stop(error instanceof Error ? error.message : String(error));
+    return;
   }
   spectrogram.begin(USUAL_MEL, TILE_FRAMES);
   worker = new Worker("speaker.js", { type: "module" });
@@ -109,6 +121,7 @@ async function speak(): Promise<void> {
 
 /** Let the microphone go; say why where it was not asked for. */
 function stop(why = ""): void {
+  presses++;
   isSpeaking = false;
   worker?.postMessage({ kind: "stop" } satisfies ToSpeaker); // it ends by itself when all has gone
   worker = null;
