@@ -401,6 +401,29 @@ def test_a_process_that_dies_is_told(clips: Path) -> None:
         list(run_jobs(jobs, 2))
 
 
+CALLED_OFF = """
+import os, signal
+from audio_avif.tools.processes import run_jobs
+
+if __name__ == "__mp_main__":
+    os.kill(os.getpid(), signal.SIGINT)
+
+class Seven:
+    def run(self):
+        return 7
+
+if __name__ == "__main__":
+    print(list(run_jobs([Seven(), Seven()], 2)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be blocked here")
+def test_ctrl_c_while_processes_are_starting_is_for_the_one_that_started_them(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(CALLED_OFF)
+    done = subprocess.run([sys.executable, tmp_path / "interrupted.py"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("[7, 7]\n", "", 0)
+
+
 @dataclass(frozen=True)
 class Ended:
     """A system that works for ever, unless two do so: then a signal, one's setting, ends the run."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from audio_avif.errors import AudioAvifError
@@ -35,7 +36,9 @@ def run_jobs(jobs: Sequence[Job[_Result_co]], workers: int) -> Iterator[_Result_
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_begin_worker)
     try:
-        for future in as_completed([pool.submit(job.run) for job in jobs]):
+        with _deaf_to_interrupts():
+            futures = [pool.submit(job.run) for job in jobs]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise AudioAvifError("a process died, perhaps for want of memory; try fewer --workers") from error
@@ -45,6 +48,19 @@ def run_jobs(jobs: Sequence[Job[_Result_co]], workers: int) -> Iterator[_Result_
             if worker not in others:
                 worker.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """What is started in this block does not hear Ctrl-C, not even while it imports; this process hears it after."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker() -> None:
