@@ -235,9 +235,7 @@ def _report(
         has_pictures = False
         print(f"{PROGRAM}: no pictures: {error}", file=sys.stderr)
     report = Report(_command(options), choice, means, examples, left_out)
-    for page in (options.out / "quality.md", options.page):
-        if page is not None:
-            report.write(page, has_pictures)
+    report.write([options.out / "quality.md", *([options.page] if options.page else [])], has_pictures)
     _print_table(means)
     print(f"written to {options.out}" + (f" and {options.page}" if options.page else ""))
 

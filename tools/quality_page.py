@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -151,18 +152,28 @@ class Report:
     examples: Sequence[Example]
     left_out: Sequence[str]
 
-    def write(self, page: Path, has_pictures: bool) -> None:
-        """Write the page, and its pictures into ``images/`` beside it. Raises FileError."""
+    def write(self, pages: Sequence[Path], has_pictures: bool) -> None:
+        """Write the page in each of these places, and its pictures into ``images/`` beside it. Raises FileError."""
         if has_pictures:
-            plot_scores(self.means, page.parent / self._picture(page))
-            for number, example in enumerate(self.examples, 1):
-                plot_spectrograms(example.sounds, page.parent / self._picture(page, number))
-        try:
-            page.parent.mkdir(parents=True, exist_ok=True)
-            text = "\n".join(self._lines(page, has_pictures)) + "\n"
-            page.write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise FileError(f"{page} cannot be written: {error.strerror or error}") from error
+            self._draw(pages[0])
+        for page in pages:
+            try:
+                (page.parent / "images").mkdir(parents=True, exist_ok=True)
+                text = "\n".join(self._lines(page, has_pictures)) + "\n"
+                page.write_text(text, encoding="utf-8", errors="backslashreplace")
+                if has_pictures and page.resolve() != pages[0].resolve():
+                    self._copy_pictures(pages[0], page)
+            except OSError as error:
+                raise FileError(f"{page} cannot be written: {error.strerror or error}") from error
+
+    def _draw(self, page: Path) -> None:
+        plot_scores(self.means, page.parent / self._picture(page))
+        for number, example in enumerate(self.examples, 1):
+            plot_spectrograms(example.sounds, page.parent / self._picture(page, number))
+
+    def _copy_pictures(self, drawn: Path, page: Path) -> None:
+        for example in (None, *range(1, len(self.examples) + 1)):
+            shutil.copyfile(drawn.parent / self._picture(drawn, example), page.parent / self._picture(page, example))
 
     @staticmethod
     def _picture(page: Path, example: int | None = None) -> str:
