@@ -356,7 +356,7 @@ class Decoder:
         frames, silence_s = log_mel, 0.0
         if self._is_silent:
             self._depth.reset()
-            silence_s = max(0.0, due_s - buffered_s)
+            silence_s = max(0.0, due_s)
             if self._pushed_samples:
                 frames = concealment.fade_in(log_mel, self._frame_s)
             else:

@@ -173,7 +173,8 @@ class Hearing:
         try:
             session = self._receiver.session_for(hello)
         except Refusal as error:
-            self._complaints.tell("refusal", f"a stream is not played: {error}")
+            if error.code != CloseCode.GOING_AWAY:
+                self._complaints.tell("refusal", f"a stream is not played: {error}")
             return
         self._stream = stream = _Stream(first, hello, session, _StreamLine(), newest)
         stream.carrying = asyncio.create_task(self._carry(stream, protocol))

@@ -211,7 +211,7 @@ class NatsBridge:
         subject = _subject(name, "hello")
         try:
             claim.subscriptions += await self._subscribe(subject, functools.partial(self._on_claim, name))
-            answer = await self._ask_to_publish(subject, session)
+            answer = await self._ask_to_publish(claim, subject, session)
             if claim.is_lost or answer == _BUSY:
                 raise _busy(name)
         except BaseException:
@@ -220,13 +220,15 @@ class NatsBridge:
         self._drop(name, asyncio.get_running_loop().time())
         return struct.unpack_from(">q", answer, 1)[0] if answer.startswith(_FREE) and len(answer) == 9 else -1
 
-    async def _ask_to_publish(self, subject: str, session: str) -> bytes:
+    async def _ask_to_publish(self, claim: _Claim, subject: str, session: str) -> bytes:
         """What the relay says that publishes there, nothing where there is none.
 
-        A relay that has yielded says nothing either, and is gone at the second time; one that stands still makes way
-        after as long as a publisher would.
+        A relay that stands still makes way after as long as a publisher would. It is asked again and again meanwhile,
+        because one that asked at the same time and yielded says nothing either, and is gone at the second time.
         """
         for _ in range(round(SILENT_S / _ANSWER_S)):
+            if claim.is_lost:
+                break
             with suppress(TimeoutError):
                 return await self._request(subject, session.encode())
         return b""
@@ -356,6 +358,7 @@ class NatsBridge:
                 assert isinstance(hello, Hello)
                 if remote.publication is not None:  # its relay let the new one in; here it may not seem silent yet
                     remote.publication.leave(now_s)
+                    remote.publication = None
                 publication = remote.room.begin(hello, data, now_s, lambda code, reason: None)
                 remote.publication, remote.protocol, remote.source = publication, protocol, source
             elif remote.publication is None:

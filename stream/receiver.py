@@ -94,7 +94,8 @@ class Receiver:
             return
         except (RemoteProtocolError, Refusal) as error:
             code = error.code if isinstance(error, Refusal) else CLOSE_PROTOCOL_ERROR
-            self.stage.complaints.tell(f"close {code}", f"{address_of(connection)} was refused: {error}")
+            if code != CloseCode.GOING_AWAY:
+                self.stage.complaints.tell(f"close {code}", f"{address_of(connection)} was refused: {error}")
             await line.close(code, close_reason(error))
         except Exception as error:  # a fault of this connection is no reason to stop listening to others
             log.debug("a connection failed", exc_info=True)

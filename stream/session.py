@@ -209,7 +209,7 @@ class Session:
             if self._line is line:
                 await self.is_over.wait()
                 await line.close(*self._farewell)
-            elif self._closings:  # a connection is closed without a reason once nobody carries on with it
+            elif self._closings:  # to return closes a connection with code 1000, unless it was told why before
                 await asyncio.wait(self._closings)
         except ConnectionClosed:
             if self._line is line:
@@ -259,12 +259,13 @@ class Session:
     def _wait_for_sender(self) -> None:
         """Nothing carries the stream any more."""
         self._broke_off_s = time.monotonic()
-        if not self._is_ending and self._stage.resume_s > 0:
-            log.warning("the connection broke off; waiting %g s for its sender (--resume-s)", self._stage.resume_s)
-        elif not self._is_ending:
-            log.warning("the connection broke off; what had come is played")
-            self.end(None)
-        self._line = None
+        if not self._is_ending:
+            if self._stage.resume_s > 0:
+                log.warning("the connection broke off; waiting %g s for its sender (--resume-s)", self._stage.resume_s)
+            else:
+                log.warning("the connection broke off; what had come is played")
+                self.end(None)
+        self._line = None  # only now: the end of a stream is recorded as that of its line
 
     def _close_beside(self, line: Line, code: int, reason: str) -> None:
         """Close without waiting for a peer that may be gone."""

@@ -310,16 +310,6 @@ def test_a_live_stream_starts_after_the_target_and_the_vocoders_delay() -> None:
 
 
 @telling
-@pytest.mark.parametrize(("buffered_s", "expected_s"), [(0.03, 0.01), (0.3, 0.0)])
-def test_sound_that_is_still_played_counts_towards_the_target(buffered_s: float, expected_s: float) -> None:
-    decoder = decoder_of()
-    arrive(decoder, tile(0))
-    frames = decoder.next_frames(buffered_s, decoder.now_s)
-    assert frames is not None
-    assert frames.silence_s == pytest.approx(expected_s)
-
-
-@telling
 def test_a_file_starts_at_once() -> None:
     decoder = decoder_of(live=False, playout=PLAYOUT)
     arrive(decoder, tile(0))

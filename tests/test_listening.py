@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from stream_helpers import PATIENCE_S, RECEIVER, Process, json_lines, running, speech, wait_until
+from stream_helpers import PATIENCE_S, RECEIVER, Process, is_chatter, json_lines, running, speech, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.sync.server import Server, ServerConnection, serve
@@ -156,6 +156,19 @@ def test_streams_that_follow_one_another_at_once_are_both_played_whole(tmp_path:
     with relaying(script) as port, listening(tmp_path, [port]) as process:
         wait_until(lambda: process.err.count("played ") == 2, "the end of both")
     assert [final["received_tiles"] for final in finals(tmp_path)] == [len(one.tiles), len(two.tiles)]
+
+
+def test_who_listens_to_one_stream_leaves_without_a_word_of_the_next(tmp_path: Path) -> None:
+    one, two = Said.of("one", 0.5), Said.of("two", 0.5)
+
+    def script(connection: ServerConnection) -> None:
+        say(connection, one.hello, *one.tiles)
+        say_in_one_breath(connection, one.bye, two.hello)
+
+    with relaying(script) as port, listening(tmp_path, [port], "--once") as process:
+        assert process.ended().code == 0
+        assert all(is_chatter(line) for line in process.err.splitlines()), process.err
+    assert [final["received_tiles"] for final in finals(tmp_path)] == [len(one.tiles)]
 
 
 @pytest.mark.parametrize(

@@ -420,7 +420,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be blocked here")
 def test_ctrl_c_while_processes_are_starting_is_for_the_one_that_started_them(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(CALLED_OFF)
-    done = subprocess.run([sys.executable, tmp_path / "interrupted.py"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, tmp_path / "interrupted.py"], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("[7, 7]\n", "", 0)
 
 

@@ -158,7 +158,7 @@ class Report:
             self._draw(pages[0])
         for page in pages:
             try:
-                (page.parent / "images").mkdir(parents=True, exist_ok=True)
+                page.parent.mkdir(parents=True, exist_ok=True)
                 text = "\n".join(self._lines(page, has_pictures)) + "\n"
                 page.write_text(text, encoding="utf-8", errors="backslashreplace")
                 if has_pictures and page.resolve() != pages[0].resolve():
@@ -172,6 +172,7 @@ class Report:
             plot_spectrograms(example.sounds, page.parent / self._picture(page, number))
 
     def _copy_pictures(self, drawn: Path, page: Path) -> None:
+        (page.parent / "images").mkdir(exist_ok=True)
         for example in (None, *range(1, len(self.examples) + 1)):
             shutil.copyfile(drawn.parent / self._picture(drawn, example), page.parent / self._picture(page, example))
 

@@ -1155,7 +1155,7 @@ var Decoder = class {
     let silenceS = 0;
     if (this.isSilent) {
       this.depth.reset();
-      silenceS = Math.max(0, dueS - bufferedS);
+      silenceS = Math.max(0, dueS);
       if (this.pushedSamples) frames = fadeIn(logMel, this.frameS);
       else silenceS += this.vocoder.latencySamples / this.mel.rate_hz;
     } else {
@@ -1582,7 +1582,7 @@ var Room = class {
     }
   }
   async begin(hello) {
-    if (hello.session === this.endedSession) return;
+    if (hello.session === this.endedSession) return this.finish(null);
     if (this.stream?.hello.session === hello.session) {
       this.stream.hello = hello;
       return;
@@ -1654,7 +1654,7 @@ var Room = class {
         const speech = decoder.nextFrames(sink.bufferedS, startedS);
         if (!speech) break;
         const chunk = await decoder.speak(speech);
-        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS)));
+        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS) - sink.bufferedS));
         this.play(chunk);
         this.measure(speech, decoder);
       }

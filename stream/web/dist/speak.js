@@ -386,7 +386,12 @@ var Microphone = class _Microphone {
     let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
     if (!source) [context, source] = connect(stream, new AudioContext());
     if (!source) throw new Error("There is no microphone that opens.");
-    await context.audioWorklet.addModule("microphone.js");
+    try {
+      await context.audioWorklet.addModule("microphone.js");
+    } catch (error) {
+      void context.close();
+      throw error;
+    }
     const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 0 });
     const analyser = context.createAnalyser();
     analyser.fftSize = 1024;
@@ -429,8 +434,10 @@ async function speak() {
   }
   spectrogram.begin(USUAL_MEL, TILE_FRAMES);
   worker = new Worker("speaker.js", { type: "module" });
-  worker.onmessage = ({ data }) => take(data);
-  worker.onerror = ({ message }) => stop(`The part of this page that works in the background failed (${message}).`);
+  worker.onmessage = ({ data }) => take(data, press === presses);
+  worker.onerror = ({ message }) => {
+    if (press === presses) stop(`The part of this page that works in the background failed (${message}).`);
+  };
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { url, room: room.value, token: token.value, quality: Number(quality.value), isRecorded: debug.isRecorded };
   const { port, context } = microphone;
@@ -453,11 +460,11 @@ function show() {
   room.readOnly = token.readOnly = isSpeaking;
   quality.disabled = isSpeaking;
 }
-function take(message) {
+function take(message, isCurrent) {
   if (message.kind === "recorded") debug.samples.push(...message.samples);
   else if (message.kind === "recordedTile") {
     debug.tiles.push({ firstFrame: message.firstFrame, still: [...message.still], pixels: [...message.pixels] });
-  } else if (!isSpeaking) return;
+  } else if (!isCurrent) return;
   else if (message.kind === "status") showState(message.state, message.detail);
   else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);
   else showFigures(message);

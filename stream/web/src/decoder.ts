@@ -184,7 +184,7 @@ export class Decoder {
     let silenceS = 0;
     if (this.isSilent) {
       this.depth.reset();
-      silenceS = Math.max(0, dueS - bufferedS);
+      silenceS = Math.max(0, dueS);
       if (this.pushedSamples) frames = concealment.fadeIn(logMel, this.frameS);
       else silenceS += this.vocoder.latencySamples / this.mel.rate_hz;
     } else {

@@ -127,7 +127,7 @@ class Room {
   }
 
   private async begin(hello: Hello): Promise<void> {
-    if (hello.session === this.endedSession) return;
+    if (hello.session === this.endedSession) return this.finish(null);
     if (this.stream?.hello.session === hello.session) {
       this.stream.hello = hello; // the connection broke and is here again: numbers go on
       return;
@@ -202,7 +202,8 @@ class Room {
         const speech = decoder.nextFrames(sink.bufferedS, startedS);
         if (!speech) break;
         const chunk = await decoder.speak(speech);
-        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS)));
+        // The end of the stream before may still be played.
+        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS) - sink.bufferedS));
         this.play(chunk);
         this.measure(speech, decoder);
       }

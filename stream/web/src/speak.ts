@@ -64,7 +64,12 @@ class Microphone {
     let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
     if (!source) [context, source] = connect(stream, new AudioContext()); // the worker resamples
     if (!source) throw new Error("There is no microphone that opens.");
-    await context.audioWorklet.addModule("microphone.js");
+    try {
+      await context.audioWorklet.addModule("microphone.js");
+    } catch (error) {
+      void context.close();
+      throw error;
+    }
     const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 0 });
     const analyser = context.createAnalyser();
     analyser.fftSize = 1024;
@@ -111,8 +116,10 @@ async function speak(): Promise<void> {
   }
   spectrogram.begin(USUAL_MEL, TILE_FRAMES);
   worker = new Worker("speaker.js", { type: "module" });
-  worker.onmessage = ({ data }: MessageEvent<FromSpeaker>) => take(data);
-  worker.onerror = ({ message }) => stop(`The part of this page that works in the background failed (${message}).`);
+  worker.onmessage = ({ data }: MessageEvent<FromSpeaker>) => take(data, press === presses);
+  worker.onerror = ({ message }) => {
+    if (press === presses) stop(`The part of this page that works in the background failed (${message}).`);
+  };
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { url, room: room.value, token: token.value, quality: Number(quality.value), isRecorded: debug.isRecorded };
   const { port, context } = microphone;
@@ -139,11 +146,12 @@ function show(): void {
   quality.disabled = isSpeaking;
 }
 
-function take(message: FromSpeaker): void {
+/** What a worker says that was told to stop is kept for tests, and not shown. */
+function take(message: FromSpeaker, isCurrent: boolean): void {
   if (message.kind === "recorded") debug.samples.push(...message.samples);
   else if (message.kind === "recordedTile") {
     debug.tiles.push({ firstFrame: message.firstFrame, still: [...message.still], pixels: [...message.pixels] });
-  } else if (!isSpeaking) return;
+  } else if (!isCurrent) return;
   else if (message.kind === "status") showState(message.state, message.detail);
   else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);
   else showFigures(message);

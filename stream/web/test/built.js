@@ -768,7 +768,7 @@ var Decoder = class {
     let silenceS = 0;
     if (this.isSilent) {
       this.depth.reset();
-      silenceS = Math.max(0, dueS - bufferedS);
+      silenceS = Math.max(0, dueS);
       if (this.pushedSamples) frames = fadeIn(logMel, this.frameS);
       else silenceS += this.vocoder.latencySamples / this.mel.rate_hz;
     } else {

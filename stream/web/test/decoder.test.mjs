@@ -98,18 +98,6 @@ test("a steady stream is spoken whole, in order and where it belongs", async () 
   assert.ok(listener.bufferedS > 0.03 && listener.bufferedS < 0.25, `${listener.bufferedS}`);
 });
 
-test("a stream that follows another at once is spoken whole, and no later than its target", async () => {
-  const listener = new Listener();
-  listener.bufferedS = 0.5; // of the one before
-  listener.decoder = new Decoder(USUAL_MEL, TILE, listener.vocoder, 0.5);
-  for (let i = 0; i < 40; i++) {
-    await listener.hear(tile(i));
-    await listener.advance(TILE_S);
-  }
-  assert.equal(listener.decoder.counts.skipped, 0);
-  assert.ok(listener.bufferedS < 0.6, `${listener.bufferedS}`);
-});
-
 test("a lost tile is led over, and told", async () => {
   const listener = new Listener();
   for (let i = 0; i < 20; i++) {
