@@ -82,7 +82,8 @@ def find_device(device: str | int | None, kind: str, devices: list[Device]) -> D
         found = [d for d in able if (d.is_default_input if kind == "input" else d.is_default_output)]
         if not found:
             raise DeviceError(
-                f"there is no default {kind} device; connect one, or choose one of --list-devices with --device"
+                f"there is no default {kind} device; connect one, choose one of --list-devices with --device, "
+                f"or do without: --{kind} FILE"
             )
         return found[0]
     wanted = str(device)

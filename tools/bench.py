@@ -190,7 +190,7 @@ def _quiet(command: list[str], environment: dict[str, str] | None = None) -> Non
 def export_speecht5_size(folder: Path) -> Path:
     """A SpeechT5-size HiFi-GAN with random weights: it says nothing and costs what the trained one costs."""
     path = folder / "untrained.onnx"
-    _quiet([sys.executable, "-m", "audio_avif.export.untrained", str(path)])
+    _quiet([sys.executable, "-P", "-m", "audio_avif.export.untrained", str(path)])
     return path
 
 
@@ -202,7 +202,7 @@ def bench_acoustic(seconds: int) -> list[Row]:
     for latency, tile_frames, limit_ms in (("balanced", 8, 300), ("balanced", 4, 220), ("low", 4, None)):
         with VirtualSoundCard() as card, tempfile.TemporaryDirectory() as name:
             json_file = Path(name) / "latency.json"
-            command = [sys.executable, "-m", "audio_avif.tools.latency", "--acoustic", "--seconds", str(seconds)]
+            command = [sys.executable, "-P", "-m", "audio_avif.tools.latency", "--acoustic", "--seconds", str(seconds)]
             devices = ["--play-device", "mouth", "--send-device", "mouth_mic"]
             devices += ["--receive-device", "ear", "--record-device", "ear_mic"]
             command += [*devices, "--tile-frames", str(tile_frames), "--latency", latency, "--json", str(json_file)]

@@ -22,7 +22,7 @@ from audio_avif.sound_files import WavWriter, read_audio
 
 _PEER_S = 300  # Griffin-Lim takes long and much memory: it is given the first minutes, and its time is scaled
 _SCORED_S = 10
-_AUDIO_AVIF = [sys.executable, "-m", "audio_avif.tools.files"]
+_AUDIO_AVIF = [sys.executable, "-P", "-m", "audio_avif.tools.files"]
 
 
 @dataclass(frozen=True)

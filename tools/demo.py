@@ -73,14 +73,16 @@ def draw(folder: Path, is_microphone: bool) -> Path:
 
     mel, tile = MelConfig(), TileConfig()
     stills = {int(path.stem[-6:]): path.read_bytes() for path in sorted((folder / "tiles").glob("*.avif"))}
-    tiles = np.full((mel.n_mels, (max(stills) + 1) * tile.frames), tile.log10_min, np.float32)  # pauses stay dark
+    heard = log_mel(read_audio(folder / "received.wav"))
+    frames = max(heard.shape[1], (max(stills) + 1) * tile.frames)
+    tiles = np.full((mel.n_mels, frames), tile.log10_min, np.float32)
     for place, still in stills.items():
         at = place * tile.frames
         tiles[:, at : at + tile.frames] = from_pixels(decode_still(still, tile.frames, mel.n_mels), tile)
     panels = [] if is_microphone else [("sent: the sound before it was cut into tiles", log_mel(demo_clip()))]
     panels += [
-        ("received: the tiles as they arrived", tiles),
-        ("heard: the sound the vocoder made of them", log_mel(read_audio(folder / "received.wav"))),
+        ("received: the tiles as they arrived; where it is black, a pause came as a few bytes", tiles),
+        ("heard: the sound the vocoder made of them", heard),
     ]
     figure = Figure(figsize=(11, 2.4 * len(panels)), layout="constrained")
     for axes, (title, picture) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
@@ -119,7 +121,10 @@ def _run(options: argparse.Namespace) -> None:
         raise AudioAvifError("nothing was received; see the lines above")
     report(record)
     picture = draw(options.folder, options.mic)
-    print(f"sound    {options.folder / 'received.wav'}\npicture  {picture}\ntiles    {options.folder / 'tiles'}/")
+    tiles = options.folder / "tiles"
+    pictures = len(list(tiles.glob("*.avif")))
+    print(f"sound    {options.folder / 'received.wav'}\npicture  {picture}")
+    print(f"tiles    {tiles}/  ({pictures} pictures; pauses come as a few bytes)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -211,7 +211,7 @@ def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inp
     if not output.suffix or os.path.isdir(output):
         return [Decoding(file.path, output / f"{file.name}.wav", may_replace=False) for file in inputs.files]
     if output.suffix.lower() not in WRITABLE:
-        parser.error(f"sound is written as {', '.join(WRITABLE)}, or into a folder that is there already")
+        parser.error(f"sound is written as {', '.join(WRITABLE)}, or into a folder")
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several pictures need a folder as --output")
     return [Decoding(inputs.files[0].path, output, may_replace=True)]

@@ -47,7 +47,8 @@ class Program:
     """One of our commands as a process, with its standard error read as it comes."""
 
     def __init__(self, module: str, arguments: Sequence[str], *, stdout: int | None = None) -> None:
-        command = [sys.executable, "-m", f"audio_avif.stream.{module}", *arguments]
+        # -P: a checkout in the current folder is not what is installed.
+        command = [sys.executable, "-P", "-m", f"audio_avif.stream.{module}", *arguments]
         self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
         self.said: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
