@@ -30,7 +30,7 @@ from audio_avif.wire import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePa
 FloatArray = npt.NDArray[np.float32]
 
 _NOISE_UPDATE_S = 0.4  # how often a pause says what its noise is like, as Opus does (RFC 6716, 2.1.9)
-_COPY_QUALITY_STEPS = 25  # a copy takes about half the bytes of its tile
+_COPY_QUALITY_STEPS = 20  # a copy takes about half the bytes of its tile
 
 _REORDER_TILES = 8  # without a clock to say that a missing tile is late, this many later ones do
 _MAX_INTERPOLATED_FRAMES = 32  # half a second; over longer gaps it would be heard as a held tone

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -18,9 +20,19 @@ from audio_avif.tiles import Pixels
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _LOSSLESS = 100
 
+AOM_OPTIONS = {"tune": "psnr", "tune-content": "screen", "enable-filter-intra": "0"}
+"""libaom options for spectrograms. libavif's own default, ``tune=iq``, is meant for photographs and takes more bits at the
+same mel error."""
+
+log = logging.getLogger(__name__)
+
 
 def encode_still(pixels: Pixels, config: EncoderConfig) -> bytes:
     """Compress ``[height, width] uint8`` to a monochrome 8-bit AVIF file, ``[height, width, 3]`` to one in colour."""
+    return _save(pixels, config, _accepted_options())
+
+
+def _save(pixels: Pixels, config: EncoderConfig, options: dict[str, str]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(
         out,
@@ -31,8 +43,23 @@ def encode_still(pixels: Pixels, config: EncoderConfig) -> bytes:
         range="full",
         codec="aom",
         max_threads=1,
+        advanced=options,
     )
     return out.getvalue()
+
+
+@cache
+def _accepted_options() -> dict[str, str]:
+    """``AOM_OPTIONS`` without those that the installed libavif refuses; each refusal is logged once."""
+    accepted: dict[str, str] = {}
+    for name, value in AOM_OPTIONS.items():
+        try:
+            _save(np.zeros((8, 8), np.uint8), EncoderConfig(speed=10), {name: value})
+        except ValueError:
+            log.warning("the installed libavif refuses %s=%s; tiles take more bits without it", name, value)
+        else:
+            accepted[name] = value
+    return accepted
 
 
 def encode_deep_still(pixels: AnyPixels, config: EncoderConfig, depth: int) -> bytes:

@@ -29,13 +29,13 @@ _MEMORY_S = 0.05 * WINDOW_S  # beyond this, too much or too little is forgotten:
 _CORRECTION_S = 0.7  # in which the correction alone would make good for a surplus
 _SOON_S = 0.5
 _LEAST_KBPS = 0.1  # of any target: a limit may be zero
-_START_QUALITY = 50
+_START_QUALITY = 56
 _START_SLACK = 0.1  # of a tile's time, for the first one
 _MAX_TRIALS = 6
 
 # How an average tile of speech grows with quality, to a tenth or so; it only says what to try next.
 _QUALITIES = np.arange(101.0)
-_LOG_SIZES = 0.02 * _QUALITIES - 0.36 * np.log(100.7 - _QUALITIES)
+_LOG_SIZES = 0.033 * _QUALITIES
 
 
 def _scaled(quality: float, factor: float) -> float:
