@@ -16,7 +16,7 @@ $(VENV)/.installed-demo $(VENV)/.installed-test: pyproject.toml
 
 demo: $(VENV)/.installed-demo
 	@sh tools/install-system-packages.sh demo
-	@$(BIN)/python -m audio_avif.tools.demo $(if $(MIC),--mic)
+	@$(BIN)/python -m audio_avif_tools.demo $(if $(MIC),--mic)
 
 test: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh test
@@ -29,22 +29,22 @@ check: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh bench
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.bench $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif_tools.bench.command $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
 
 impair: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh card
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.impair $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY)) $(if $(FOR),--seconds $(FOR))
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif_tools.network.impair $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY)) $(if $(FOR),--seconds $(FOR))
 
 soak: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh card
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif.tools.soak $(if $(CORPUS),--corpus $(CORPUS)) $(if $(MINUTES),--minutes $(MINUTES))
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif_tools.network.soak $(if $(CORPUS),--corpus $(CORPUS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(ONLY),--only $(ONLY)) $(if $(INPUTS),--inputs $(INPUTS))
 
-# The page in stream/web/dist, which comes along; needs Node.js 20 or later.
+# The page in stream/audio_avif_stream/web/dist, which comes along; needs Node.js 20 or later.
 web:
-	cd stream/web && npm ci --ignore-scripts && npm run build
+	cd stream/audio_avif_stream/web && npm ci --ignore-scripts && npm run build
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,23 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audio_avif.codec import Decoder as Decoder
-    from audio_avif.codec import Encoder as Encoder
+    from audio_avif.codec.decoder import Decoder as Decoder
+    from audio_avif.codec.decoder import Encoder as Encoder
     from audio_avif.config import EncoderConfig as EncoderConfig
     from audio_avif.config import MelConfig as MelConfig
     from audio_avif.config import TileConfig as TileConfig
     from audio_avif.errors import AudioAvifError as AudioAvifError
-    from audio_avif.files import FileConfig as FileConfig
-    from audio_avif.files import SoundPicture as SoundPicture
-    from audio_avif.files import decode as decode
-    from audio_avif.files import encode as encode
-    from audio_avif.pictures import TARGET_SR as TARGET_SR
-    from audio_avif.pictures import get_device as get_device
-    from audio_avif.pictures import image_to_logmel as image_to_logmel
-    from audio_avif.pictures import load_vocoder as load_vocoder
-    from audio_avif.pictures import logmel_to_image as logmel_to_image
-    from audio_avif.pictures import reconstruct_wav as reconstruct_wav
-    from audio_avif.pictures import wav_to_logmel as wav_to_logmel
+    from audio_avif.recording.codec import FileConfig as FileConfig
+    from audio_avif.recording.codec import SoundPicture as SoundPicture
+    from audio_avif.recording.codec import decode as decode
+    from audio_avif.recording.codec import encode as encode
+    from audio_avif.steps import TARGET_SR as TARGET_SR
+    from audio_avif.steps import get_device as get_device
+    from audio_avif.steps import image_to_logmel as image_to_logmel
+    from audio_avif.steps import load_vocoder as load_vocoder
+    from audio_avif.steps import logmel_to_image as logmel_to_image
+    from audio_avif.steps import reconstruct_wav as reconstruct_wav
+    from audio_avif.steps import wav_to_logmel as wav_to_logmel
 
 __version__ = "0.1.0"
 

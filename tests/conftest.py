@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from audio_avif.tools.virtual_sound_card import VirtualSoundCard
+from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 
 
 @pytest.fixture(scope="session")

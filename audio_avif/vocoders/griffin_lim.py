@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import MelConfig
-from audio_avif.features import hann, mel_basis
+from audio_avif.signal.features import hann, mel_basis
 from audio_avif.vocoders.protocol import FloatArray
 
 DoubleArray = npt.NDArray[np.float64]

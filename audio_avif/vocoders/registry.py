@@ -29,7 +29,7 @@ def model_folder() -> Path:
 
 def _folders() -> list[Path]:
     """Where named models lie: the user's own before those of the package."""
-    return [model_folder(), Path(str(resources.files("audio_avif.models")))]
+    return [model_folder(), Path(str(resources.files("audio_avif_onnx.models")))]
 
 
 def model_path(name: str) -> Path | None:

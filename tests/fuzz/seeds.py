@@ -15,20 +15,20 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
-from golden import FOLDER, golden_messages
 from PIL import Image
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.container import StillTemplate
-from audio_avif.features import log_mel
-from audio_avif.files import FORMAT, FileConfig, encode, encode_cell
-from audio_avif.images import encode_still
-from audio_avif.page import PageWriter
-from audio_avif.planes import PictureInfo, to_pixels
-from audio_avif.stream.recording import MAGIC, Recorder
-from audio_avif.tiles import Pixels, TileCutter
-from audio_avif.tools.signals import demo_clip
-from audio_avif.wire import Bundle, Hello, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, Hello, NoisePacket, TilePacket
+from audio_avif.recording.codec import FORMAT, FileConfig, encode, encode_cell
+from audio_avif.recording.grid import PageWriter
+from audio_avif.recording.layout import PictureInfo, to_pixels
+from audio_avif.signal.features import log_mel
+from audio_avif.still.avif import encode_still
+from audio_avif.still.boxes import StillTemplate
+from audio_avif.still.tiles import Pixels, TileCutter
+from audio_avif_stream.receiving.stream_recording import MAGIC, Recorder
+from audio_avif_tools.shared.signals import demo_clip
+from support.golden import FOLDER, golden_messages
 
 SIZES = ((2, 80), (4, 80), (8, 80), (16, 80), (32, 80), (64, 80), (2, 8), (64, 256))
 """(columns, rows) of the stills; the first byte of an input of the target ``tile`` chooses among them."""

@@ -15,16 +15,16 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 
-from audio_avif import codec
-from audio_avif.codec import Decoder
+from audio_avif.codec import decoder as codec
+from audio_avif.codec.decoder import Decoder
 from audio_avif.config import MelConfig
-from audio_avif.container import StillTemplate, inspect_still
 from audio_avif.errors import FileError, RemoteProtocolError, TileError
-from audio_avif.files import CELL_FRAMES, PictureReader
-from audio_avif.images import decode_still
-from audio_avif.page import MAX_SIDE, PageReader
-from audio_avif.stream.recording import read_recording
-from audio_avif.wire import Bye, Hello, MediaPacket, Message, ReceiverProtocol, SenderProtocol
+from audio_avif.link.messages import Bye, Hello, MediaPacket, Message, ReceiverProtocol, SenderProtocol
+from audio_avif.recording.codec import CELL_FRAMES, PictureReader
+from audio_avif.recording.grid import MAX_SIDE, PageReader
+from audio_avif.still.avif import decode_still
+from audio_avif.still.boxes import StillTemplate, inspect_still
+from audio_avif_stream.receiving.stream_recording import read_recording
 from fuzz import mutators, seeds
 
 MOST_CPU_S = 1.0

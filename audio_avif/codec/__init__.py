@@ -1,0 +1,1 @@
+"""One stream without I/O: samples to packets, and packets to samples."""

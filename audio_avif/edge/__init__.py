@@ -1,0 +1,1 @@
+"""The core's only modules that touch the machine: sound devices, files and the console."""

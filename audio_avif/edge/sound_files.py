@@ -1,0 +1,291 @@
+"""Sound files and raw samples: any rate and channel count outside, 16 kHz float32 inside, mono or channel by channel.
+
+Importing this module loads no sound library.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif.config import RATE_HZ
+from audio_avif.edge.ring import FloatArray
+from audio_avif.errors import FileError
+
+WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+"""The kinds of sound file that ``sound_writer`` writes, by suffix, as libsndfile names them."""
+
+_WAV_HEADER_BYTES = 44
+_WAV_BYTES_MAX = 2**32 - 64
+_READ_FRAMES = 16_384
+_WRITE_FRAMES = 16_384  # libsndfile's Vorbis encoder puts a whole call on the stack
+_LOUDEST = 1e9  # what a float file holds beyond is damage; in the mel it would drown all else
+_UNKNOWN_FRAMES = 2**62  # libsndfile has 2**63 - 1 for a length that the header does not tell
+
+
+def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) -> Iterator[FloatArray]:
+    """Open a sound file of any rate and channel count; iterate over ``[block_samples] float32``, mono at ``rate_hz``.
+
+    The last block may be shorter; memory does not grow with the file. ``-`` is standard input, raw s16le mono at that
+    rate.
+    Raises FileError at once where the file cannot be read, and while iterating where it is damaged.
+    """
+    if block_samples < 1:
+        raise ValueError(f"a block holds at least one sample, not {block_samples}")
+    if str(path) == "-":
+        # A thread that waits in a buffered read holds its lock, on which the interpreter aborts when the program ends.
+        if sys.stdin is None:
+            raise FileError("there is no standard input to read from")
+        return _raw_blocks(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), block_samples)
+    return _reblock(_mono(_file_chunks(path, _open_sound(path), rate_hz, is_mono=True)), block_samples)
+
+
+def read_audio(path: str | Path, rate_hz: int = RATE_HZ) -> FloatArray:
+    """Read a whole sound file as ``[samples] float32``, mono at ``rate_hz``. Raises FileError."""
+    return np.concatenate(
+        [np.zeros(0, np.float32), *_mono(_file_chunks(path, _open_sound(path), rate_hz, is_mono=True))]
+    )
+
+
+@dataclass(frozen=True)
+class SoundHeader:
+    """What a sound file says of itself; ``seconds`` is None where it does not tell."""
+
+    rate_hz: int
+    channels: int
+    seconds: float | None
+
+
+def read_header(path: str | Path) -> SoundHeader:
+    """Read what a sound file says of itself. Raises FileError where it cannot be read."""
+    with _open_sound(path) as sound:
+        seconds = sound.frames / sound.samplerate if sound.frames < _UNKNOWN_FRAMES else None
+        return SoundHeader(sound.samplerate, sound.channels, seconds)
+
+
+def read_channels(path: str | Path, rate_hz: int = RATE_HZ) -> Iterator[FloatArray]:
+    """Open a sound file of any rate; iterate over ``[samples, channels] float32`` at ``rate_hz``, of any lengths.
+
+    Memory does not grow with the file.
+    Raises FileError at once where the file cannot be read, and while iterating where it is damaged.
+    """
+    return _file_chunks(path, _open_sound(path), rate_hz, is_mono=False)
+
+
+def _open_sound(path: str | Path) -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise FileError(f"soundfile cannot be loaded ({error}); reinstall audio-avif") from error
+    if not os.path.isfile(path):  # which, unlike Path's, is False for names that cannot be
+        raise FileError(f"{path} is a folder" if os.path.isdir(path) else f"there is no sound file {path}")
+
+    class Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+        def seekable(self) -> bool:
+            """Say no: soundfile seeks after every read of a file that can, which tears holes into MP3."""
+            return False
+
+    try:
+        return Sequential(str(path))
+    except UnicodeEncodeError as error:
+        raise FileError(f"{path} cannot be opened by a name that is no {error.encoding}; rename it") from error
+    except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: raw data without a header
+        raise FileError(f"{path} is not a sound file that can be read; WAV, FLAC, OGG and MP3 can be") from error
+
+
+def _file_chunks(path: str | Path, sound: Any, rate_hz: int, is_mono: bool) -> Iterator[FloatArray]:
+    """Yield the file's samples ``[samples, channels]`` at ``rate_hz``, in pieces of any size; close it at the end."""
+    import soundfile
+    import soxr
+
+    channels = 1 if is_mono else sound.channels
+    resampler = (
+        None
+        if sound.samplerate == rate_hz
+        else soxr.ResampleStream(sound.samplerate, rate_hz, channels, dtype="float32")
+    )
+    with sound:
+        while True:
+            try:
+                frames = sound.read(min(_READ_FRAMES, sound.samplerate), dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
+                raise FileError(f"{path} is damaged after {sound.tell() / sound.samplerate:.1f} s") from error
+            frames[~(np.abs(frames) < _LOUDEST)] = 0.0  # NaN too
+            if is_mono:
+                frames = frames.mean(axis=1, dtype=np.float32, keepdims=True)
+            at_end = not frames.size
+            yield frames if resampler is None else resampler.resample_chunk(frames, last=at_end)
+            if at_end:
+                return
+
+
+def _mono(chunks: Iterator[FloatArray]) -> Iterator[FloatArray]:
+    return (chunk[:, 0] for chunk in chunks)
+
+
+def _reblock(chunks: Iterator[FloatArray], block_samples: int) -> Iterator[FloatArray]:
+    pending = np.zeros(0, np.float32)
+    for chunk in chunks:
+        pending = np.concatenate([pending, chunk])
+        whole = pending.size - pending.size % block_samples
+        yield from pending[:whole].reshape(-1, block_samples)
+        pending = pending[whole:]
+    if pending.size:
+        yield pending
+
+
+def _raw_blocks(stream: IO[bytes], block_samples: int) -> Iterator[FloatArray]:
+    pending = b""
+    while data := stream.read(2 * block_samples - len(pending)):  # a raw stream gives what there is
+        pending += data
+        if len(pending) == 2 * block_samples:
+            yield from_s16le(pending)
+            pending = b""
+    if len(pending) > 1:
+        yield from_s16le(pending)
+
+
+def to_s16le(samples: FloatArray) -> bytes:
+    """Convert ``[samples] float32`` in -1..1 to raw 16-bit little-endian; what is louder is clipped."""
+    clipped = np.clip(np.nan_to_num(samples), np.float32(-1.0), np.float32(32767 / 32768))
+    pcm: npt.NDArray[np.int16] = np.rint(clipped * np.float32(32768)).astype("<i2")
+    return pcm.tobytes()
+
+
+def from_s16le(data: bytes) -> FloatArray:
+    """Convert raw 16-bit little-endian to ``[samples] float32``; half a sample at the end is left out."""
+    whole = np.frombuffer(data, "<i2", count=len(data) // 2)
+    return whole.astype(np.float32) / np.float32(32768)
+
+
+def _wav_header(rate_hz: int, data_bytes: int) -> bytes:
+    """The RIFF header of 16-bit mono PCM. Source: Microsoft and IBM, Multimedia Programming Interface 1.0, 1991."""
+    size = _WAV_HEADER_BYTES - 8 + data_bytes
+    pcm_format = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
+    return struct.pack("<4sI4s", b"RIFF", size, b"WAVE") + pcm_format + struct.pack("<4sI", b"data", data_bytes)
+
+
+def require_writable(path: str | Path) -> None:
+    """Raises FileError where a file could not be written; changes nothing."""
+    existed = os.path.exists(path)
+    try:
+        with Path(path).open("ab"):
+            pass
+        if not existed:
+            Path(path).unlink()
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to; what was written there becomes ``path`` when all went well.
+
+    Otherwise it is removed, and ``path`` stays as it was. Raises FileError where the file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    if os.path.isdir(path):
+        raise FileError(f"{path} cannot be written: it is a folder")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+@contextmanager
+def sound_writer(path: str | Path, channels: int, rate_hz: int = RATE_HZ) -> Iterator[Callable[[FloatArray], None]]:
+    """Write a sound file of the kind its suffix names; it appears under its name when the ``with`` block ends well.
+
+    What is given takes ``[samples, channels] float32`` in -1..1; what is louder is clipped.
+    Raises FileError where the file cannot be written, ValueError for a suffix that is not in ``WRITABLE``.
+    """
+    import soundfile
+
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITABLE:
+        raise ValueError(f"sound is written as {', '.join(WRITABLE)}, not as {suffix!r}")
+    kind, subtype = WRITABLE[suffix]
+    samples_in = 0
+
+    def write(samples: FloatArray) -> None:
+        nonlocal samples_in
+        pcm = np.frombuffer(to_s16le(samples), "<i2").reshape(-1, channels)
+        for start in range(0, len(pcm), _WRITE_FRAMES):
+            sound.write(pcm[start : start + _WRITE_FRAMES])
+        samples_in += len(pcm)
+
+    with replacing(path) as part:
+        part.touch()  # says why where it cannot be made
+        try:
+            with soundfile.SoundFile(str(part), "w", rate_hz, channels, format=kind, subtype=subtype) as sound:
+                yield write
+            is_whole = soundfile.info(str(part)).frames == samples_in
+        except UnicodeEncodeError as error:
+            raise FileError(f"{path} cannot be written by a name that is no {error.encoding}; rename it") from error
+        except soundfile.SoundFileError as error:
+            raise FileError(f"{path} cannot be written: the disk may be full") from error
+        if not is_whole:
+            raise FileError(f"{path} cannot be written whole: the disk may be full")
+
+
+class WavWriter:
+    """A 16-bit mono WAV file that is complete after every ``write``.
+
+    It is written in place, with its header brought up to date each time: a recording can be played while it grows, and
+    survives a program that is killed.
+    """
+
+    def __init__(self, path: str | Path, rate_hz: int = RATE_HZ) -> None:
+        """Create or replace the file. Raises FileError where that is not possible."""
+        self._path = path
+        self._rate_hz = rate_hz
+        self._data_bytes = 0
+        try:
+            self._file = Path(path).open("wb")  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise self._failure(error) from error
+        self.write(np.zeros(0, np.float32))
+
+    def write(self, samples: FloatArray) -> None:
+        """Append ``[samples] float32``. Raises FileError where the disk or the format (4 GiB) is full."""
+        data = to_s16le(samples)
+        if self._data_bytes + len(data) > _WAV_BYTES_MAX:
+            raise FileError(f"{self._path} is full: a WAV file holds 4 GiB")
+        try:
+            self._file.seek(_WAV_HEADER_BYTES + self._data_bytes)
+            self._file.write(data)
+            self._data_bytes += len(data)
+            self._file.seek(0)
+            self._file.write(_wav_header(self._rate_hz, self._data_bytes))
+            self._file.flush()
+        except OSError as error:
+            self.close()
+            raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Close the file; closing twice is fine."""
+        with suppress(OSError):
+            self._file.close()
+
+    def _failure(self, error: OSError) -> FileError:
+        return FileError(f"{self._path} cannot be written: {error.strerror or error}")
+
+    def __enter__(self) -> WavWriter:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,363 @@
+"""Rooms: one stream each, who publishes it, and who listens; no sockets in here, and no clock.
+
+A room takes messages from a `Publication` and offers them to its sinks. A `Listener` is a sink with a bounded queue:
+one that falls behind loses its own oldest tiles, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from audio_avif.errors import RemoteProtocolError
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, MediaPacket, Ping
+from audio_avif_stream.serving.connections import Refusal
+
+KEEP_S = 1.0
+"""What a late listener gets at once, and how much waits at most for a slow one."""
+
+SILENT_S = 3.0
+"""A publisher that has not been heard for so long makes way for another."""
+
+_MOST_KEPT = 64  # messages; the narrowest tiles come 31 times a second
+
+
+class Kind(IntEnum):
+    """What a message is to a queue."""
+
+    HELLO = 1
+    MEDIA = 2
+    PING = 3
+    BYE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message as all sinks of a room share it: its bytes, and the frame that is written for each of them."""
+
+    kind: Kind
+    data: bytes
+    frame: bytes
+    at_s: float
+
+
+@dataclass
+class Traffic:
+    """What has come and gone through all rooms."""
+
+    received_messages: int = 0
+    sent_messages: int = 0
+    sent_bytes: int = 0
+    dropped_messages: int = 0
+
+
+class Sink(Protocol):
+    """What a room gives its messages to."""
+
+    def greet(self, entries: list[Entry]) -> None:
+        """What a late listener must know: the hello, the newest ping, the last second."""
+        ...
+
+    def offer(self, entry: Entry, now_s: float) -> None:
+        """Take one message, or leave it out; never wait."""
+        ...
+
+
+@dataclass
+class _Waiting:
+    entry: Entry
+    missed: int = 0  # how many were dropped between the one before and this
+
+
+class Listener:
+    """A sink that writes at once while its way is clear, and else queues about a second.
+
+    ``pause`` and ``resume`` say whether it is clear; ``write`` may call ``pause``. Of what waits the oldest tiles are
+    dropped first, never a hello or a bye, and told as one Gap before the next message.
+    """
+
+    def __init__(self, write: Callable[[bytes], None], framed: Callable[[bytes], bytes], traffic: Traffic) -> None:
+        self.blocked_s: float | None = None
+        """Since when nothing could be written."""
+        self._write = write
+        self._framed = framed
+        self._traffic = traffic
+        self._is_clear = True
+        self._waiting: deque[_Waiting] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return len(self._waiting)
+
+    def greet(self, entries: list[Entry]) -> None:
+        """Write all in one go."""
+        if entries:
+            self._send(b"".join(entry.frame for entry in entries), len(entries))
+
+    def offer(self, entry: Entry, now_s: float) -> None:
+        """Write a message, or let it wait; pings are of no use later and do not wait."""
+        if self._is_clear:
+            self._send(entry.frame)
+        elif entry.kind is not Kind.PING:
+            if entry.kind is Kind.HELLO:
+                self._forget_unbegun()
+            self._waiting.append(_Waiting(entry))
+            self._drop_old(now_s)
+
+    def say(self, frame: bytes) -> None:
+        """Write what concerns this listener alone, where the way is clear."""
+        if self._is_clear:
+            self._send(frame)
+
+    def pause(self, now_s: float) -> None:
+        """What was written last has not left yet."""
+        self._is_clear = False
+        self.blocked_s = now_s
+
+    def resume(self) -> None:
+        """All that was written has left."""
+        self._is_clear = True
+        self.blocked_s = None
+        while self._waiting and self._is_clear:
+            first = self._waiting[0]
+            if first.missed:
+                self._send(self._framed(Gap(first.missed).to_bytes()))
+                first.missed = 0
+            else:
+                self._send(self._waiting.popleft().entry.frame)
+
+    def _send(self, frame: bytes, messages: int = 1) -> None:
+        self._traffic.sent_messages += messages
+        self._traffic.sent_bytes += len(frame)
+        self._write(frame)
+
+    def _forget_unbegun(self) -> None:
+        """Another stream begins: of what waits only the end of the one this listener was told of still matters."""
+        kept: deque[_Waiting] = deque()
+        for waiting in self._waiting:
+            if waiting.entry.kind is Kind.HELLO:
+                break
+            kept.append(waiting)
+            if waiting.entry.kind is Kind.BYE:
+                break
+        self._waiting = kept
+
+    def _drop_old(self, now_s: float) -> None:
+        """Drop tiles from the front, but for the newest message."""
+        at = 0
+        while at < len(self._waiting) - 1:
+            waiting = self._waiting[at]
+            is_old = now_s - waiting.entry.at_s > KEEP_S or len(self._waiting) > _MOST_KEPT
+            if waiting.entry.kind is not Kind.MEDIA:
+                at += 1
+            elif is_old:
+                self._waiting[at + 1].missed += waiting.missed + 1
+                del self._waiting[at]
+                self._traffic.dropped_messages += 1
+            else:
+                return
+
+
+@dataclass
+class _Stream:
+    """What a room knows of the stream in it."""
+
+    hello: Hello
+    first: Entry
+    received: int = -1
+    ping: Entry | None = None
+    recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
+    heard_s: float = 0.0
+    broke_off_s: float | None = None
+    is_over: bool = False
+
+    @property
+    def keep_s(self) -> float:
+        """How far back a late listener is told; a wide tile is not left out for its width."""
+        return max(KEEP_S, 1.5 * self.hello.tile.frames * self.hello.mel.frame_s)
+
+    def trim(self, now_s: float) -> None:
+        """Forget what nobody need be told any more."""
+        while self.recent and now_s - self.recent[0].at_s > self.keep_s:
+            self.recent.popleft()
+
+
+class Publication:
+    """A publisher's hold on its room, until its connection ends or another takes over."""
+
+    def __init__(self, room: Room, stream: _Stream, on_replaced: Callable[[int, str], None]) -> None:
+        self.on_replaced = on_replaced
+        self._room = room
+        self._stream = stream
+
+    @property
+    def session(self) -> str:
+        """The stream's name."""
+        return self._stream.hello.session
+
+    @property
+    def received(self) -> int:
+        """The highest sequence number that has come, -1 before the first."""
+        return self._stream.received
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long nothing has come."""
+        return now_s - self._stream.heard_s
+
+    def is_silent(self, now_s: float) -> bool:
+        """Whether another may take the room."""
+        return self._stream.is_over or self.silent_s(now_s) > SILENT_S
+
+    def greeting(self, now_s: float) -> list[Entry]:
+        """What a late listener must know of this stream."""
+        return self._room.greeting(now_s)
+
+    def take(self, message: MediaPacket | Ping | Bye, data: bytes, now_s: float) -> None:
+        """Give a message, parsed and as it came, to all who listen. Raises RemoteProtocolError for one out of place."""
+        stream, room = self._stream, self._room
+        if room.publication is not self:
+            return
+        stream.heard_s = now_s
+        if stream.is_over:
+            return  # its sender was not told, and says the end again
+        if isinstance(message, Bye):
+            stream.is_over = True
+            room.forward(room.entry(Kind.BYE, data, now_s), now_s)
+        elif isinstance(message, Ping):
+            stream.ping = room.entry(Kind.PING, data, now_s)
+            room.forward(stream.ping, now_s)
+        else:
+            entry = room.entry(Kind.MEDIA, data, now_s)
+            stream.received = max(stream.received, message.sequence)
+            stream.recent.append(entry)
+            stream.trim(now_s)
+            room.forward(entry, now_s)
+
+    def leave(self, now_s: float) -> None:
+        """The connection has ended; the stream may go on over another."""
+        if self._room.publication is self:
+            self._room.publication = None
+            self._stream.broke_off_s = now_s
+
+
+class Room:
+    """One stream at a time, and those who listen to it; ``framed`` makes of a message what is written to each."""
+
+    def __init__(self, name: str, framed: Callable[[bytes], bytes], traffic: Traffic) -> None:
+        self.name = name
+        self.sinks: dict[Sink, None] = {}
+        self.publication: Publication | None = None
+        self._framed = framed
+        self._traffic = traffic
+        self._stream: _Stream | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody would miss this room."""
+        return not self.sinks and self._stream is None and self.publication is None
+
+    def entry(self, kind: Kind, data: bytes, now_s: float) -> Entry:
+        """A message as it is given to sinks."""
+        return Entry(kind, data, self._framed(data), now_s)
+
+    def begin(
+        self,
+        hello: Hello,
+        data: bytes,
+        now_s: float,
+        on_replaced: Callable[[int, str], None],
+        received: int = -1,
+    ) -> Publication:
+        """A publisher says hello: a new stream begins, or the one that is here goes on.
+
+        ``on_replaced`` is called with a close code and a reason once another takes over; ``received`` is what of the
+        stream has come elsewhere. Raises Refusal while another publishes, RemoteProtocolError for settings that changed
+        within a session.
+        """
+        stream, before = self._stream, self.publication
+        is_new = stream is None or stream.hello.session != hello.session
+        if stream is not None and not is_new:
+            if (hello.mel, hello.tile, hello.template) != (
+                stream.hello.mel,
+                stream.hello.tile,
+                stream.hello.template,
+            ):
+                raise RemoteProtocolError("a stream that goes on cannot change its settings; begin another session")
+            farewell = CLOSE_REPLACED, "the stream goes on over a newer connection"
+        else:
+            if before is not None and not before.is_silent(now_s):
+                raise Refusal(CLOSE_BUSY, f"somebody else publishes in room {self.name}; try again later")
+            stream = self._stream = _Stream(hello, self.entry(Kind.HELLO, data, now_s))
+            farewell = CLOSE_BUSY, "another stream has begun here"
+        stream.heard_s, stream.broke_off_s, stream.received = now_s, None, max(stream.received, received)
+        self.publication = Publication(self, stream, on_replaced)
+        if before is not None:
+            before.on_replaced(*farewell)
+        if is_new:
+            self.forward(stream.first, now_s)
+        return self.publication
+
+    def join(self, sink: Sink, now_s: float) -> None:
+        """Let a sink in, and tell it of the stream that is here."""
+        self.sinks[sink] = None
+        sink.greet(self.greeting(now_s))
+
+    def leave(self, sink: Sink) -> None:
+        """Let a sink go."""
+        self.sinks.pop(sink, None)
+
+    def greeting(self, now_s: float) -> list[Entry]:
+        """The hello of the stream that is here, its newest ping and its last second; nothing where there is none."""
+        stream = self._stream
+        if stream is None or stream.is_over:
+            return []
+        stream.trim(now_s)
+        return [stream.first, *([] if stream.ping is None else [stream.ping]), *stream.recent]
+
+    def forward(self, entry: Entry, now_s: float) -> None:
+        """Offer a message to all sinks."""
+        self._traffic.received_messages += 1
+        for sink in self.sinks:
+            sink.offer(entry, now_s)
+
+    def forget(self, now_s: float, after_s: float) -> None:
+        """Give up a stream whose publisher has been gone for so long."""
+        stream = self._stream
+        if stream is not None and stream.broke_off_s is not None and now_s - stream.broke_off_s > after_s:
+            self._stream = None
+
+
+class Rooms:
+    """All rooms by their names; they come into being when they are entered, and go when nobody is left."""
+
+    def __init__(self, framed: Callable[[bytes], bytes], resume_s: float, most_rooms: int) -> None:
+        self.traffic = Traffic()
+        self._framed = framed
+        self._resume_s = resume_s
+        self._most_rooms = most_rooms
+        self._rooms: dict[str, Room] = {}
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(list(self._rooms.values()))
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def enter(self, name: str, now_s: float) -> Room | None:
+        """The room of this name, or None where there would be too many."""
+        if name not in self._rooms and len(self._rooms) >= self._most_rooms:
+            self.tidy(now_s)
+        if name not in self._rooms and len(self._rooms) >= self._most_rooms:
+            return None
+        return self._rooms.setdefault(name, Room(name, self._framed, self.traffic))
+
+    def tidy(self, now_s: float) -> None:
+        """Give up streams that nobody resumed, and rooms in which nobody is."""
+        for room in self:
+            room.forget(now_s, self._resume_s)
+            if room.is_empty:
+                del self._rooms[room.name]

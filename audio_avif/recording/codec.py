@@ -1,0 +1,389 @@
+"""The file codec: recordings to AVIF pictures and back, whole or in pieces.
+
+``encode`` and ``decode`` do it for samples in memory. ``PictureEncoder`` and ``PictureReader`` are for recordings of
+hours: cells of ten seconds come out and go in one by one, and may be compressed and spoken by whoever has processors to
+spare (``encode_cell``, ``audio_avif.recording.segments``).
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
+from audio_avif.errors import FileError, ModelError, TileError
+from audio_avif.recording.grid import PageReader, PageWriter, max_cells
+from audio_avif.recording.layout import AnyPixels, FloatArray, PictureInfo, from_pixels, side_pays, to_pixels
+from audio_avif.recording.segments import PartJoiner, cut_parts, speak_part
+from audio_avif.signal.features import LogMelStream
+from audio_avif.still.avif import decode_picture, encode_deep_still, encode_still
+from audio_avif.vocoders.protocol import Vocoder
+
+CELL_FRAMES = 625
+"""Frames of a cell: ten seconds."""
+
+FADE_FRAMES = 16
+"""Frames in which a page fades out after its sound's end."""
+
+FORMAT = 1
+_DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif 2.32, table 3
+_MAX_FOREIGN_PIXELS = 1 << 26
+
+
+@dataclass(frozen=True)
+class FileConfig:
+    """How a recording becomes a picture: libavif's quality 0..100 and libaom's speed 0..10, pixel range and format.
+
+    Without ``log10_min`` and ``log10_max`` the usual range of a stream; ``fit_range`` finds a recording's own.
+    """
+
+    quality: int = 85
+    speed: int = 6
+    depth: int = 8
+    layout: str = "stacked"
+    log10_min: float = TileConfig().log10_min
+    log10_max: float = TileConfig().log10_max
+
+    def __post_init__(self) -> None:
+        _ = self.encoder, self.info(1, RATE_HZ)
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """What the image encoder is told."""
+        return EncoderConfig(self.quality, self.speed)
+
+    def info(self, channels: int, source_rate_hz: int) -> PictureInfo:
+        """What the picture of such a recording says of itself before its samples are counted."""
+        return PictureInfo(
+            channels=channels,
+            log10_min=self.log10_min,
+            log10_max=self.log10_max,
+            depth=self.depth,
+            layout=self.layout,
+            source_rate_hz=source_rate_hz,
+        )
+
+
+class RangeFinder:
+    """Finds the value range that a recording fills, from any number of its log-mels; digital silence does not count."""
+
+    _EDGES = np.linspace(-9.9, 4.0, 1391)
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(self._EDGES.size - 1, np.int64)
+
+    def push(self, log_mel: FloatArray) -> None:
+        """Take ``[..., frames] float32, log10``."""
+        self._counts += np.histogram(np.minimum(log_mel, self._EDGES[-1]), self._EDGES)[0]
+
+    def range(self) -> tuple[float, float]:
+        """The least and the greatest value, leaving out the quietest thousandth; at least one apart.
+
+        That of a stream where there was no sound.
+        """
+        if not self._counts.any():
+            return TileConfig().log10_min, TileConfig().log10_max
+        shares = np.cumsum(self._counts) / int(self._counts.sum())
+        low = float(self._EDGES[int(np.searchsorted(shares, 1e-3))])
+        high = float(self._EDGES[min(self._counts.size, int(np.searchsorted(shares, 1 - 1e-9)) + 1)])
+        return round(min(low, high - 1), 2), round(high, 2)
+
+
+def faded(log_mel: FloatArray, frames: int, silence_log10: float) -> FloatArray:
+    """Fill ``[channels, n_mels, any]`` up to so many frames with the last one, which fades out to silence."""
+    last, silence = log_mel[:, :, -1:], np.float32(silence_log10)
+    level = np.maximum(0, 1 - np.arange(frames - log_mel.shape[2], dtype=np.float32) / FADE_FRAMES)
+    return np.concatenate([log_mel, silence + level * (last - silence)], axis=2)
+
+
+class PictureEncoder:
+    """Samples to the pixels of cells; any chunking gives the same cells.
+
+    The settings that a decoder needs, ``info``, are complete after ``flush``.
+    """
+
+    def __init__(
+        self, config: FileConfig, channels: int, source_rate_hz: int = RATE_HZ, mel: MelConfig | None = None
+    ) -> None:
+        self.info = replace(config.info(channels, source_rate_hz), mel=mel or MelConfig())
+        self._streams = [LogMelStream(self.info.mel) for _ in range(channels)]
+        self._pending = np.zeros((channels, self.info.mel.n_mels, 0), np.float32)
+        self._cells = 0
+
+    def push(self, samples: FloatArray) -> list[AnyPixels]:
+        """Take ``[samples, channels] float32`` at 16 kHz; return the cells now full."""
+        if samples.ndim != 2 or samples.shape[1] != self.info.channels:
+            raise ValueError(f"samples must be [samples, {self.info.channels}], not of shape {samples.shape}")
+        columns = np.stack([stream.push(samples[:, i]) for i, stream in enumerate(self._streams)])
+        self.info = replace(self.info, samples=self.info.samples + samples.shape[0])
+        return self.push_frames(columns)
+
+    def push_frames(self, log_mel: FloatArray) -> list[AnyPixels]:
+        """Take ``[channels, n_mels, frames]`` in place of samples, which the caller counts then."""
+        self._pending = np.concatenate([self._pending, log_mel], axis=2)
+        cells = []
+        while self._pending.shape[2] >= CELL_FRAMES:
+            cells.append(self._cell(self._pending[:, :, :CELL_FRAMES]))
+            self._pending = self._pending[:, :, CELL_FRAMES:]
+        return cells
+
+    def flush(self) -> list[AnyPixels]:
+        """Return the last cells.
+
+        One that is not full fades out after its last frame, if it is not the only one: no edge rings into the sound.
+        Raises FileError for a recording without any samples.
+        """
+        cells = self.push_frames(np.stack([stream.flush() for stream in self._streams]))
+        frames = self._pending.shape[2]
+        if frames and self._cells:
+            cells.append(self._cell(faded(self._pending, CELL_FRAMES, self.info.log10_min)))
+        elif frames:
+            cells.append(self._cell(self._pending))
+        if not self._cells:
+            raise FileError("the recording holds no sound")
+        self._pending = self._pending[:, :, :0]
+        return cells
+
+    def blank(self) -> AnyPixels:
+        """A cell without sound, with which the last row of a page is filled."""
+        size = (self.info.channels, self.info.mel.n_mels, CELL_FRAMES)
+        return to_pixels(np.full(size, self.info.log10_min, np.float32), self.info)
+
+    def _cell(self, log_mel: FloatArray) -> AnyPixels:
+        is_side = self.info.can_have_side and side_pays(log_mel, self.info)
+        if self.info.can_have_side:
+            self.info = replace(self.info, side_cells=self.info.side_cells + str(int(is_side)))
+        self._cells += 1
+        return to_pixels(log_mel, self.info, is_side)
+
+
+def max_seconds(channels: int, layout: str = "stacked") -> float:
+    """How long a recording of so many channels may be."""
+    info = PictureInfo(channels=channels, layout=layout)
+    return max_cells(CELL_FRAMES, info.height) * CELL_FRAMES * info.mel.frame_s
+
+
+def encode_cell(pixels: AnyPixels, config: FileConfig) -> bytes:
+    """Compress a cell. Raises AudioAvifError where the package for deep pictures is missing."""
+    if config.depth == 8:
+        return encode_still(pixels.astype(np.uint8, copy=False), config.encoder)
+    return encode_deep_still(pixels, config.encoder, config.depth)
+
+
+def write_picture(page: PageWriter, encoder: PictureEncoder, config: FileConfig, file: IO[bytes]) -> None:
+    """Fill the page's last row and write it with its settings, once the encoder has been flushed."""
+    if page.missing_cells():
+        page.fill(encode_cell(encoder.blank(), config))
+    page.write(file, encoder.info.frames, to_exif(encoder.info))
+
+
+def to_exif(info: PictureInfo) -> bytes:
+    """The settings as a TIFF block: the image description is JSON."""
+    exif = Image.Exif()
+    exif[_DESCRIPTION] = json.dumps({"audio_avif": FORMAT, **info.to_dict()})
+    exif[_SOFTWARE] = "audio-avif"
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def from_exif(block: bytes) -> PictureInfo | None:
+    """The settings in a TIFF block, None where there are none. Raises FileError where they are damaged or newer."""
+    exif = Image.Exif()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            exif.load(b"Exif\0\0" + block)
+            values = json.loads(exif.get(_DESCRIPTION) or "null")
+    except Exception:  # Pillow's parsers raise a dozen unrelated classes; a description may be any text
+        return None
+    if not isinstance(values, dict) or "audio_avif" not in values:
+        return None
+    if (version := values.pop("audio_avif")) != FORMAT:
+        raise FileError(f"the picture's settings have format {version!r:.20}; this version reads {FORMAT}")
+    try:
+        return PictureInfo.from_dict(values)
+    except ValueError as error:
+        raise FileError(f"the picture's settings are damaged: {error!s:.200}") from error
+
+
+class PictureReader:
+    """Reads a picture of sound cell by cell.
+
+    Without ``info`` the picture must carry its settings. With it they are taken as given, and the picture may come from
+    anywhere; its width says how long it is.
+
+    Raises FileError where the file is no such picture.
+    """
+
+    def __init__(self, file: IO[bytes], info: PictureInfo | None = None) -> None:
+        self._page: PageReader | None = None
+        self._whole: AnyPixels | None = None
+        if info is None:
+            self._page, self.info = _open_page(file)
+            self.frames = self.info.frames
+            self._check(self._page)
+        else:
+            self._whole = _open_foreign(file, info)
+            self.frames = self._whole.shape[1]
+            samples = max(1, (self.frames - 1) * info.mel.hop_samples)
+            self.info = replace(info, samples=samples, side_cells="", depth=8)
+
+    def _check(self, page: PageReader) -> None:
+        room = page.cells * page.cell_width
+        if page.cell_height != self.info.height or not 0 < self.frames <= room or page.cell_width > CELL_FRAMES:
+            raise FileError(
+                f"the picture's settings speak of {self.frames} frames of {self.info.height} rows, "
+                f"but it holds {room} of {page.cell_height}"
+            )
+
+    def log_mels(self) -> Iterator[FloatArray]:
+        """Yield the recording's frames in pieces ``[channels, n_mels, frames]``. Raises FileError where damaged."""
+        if self._whole is not None:
+            for at in range(0, self.frames, CELL_FRAMES):
+                yield from_pixels(self._whole[:, at : at + CELL_FRAMES], self.info)
+            return
+        assert self._page is not None
+        width, is_gray = self._page.cell_width, self.info.layout == "stacked"
+        for index in range(-(-self.frames // width)):
+            try:
+                still = self._page.cell(index)
+                pixels = decode_picture(still, width, self._page.cell_height, self.info.depth, is_gray)
+            except TileError as error:
+                raise FileError(
+                    f"the picture is damaged after {index * width * self.info.mel.frame_s:.0f} s"
+                ) from error
+            yield from_pixels(pixels, self.info, self.info.is_side(index))[:, :, : self.frames - index * width]
+
+
+def _open_page(file: IO[bytes]) -> tuple[PageReader, PictureInfo]:
+    try:
+        page = PageReader(file)
+        info = from_exif(page.exif)
+    except TileError:
+        info = None
+    if info is None:
+        raise FileError(
+            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, if it "
+            "is another picture of sound use audio-avif invert"
+        )
+    return page, info
+
+
+def _open_foreign(file: IO[bytes], info: PictureInfo) -> AnyPixels:
+    file.seek(0)
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > _MAX_FOREIGN_PIXELS:
+                raise FileError(f"the picture is too large: {image.width}x{image.height} pixels")
+            if image.height != info.height:
+                raise FileError(
+                    f"the picture is {image.height} pixels tall, not {info.height}: {info.mel.n_mels} for each channel "
+                    "below another; other pictures of sound are for audio-avif invert"
+                )
+            is_deep = image.mode.startswith("I;16")  # which convert() would clip to white
+            shown = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if is_deep else image
+            pixels = np.asarray(shown.convert("L" if info.layout == "stacked" else "RGB"))
+    except FileError:
+        raise
+    except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
+        raise FileError("this is no picture that can be opened") from error
+    return pixels
+
+
+class SoundPicture(bytes):
+    """The bytes of an AVIF file that ``encode`` made; a notebook shows it as a picture with a player."""
+
+    @property
+    def info(self) -> PictureInfo:
+        """What the picture says of itself."""
+        return PictureReader(io.BytesIO(self)).info
+
+    def _repr_html_(self) -> str:
+        import soundfile
+
+        audio, rate_hz = decode(self)
+        wav = io.BytesIO()
+        soundfile.write(wav, audio, rate_hz, format="WAV", subtype="PCM_16")
+        info = self.info
+        seconds = info.samples / info.mel.rate_hz
+        text = f"{seconds:.1f} s, {len(self)} bytes, {8 * len(self) / 1000 / max(seconds, 1e-9):.1f} kbps"
+        return (
+            f'<figure style="margin:0"><img style="max-width:100%" alt="spectrogram" '
+            f'src="data:image/avif;base64,{base64.b64encode(self).decode()}"><br>'
+            f'<audio controls src="data:audio/wav;base64,{base64.b64encode(wav.getvalue()).decode()}"></audio>'
+            f"<figcaption>{html.escape(text)}</figcaption></figure>"
+        )
+
+
+def encode(audio: FloatArray, rate_hz: int, config: FileConfig | None = None) -> SoundPicture:
+    """Make an AVIF picture of a recording.
+
+    Shape: ``[samples]`` or ``[samples, channels]`` in -1..1, at any rate, one to four channels.
+
+    Raises ValueError for samples of another shape, FileError for a recording that is empty or too long for a page.
+    """
+    config = config or FileConfig()
+    samples = resampled(_as_columns(audio), rate_hz)
+    most_s = max_seconds(samples.shape[1], config.layout)
+    if samples.shape[0] >= most_s * RATE_HZ:
+        raise FileError(
+            f"a picture of {samples.shape[1]} channels holds at most {most_s / 3600:.1f} h; cut the recording"
+        )
+    encoder = PictureEncoder(config, samples.shape[1], rate_hz)
+    out = io.BytesIO()
+    with PageWriter() as page:
+        for cell in [*encoder.push(samples), *encoder.flush()]:
+            page.add(encode_cell(cell, config))
+        write_picture(page, encoder, config, out)
+    return SoundPicture(out.getvalue())
+
+
+def _as_columns(audio: FloatArray) -> FloatArray:
+    columns = np.asarray(audio, np.float32)
+    if columns.ndim == 1:
+        columns = columns[:, None]
+    if columns.ndim != 2:
+        raise ValueError(f"audio must be [samples] or [samples, channels], not of shape {columns.shape}")
+    return np.nan_to_num(columns, posinf=0.0, neginf=0.0)
+
+
+def resampled(samples: FloatArray, rate_hz: int) -> FloatArray:
+    """``[samples, channels]`` at 16 kHz. Raises ValueError for a rate that is none."""
+    if not 1 <= rate_hz <= 10_000_000:
+        raise ValueError(f"rate_hz must be positive, not {rate_hz}")
+    if rate_hz == RATE_HZ or not samples.size:
+        return samples
+    import soxr
+
+    return np.asarray(soxr.resample(samples, rate_hz, RATE_HZ), np.float32)
+
+
+def decode(picture: bytes, vocoder: Vocoder | None = None) -> tuple[FloatArray, int]:
+    """Make sound of a picture: ``[samples]``, or ``[samples, channels]`` of several, float32 in -1..1, and its rate.
+
+    Without a vocoder the embedded one. Raises FileError where the bytes are no such picture, ModelError where the
+    vocoder is for another mel.
+    """
+    reader = PictureReader(io.BytesIO(picture))
+    if vocoder is None:
+        from audio_avif.vocoders.registry import load_vocoder
+
+        vocoder = load_vocoder("default", "cpu")
+    require_fit(vocoder, reader.info.mel)
+    joiner = PartJoiner(reader.info.mel.hop_samples)
+    parts = [joiner.push(speak_part(part, vocoder), part.is_last) for part in cut_parts(reader.log_mels())]
+    audio = np.concatenate(parts, axis=1)[:, : reader.info.samples].T
+    return np.ascontiguousarray(audio[:, 0] if reader.info.channels == 1 else audio), reader.info.mel.rate_hz
+
+
+def require_fit(vocoder: Vocoder, mel: MelConfig) -> None:
+    """Raises ModelError where the vocoder was made for another mel."""
+    if vocoder.mel != mel:
+        raise ModelError(f"vocoder {vocoder.name} is for {vocoder.mel}, but the picture has {mel}")

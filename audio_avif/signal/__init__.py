@@ -1,0 +1,1 @@
+"""Samples to log-mel frames, and what changes frames or rates."""

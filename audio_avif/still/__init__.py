@@ -1,0 +1,1 @@
+"""Log-mel frames to pixels, and pixels to AVIF stills and back."""

@@ -1,0 +1,1 @@
+"""The model workshop: exporters, the bundled models and the training program."""

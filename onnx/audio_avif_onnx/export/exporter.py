@@ -1,0 +1,132 @@
+"""Writes torch modules as ONNX files of the contract in ``docs/models.md``, after comparing the two."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.checker
+import onnx.helper
+import onnxruntime
+import torch
+from torch import nn
+
+from audio_avif.errors import ModelError
+from audio_avif.vocoders.onnx_model import ModelInfo
+from audio_avif_onnx.export.checkpoints import Checkpoint
+
+_OPSET = 17
+_TRACED_FRAMES = 16
+_CHECKED_SIZES = ((1, 1), (2, 18), (1, 75))  # batch, frames
+_TOLERANCE = 1e-4
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    name: str | None = None,
+    context_frames: int,
+    lookahead_frames: int,
+) -> ModelInfo:
+    """Export a HiFi-GAN generator and return what the file says about itself.
+
+    Raises ModelError as ``export_module`` does.
+    """
+    info = ModelInfo(
+        name=name or checkpoint.name,
+        mel=checkpoint.mel,
+        lookahead_frames=lookahead_frames,
+        context_frames=context_frames,
+        receptive_frames=checkpoint.generator.config.receptive_frames,
+    )
+    export_module(checkpoint.generator, info, path)
+    return info
+
+
+def export_module(module: nn.Module, info: ModelInfo, path: Path) -> None:
+    """Export a module ``[batch, n_mels, frames]`` -> ``[batch, frames * hop_samples]`` with both sizes open.
+
+    The file appears only if ONNX Runtime's output equals torch's at several lengths. Raises ModelError where it
+    does not, or where the file cannot be written.
+    """
+    with whole_model(path) as partial:
+        _write(module, info, partial)
+        _check(module, info, partial)
+
+
+@contextmanager
+def whole_model(path: Path) -> Iterator[Path]:
+    """Give a place to write a model to and check it; it moves to ``path`` if nothing fails, else nothing is left.
+
+    Raises ModelError where the file cannot be written.
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _write(module: nn.Module, info: ModelInfo, path: Path) -> None:
+    with quiet_torch():
+        # The tracing exporter: the newer one needs onnxscript besides, and gives the same graph for these modules.
+        torch.onnx.export(
+            module,
+            (torch.zeros(1, info.mel.n_mels, _TRACED_FRAMES),),
+            path,
+            input_names=["log_mel"],
+            output_names=["samples"],
+            dynamic_axes={"log_mel": {0: "batch", 2: "frames"}, "samples": {0: "batch", 1: "samples"}},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_model(path)
+    onnx.helper.set_model_props(model, info.to_metadata())
+    onnx.checker.check_model(model)
+    onnx.save_model(model, path)
+
+
+@contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Keep the tracing exporter's remarks away."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check(module: nn.Module, info: ModelInfo, path: Path) -> None:
+    """Compare torch with ONNX Runtime on noise in the range of speech. Raises ModelError where they differ."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    for batch, frames in _CHECKED_SIZES:
+        log_mel = random.uniform(-6.0, 1.0, (batch, info.mel.n_mels, frames)).astype(np.float32)
+        with torch.inference_mode():
+            expected = module(torch.from_numpy(log_mel)).numpy()
+        (actual,) = session.run(["samples"], {"log_mel": log_mel})
+        if actual.shape != (batch, frames * info.mel.hop_samples) or actual.shape != expected.shape:
+            raise ModelError(
+                f"the exported graph gives {list(actual.shape)} for {batch} x {frames} frames; nothing was written"
+            )
+        error = float(np.max(np.abs(actual - expected)))
+        if not error <= _TOLERANCE:  # also false for NaN
+            raise ModelError(
+                f"the exported graph differs from torch by {error:.2g} at {frames} frames; nothing was written"
+            )

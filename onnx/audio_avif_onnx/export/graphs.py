@@ -1,0 +1,134 @@
+"""Streaming graphs of the contract in ``docs/models.md``: what all networks' ways to one share."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import onnx
+import onnx.checker
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from audio_avif.vocoders.onnx_model import NEXT_PREFIX, STATE_PREFIX, ModelInfo
+from audio_avif_onnx.export.exporter import quiet_torch
+
+FOLD_FROM = 1024  # weights of fewer values stay in single precision
+_OPSET = 20
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    names: list[str],
+    outputs: list[str],
+    open_axes: dict[str, dict[int, str]],
+) -> onnx.GraphProto:
+    """A traced module, its weights as initializers."""
+    file = io.BytesIO()
+    with quiet_torch():
+        torch.onnx.export(
+            module,
+            inputs,
+            file,  # type: ignore[arg-type]
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes=open_axes,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    return onnx.load_model_from_string(file.getvalue()).graph
+
+
+def prepend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Put nodes in front of all others."""
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *rest])
+
+
+def lift_weights(outer: onnx.GraphProto, *inner: onnx.GraphProto) -> None:
+    """Keep each weight and large constant once, as initializers of the outer graph: prepared when the model loads."""
+    known: dict[tuple[bytes, tuple[int, ...]], str] = {}
+    for graph in inner:
+        outer.initializer.extend(graph.initializer)
+        del graph.initializer[:]
+    for graph in (outer, *inner):
+        replaced = {}
+        for node in [node for node in graph.node if node.op_type == "Constant"]:
+            value = node.attribute[0].t
+            if np.prod(value.dims) < FOLD_FROM:
+                continue
+            key = (numpy_helper.to_array(value).tobytes(), tuple(value.dims))
+            if key not in known:
+                known[key] = f"constant.{len(known)}"
+                value.name = known[key]
+                outer.initializer.append(value)
+            replaced[node.output[0]] = known[key]
+            graph.node.remove(node)
+        for node in graph.node:
+            node.input[:] = [replaced.get(name, name) for name in node.input]
+
+
+def prefix_names(graph: onnx.GraphProto, kept: set[str]) -> None:
+    """Make the inner names of a graph differ from those of the graph around it."""
+
+    def renamed(name: str) -> str:
+        return name if not name or name in kept else f"step.{name}"
+
+    for node in graph.node:
+        node.name = renamed(node.name)
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
+    for initializer in graph.initializer:
+        initializer.name = renamed(initializer.name)
+    del graph.value_info[:]
+
+
+def add_scan(graph: onnx.GraphProto, body: onnx.GraphProto, states: list[str], per_step: list[str]) -> None:
+    """Run a body, one step of a recursion, along the second axis of some of the graph's outputs, which end there.
+
+    The body takes ``states``, then ``per_step``, in this order, and gives back the states and the step's samples;
+    states become inputs and outputs of the graph, the samples of all steps its first output.
+    """
+    for name, inner in zip(states, list(body.input), strict=False):
+        shape = ["batch", *(size.dim_value for size in inner.type.tensor_type.shape.dim[1:])]
+        graph.input.append(helper.make_tensor_value_info(STATE_PREFIX + name, TensorProto.FLOAT, shape))
+        graph.output.append(helper.make_tensor_value_info(NEXT_PREFIX + name, TensorProto.FLOAT, shape))
+    scan = helper.make_node(
+        "Scan",
+        [*(STATE_PREFIX + name for name in states), *per_step],
+        [*(NEXT_PREFIX + name for name in states), "hops"],
+        num_scan_inputs=len(per_step),
+        scan_input_axes=[1] * len(per_step),
+        scan_output_axes=[1],
+        body=body,
+    )
+    graph.initializer.append(numpy_helper.from_array(np.array([0, -1], np.int64), "flat"))
+    graph.node.extend([scan, helper.make_node("Reshape", ["hops", "flat"], ["samples"])])
+    for name in per_step:
+        graph.output.remove(next(value for value in graph.output if value.name == name))
+    graph.output.insert(0, helper.make_tensor_value_info("samples", TensorProto.FLOAT, ["batch", "samples"]))
+
+
+def store_in_half(graph: onnx.GraphProto) -> None:
+    """Store large weights as float16, cast back when the model loads; arithmetic stays in float32."""
+    casts = []
+    for initializer in graph.initializer:
+        if initializer.data_type != TensorProto.FLOAT or np.prod(initializer.dims) < FOLD_FROM:
+            continue
+        name = initializer.name
+        values = numpy_helper.to_array(initializer).astype(np.float16)
+        initializer.CopyFrom(numpy_helper.from_array(values, f"half.{name}"))
+        casts.append(helper.make_node("Cast", [f"half.{name}"], [name], to=TensorProto.FLOAT))
+    prepend(graph, casts)
+
+
+def to_model(graph: onnx.GraphProto, info: ModelInfo) -> onnx.ModelProto:
+    """The checked model file of a graph."""
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="audio-avif")
+    model.ir_version = 9
+    helper.set_model_props(model, info.to_metadata())
+    onnx.checker.check_model(model)
+    return model

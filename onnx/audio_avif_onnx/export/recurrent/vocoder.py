@@ -1,0 +1,132 @@
+"""The recurrent vocoder: magnitudes from the mel, then phases frame by frame from what was already produced."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audio_avif_onnx.export.recurrent.config import RecurrentConfig
+from audio_avif_onnx.export.recurrent.magnitude import LOG_CEILING, MagnitudeNet
+from audio_avif_onnx.export.recurrent.phase import Frames, PhaseNet
+
+SILENT_LOG = -9.0
+SILENT_LOG10_MEL = -10.0
+
+
+class Conditions(NamedTuple):
+    """What the phase step is told about each frame.
+
+    Shape: ``levels`` ``[batch, frames, 4, bins]`` as ``PhaseNet`` wants them, ``hidden`` ``[batch, frames, channels]``.
+    """
+
+    levels: Tensor
+    hidden: Tensor
+
+
+def spectrum(phase: Tensor, log_size: Tensor) -> Tensor:
+    """Phases of modulus one ``[..., 2, bins]`` and log-magnitude ``[..., bins]`` in one."""
+    return phase * log_size.clamp(max=LOG_CEILING).exp().unsqueeze(-2)
+
+
+class PhaseStep(nn.Module):
+    """One frame from the overlap-add before it, in two passes.
+
+    The first pass starts from what was already produced, the second from what that and the first pass add up to.
+    ``frames`` analyses and synthesises; it is given with each call, because a graph for ONNX has its own way.
+    """
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__()
+        self.first = PhaseNet(config)
+        self.second = PhaseNet(config)
+
+    def forward(
+        self, frames: Frames, past: Tensor, before: Tensor, levels: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return phase and log-magnitude.
+
+        Shape: ``past`` ``[rows, window]``, ``before`` ``[rows, 2, bins]``, ``levels`` ``[rows, 4, bins]``.
+        """
+        phase, log_size = self.first(frames.analyse(past), before, levels, hidden)
+        whole = past + frames.synthesise(spectrum(phase, log_size))
+        levels = torch.cat([log_size.unsqueeze(1), levels[:, 1:]], dim=1)
+        result: tuple[Tensor, Tensor] = self.second(frames.analyse(whole), before, levels, hidden)
+        return result
+
+
+class Vocoder(nn.Module):
+    """Received log-mel to samples, at most one frame of mel lookahead, causal in everything else."""
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lookahead_frames = config.lookahead_frames
+        self.magnitude = MagnitudeNet(config)
+        self.phase = PhaseStep(config)
+        self.frames = Frames(config.window_samples, config.mel.hop_samples)
+
+    def conditions(self, log_mel: Tensor) -> tuple[Tensor, Conditions]:
+        """Log-magnitude ``[batch, frames, bins + 1]`` of all frames, and what the phase step is told about them."""
+        log_magnitude, hidden, priors = self.magnitude(log_mel)
+        now = log_magnitude[..., :-1]
+        before = functional.pad(now[:, :-1], (0, 0, 1, 0), value=SILENT_LOG)
+        levels = torch.stack([now, before, priors[:, :-1, :-1], priors[:, 1:, :-1]], dim=2)
+        return log_magnitude, Conditions(levels, hidden)
+
+    def guided(self, samples: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        """Predict every frame but the first from the true past, all at once.
+
+        Shape: ``samples`` ``[batch, window + hop * (frames - 1)]``. Returns phase ``[batch, frames - 1, 2, bins]``,
+        log-magnitude and the true spectrum.
+        """
+        windows = samples.unfold(-1, self.frames.length, self.frames.hop)
+        true = self.frames.analyse(windows)
+        phase, log_size = self._all_frames(windows[:, 1:] * self.frames.past_share, true[:, :-1], conditions, 1)
+        return phase, log_size, true[:, 1:]
+
+    def free(self, past: Tensor, before: Tensor, conditions: Conditions, *, skip: int = 1) -> Tensor:
+        """Produce every frame but the first ``skip`` from the network's own output.
+
+        The recursion runs without gradients; then all frames are computed once more, together, from the pasts it met.
+        So a frame learns from all sound it is overlapped with, and nothing is propagated through the recursion, which
+        would explode.
+
+        Shape: ``past`` ``[batch, window]``, the overlap-add so far under the first window to come; ``before``
+        ``[batch, 2, bins]``, the spectrum before it. Returns ``[batch, window + hop * (frames - skip - 1)]``.
+        """
+        with torch.no_grad():
+            pasts, befores = self._recursion(past, before, conditions, skip)
+        phase, log_size = self._all_frames(pasts, befores, conditions, skip)
+        produced = self.frames.overlap_add(self.frames.synthesise(spectrum(phase, log_size)))
+        return torch.cat([produced[:, : self.frames.length] + past, produced[:, self.frames.length :]], dim=1)
+
+    def synthesize(self, log_mel: Tensor) -> Tensor:
+        """A whole signal as a stream makes it: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
+        batch, frames, _ = log_mel.shape
+        tail_frames = self.lookahead_frames + self.frames.length // 2 // self.frames.hop
+        _, conditions = self.conditions(functional.pad(log_mel, (0, 0, 0, tail_frames), value=SILENT_LOG10_MEL))
+        silence = log_mel.new_zeros(batch, self.frames.length)
+        produced = self.free(silence, self.frames.analyse(silence), conditions, skip=0)
+        return produced[:, self.frames.length // 2 :][:, : frames * self.frames.hop]
+
+    def _recursion(self, past: Tensor, before: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
+        """What the phase step meets at each frame: the overlap-add so far, and the spectrum before."""
+        hop = self.frames.hop
+        pasts, befores = [], []
+        for frame in range(skip, conditions.hidden.shape[1]):
+            pasts.append(past)
+            befores.append(before)
+            before = spectrum(
+                *self.phase(self.frames, past, before, conditions.levels[:, frame], conditions.hidden[:, frame])
+            )
+            past = functional.pad((past + self.frames.synthesise(before))[:, hop:], (0, hop))
+        return torch.stack(pasts, dim=1), torch.stack(befores, dim=1)
+
+    def _all_frames(self, pasts: Tensor, befores: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
+        batch = pasts.shape[0]
+        inputs = (pasts, befores, conditions.levels[:, skip:], conditions.hidden[:, skip:])
+        phase, log_size = self.phase(self.frames, *(each.flatten(0, 1) for each in inputs))
+        return phase.unflatten(0, (batch, -1)), log_size.unflatten(0, (batch, -1))

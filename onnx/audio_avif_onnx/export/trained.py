@@ -1,0 +1,123 @@
+"""Checkpoints of the training program under ``onnx/audio_avif_onnx/train``: what network they hold, and its streaming graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from audio_avif.errors import ModelError
+from audio_avif.vocoders.onnx_model import OnnxVocoder
+from audio_avif_onnx.export import checkpoints, exporter, generator_graph
+from audio_avif_onnx.export.command import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
+from audio_avif_onnx.export.finetuned import HifiGan, HifiGanConfig
+from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator
+from audio_avif_onnx.export.recurrent import graph as recurrent_graph
+from audio_avif_onnx.export.recurrent.config import RecurrentConfig
+from audio_avif_onnx.export.recurrent.vocoder import Vocoder
+
+SUFFIX = ".pt"
+Config = RecurrentConfig | CausalConfig | HifiGanConfig
+Network = Vocoder | CausalGenerator | HifiGan
+_KINDS: dict[str, tuple[type[Config], type[Network]]] = {
+    "recurrent": (RecurrentConfig, Vocoder),
+    "generator": (CausalConfig, CausalGenerator),
+    "hifigan": (HifiGanConfig, HifiGan),
+}
+NETWORK = "vocoder."  # where a training task keeps the network that is to be shipped
+# Frames, and how far they may differ; a wrong graph differs by the size of the sound.
+_CHECKED = {
+    Vocoder: (4, 0.02),  # later, its recursion may turn rounding into other phases of the same spectrum
+    CausalGenerator: (32, 0.005),  # its highest harmonics turn by a hundred times the rounding of its pitch
+}
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Everything a checkpoint holds. Raises ModelError where it is missing or damaged; runs no code in it."""
+    if not path.is_file():
+        raise ModelError(f"there is no checkpoint {path}")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises pickle, zip and runtime errors alike
+        raise ModelError(f"{path} is not a checkpoint of the training program, or damaged") from error
+    if not isinstance(content, dict) or not {"architecture", "average"} <= content.keys():
+        raise ModelError(f"{path} is not a checkpoint of the training program: it lacks architecture or weights")
+    return content
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """What a checkpoint says about its network."""
+    kind = next(name for name, (known, _) in _KINDS.items() if isinstance(config, known))
+    return {"kind": kind, "vocoder": config.to_dict()}
+
+
+def build(config: Config) -> Network:
+    """A network with random weights."""
+    network = next(network for known, network in _KINDS.values() if isinstance(config, known))
+    return network(config)  # type: ignore[arg-type]
+
+
+def load_trained(path: Path) -> Network:
+    """The averaged network of a checkpoint. Raises ModelError where there is none that makes sound."""
+    content = read_checkpoint(path, torch.device("cpu"))
+    try:
+        described = content["architecture"]
+        known, _ = _KINDS[described.get("kind", "recurrent")]
+        network = build(known.from_dict(described["vocoder"]))
+        weights = content["average"].items()
+        network.load_state_dict(
+            {name.removeprefix(NETWORK): value for name, value in weights if name.startswith(NETWORK)}
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ModelError(
+            f"{path} holds no whole vocoder that this version knows; "
+            "--task magnitude trains a part of one, which a later task's --init completes"
+        ) from error
+    return network.eval()
+
+
+def export_trained(
+    network: Network,
+    path: Path,
+    name: str,
+    *,
+    context_frames: int = DEFAULT_CONTEXT_FRAMES,
+    lookahead_frames: int = DEFAULT_LOOKAHEAD_FRAMES,
+) -> None:
+    """Write a network as a model file, whole or not at all, after comparing ONNX Runtime with torch.
+
+    They are compared in single precision; the file stores large weights in half precision. A HiFi-GAN, which has no
+    state, is written in single precision, and is the only one that context and lookahead are for.
+
+    Raises ModelError where they differ, or where the file cannot be written.
+    """
+    if isinstance(network, HifiGan):
+        checkpoint = checkpoints.Checkpoint(name, network.generator, network.config.mel)
+        exporter.export_checkpoint(checkpoint, path, context_frames=context_frames, lookahead_frames=lookahead_frames)
+        return
+    with exporter.whole_model(path) as partial:
+        onnx.save_model(_graph(network, name, half=False), partial)
+        _check(network, partial)
+        onnx.save_model(_graph(network, name, half=True), partial)
+
+
+def _graph(network: Vocoder | CausalGenerator, name: str, *, half: bool) -> onnx.ModelProto:
+    if isinstance(network, CausalGenerator):
+        return generator_graph.build_graph(network, name, half=half)
+    return recurrent_graph.build_graph(network, name, half=half)
+
+
+def _check(network: Vocoder | CausalGenerator, path: Path) -> None:
+    mel = network.config.mel
+    log_mel = np.random.default_rng(0).uniform(-4.0, 0.0, (mel.n_mels, 32)).astype(np.float32)
+    with torch.inference_mode():
+        expected = network.synthesize(torch.from_numpy(log_mel.T.copy())[None])[0].clamp(-1, 1).numpy()
+    actual = OnnxVocoder(path, provider="cpu").synthesize(log_mel)
+    frames, tolerance = _CHECKED[type(network)]
+    checked = slice(0, frames * mel.hop_samples)
+    error = float(np.max(np.abs(actual[checked] - expected[checked])))
+    if actual.shape != expected.shape or not error <= tolerance:  # also for NaN
+        raise ModelError(f"the exported graph differs from torch by {error:.2g}; nothing was written")

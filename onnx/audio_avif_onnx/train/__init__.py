@@ -1,0 +1,1 @@
+"""Train the vocoders; see README.md beside this file."""

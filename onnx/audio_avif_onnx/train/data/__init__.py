@@ -1,0 +1,1 @@
+"""What a training step hears: speech, tiles as they arrive, and batches of both."""

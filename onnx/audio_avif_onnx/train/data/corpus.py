@@ -1,0 +1,166 @@
+"""Any folder of speech as one array of samples on disk, and the random pieces a training step takes from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from audio_avif.config import MelConfig
+from audio_avif.errors import FileError
+from audio_avif.signal.features import frame_count
+from audio_avif_onnx.train.files import alone_in, whole_file
+from audio_avif_onnx.train.progress import Display
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aiff", ".aif"})
+MIN_CLIP_S = 0.5
+SKIPPED = "skipped.txt"
+_FULL_SCALE = 32767.0
+_NAMED = 10  # so many skipped files are named in the log, all of them in a file
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Where one clip lies in the array: ``samples`` from ``first_sample``, ``frames`` from ``first_frame``."""
+
+    name: str
+    first_sample: int
+    samples: int
+    first_frame: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All clips of a folder: ``samples`` ``[total] int16`` memory-mapped, and the clips in it."""
+
+    folder: Path
+    samples: npt.NDArray[np.int16]
+    clips: tuple[Clip, ...]
+
+    @property
+    def frames(self) -> int:
+        """How many mel frames all clips have together."""
+        return sum(clip.frames for clip in self.clips)
+
+    def audio(self, clip: Clip, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
+        """Samples ``start:stop`` of a clip as ``float32`` in -1..1; what lies outside the clip is silence."""
+        stop = clip.samples if stop is None else stop
+        out = np.zeros(stop - start, np.float32)
+        low, high = max(0, start), min(clip.samples, stop)
+        if low < high:
+            piece = self.samples[clip.first_sample + low : clip.first_sample + high]
+            out[low - start : high - start] = piece / np.float32(_FULL_SCALE)
+        return out
+
+
+def find_audio(data: Path) -> list[Path]:
+    """Every audio file below a folder, sorted. Raises FileError where there is none."""
+    if not data.is_dir():
+        raise FileError(f"{data} is not a folder; give a folder of audio files")
+    files = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise FileError(f"{data} holds no audio file; give a folder of {', '.join(sorted(SUFFIXES))} files")
+    return files
+
+
+def read_mono(path: Path, rate_hz: int) -> npt.NDArray[np.float32]:
+    """One file as mono ``[samples] float32`` at ``rate_hz``. Raises FileError where it does not decode."""
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:  # the last for a name that is no UTF-8
+        raise FileError(f"{path} does not decode: {error}") from error
+    if not np.isfinite(samples).all():
+        raise FileError(f"{path} does not decode: some of its samples are not numbers")
+    mono = samples.mean(axis=1)
+    return mono if rate == rate_hz else soxr.resample(mono, rate, rate_hz, quality="VHQ").astype(np.float32)
+
+
+def open_corpus(data: Path, cache: Path, mel: MelConfig, display: Display) -> Corpus:
+    """The corpus of a folder, decoded into ``cache`` on first use and mapped from there afterwards.
+
+    Files that do not decode or are shorter than ``MIN_CLIP_S`` are skipped, counted and named in the log.
+
+    Raises FileError where nothing is left, or where the cache cannot be written.
+    """
+    files = find_audio(data)
+    folder = cache / _fingerprint(files, mel)
+    index, target = folder / "clips.json", folder / "samples.i16"
+    with filling(cache, display):
+        if not index.is_file() or not _is_whole(target, _read_index(index)):
+            folder.mkdir(parents=True, exist_ok=True)
+            clips = _decode(files, data, target, mel, display)
+            with whole_file(index) as out:
+                out.write(json.dumps([vars(clip) for clip in clips]).encode())
+    return Corpus(folder, np.memmap(target, np.int16, mode="r"), _read_index(index))
+
+
+@contextmanager
+def filling(cache: Path, display: Display) -> Iterator[None]:
+    """Be the only run that fills a cache, which several may share. Raises FileError where it cannot be written."""
+    try:
+        with alone_in(cache, wait=lambda: display.show(f"another run fills {cache}; waiting for it")):
+            yield
+    except OSError as error:
+        raise FileError(
+            f"the cache {cache} cannot be written: {error.strerror}; what it holds so far is kept: "
+            "make room, then give the same command again"
+        ) from error
+
+
+def _fingerprint(files: list[Path], mel: MelConfig) -> str:
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(json.dumps([stats, mel.to_dict()]).encode()).hexdigest()[:16]
+
+
+def _read_index(index: Path) -> tuple[Clip, ...]:
+    return tuple(Clip(**values) for values in json.loads(index.read_text()))
+
+
+def _is_whole(target: Path, clips: tuple[Clip, ...]) -> bool:
+    end = clips[-1].first_sample + clips[-1].samples
+    return target.is_file() and target.stat().st_size == end * np.dtype(np.int16).itemsize
+
+
+def _decode(files: list[Path], data: Path, target: Path, mel: MelConfig, display: Display) -> list[Clip]:
+    clips: list[Clip] = []
+    skipped: list[str] = []
+    first_sample = first_frame = 0
+    with whole_file(target) as out:
+        for path in display.each(files, "decoding", "files", len(files)):
+            try:
+                samples = read_mono(path, mel.rate_hz)
+            except FileError as error:
+                skipped.append(str(error))
+                continue
+            if samples.size < MIN_CLIP_S * mel.rate_hz:
+                skipped.append(f"{path} is shorter than {MIN_CLIP_S} s")
+                continue
+            out.write(np.rint(np.clip(samples, -1, 1) * _FULL_SCALE).astype(np.int16).tobytes())
+            frames = frame_count(samples.size, mel)
+            clips.append(Clip(str(path.relative_to(data)), first_sample, samples.size, first_frame, frames))
+            first_sample += samples.size
+            first_frame += frames
+        if not clips:
+            raise FileError(f"none of the {len(files)} audio files in {data} is usable; for one, {skipped[0]}")
+    _tell(skipped, len(files), target.with_name(SKIPPED))
+    return clips
+
+
+def _tell(skipped: list[str], files: int, record: Path) -> None:
+    record.write_text("".join(f"{reason}\n" for reason in skipped), errors="backslashreplace")
+    for reason in skipped[:_NAMED]:
+        logger.warning("skipped: %s", reason)
+    if skipped:
+        logger.warning("%d of %d files skipped; all are named in %s", len(skipped), files, record)

@@ -1,0 +1,230 @@
+"""Score vocoders on clips, clean and through tiles: ``python onnx/audio_avif_onnx/train/evaluate.py --clips DIR --model FILE``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.edge.console import run
+from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.metrics import MAX_CLIP_S, SCORES, Score
+from audio_avif.signal.features import log_mel
+from audio_avif.still.avif import decode_still, encode_still
+from audio_avif.still.boxes import StillTemplate
+from audio_avif.still.tiles import TileCutter, from_pixels
+from audio_avif.vocoders.griffin_lim import RtisiLa
+from audio_avif.vocoders.onnx_model import OnnxVocoder
+from audio_avif_onnx.export.recurrent.vocoder import Vocoder
+from audio_avif_onnx.export.trained import load_trained
+from audio_avif_onnx.train.data.corpus import find_audio, read_mono
+from audio_avif_onnx.train.progress import Display, stop_signals
+
+FloatArray = npt.NDArray[np.float32]
+Synthesize = Callable[[FloatArray], FloatArray]
+
+SPEED = 4
+EXAMINED_TILE = TileConfig(8, -11.0, 4.0)
+"""Not the usual range, but the one that the shipped models were examined in, so that merits stay comparable."""
+CLEAN = "clean"
+QUALITIES = (48, 66, 77)
+"""Of such tiles at speed 4: about 3, 4.5 and 6 kbps of payload on the public clips."""
+MERIT_WEIGHTS = {"pesq_wb": 1.0, "stoi": 10.0, "dnsmos": 1.0}
+_WORST = {"pesq_wb": 1.0, "stoi": 0.0, "dnsmos": 1.0}  # stands where a score has no answer, as for silence
+
+
+def receive(clean: FloatArray, quality: int, mel: MelConfig, tile: TileConfig) -> tuple[FloatArray, int]:
+    """``[n_mels, frames]`` as it comes out of tiles of that quality, and the payload bytes it took."""
+    cutter = TileCutter(mel.n_mels, tile)
+    stills = [encode_still(cut.pixels, EncoderConfig(quality, SPEED)) for cut in [*cutter.push(clean), *cutter.flush()]]
+    pixels = np.concatenate([decode_still(still, tile.frames, mel.n_mels) for still in stills], axis=1)
+    template = StillTemplate.of(stills[0])
+    payload = [template.strip(still) for still in stills]
+    size = sum(len(still if unit is None else unit) for still, unit in zip(stills, payload, strict=True))
+    return from_pixels(pixels, tile)[:, : clean.shape[1]], size
+
+
+def rtisi_la(received: FloatArray) -> FloatArray:
+    """The baseline that needs no training."""
+    stream = RtisiLa()
+    return np.concatenate([stream.push(received), stream.flush()])
+
+
+def open_model(path: Path) -> Synthesize:
+    """A checkpoint's averaged weights, or an exported file. Raises ModelError for neither."""
+    if path.suffix == ".onnx":
+        synthesize: Synthesize = OnnxVocoder(path).synthesize
+        return synthesize
+    return synthesizer(load_trained(path))
+
+
+def synthesizer(vocoder: Vocoder) -> Synthesize:
+    """A network as a function of ``[n_mels, frames]``."""
+    device = next(vocoder.parameters()).device
+
+    def synthesize(received: FloatArray) -> FloatArray:
+        with torch.no_grad():
+            return vocoder.synthesize(torch.from_numpy(received.T.copy())[None].to(device))[0].cpu().numpy()
+
+    return synthesize
+
+
+def usable_scores(say: Callable[[str], None]) -> dict[str, Score]:
+    """The scores of a row; without speechmos, which is said, DNSMOS is not among them.
+
+    Raises AudioAvifError where pesq or pystoi is missing.
+    """
+    usable = {}
+    for key in (*MERIT_WEIGHTS, "mel_distance"):
+        score = SCORES[key]
+        if score.missing() is None:
+            usable[key] = score
+            continue
+        sentence = f"{score.title} needs {' and '.join(score.packages)}; install with: pip install -e '.[train]'"
+        if key != "dnsmos":
+            raise AudioAvifError(sentence)
+        say(f"scoring without DNSMOS: {sentence}")
+    return usable
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one system on one clip in one condition."""
+
+    clip: str
+    condition: str
+    system: str
+    scores: dict[str, float]
+
+
+def choose_clips(folder: Path, match: str, every: int = 1) -> list[Path]:
+    """Audio files whose name contains ``match``. Raises FileError where there is none."""
+    clips = [path for path in find_audio(folder) if match in path.name][::every]
+    if not clips:
+        raise FileError(f"no audio file in {folder} has {match!r} in its name")
+    return clips
+
+
+def evaluate(
+    clips: list[Path],
+    systems: dict[str, Synthesize],
+    conditions: list[str],
+    mel: MelConfig,
+    scores: dict[str, Score],
+    tile: TileConfig = EXAMINED_TILE,
+    seconds: float = MAX_CLIP_S,
+) -> Iterator[Row]:
+    """One row for each clip, of which the first ``seconds`` count, condition and system."""
+    for path in clips:
+        original = read_mono(path, mel.rate_hz)[: int(seconds * mel.rate_hz)]
+        clean = log_mel(original, mel)
+        for condition in conditions:
+            received, size = (clean, 0) if condition == CLEAN else receive(clean, int(condition), mel, tile)
+            kbps = size * 8 / (original.size / mel.rate_hz) / 1000
+            for name, synthesize in systems.items():
+                produced = synthesize(received)[: original.size]
+                measured = {key: score(original, produced) for key, score in scores.items()}
+                yield Row(path.name, condition, name, {"kbps": kbps} | measured)
+
+
+def means(rows: Iterable[Row]) -> dict[str, float]:
+    """Each score's mean; where a row has no answer, the worst stands in."""
+    known = [
+        {key: _WORST.get(key, math.nan) if math.isnan(value) else value for key, value in row.scores.items()}
+        for row in rows
+    ]
+    return {key: float(np.mean([each[key] for each in known])) for key in known[0]}
+
+
+def merit(rows: Iterable[Row]) -> float:
+    """One figure for all clips and conditions: PESQ-WB + DNSMOS + 10 STOI, or what of them was scored.
+
+    PESQ and STOI compare with the original, DNSMOS hears buzz and noise without it: neither side can be bought with the
+    other. .01 of STOI weighs as much as .1 of the others, because it moves so much less between codecs.
+    """
+    mean = means(rows)
+    return sum(weight * mean[key] for key, weight in MERIT_WEIGHTS.items() if key in mean)
+
+
+def table(rows: list[Row]) -> str:
+    """Means over clips, one line for each condition and system, and each system's merit."""
+    keys = list(dict.fromkeys((row.condition, row.system) for row in rows))
+    names = list(rows[0].scores)
+    lines = ["| condition | system | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 2)]
+    for key in keys:
+        mean = means(row for row in rows if (row.condition, row.system) == key)
+        lines.append(f"| {key[0]} | {key[1]} | " + " | ".join(f"{mean[name]:.3f}" for name in names) + " |")
+    for system in dict.fromkeys(row.system for row in rows):
+        figure = merit(row for row in rows if row.system == system)
+        lines.append(f"\nmerit of {system}: {figure:.3f}")
+    return "\n".join(lines)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Score vocoders on clips, clean and through AVIF tiles.")
+    parser.add_argument("--clips", type=Path, required=True, help="a folder of audio files")
+    parser.add_argument("--match", default="", help="only clips whose name contains this")
+    parser.add_argument("--every", type=int, default=1, help="only every so-manieth clip")
+    parser.add_argument("--model", type=Path, action="append", default=[], help="checkpoint or .onnx; may be repeated")
+    parser.add_argument(
+        "--conditions",
+        default=",".join([CLEAN, *map(str, QUALITIES)]),
+        help="'clean' and AVIF qualities of tiles (default: %(default)s)",
+    )
+    parser.add_argument("--tile-frames", type=int, default=EXAMINED_TILE.frames, help="width of those tiles")
+    parser.add_argument("--log10-min", type=float, default=EXAMINED_TILE.log10_min, help="what black stands for")
+    parser.add_argument("--log10-max", type=float, default=EXAMINED_TILE.log10_max, help="what white stands for")
+    parser.add_argument("--no-baseline", action="store_true", help="leave RTISI-LA out")
+    parser.add_argument("--rows", type=Path, help="append every score to this file, one JSON object a line")
+    args = parser.parse_args(arguments)
+    try:
+        args.tile = TileConfig(args.tile_frames, args.log10_min, args.log10_max)
+        args.conditions = args.conditions.split(",")
+        for condition in set(args.conditions) - {CLEAN}:
+            if not condition.isdecimal():
+                raise ValueError(f"a condition is '{CLEAN}' or an AVIF quality, not {condition!r}")
+            EncoderConfig(int(condition))
+        if args.every < 1:
+            raise ValueError(f"--every must be 1 or more, not {args.every}")
+        if args.no_baseline and not args.model:
+            raise ValueError("--no-baseline without --model leaves nothing to score")
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def _run(args: argparse.Namespace, display: Display) -> None:
+    systems: dict[str, Synthesize] = {} if args.no_baseline else {"rtisi-la": rtisi_la}
+    systems |= {str(path): open_model(path) for path in args.model}
+    clips = choose_clips(args.clips, args.match, args.every)
+    scores = usable_scores(display.say)
+    measured = evaluate(clips, systems, args.conditions, MelConfig(), scores, args.tile)
+    rows = list(display.each(measured, "scoring", "rows", len(clips) * len(args.conditions) * len(systems)))
+    if args.rows:
+        try:
+            with args.rows.open("a", encoding="utf-8") as out:
+                out.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+        except OSError as error:
+            raise FileError(f"{args.rows} cannot be written: {error.strerror}") from error
+    print(table(rows))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0, 1 for a failure told in one sentence, 2 for wrong usage, 130 after Ctrl-C."""
+    args = _parse(arguments)
+    torch.set_num_threads(1)
+    with stop_signals() as stopped:
+        return run("evaluate", lambda: _run(args, Display(stopped)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

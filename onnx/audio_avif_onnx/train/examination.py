@@ -1,0 +1,88 @@
+"""How a run is judged on clips it was not trained on, and by which figure its best weights are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from audio_avif.config import MelConfig
+from audio_avif.edge.ring import FloatArray
+from audio_avif.errors import AudioAvifError
+from audio_avif.signal.features import log_mel
+from audio_avif_onnx.train.data.corpus import read_mono
+from audio_avif_onnx.train.evaluate import (
+    CLEAN,
+    EXAMINED_TILE,
+    QUALITIES,
+    choose_clips,
+    evaluate,
+    means,
+    merit,
+    receive,
+    synthesizer,
+    usable_scores,
+)
+from audio_avif_onnx.train.progress import Display
+
+CONDITIONS = (CLEAN, *map(str, QUALITIES))
+_TRIED_S = 1.2  # eight of it fill one window of DNSMOS
+
+
+class Examination:
+    """Clips, conditions and scores that stay the same through a run."""
+
+    def __init__(self, folder: Path, match: str, every: int, mel: MelConfig, display: Display) -> None:
+        """Raises AudioAvifError where clips or what scores them are missing."""
+        self._mel = mel
+        self._display = display
+        self._clips = choose_clips(folder, match, every)
+        self._scores = usable_scores(display.say)
+        for clip in display.each(self._clips, "reading clips to score", "clips", len(self._clips)):
+            if not read_mono(clip, mel.rate_hz).any():
+                raise AudioAvifError(f"{clip} is silent and cannot be scored; take it out of --clips")
+
+    @property
+    def ruler(self) -> str:
+        """What two merits must have in common to be compared."""
+        return " ".join([*self._scores, *CONDITIONS, *(clip.name for clip in self._clips)])
+
+    def try_out(self, vocoder: nn.Module) -> None:
+        """Score a moment of one clip in every condition, so that a mistake shows before hours of training."""
+        rows = evaluate(
+            self._clips[:1],
+            {"": synthesizer(vocoder)},
+            list(CONDITIONS),
+            self._mel,
+            self._scores,
+            seconds=_TRIED_S,
+        )
+        for _ in self._display.each(rows, "trying out the scores", "conditions", len(CONDITIONS)):
+            pass
+
+    def examine(self, vocoder: nn.Module) -> tuple[float, dict[str, float]]:
+        """The merit, and all means by condition and score."""
+        measured = evaluate(self._clips, {"": synthesizer(vocoder)}, list(CONDITIONS), self._mel, self._scores)
+        rows = list(self._display.each(measured, "scoring", "rows", len(self._clips) * len(CONDITIONS)))
+        figures = {
+            f"{_label(condition)}/{key}": value
+            for condition in CONDITIONS
+            for key, value in means(row for row in rows if row.condition == condition).items()
+        }
+        return merit(rows), figures
+
+    def sounds(self, vocoder: nn.Module) -> dict[str, FloatArray]:
+        """The first clip from clean mel and through tiles of the middle quality, to listen to."""
+        synthesize = synthesizer(vocoder)
+        middle = QUALITIES[len(QUALITIES) // 2]
+        clean = log_mel(self.original(), self._mel)
+        received, _ = receive(clean, middle, self._mel, EXAMINED_TILE)
+        return {CLEAN: synthesize(clean), _label(str(middle)): synthesize(received)}
+
+    def original(self) -> FloatArray:
+        """The first clip itself."""
+        return read_mono(self._clips[0], self._mel.rate_hz)
+
+
+def _label(condition: str) -> str:
+    return condition if condition == CLEAN else f"quality_{condition}"

@@ -1,0 +1,1 @@
+"""What training descends: losses, discriminators and the tasks that combine them."""

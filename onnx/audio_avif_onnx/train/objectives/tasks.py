@@ -1,0 +1,259 @@
+"""What can be trained, in the order it pays: magnitudes, phases from the true past, both on their own output, a jury.
+
+Random numbers come from the processor's generator on every device, which is the one a checkpoint holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audio_avif.errors import ModelError
+from audio_avif_onnx.export.finetuned import HifiGanConfig
+from audio_avif_onnx.export.generator import PITCH_HZ, CausalConfig
+from audio_avif_onnx.export.recurrent.config import RecurrentConfig
+from audio_avif_onnx.export.recurrent.magnitude import MagnitudeNet
+from audio_avif_onnx.export.recurrent.prior import LOG_FLOOR
+from audio_avif_onnx.export.recurrent.vocoder import Conditions, Vocoder
+from audio_avif_onnx.export.trained import build, describe
+from audio_avif_onnx.train.data.batches import Batch
+from audio_avif_onnx.train.data.pitch import PitchTracker
+from audio_avif_onnx.train.data.spectra import Analysis
+from audio_avif_onnx.train.objectives.discriminators import Jury, deceit_loss, feature_loss, jury_loss
+from audio_avif_onnx.train.objectives.losses import MultiResolution, PhaseRelations, magnitude_loss, phase_loss, weigh
+
+_SPECTRUM_WEIGHT = 0.3
+_TRUE_START_SHARE = 0.8
+_JURY_CHANNELS = 16
+_DECEIT_WEIGHT = 0.05
+_FEATURE_WEIGHT = 0.2
+_JUDGED_SAMPLES = 8192
+_PHASE_WEIGHT = 0.1
+_PITCH_WEIGHT = 0.1
+_HILL_OCTAVES = 0.03
+
+
+class _RecurrentTask(nn.Module):
+    """What all tasks share: the synthesis windows of a batch, which may be shorter than the mel's."""
+
+    name: str
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__()
+        self.lookahead_frames = config.lookahead_frames
+        self.architecture: dict[str, Any] = {"task": self.name, "vocoder": config.to_dict()}
+        self.analysis = Analysis(config.mel, config.window_samples)
+        self._margin = (config.mel.n_fft - config.window_samples) // 2
+
+    def windowed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Samples that the synthesis windows span, and their log-magnitudes ``[batch, frames, bins]``."""
+        samples = batch.samples[:, self._margin : batch.samples.shape[1] - self._margin]
+        return samples, self.analysis.magnitude(samples).clamp(min=LOG_FLOOR).log()
+
+
+class MagnitudeTask(_RecurrentTask):
+    """Teaches the magnitude network by L1 on the logarithm and on the 0.3rd power, without an adversary."""
+
+    name = "magnitude"
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config)
+        self.vocoder: nn.Module = nn.ModuleDict({"magnitude": MagnitudeNet(config)})
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch by name; ``loss`` is the one to descend."""
+        _, target = self.windowed(batch)
+        log_magnitude, _, _ = self.vocoder.magnitude(batch.log_mel)
+        log_l1, power_l1 = magnitude_loss(log_magnitude, target)
+        return {"loss": weigh(log_l1, power_l1), "log": log_l1, "power": power_l1}
+
+
+class _VocoderTask(_RecurrentTask):
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config)
+        self.vocoder = Vocoder(config)
+
+
+class PhaseTask(_VocoderTask):
+    """Teaches the phase step from the true past, beside the magnitudes."""
+
+    name = "phase"
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch by name; ``loss`` is the one to descend."""
+        samples, target = self.windowed(batch)
+        log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
+        detached = Conditions(*(each.detach() for each in conditions))
+        phase, log_size, true = self.vocoder.guided(samples, detached)
+        phase_error = phase_loss(phase, true)
+        magnitude_error = weigh(*magnitude_loss(log_magnitude, target))
+        size_error = weigh(*magnitude_loss(log_size, target[:, 1:, :-1]))
+        loss = phase_error + magnitude_error + size_error
+        return {"loss": loss, "phase": phase_error, "magnitude": magnitude_error, "size": size_error}
+
+
+class WaveTask(_VocoderTask):
+    """Teaches both networks on what they produce from their own output, heard at several resolutions."""
+
+    name = "wave"
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        super().__init__(config)
+        self.resolutions = MultiResolution()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch by name; ``loss`` is the one to descend."""
+        return self.listen(batch)[0]
+
+    def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        frames = self.vocoder.frames
+        samples, target = self.windowed(batch)
+        log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
+        magnitude_error = weigh(*magnitude_loss(log_magnitude, target))
+        # Some rows start amid true sound, the others from silence, as streams do. The first frame serves as the past.
+        known = (torch.rand(samples.shape[0], 1) < _TRUE_START_SHARE).float().to(samples.device)
+        first, second = samples[:, : frames.length], samples[:, frames.hop :][:, : frames.length]
+        produced = self.vocoder.free(
+            known * second * frames.past_share, known[..., None] * frames.analyse(first), conditions
+        )
+        whole = slice(frames.length - frames.hop, produced.shape[1] - frames.length + frames.hop)
+        produced, wanted = produced[:, whole], samples[:, frames.hop :][:, whole]
+        log_l1, power_l1 = self.resolutions(produced, wanted)
+        loss = weigh(log_l1, power_l1) + _SPECTRUM_WEIGHT * magnitude_error
+        return {"loss": loss, "log": log_l1, "power": power_l1, "magnitude": magnitude_error}, produced, wanted
+
+
+class GeneratorTask(nn.Module):
+    """Teaches a network that makes samples of mel at once by how it sounds at several resolutions, and by phase.
+
+    Mel does not say where a phase starts, so phase itself is only reported: asked for, it stays as far off as chance.
+    How phases advance from frame to frame is what pitch is, and is learned.
+    """
+
+    name = "generator"
+
+    def __init__(self, config: CausalConfig | HifiGanConfig) -> None:
+        super().__init__()
+        self.architecture: dict[str, Any] = {"task": self.name, **describe(config)}
+        self.vocoder: nn.Module = build(config)
+        self.lookahead_frames = config.lookahead_frames
+        self.resolutions = MultiResolution()
+        self.relations = PhaseRelations(config.mel.n_fft, config.mel.hop_samples)
+        self._first = config.mel.n_fft // 2 - config.latency_samples
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch by name; ``loss`` is the one to descend."""
+        return self.listen(batch)[0]
+
+    def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        produced = self.vocoder(batch.log_mel).float()
+        wanted = self.wanted(batch, produced)
+        return self.compare(produced, wanted), produced, wanted
+
+    def wanted(self, batch: Batch, produced: Tensor) -> Tensor:
+        """What should have been produced."""
+        return batch.samples[:, self._first :][:, : produced.shape[1]]
+
+    def compare(self, produced: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """The losses of waveforms."""
+        log_l1, power_l1 = self.resolutions(produced, wanted)
+        phase, delay, frequency = self.relations(produced, wanted)
+        loss = weigh(log_l1, power_l1) + _PHASE_WEIGHT * (delay + frequency)
+        return {"loss": loss, "log": log_l1, "power": power_l1, "phase": phase, "delay": delay, "frequency": frequency}
+
+
+class CausalGeneratorTask(GeneratorTask):
+    """The same for the causal generator, whose pitch is taught beside.
+
+    Where there is a voice its pulses come at the true pitch, for at a wrong one it would learn to do without them.
+    """
+
+    def __init__(self, config: CausalConfig) -> None:
+        super().__init__(config)
+        self.tracker = PitchTracker(config.mel.n_fft, config.mel.rate_hz, *PITCH_HZ)
+        self._mel = config.mel
+
+    def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        true = self.tracker(batch.samples.unfold(1, self._mel.n_fft, self._mel.hop_samples)).unsqueeze(2)
+        true = functional.pad(true, (0, 0, 0, self.lookahead_frames), value=torch.nan)
+        produced, likely = self.vocoder(batch.log_mel, true)
+        produced = produced.float()
+        wanted = self.wanted(batch, produced)
+        losses = self.compare(produced, wanted)
+        surprise, octaves = self._pitch_errors(likely, true)
+        losses |= {"loss": losses["loss"] + _PITCH_WEIGHT * surprise, "pitch": surprise, "octaves": octaves}
+        return losses, produced, wanted
+
+    def _pitch_errors(self, likely: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy with a narrow hill about the true pitch, and the mean distance from it, of voiced frames."""
+        head = self.vocoder.pitch
+        voiced = ~true.isnan()
+        distance = head.octaves - true.nan_to_num()
+        hill = torch.softmax(-0.5 * (distance / _HILL_OCTAVES).square(), dim=-1)
+        surprise = -(hill * likely.log_softmax(dim=-1)).sum(dim=-1, keepdim=True)
+        off = (head.pitch(likely) - true.nan_to_num()).abs()
+        count = voiced.sum().clamp(min=1)
+        return (surprise * voiced).sum() / count, (off * voiced).sum() / count
+
+
+class _BeforeJury(nn.Module):
+    """The task it is mixed into, against a jury, which learns in the same step: each side sees the other's weights as
+    constants.
+    """
+
+    name = "adversarial"
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.architecture["jury"] = {"channels": _JURY_CHANNELS}
+        self.jury = Jury(_JURY_CHANNELS)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch by name; ``loss`` is the one to descend."""
+        losses, produced, wanted = self.listen(batch)
+        start = int(torch.randint(max(1, wanted.shape[1] - _JUDGED_SAMPLES), ()))
+        produced, wanted = (each[:, start : start + _JUDGED_SAMPLES] for each in (produced, wanted))
+        real = self.jury(wanted)
+        judging = jury_loss(real, self.jury(produced.detach()))
+        fixed = {name: value.detach() for name, value in self.jury.named_parameters()}
+        judged: list[list[Tensor]] = torch.func.functional_call(self.jury, fixed, (produced,))
+        deceit, features = deceit_loss(judged), feature_loss(real, judged)
+        loss = losses["loss"] + _DECEIT_WEIGHT * deceit + _FEATURE_WEIGHT * features + judging
+        return losses | {"loss": loss, "deceit": deceit, "features": features, "judging": judging}
+
+
+class AdversarialTask(_BeforeJury, WaveTask):
+    """The recurrent vocoder before the jury."""
+
+
+class AdversarialGeneratorTask(_BeforeJury, GeneratorTask):
+    """A HiFi-GAN before the jury."""
+
+
+class AdversarialCausalGeneratorTask(_BeforeJury, CausalGeneratorTask):
+    """The causal generator before the jury."""
+
+
+RECURRENT_TASKS = {task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask)}
+GENERATOR_TASKS = {task.name: task for task in (CausalGeneratorTask, AdversarialCausalGeneratorTask)}
+HIFIGAN_TASKS = {task.name: task for task in (GeneratorTask, AdversarialGeneratorTask)}
+TASKS = frozenset(RECURRENT_TASKS | GENERATOR_TASKS | HIFIGAN_TASKS)
+
+
+def open_task(name: str, config: RecurrentConfig | CausalConfig | HifiGanConfig) -> nn.Module:
+    """The task of that name for a network of that kind. Raises ModelError where it has none."""
+    tasks: dict[str, Any]
+    if isinstance(config, RecurrentConfig):
+        tasks = RECURRENT_TASKS
+    else:
+        tasks = GENERATOR_TASKS if isinstance(config, CausalConfig) else HIFIGAN_TASKS
+    if name not in tasks:
+        raise ModelError(f"--task {name} does not train this --model; its tasks are {', '.join(tasks)}")
+    task: nn.Module = tasks[name](config)
+    return task

@@ -1,0 +1,251 @@
+"""Train the embedded vocoder: ``python onnx/audio_avif_onnx/train/train.py --data DIR --out DIR``; see README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audio_avif.edge.console import log_to_stderr, run
+from audio_avif.errors import FileError, ModelError
+from audio_avif_onnx.train.configuration import MODELS, TrainConfig
+from audio_avif_onnx.train.data.corpus import find_audio
+from audio_avif_onnx.train.examination import Examination
+from audio_avif_onnx.train.files import alone_in
+from audio_avif_onnx.train.journal import Journal
+from audio_avif_onnx.train.objectives.tasks import TASKS
+from audio_avif_onnx.train.progress import Display, Stopped, duration, stop_signals
+from audio_avif_onnx.train.trainer import BEST, CHECKPOINT, Trainer
+
+
+def train(
+    config: TrainConfig, *, resume: bool = False, init: Path | None = None, display: Display | None = None
+) -> None:
+    """Run until the minutes or steps are up, saving as it goes; checks all it can before the long work begins.
+
+    Raises AudioAvifError for all that can go wrong, and Stopped, after saving, where it is stopped.
+    """
+    display = display or Display()
+    try:
+        with alone_in(config.out):
+            _prepare_and_train(config, resume, init, display)
+    except OSError as error:
+        raise FileError(
+            f"{error.filename or config.out}: {error.strerror or error}; nothing is lost but the steps since the "
+            "last checkpoint"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"the device has no room for batches of {config.batch_size} x {config.frames} frames; "
+            "lower --batch-size or --frames"
+        ) from error
+
+
+def _prepare_and_train(config: TrainConfig, resume: bool, init: Path | None, display: Display) -> None:
+    if not resume and (config.out / CHECKPOINT).exists():
+        raise FileError(f"{config.out / CHECKPOINT} exists; add --resume to go on, or give another --out")
+    find_audio(config.data)
+    trainer = Trainer(config, display)
+    if resume:
+        trainer.resume()
+    elif init:
+        trainer.start_from(init)
+    examination = _examination(trainer, display)
+    try:
+        trainer.open_data()
+    except Stopped:
+        display.say("train: stopped; what is encoded is kept, and the same command goes on")
+        raise
+    journal = Journal(config.out, trainer.step)
+    if not journal.has_board:
+        display.say("train: no curves and sounds without TensorBoard; install with: pip install -e '.[train]'")
+    try:
+        _train(trainer, journal, examination, display)
+    except Stopped:
+        trainer.save()
+        display.say(f"train: stopped and saved at step {trainer.step}; the same command with --resume goes on")
+        raise
+    finally:
+        display.close()
+        journal.close()
+
+
+def _examination(trainer: Trainer, display: Display) -> Examination | None:
+    """What scores the run, tried out; None where nothing can or shall be scored."""
+    config = trainer.config
+    if config.clips is None:
+        return None
+    if not trainer.can_be_heard:
+        display.say(f"train: --clips are not scored, for --task {config.task} makes no sound of its own")
+        return None
+    examination = Examination(config.clips, config.clip_match, config.clip_every, trainer.mel, display)
+    examination.try_out(trainer.average.vocoder)
+    return examination
+
+
+def _train(trainer: Trainer, journal: Journal, examination: Examination | None, display: Display) -> None:
+    config = trainer.config
+    first_step, first_s = trainer.step, trainer.trained_s
+    if examination is not None and trainer.step == 0:
+        journal.sound(0, "clip/original", examination.original(), trainer.mel.rate_hz)
+    saved_s = time.monotonic()
+    recent: deque[dict[str, float]] = deque(maxlen=config.log_every_steps)
+    while trainer.step < config.steps and trainer.trained_s - first_s < 60 * config.minutes:
+        before_s = trainer.trained_s
+        recent.append(trainer.train_step() | {"step_s": trainer.trained_s - before_s})
+        if trainer.step % config.log_every_steps == 0:
+            journal.scalars(trainer.step, trainer.trained_s, _summary(recent, trainer))
+        if time.monotonic() - saved_s >= 60 * config.save_every_minutes:
+            _save(trainer, journal)
+            saved_s = time.monotonic()
+        if examination is not None and trainer.trained_s - trainer.scored_s >= 60 * config.evaluate_every_minutes:
+            _score(trainer, journal, examination, display)
+        by_steps = (trainer.step - first_step) / (config.steps - first_step)
+        by_time = (trainer.trained_s - first_s) / (60 * config.minutes)
+        display.show(_line(recent, trainer), None if config.is_endless else max(by_steps, by_time))
+    _save(trainer, journal)
+    if examination is not None and trainer.scored_s < trainer.trained_s:
+        _score(trainer, journal, examination, display)
+    display.say(f"train: step {trainer.step} after {duration(trainer.trained_s)} of training, in {trainer.checkpoint}")
+
+
+def _save(trainer: Trainer, journal: Journal) -> None:
+    trainer.save()
+    journal.flush()
+
+
+def _score(trainer: Trainer, journal: Journal, examination: Examination, display: Display) -> None:
+    """Score the averaged weights, and keep them where no others of this run did as well."""
+    _save(trainer, journal)  # scoring takes minutes
+    display.close()
+    vocoder = trainer.average.vocoder
+    figure, figures = examination.examine(vocoder)
+    journal.scalars(trainer.step, trainer.trained_s, figures | {"merit": figure})
+    if journal.has_board:
+        for name, samples in examination.sounds(vocoder).items():
+            journal.sound(trainer.step, f"clip/{name}", samples, trainer.mel.rate_hz)
+    is_best = trainer.scored(figure, examination.ruler)
+    if is_best:
+        trainer.save(BEST)
+    _save(trainer, journal)
+    display.say(f"step {trainer.step}: merit {figure:.3f}{', the best so far' if is_best else ''}")
+
+
+def _summary(recent: deque[dict[str, float]], trainer: Trainer) -> dict[str, float]:
+    means = {name: float(np.mean([step[name] for step in recent])) for name in recent[0]}
+    return means | {"steps_per_s": 1 / means.pop("step_s"), "learning_rate": trainer.learning_rate}
+
+
+def _line(recent: deque[dict[str, float]], trainer: Trainer) -> str:
+    summary = _summary(recent, trainer)
+    return (
+        f"step {trainer.step}  loss {summary['loss']:.4f}  {summary['steps_per_s']:.2f} steps/s  "
+        f"trained {duration(trainer.trained_s)}"
+    )
+
+
+def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]:
+    defaults = TrainConfig(Path(), Path())
+    parser = argparse.ArgumentParser(description="Train the embedded vocoder; checkpoints resume exactly.")
+    parser.add_argument("--data", type=Path, required=True, help="a folder of audio files, searched recursively")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoints, log and cache go")
+    parser.add_argument(
+        "--model", choices=sorted(MODELS), default=defaults.model, help="which network to train (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--task", choices=sorted(TASKS), default=defaults.task, help="what to train (default: %(default)s)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument(
+        "--init", type=Path, help="start from the weights of this checkpoint, of this or an earlier task"
+    )
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default=defaults.device,
+        help="auto: a CUDA device where there is one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=defaults.minutes,
+        help="stop after so much training, encoding and scoring not counted (default: never)",
+    )
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="stop at this step (default: never)")
+    parser.add_argument(
+        "--batch-size", type=int, default=defaults.batch_size, help="segments a step (default: %(default)s)"
+    )
+    parser.add_argument("--frames", type=int, default=defaults.frames, help="frames a segment (default: %(default)s)")
+    parser.add_argument(
+        "--variants",
+        type=int,
+        default=defaults.variants,
+        help="degraded copies of the corpus to cache (default: %(default)s)",
+    )
+    parser.add_argument("--workers", type=int, default=defaults.workers, help="processes that encode those copies")
+    parser.add_argument("--clips", type=Path, help="other audio to score now and then, which keeps the best weights")
+    parser.add_argument("--clip-match", default=defaults.clip_match, help="only clips whose name contains this")
+    parser.add_argument("--clip-every", type=int, default=defaults.clip_every, help="only every so-manieth clip")
+    parser.add_argument(
+        "--evaluate-every-minutes",
+        type=float,
+        default=defaults.evaluate_every_minutes,
+        help="score the clips after so much training (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--save-every-minutes",
+        type=float,
+        default=defaults.save_every_minutes,
+        help="what a crash can cost (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, default=defaults.learning_rate, help="its highest (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--cooldown-steps", type=int, default=defaults.cooldown_steps, help="let the rate fall to zero before --steps"
+    )
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="give every run of a chain another one")
+    parser.add_argument("--float32", dest="bfloat16", action="store_false", help="train without bfloat16 autocast")
+    values = vars(parser.parse_args(arguments))
+    resume, init = values.pop("resume"), values.pop("init")
+    if resume and init:
+        parser.error("--resume goes on with its own weights; leave --init out")
+    try:
+        return TrainConfig(**values), resume, init
+    except ValueError as error:
+        parser.error(str(error))
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep away torch's remarks to developers, and tracebacks of TensorBoard's thread: its errors come up in ours."""
+    hook = threading.excepthook
+    threading.excepthook = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        threading.excepthook = hook
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0, 1 for a failure told in one sentence, 2 for wrong usage, 130 where it was stopped."""
+    config, resume, init = _parse(arguments)
+    log_to_stderr("train")
+    with _quiet_libraries(), stop_signals() as stopped:
+        return run("train", lambda: train(config, resume=resume, init=init, display=Display(stopped)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

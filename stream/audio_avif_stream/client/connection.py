@@ -1,0 +1,142 @@
+"""The way to a receiver: its address, and a connection to it or one sentence that says why there is none."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from audio_avif.errors import ConnectionFailed
+from audio_avif.link.messages import DEFAULT_PORT, MAX_MESSAGE_BYTES, SUBPROTOCOL
+from audio_avif_stream.serving.security import explain_tls_failure
+
+CONNECT_S = 10.0
+
+
+class Refused(ConnectionFailed):
+    """The receiver, or this machine for it, said no; to ask again would not change that."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a receiver or a relay listens, and what it asks of those who come.
+
+    ``host`` is a name or an address, ``tls`` what verifies who listens there, or None for a connection in clear,
+    ``path`` what is wanted of a relay: ``/publish/ROOM`` or ``/listen/ROOM``.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    tls: ssl.SSLContext | None = None
+    token: str | None = field(default=None, repr=False)
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """As the WebSocket client wants it."""
+        return f"{'ws' if self.tls is None else 'wss'}://{self}{self.path}"
+
+    @property
+    def program(self) -> str:
+        """What should listen there."""
+        return "audio-avif-relay" if self.path else "audio-avif-recv"
+
+
+@dataclass(frozen=True)
+class Host:
+    """What ``--host`` says: a host, whether it is to be reached by TLS, and its port if that was named."""
+
+    name: str
+    is_secure: bool = False
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Host:
+        """Take a name, an address, or ``ws://`` or ``wss://`` before one of them. Raises ValueError with a sentence."""
+        if "://" not in text:
+            return cls(text)
+        wrong = f"{text!r} is not a receiver's address; write NAME, ws://NAME, wss://NAME, or these with :PORT"
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError(wrong) from None
+        extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+        if parts.scheme not in ("ws", "wss") or not host or extras:
+            raise ValueError(wrong)
+        return cls(host, parts.scheme == "wss", port)
+
+
+async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnection:
+    """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver, Refused for good."""
+    if address.host.count(":") == 1:
+        raise Refused(f"{address.host!r} is not a host; give the port with --port")
+    headers = {} if address.token is None else {"Authorization": f"Bearer {address.token}"}
+    try:
+        connection = await connect_websocket(
+            address.url,
+            ssl=address.tls,
+            additional_headers=headers,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            max_size=MAX_MESSAGE_BYTES,
+            write_limit=4096,
+            open_timeout=within_s,
+            close_timeout=2,
+            ping_interval=None,  # who connects watches the path himself
+            proxy=None,
+        )
+    except TimeoutError as error:
+        raise ConnectionFailed(
+            f"{address} does not answer; is the host right, and does a firewall let the port through?"
+        ) from error
+    except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
+        if address.tls is None:
+            raise ConnectionFailed(f"{address} hung up; is {address.program} running there?") from error
+        kind = Refused if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
+        raise kind(explain_tls_failure(error, str(address), address.program)) from error
+    except (InvalidURI, ValueError) as error:
+        raise Refused(f"{address} is not an address; --host takes a name or an IP address") from error
+    except InvalidMessage as error:
+        or_tls = f" (if it has TLS, say --host wss://{address})" if address.tls is None else ""
+        raise ConnectionFailed(
+            f"what listens on {address} is no WebSocket server; is the port right?{or_tls}"
+        ) from error
+    except InvalidStatus as error:
+        if error.response.status_code == 401:
+            raise Refused(
+                f"{address} wants its token; give the one that {address.program} shows there with --token"
+                if address.token is None
+                else f"{address} refuses this token; give the one that {address.program} shows there with --token"
+            ) from error
+        if error.response.status_code == 404 and not address.path:
+            raise Refused(f"what listens on {address} is a relay; name a room with --room") from error
+        raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
+    except InvalidHandshake as error:
+        raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
+    except OSError as error:
+        if isinstance(error, socket.gaierror):
+            raise ConnectionFailed(f"there is no host {address.host!r}; is the name right?") from error
+        reason = os.strerror(error.errno) if error.errno else "it cannot be reached"
+        raise ConnectionFailed(
+            f"cannot connect to {address} ({reason}); is {address.program} running there?"
+        ) from error
+    if connection.subprotocol != SUBPROTOCOL:
+        await connection.close()
+        raise ConnectionFailed(_is_no_receiver(address, f"no {SUBPROTOCOL}"))
+    return connection
+
+
+def _is_no_receiver(address: Address, why: str) -> str:
+    kind = "relay" if address.path else "receiver"
+    return f"what listens on {address} is no audio-avif {kind} of this version ({why})"

@@ -1,0 +1,309 @@
+"""``audio-avif-recv``: listens for a stream of tiles and plays it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audio_avif import __version__
+from audio_avif.edge import console
+from audio_avif.errors import FileError
+from audio_avif.link.messages import DEFAULT_PORT
+from audio_avif_stream.commands.options import add_limits, limits_of
+from audio_avif_stream.serving.security import Limits, is_token
+
+if TYPE_CHECKING:
+    from audio_avif_stream.receiving.receiver import Receiver
+
+PROGRAM = "audio-avif-recv"
+
+# What each choice of --latency stands for: a vocoder, and sound held ready in ms.
+LATENCIES = {"low": ("embedded-low", 30.0), "balanced": ("default", 40.0), "safe": ("default", 120.0)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Listen for a stream of audio-avif tiles and play it.",
+        epilog="Start this first; it prints what to type on the machine with the microphone. Or let it connect to an "
+        "audio-avif-relay, as any number of receivers may.",
+    )
+    parser.add_argument("--host", help="address to listen on; 0.0.0.0 for all (default: this machine only)")
+    parser.add_argument("--port", type=console.port, help="port to listen on, 0 for any free one (default: 8765)")
+    parser.add_argument(
+        "--connect",
+        metavar="URL[,URL..]",
+        help="in place of listening, connect to this audio-avif-relay, ws://HOST[:PORT] or wss://HOST[:PORT]; "
+        "those that follow are tried in turn when the connection is lost",
+    )
+    parser.add_argument("--room", metavar="NAME", help="the relay's room to play")
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) that alone are trusted to sign the relay's, for wss:// (default: this machine's)",
+    )
+    parser.add_argument(
+        "--output",
+        action="append",
+        metavar="speaker|FILE.wav|-",
+        help="where the sound goes, - for raw s16le mono 16 kHz on standard output; may be repeated (default: speaker)",
+    )
+    parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
+    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
+    parser.add_argument(
+        "--vocoder",
+        metavar="NAME|PATH",
+        help="embedded, embedded-low, griffin-lim, the name of an exported model, or an .onnx file "
+        "(default: embedded, or embedded-low with --latency low)",
+    )
+    parser.add_argument(
+        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"
+    )
+    parser.add_argument("--once", action="store_true", help="exit after the first stream")
+    parser.add_argument(
+        "--save-tiles",
+        type=Path,
+        metavar="DIR",
+        help="keep each received tile as an .avif picture, NNN-TTTTTT for stream N and the tile's place T in it; "
+        "a pause has none",
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE.avif",
+        help="keep what is heard of each stream as a picture of sound, which audio-avif plays and browsers show: "
+        "FILE.avif, FILE-2.avif and so on; no file that is there already is written over",
+    )
+    parser.add_argument(
+        "--latency",
+        choices=LATENCIES,
+        default="balanced",
+        help="low: a vocoder of 16 ms that is less clear, and 30 ms of buffer; balanced: one of 48 ms, and 40 ms; "
+        "safe: the same with 120 ms (default: balanced)",
+    )
+    parser.add_argument(
+        "--buffer-ms",
+        type=console.milliseconds,
+        metavar="MS",
+        help="sound held ready against network jitter (default: by --latency)",
+    )
+    parser.add_argument(
+        "--stats",
+        action="store_true",
+        help="show a live line: rates, buffer and delay in ms, tiles lost and concealed, underruns",
+    )
+    parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
+    parser.add_argument(
+        "--metrics",
+        type=console.port,
+        metavar="PORT",
+        help="serve the same figures to Prometheus here",
+    )
+    parser.add_argument(
+        "--web",
+        nargs="?",
+        type=console.port,
+        const=DEFAULT_PORT + 1,
+        metavar="PORT",
+        help=f"serve a page that shows live streams in browsers on this port (default: {DEFAULT_PORT + 1})",
+    )
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep what arrives, and when, in one file")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="play such a file instead of listening, and exit")
+    parser.add_argument(
+        "--replay-speed", choices=("real", "full"), default="real", help="in its own time or at once (default: real)"
+    )
+    _add_security(parser)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _add_security(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("security", "docs/security.md says what each of these is for.")
+    group.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM form: senders use wss://"
+    )
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key in PEM form")
+    group.add_argument(
+        "--token",
+        metavar="TEXT",
+        help="what a sender must show, or what the relay asks for; better given as AUDIO_AVIF_TOKEN, since other users "
+        "of this machine see options (default: a new one where --host lets other machines in)",
+    )
+    group.add_argument("--no-token", action="store_true", help="let every sender in")
+    add_limits(group, Limits())
+
+
+def _check_connect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Wrong usage of ``--connect`` ends the program; ``options.connect`` becomes a list of hosts."""
+    from audio_avif_stream.client.connection import Host
+    from audio_avif_stream.relay.room_tokens import ROOM_NAME_RULE, is_room_name
+
+    beside = {
+        "host": None,
+        "port": None,
+        "tls_cert": None,
+        "tls_key": None,
+        "replay": None,
+        "web": None,
+        "no_token": False,
+    }
+    for name in (name for name, unset in beside.items() if getattr(options, name) != unset):
+        parser.error(f"--{name.replace('_', '-')} is for a receiver that is connected to, not for --connect")
+    if options.room is None or not is_room_name(options.room):
+        parser.error(f"--connect needs --room NAME; {ROOM_NAME_RULE}")
+    try:
+        options.connect = [Host.parse(text) for text in options.connect.split(",")]
+    except ValueError as error:
+        parser.error(f"--connect: {error}")
+    if not all(host.name for host in options.connect):
+        parser.error("--connect: between two commas there is no relay's address")
+    if options.ca is not None and not any(host.is_secure for host in options.connect):
+        parser.error("--ca is for a relay with TLS: --connect wss://NAME")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-recv``."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    options.output = options.output or ["speaker"]
+    vocoder, buffer_ms = LATENCIES[options.latency]
+    options.vocoder = vocoder if options.vocoder is None else options.vocoder
+    options.buffer_ms = buffer_ms if options.buffer_ms is None else options.buffer_ms
+    if "-" in options.output and options.stats_json == "-":
+        parser.error("--output - and --stats-json - cannot share standard output")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together")
+    if options.no_token and options.token is not None:
+        parser.error("--token and --no-token exclude each other")
+    if options.connect is not None:
+        _check_connect(parser, options)
+    elif options.room is not None or options.ca is not None:
+        parser.error("--room and --ca are for --connect")
+    options.host = options.host or "127.0.0.1"
+    options.port = DEFAULT_PORT if options.port is None else options.port
+    if options.replay is not None:
+        beside = ("record", "web", "metrics", "tls_cert", "token")
+        for name in (name for name in beside if getattr(options, name) is not None):
+            parser.error(f"--{name.replace('_', '-')} is for listening, not for --replay")
+    if options.token is None and not options.no_token:
+        options.token = os.environ.get("AUDIO_AVIF_TOKEN") or None
+    if options.token is not None and not is_token(options.token):
+        parser.error("--token (or AUDIO_AVIF_TOKEN) takes visible ASCII characters without spaces")
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    console.log_to_stderr(PROGRAM)
+    if options.list_devices:
+        from audio_avif.edge.devices import format_devices, list_devices
+
+        print(format_devices(list_devices()))
+        return
+
+    import platformdirs
+
+    from audio_avif.codec.decoder import PlayoutConfig
+    from audio_avif.vocoders.registry import load_vocoder
+    from audio_avif_stream.receiving.outputs import open_output
+    from audio_avif_stream.receiving.receiver import BindAddress, Receiver, listen
+    from audio_avif_stream.receiving.replay import replay, replay_clock
+    from audio_avif_stream.receiving.saving import Saver
+    from audio_avif_stream.receiving.session import Stage
+    from audio_avif_stream.receiving.stream_recording import Recorder
+    from audio_avif_stream.receiving.web_view import Window
+    from audio_avif_stream.runtime.realtime import hurrying
+    from audio_avif_stream.serving.security import server_context
+    from audio_avif_stream.telemetry.figures import RECEIVER
+    from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+    from audio_avif_stream.telemetry.prometheus import serve_metrics
+
+    tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
+    vocoder = load_vocoder(options.vocoder, options.provider)
+    playout = PlayoutConfig(options.buffer_ms / 1e3)
+    earlier_streams = _make_folder(options.save_tiles)
+    with JsonLines(options.stats_json) as stats_json, Recorder(options.record) as recorder, ExitStack() as stack:
+        live_line = LiveLine(options.stats)
+        replaying = None if options.replay is None else replay_clock(options.replay_speed, options.output)
+        clock = time.monotonic if replaying is None else replaying
+        if replaying is not None:
+            stack.enter_context(console.sigterm_interrupts())
+        saver = stack.enter_context(Saver(options.save, is_patient=replaying is not None))
+        if replaying is None:
+            stack.enter_context(hurrying())
+        output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
+        stack.callback(output.close)
+        if replaying is not None:
+            replay(
+                options.replay,
+                vocoder,
+                output,
+                playout,
+                replaying,
+                live_line,
+                stats_json,
+                save_tiles=options.save_tiles,
+                first_stream=earlier_streams + 1,
+                resume_s=options.resume_s,
+                saver=saver,
+            )
+            return
+        window = None if options.web is None else Window(recorder, options.web, options.resume_s)
+        stage = Stage(
+            vocoder,
+            output,
+            playout,
+            live_line,
+            stats_json,
+            options.save_tiles,
+            recorder if window is None else window,
+            limits=limits_of(options),
+            resume_s=options.resume_s,
+            saver=saver,
+        )
+        receiver = Receiver(stage, options.once, earlier_streams)
+        if options.metrics is not None:
+            stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
+        if options.connect is not None:
+            asyncio.run(_listen_to_relays(receiver, options))
+            return
+        token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
+        address = BindAddress(options.host, options.port, options.token, options.no_token, tls, token_file)
+        asyncio.run(listen(receiver, address, window))
+
+
+async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> None:
+    from audio_avif_stream.client.connection import Address
+    from audio_avif_stream.receiving.listening import listen_to
+    from audio_avif_stream.serving.security import client_context
+
+    tls = client_context(options.ca) if any(host.is_secure for host in options.connect) else None
+    path = f"/listen/{options.room}"
+    relays = [
+        Address(host.name, host.port or DEFAULT_PORT, tls if host.is_secure else None, options.token, path)
+        for host in options.connect
+    ]
+    await listen_to(receiver, relays, options.room)
+
+
+def _make_folder(path: Path | None) -> int:
+    """Make the folder for tiles; return how many streams have left theirs there already."""
+    if path is None:
+        return 0
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        numbers = [name.partition("-")[0] for name in os.listdir(path) if name.endswith(".avif")]
+    except OSError as error:
+        raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

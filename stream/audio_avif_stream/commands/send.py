@@ -1,0 +1,233 @@
+"""``audio-avif-send``: cuts sound into tiles and sends them to a receiver."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from audio_avif import __version__
+from audio_avif.config import (
+    MAX_BITRATE_KBPS,
+    MAX_REDUNDANCY,
+    MAX_TILE_FRAMES,
+    MIN_BITRATE_KBPS,
+    MIN_TILE_FRAMES,
+    EncoderConfig,
+)
+from audio_avif.edge import console
+
+PROGRAM = "audio-avif-send"
+_TOKEN_VARIABLE = "AUDIO_AVIF_TOKEN"
+
+
+async def send(options: argparse.Namespace) -> None:
+    """Open the source, connect and send. Raises AudioAvifError for whatever goes wrong."""
+    from audio_avif.codec.decoder import Encoder
+    from audio_avif.config import TileConfig
+    from audio_avif_stream.client.connection import Address, connect
+    from audio_avif_stream.runtime.interrupts import on_interrupt
+    from audio_avif_stream.runtime.realtime import hurrying
+    from audio_avif_stream.sending.capture import open_source
+    from audio_avif_stream.sending.sender import Sender, StreamConfig
+    from audio_avif_stream.sending.sender_stats import Telling
+    from audio_avif_stream.serving.security import client_context
+    from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+
+    is_live = options.input == "mic" or options.realtime
+    tls = client_context(options.ca) if options.is_secure else None
+    path = "" if options.room is None else f"/publish/{options.room}"
+    address = Address(options.host, options.port, tls, options.token, path)
+    encoder_config = EncoderConfig(
+        options.quality, bitrate_kbps=options.bitrate, dtx=options.dtx, redundancy=options.redundancy
+    )
+    with ExitStack() as stack:
+        if is_live:
+            stack.enter_context(hurrying())
+        source = open_source(options.input, options.device, is_live)
+        stack.callback(source.close)
+        encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config)
+        trace = stack.enter_context(JsonLines(options.trace))
+        stats_json = stack.enter_context(JsonLines(options.stats_json))
+        telling = Telling(trace, stats_json, LiveLine(options.stats), options.metrics is not None)
+        config = StreamConfig(is_live, options.reconnect_s)
+        sender = Sender(encoder, source, partial(connect, address), config, telling)
+        if options.metrics is not None:
+            from audio_avif_stream.telemetry.figures import SENDER
+            from audio_avif_stream.telemetry.prometheus import serve_metrics
+
+            stack.callback(serve_metrics(options.metrics, lambda: sender.latest, SENDER))
+        on_interrupt(sender.stop.set)
+        await sender.run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
+        epilog="Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
+        "it prints the line to type here.",
+    )
+    parser.add_argument(
+        "--host",
+        metavar="NAME|ws://..|wss://..",
+        help="the receiver's name or address; wss://NAME[:PORT] for one with --tls-cert",
+    )
+    parser.add_argument("--port", type=console.port, help="the receiver's port (default: 8765)")
+    parser.add_argument("--room", metavar="NAME", help="publish in this room of the audio-avif-relay at --host")
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) that alone are trusted to sign the receiver's, for wss:// (default: this machine's)",
+    )
+    parser.add_argument(
+        "--token",
+        metavar="TEXT",
+        help=f"the token that the receiver asks for (default: ${_TOKEN_VARIABLE}, which other users do not see in ps)",
+    )
+    parser.add_argument(
+        "--input",
+        default="mic",
+        metavar="mic|FILE|-",
+        help="where the sound comes from; - reads raw s16le mono 16 kHz from standard input (default: mic)",
+    )
+    parser.add_argument("--device", metavar="NAME", help="input device: its name, part of it, or its number")
+    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
+    parser.add_argument(
+        "--tile-frames",
+        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        default=8,
+        metavar="N",
+        help="frames of 16 ms in a tile, 2 to 64: fewer mean less delay and more bits (default: 8)",
+    )
+    parser.add_argument(
+        "--quality", type=console.integer_in(0, 100), metavar="Q", help="AVIF quality, 0 to 100 (default: 52)"
+    )
+    parser.add_argument(
+        "--bitrate",
+        type=_kbps,
+        metavar="KBPS",
+        help=f"codec rate, {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g}, for which the quality of each tile is chosen "
+        "(default: the quality stays, and the rate follows the sound)",
+    )
+    parser.add_argument(
+        "--dtx",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="send a few bytes about the background noise instead of tiles in pauses (default: yes)",
+    )
+    parser.add_argument(
+        "--redundancy",
+        type=console.integer_in(0, MAX_REDUNDANCY),
+        default=0,
+        metavar="N",
+        help=f"send low-quality copies of the last N tiles along with each, 0 to {MAX_REDUNDANCY}, "
+        "for relays that drop messages; each adds a tile of delay (default: 0)",
+    )
+    parser.add_argument(
+        "--realtime",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="pace a file or pipe like a microphone (default), or send it at once",
+    )
+    parser.add_argument(
+        "--reconnect-s",
+        type=_seconds,
+        default=600.0,
+        metavar="N",
+        help="how long to try again when the connection breaks, 0 for not at all (default: 600)",
+    )
+    parser.add_argument("--stats", action="store_true", help="show a live line: rates, quality, drops, delay")
+    parser.add_argument(
+        "--trace", metavar="FILE|-", help="write a line of JSON for each tile: where its time went, stage by stage"
+    )
+    parser.add_argument("--stats-json", metavar="FILE|-", help="write the stream's figures as a line of JSON a second")
+    parser.add_argument(
+        "--metrics", type=console.port, metavar="PORT", help="show the same to Prometheus on this port of this machine"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _kbps(text: str) -> float:
+    value = float(text)
+    if not MIN_BITRATE_KBPS <= value <= MAX_BITRATE_KBPS:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not within {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g} kbps of codec rate"
+        )
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a stream, checked; wrong usage ends the program with exit code 2."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.list_devices:
+        return options
+    if options.host is None:
+        parser.error("--host is needed: the machine on which audio-avif-recv runs")
+    _resolve_host(parser, options)
+    if options.quality is not None and options.bitrate is not None:
+        parser.error("--quality and --bitrate exclude each other: a bitrate chooses the quality of each tile")
+    options.quality = EncoderConfig.quality if options.quality is None else options.quality
+    if options.trace == options.stats_json == "-":
+        parser.error("--trace - and --stats-json - cannot share standard output")
+    return options
+
+
+def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Let ``host``, ``port``, ``is_secure`` and ``token`` say what ``--host`` and the environment add to them."""
+    from audio_avif.link.messages import DEFAULT_PORT
+    from audio_avif_stream.client.connection import Host
+    from audio_avif_stream.relay.room_tokens import ROOM_NAME_RULE, is_room_name
+    from audio_avif_stream.serving.security import is_token
+
+    try:
+        host = Host.parse(options.host)
+    except ValueError as error:
+        parser.error(f"--host: {error}")
+    if host.port is not None and options.port not in (None, host.port):
+        parser.error(f"--port {options.port} contradicts the port in --host {options.host}")
+    if options.room is not None and not is_room_name(options.room):
+        parser.error(f"--room: {options.room!r} is no room's name; {ROOM_NAME_RULE}")
+    if options.ca is not None and not host.is_secure:
+        parser.error("--ca is for a receiver with TLS: --host wss://NAME")
+    ports = (host.port, options.port, DEFAULT_PORT)
+    options.host, options.is_secure = host.name, host.is_secure
+    options.port = next(port for port in ports if port is not None)
+    where = "--token" if options.token is not None else f"${_TOKEN_VARIABLE}"
+    options.token = options.token if options.token is not None else os.environ.get(_TOKEN_VARIABLE) or None
+    if options.token is not None and not is_token(options.token):
+        parser.error(f"{where} is no token: it must be visible ASCII without spaces")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-send``."""
+    return console.run(PROGRAM, lambda: _run(parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    console.log_to_stderr(PROGRAM)
+    if options.list_devices:
+        from audio_avif.edge.devices import format_devices, list_devices
+
+        print(format_devices(list_devices()))
+        return
+    asyncio.run(send(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""Between network and output: decodes tiles, runs the vocoder and keeps the output supplied.
+
+``Playout`` does it by a clock that is passed in; ``Player`` is the thread that does it live.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from audio_avif.codec.decoder import Decoder, Frames, PlayoutConfig
+from audio_avif.edge.ring import FloatArray
+from audio_avif.errors import AudioAvifError, TileError
+from audio_avif.link.messages import MAX_DURATION_US, Bundle, Bye, Hello, MediaPacket, NoisePacket, Report
+from audio_avif.still.boxes import inspect_still
+from audio_avif.vocoders.protocol import VocoderStream
+from audio_avif_stream.receiving.outputs import Output
+from audio_avif_stream.receiving.saving import Saver
+from audio_avif_stream.runtime.realtime import take_turns
+
+log = logging.getLogger(__name__)
+
+_INBOX_PACKETS = 256
+_PROCESSING_MEMORY_S = 5.0
+
+
+class Playout:
+    """Plays one stream: ``begin``, ``arrive`` and ``advance`` as time goes on, ``finish``.
+
+    Nothing in here waits but the output; ``wait_s`` says when to come back though nothing arrives.
+    """
+
+    def __init__(
+        self,
+        hello: Hello,
+        vocoder: VocoderStream,
+        output: Output,
+        config: PlayoutConfig,
+        processing_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_report: Callable[[Report], None] = lambda report: None,
+        save_tiles: Path | None = None,
+        stream_number: int = 1,
+        saver: Saver | None = None,
+    ) -> None:
+        self.decoder = Decoder(hello, vocoder, config)
+        self.decoder.processing_s = processing_s
+        self.output = output
+        self.saver = saver or Saver(None)
+        self.played_samples = 0
+        self._processing_s = deque([processing_s], maxlen=max(2, round(_PROCESSING_MEMORY_S / self.decoder.tile_s)))
+        self._clock = clock
+        self._on_report = on_report
+        self._save_tiles = save_tiles
+        self._stream_number = stream_number
+        self._received_s: dict[int, float] = {}
+
+    def begin(self) -> None:
+        """The stream starts."""
+        self.output.begin(self.decoder.hello.live)
+        self.saver.begin(self.decoder.hello)
+
+    def arrive(self, packet: MediaPacket, received_s: float) -> None:
+        """Take a packet that was received at that time of the clock."""
+        self._save(packet)
+        self._received_s[packet.sequence] = received_s
+        if len(self._received_s) > _INBOX_PACKETS:
+            del self._received_s[next(iter(self._received_s))]
+        self.decoder.push(packet, received_s)
+
+    def advance(self) -> bool:
+        """Speak what is due first, if anything is; say whether anything was."""
+        started_s = self._clock()
+        frames = self.decoder.next_frames(self.output.buffered_s, started_s)
+        if frames is not None:
+            self._speak(frames, started_s)
+        elif self.decoder.hello.live and self.decoder.is_waiting:
+            self.output.rest()
+        return frames is not None
+
+    def wait_s(self) -> float | None:
+        """How long to wait for packets before some sound must be made up; None for as long as they take."""
+        if self.decoder.is_waiting:
+            return None
+        return max(0.0, self.output.buffered_s - self.decoder.urgent_s) + 0.001
+
+    def finish(self) -> None:
+        """Play the last samples of a stream whose end the decoder has been told, and all that is still buffered."""
+        self._write(self.decoder.flush().samples)
+        self.saver.end(self.played_samples)
+        self.output.end()
+
+    def _speak(self, frames: Frames, started_s: float) -> None:
+        decoded_s = self._clock()
+        chunk = self.decoder.speak(frames)
+        spoken_s = self._clock()
+        if frames.silence_s:
+            self.output.silence(max(0.0, frames.silence_s - (spoken_s - started_s)))
+        buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
+        self._write(chunk.samples)
+        self.saver.push(frames.log_mel)
+        if frames.tile is None:
+            return
+        self._processing_s.append(spoken_s - started_s)
+        self.decoder.processing_s = median(self._processing_s)
+        received_s = self._received_s.pop(frames.tile.sequence, started_s)
+        for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:
+            del self._received_s[passed]
+        if chunk.samples.size:
+            durations_s = (started_s - received_s, decoded_s - started_s, spoken_s - decoded_s, buffered_s, device_s)
+            durations_us = [min(max(0, round(duration * 1e6)), MAX_DURATION_US) for duration in durations_s]
+            self._on_report(Report(frames.tile.sequence, chunk.first_sample, round(received_s * 1e6), *durations_us))
+
+    def _write(self, samples: FloatArray) -> None:
+        self.output.write(samples)
+        self.played_samples += samples.size
+
+    def _save(self, packet: MediaPacket) -> None:
+        """Keep a tile as a picture named by its place; what is none is not written: a viewer may be opened on it."""
+        tile = packet.tile if isinstance(packet, Bundle) else packet
+        if self._save_tiles is None or isinstance(tile, NoisePacket):
+            return
+        still = tile.still(self.decoder.hello.template)
+        place = tile.first_frame // self.decoder.hello.tile.frames
+        path = self._save_tiles / f"{self._stream_number:03d}-{place:06d}.avif"
+        try:
+            inspect_still(still)
+            path.write_bytes(still)
+        except TileError:
+            return
+        except OSError as error:
+            log.warning("%s cannot be written (%s); the tiles that follow are not saved", path, error.strerror)
+            self._save_tiles = None
+
+
+@dataclass(frozen=True)
+class _End:
+    bye: Bye | None
+
+
+class Player:
+    """Plays one stream in a thread of its own; ``push`` and ``end`` never wait for it to catch up."""
+
+    def __init__(
+        self,
+        hello: Hello,
+        vocoder: VocoderStream,
+        output: Output,
+        playout: PlayoutConfig,
+        processing_s: float,
+        *,
+        on_report: Callable[[Report], None],
+        on_done: Callable[[], None],
+        save_tiles: Path | None,
+        stream_number: int,
+        saver: Saver,
+    ) -> None:
+        self.playout = Playout(
+            hello,
+            vocoder,
+            output,
+            playout,
+            processing_s,
+            on_report=on_report,
+            save_tiles=save_tiles,
+            stream_number=stream_number,
+            saver=saver,
+        )
+        self.error: AudioAvifError | None = None
+        self._on_done = on_done
+        self._is_stopped = False
+        self._inbox: queue.Queue[tuple[MediaPacket, float] | _End] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="playout", daemon=True)
+        self._thread.start()
+
+    @property
+    def decoder(self) -> Decoder:
+        """What decides; its figures may be read at any time."""
+        return self.playout.decoder
+
+    @property
+    def output(self) -> Output:
+        """Where the sound goes."""
+        return self.playout.output
+
+    @property
+    def played_samples(self) -> int:
+        """Samples given to the output."""
+        return self.playout.played_samples
+
+    @property
+    def backlog(self) -> int:
+        """Packets that wait for the thread."""
+        return self._inbox.qsize()
+
+    def push(self, packet: MediaPacket, received_s: float) -> None:
+        """Take a packet as it arrives. A live stream that outruns this machine loses it here and conceals it."""
+        if self.backlog < _INBOX_PACKETS:
+            self._inbox.put((packet, received_s))
+
+    def end(self, bye: Bye | None) -> None:
+        """No more packets will come; what is here is still played."""
+        self._inbox.put(_End(bye))
+
+    def stop(self) -> None:
+        """Play no more than what the output has already."""
+        self._is_stopped = True
+
+    def _run(self) -> None:
+        if not self.decoder.hello.live:
+            take_turns()
+        try:
+            self.playout.begin()
+            is_over = False
+            while not is_over:
+                is_over = self._take_arrivals()
+                while not self._is_stopped and self.playout.advance():
+                    pass
+            self.playout.finish()
+        except AudioAvifError as error:
+            self.error = error
+        except Exception as error:  # the thread's last words must reach the user
+            log.debug("playout failed", exc_info=True)
+            self.error = AudioAvifError(f"playing the stream failed: {error}")
+        finally:
+            self.playout.saver.end(self.played_samples)
+            self._on_done()
+
+    def _take_arrivals(self) -> bool:
+        """Wait for a packet, or until the output needs more; take all that came, and say whether the end did."""
+        try:
+            item = self._inbox.get(timeout=self.playout.wait_s())
+            while True:
+                if isinstance(item, _End):
+                    self.decoder.end(item.bye)
+                    return True
+                self.playout.arrive(*item)
+                item = self._inbox.get_nowait()
+        except queue.Empty:
+            return False

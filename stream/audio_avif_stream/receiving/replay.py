@@ -1,0 +1,254 @@
+"""Plays a recording through the code of a live stream: in its own time, or as fast as can be computed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from audio_avif.codec.decoder import WARM_UP_TILES, PlayoutConfig, warm_up
+from audio_avif.edge import console
+from audio_avif.errors import FileError, ModelError, RemoteProtocolError
+from audio_avif.link.messages import Bye, Hello, MediaPacket, Message, Ping, ReceiverProtocol
+from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.vocoders.streaming import open_stream
+from audio_avif_stream.receiving.outputs import Output
+from audio_avif_stream.receiving.playout import Playout
+from audio_avif_stream.receiving.receiver_stats import ReceiverStats, conclusion
+from audio_avif_stream.receiving.saving import Saver
+from audio_avif_stream.receiving.stream_recording import Event, Kind, read_recording
+from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.1
+
+
+class ReplayClock(Protocol):
+    """The recording's time: what the receiver's clock showed when it was recorded."""
+
+    is_virtual: bool
+
+    def __call__(self) -> float:
+        """How late it is."""
+        ...
+
+    def move_to(self, now_s: float) -> None:
+        """Return when it is so late, at once where it is already."""
+        ...
+
+
+class VirtualClock:
+    """A clock that stands still until it is moved on."""
+
+    is_virtual = True
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def __call__(self) -> float:
+        """How late it is."""
+        return self._now_s
+
+    def move_to(self, now_s: float) -> None:
+        """Let it be so late at once."""
+        self._now_s = max(self._now_s, now_s)
+
+
+class PacedClock:
+    """A clock that runs with this machine's; the first time it is moved to is now."""
+
+    is_virtual = False
+
+    def __init__(self) -> None:
+        self._ahead_s: float | None = None
+
+    def __call__(self) -> float:
+        """How late it is."""
+        return time.monotonic() + (self._ahead_s or 0.0)
+
+    def move_to(self, now_s: float) -> None:
+        """Wait until then."""
+        if self._ahead_s is None:
+            self._ahead_s = now_s - time.monotonic()
+        time.sleep(max(0.0, now_s - self()))
+
+
+def replay_clock(speed: str, targets: Sequence[str]) -> ReplayClock:
+    """The clock by which outputs and playout run at ``real`` or ``full`` speed.
+
+    Raises FileError for a speaker at full speed.
+    """
+    if speed == "real":
+        return PacedClock()
+    if "speaker" in targets:
+        raise FileError("a speaker cannot play at full speed; use --output FILE.wav, or --replay-speed real")
+    return VirtualClock()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A message of the stream that plays, or None where the stream broke off for good, and when that was."""
+
+    at_s: float
+    message: Message | None
+    message_bytes: int = 0
+
+
+def _steps(events: Iterator[Event], resume_s: float) -> Iterator[_Step]:
+    """One stream after the other, each from its hello to its bye or its breaking off; a hello again is a return."""
+    protocol = ReceiverProtocol()
+    session: str | None = None
+    ended_s: float | None = None
+    at_s = 0.0
+    for event in events:
+        at_s = event.at_s
+        if session is not None and ended_s is not None and at_s > ended_s + resume_s:
+            session = None
+            yield _Step(ended_s + resume_s, None)
+        ended_s = at_s if event.kind is Kind.ENDED else None
+        if event.kind is Kind.BEGAN:
+            protocol = ReceiverProtocol()
+        if event.kind is not Kind.MESSAGE:
+            continue
+        try:
+            message = protocol.receive(event.data)
+        except RemoteProtocolError as error:
+            log.warning("here the recorded sender broke the protocol: %s", error)
+            continue
+        if isinstance(message, Hello):
+            if session not in (None, message.session):
+                yield _Step(at_s, None)
+            session = message.session
+        if session is not None:
+            yield _Step(at_s, message, len(event.data))
+        if isinstance(message, Bye):
+            session = None
+    if session is not None:
+        yield _Step(at_s, None)
+
+
+def replay(
+    path: str | Path,
+    vocoder: Vocoder,
+    output: Output,
+    config: PlayoutConfig,
+    clock: ReplayClock,
+    live_line: LiveLine,
+    stats_json: JsonLines,
+    *,
+    save_tiles: Path | None = None,
+    first_stream: int = 1,
+    resume_s: float = 60.0,
+    saver: Saver | None = None,
+) -> None:
+    """Play a recording by a clock that is also the output's.
+
+    In virtual time a machine is infinitely fast, and what is played is the same on every run. Raises FileError for a
+    file that is no recording, ModelError for a stream that the vocoder cannot speak, and what the output raises.
+    """
+    stream: _Stream | None = None
+    streams = first_stream - 1
+    for step in _steps(read_recording(path), resume_s):
+        if stream is not None:
+            stream.play_until(step.at_s)
+        clock.move_to(step.at_s)
+        if isinstance(step.message, Hello):
+            if stream is not None:
+                stream.stats.reconnections += 1
+                continue
+            streams += 1
+            stream = _Stream(
+                step.message, vocoder, output, config, clock, live_line, stats_json, save_tiles, streams, saver
+            )
+        elif stream is not None and (step.message is None or isinstance(step.message, Bye)):
+            stream.finish(step.message)
+            stream = None
+        elif stream is not None:
+            stream.take(step)
+
+
+class _Stream:
+    """One stream of the recording."""
+
+    def __init__(
+        self,
+        hello: Hello,
+        vocoder: Vocoder,
+        output: Output,
+        config: PlayoutConfig,
+        clock: ReplayClock,
+        live_line: LiveLine,
+        stats_json: JsonLines,
+        save_tiles: Path | None,
+        number: int,
+        saver: Saver | None,
+    ) -> None:
+        if hello.mel != vocoder.mel:
+            raise ModelError(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} needs {vocoder.mel}")
+        self.stats = ReceiverStats(hello, vocoder.name)
+        self._clock = clock
+        self._live_line = live_line
+        self._stats_json = stats_json
+        speaking = open_stream(vocoder)
+        processing_s = 0.0
+        if not clock.is_virtual:
+            warm_up(hello, speaking)
+            began_s = clock()
+            warm_up(hello, speaking)
+            processing_s = (clock() - began_s) / WARM_UP_TILES
+        self._playout = Playout(
+            hello,
+            speaking,
+            output,
+            config,
+            processing_s,
+            clock=clock,
+            on_report=self.stats.report,
+            save_tiles=save_tiles,
+            stream_number=number,
+            saver=saver,
+        )
+        self._playout.begin()
+        self._shown_s = self._told_s = clock()
+
+    def play_until(self, at_s: float) -> None:
+        """Let time go on, and make sound up where none comes."""
+        while (wait_s := self._playout.wait_s()) is not None and (due_s := self._clock() + wait_s) < at_s:
+            self._clock.move_to(due_s)
+            self._speak()
+
+    def take(self, step: _Step) -> None:
+        """Take a message now."""
+        if isinstance(step.message, MediaPacket):
+            self.stats.media(step.message, step.message_bytes)
+            self._playout.arrive(step.message, step.at_s)
+            self._speak()
+        elif isinstance(step.message, Ping):
+            self.stats.ping(step.message, step.message_bytes)
+
+    def finish(self, bye: Bye | None) -> None:
+        """Play what is here to its end."""
+        self._playout.decoder.end(bye)
+        self._speak()
+        self._playout.finish()
+        self._live_line.close()
+        figures = self.stats.figures(self._playout, is_connected=False)
+        self._stats_json.write({**figures, "is_final": True})
+        console.tell(conclusion(figures))
+
+    def _speak(self) -> None:
+        while self._playout.advance():
+            pass
+        now_s = self._clock()
+        if now_s < self._shown_s + _TICK_S:
+            return
+        self._shown_s = now_s
+        figures = self.stats.figures(self._playout)
+        self._live_line.update(self.stats.live_text(figures), now_s)
+        if now_s >= self._told_s + 1:
+            self._told_s = now_s
+            self._stats_json.write(figures)

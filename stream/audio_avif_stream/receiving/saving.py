@@ -1,0 +1,263 @@
+"""What was heard of each stream, kept as a picture of sound: ``audio-avif`` plays it, and browsers show it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
+
+from audio_avif.edge import console
+from audio_avif.edge.ring import FloatArray
+from audio_avif.edge.sound_files import require_writable
+from audio_avif.errors import FileError
+from audio_avif.link.messages import Hello
+from audio_avif.recording.codec import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
+from audio_avif.recording.grid import PageWriter, max_cells
+from audio_avif_stream.runtime.realtime import take_turns
+
+log = logging.getLogger(__name__)
+
+_SUFFIX = ".avif"
+_MOST_WAITING = 2048  # a minute of the narrowest tiles
+_LOSSLESS = 100
+
+
+class Saver:
+    """Keeps the frames of one stream after another, compressed by a thread of its own; without a path it does nothing.
+
+    ``begin``, ``push`` and ``end`` belong to whoever plays, and never wait for the disk, unless the stream has no clock
+    or the saver ``is_patient``.
+    """
+
+    def __init__(self, path: str | Path | None, is_patient: bool = False) -> None:
+        """Raises FileError for a picture that cannot be written, or that would not be known as one."""
+        self._path = None if path is None else Path(path)
+        self._is_patient = is_patient
+        self._is_open = False
+        self._is_waited_for = False
+        self._has_fallen_behind = False
+        self._room = threading.Semaphore(_MOST_WAITING)
+        self._inbox: SimpleQueue[Hello | FloatArray | _End | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        if self._path is None:
+            return
+        if self._path.suffix.lower() != _SUFFIX:
+            raise FileError(f"what is heard is kept as an AVIF picture; {self._path} must end in {_SUFFIX}")
+        require_writable(next(_free_names(self._path)))
+        self._thread = threading.Thread(target=self._run, args=[self._path], name="saving", daemon=True)
+        self._thread.start()
+
+    def begin(self, hello: Hello) -> None:
+        """A stream begins."""
+        if self._thread is None:
+            return
+        self._is_open = True
+        self._is_waited_for = self._is_patient or not hello.live
+        self._has_fallen_behind = False
+        self._inbox.put(hello)
+
+    def push(self, log_mel: FloatArray) -> None:
+        """Keep ``[n_mels, frames]`` as it is spoken."""
+        if not self._is_open:
+            return
+        if self._room.acquire(blocking=self._is_waited_for):
+            self._inbox.put(log_mel)
+        elif not self._has_fallen_behind:
+            self._has_fallen_behind = True
+            log.warning("this machine is too slow for --save; some of the stream is left out of its picture")
+
+    def end(self, samples: int) -> None:
+        """The stream is over, after so many samples; the second call does nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._inbox.put(_End(samples))
+
+    def close(self) -> None:
+        """Write what there is, and return when it is written; closing twice is fine."""
+        self._is_open = False
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._inbox.put(None)
+            thread.join()
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _run(self, path: Path) -> None:
+        take_turns()
+        picture: _Picture | None = None
+        while True:
+            item = self._inbox.get()
+            if isinstance(item, Hello):
+                if picture is not None:
+                    picture.write(None)
+                picture = _Picture(item, path)
+            elif item is None or isinstance(item, _End):
+                if picture is not None:
+                    picture.write(None if item is None else item.samples)
+                picture = None
+                if item is None:
+                    return
+            else:
+                self._room.release()
+                if picture is not None:
+                    picture.push(item)
+
+
+@dataclass(frozen=True)
+class _End:
+    samples: int
+
+
+class _Picture:
+    """A stream's picture, and the next one where that is full. What fails is told once, and ends it."""
+
+    def __init__(self, hello: Hello, path: Path) -> None:
+        self._hello = hello
+        self._path = path
+        self._page: _Page | None = None
+        self._earlier_samples = 0
+        self._has_failed = False
+
+    def push(self, log_mel: FloatArray) -> None:
+        """Take ``[n_mels, frames]``."""
+        while log_mel.shape[1] and not self._has_failed:
+            try:
+                self._page = self._page or _Page(self._hello)
+                fitting = log_mel[:, : self._page.room_frames]
+                self._page.push(fitting)
+            except Exception as error:  # whatever it is, the stream is played on
+                self._break_off(error)
+                self.write(None)
+                return
+            log_mel = log_mel[:, fitting.shape[1] :]
+            if not self._page.room_frames:
+                self.write(None)
+
+    def _break_off(self, error: Exception) -> None:
+        log.warning("%s; what follows of the stream is not saved", error)
+        self._has_failed = True
+        if self._page is not None:
+            self._page.is_broken = True
+
+    def write(self, samples: int | None) -> None:
+        """Write what has come. ``samples`` is how long the stream was, or None for as long as its frames are."""
+        page = self._page
+        if page is None:
+            return
+        with page:
+            try:
+                page.end(None if samples is None else samples - self._earlier_samples)
+            except Exception as error:
+                self._break_off(error)
+                page.end(None)
+            self._earlier_samples += page.frames * self._hello.mel.hop_samples
+            self._page = None
+            if not page.frames:
+                return
+            try:
+                path = _write_new(self._path, page)
+            except Exception as error:
+                log.warning("what was heard of the stream is not saved: %s", error)
+                self._has_failed = True
+                return
+        console.tell(f"saved {page.seconds:.1f} s as {path}")
+
+
+class _Page:
+    """Frames in a file to be."""
+
+    def __init__(self, hello: Hello) -> None:
+        self.frames = 0
+        tile = hello.tile
+        self._config = FileConfig(_LOSSLESS, log10_min=tile.log10_min, log10_max=tile.log10_max)
+        self._encoder = PictureEncoder(self._config, channels=1, mel=hello.mel)
+        self._most_frames = max_cells(CELL_FRAMES, hello.mel.n_mels) * CELL_FRAMES
+        self._cells = PageWriter()
+        self.is_broken = False
+
+    @property
+    def room_frames(self) -> int:
+        """How many more frames fit."""
+        return self._most_frames - self.frames
+
+    @property
+    def seconds(self) -> float:
+        """How long the sound is, at the end."""
+        return self._encoder.info.samples / self._encoder.info.mel.rate_hz
+
+    def push(self, log_mel: FloatArray) -> None:
+        """Take ``[n_mels, frames]``. Raises FileError where the temporary folder is full."""
+        for cell in self._encoder.push_frames(log_mel[None]):
+            self._cells.add(encode_cell(cell, self._config))
+        self.frames += log_mel.shape[1]
+
+    def end(self, samples: int | None) -> None:
+        """No more frames come; their number says within a hop how many samples there can be.
+
+        Of a page that ``is_broken`` the cells are left that were whole before. Raises as ``push``.
+        """
+        if self.is_broken:
+            self.frames = self._cells.cells * CELL_FRAMES
+        elif self.frames:
+            for cell in self._encoder.flush():
+                self._cells.add(encode_cell(cell, self._config))
+        hop_samples = self._encoder.info.mel.hop_samples
+        most = max(0, self.frames * hop_samples - 1)
+        fitting = most if samples is None else min(max(samples, most + 1 - hop_samples), most)
+        self._encoder.info = replace(self._encoder.info, samples=fitting)
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write the picture."""
+        write_picture(self._cells, self._encoder, self._config, file)
+
+    def __enter__(self) -> _Page:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._cells.close()
+
+
+def _free_names(path: Path) -> Iterator[Path]:
+    """FILE.avif, FILE-2.avif and so on, without those that are there."""
+    for number in count(1):
+        name = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        if not os.path.lexists(name):
+            yield name
+
+
+def _write_new(path: Path, page: _Page) -> Path:
+    """Write the page under the next free name, and return that. Raises FileError."""
+    for name in _free_names(path):
+        part = name.with_name(f"{name.name}.part")
+        try:
+            with suppress(FileExistsError):  # another receiver is writing that one
+                if _write_beside(part, name, page):
+                    return name
+        except OSError as error:
+            raise FileError(f"{name} cannot be written: {error.strerror or error}") from error
+    raise AssertionError("names never end")
+
+
+def _write_beside(part: Path, name: Path, page: _Page) -> bool:
+    """Whether the page was written, and no other file came before it."""
+    with part.open("xb") as file:
+        try:
+            if os.path.lexists(name):
+                return False
+            page.write(file)
+            file.close()
+            part.rename(name)
+            return True
+        finally:
+            part.unlink(missing_ok=True)

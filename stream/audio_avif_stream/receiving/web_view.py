@@ -1,0 +1,103 @@
+"""``audio-avif-recv --web``: the stream that a receiver plays, shown to browsers by a small relay within it."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from urllib.parse import quote
+
+from audio_avif.edge import console
+from audio_avif.errors import RemoteProtocolError
+from audio_avif.link.messages import Bye, Gap, Hello, ReceiverProtocol
+from audio_avif.link.rooms import Publication
+from audio_avif_stream.receiving.stream_recording import Recorder
+from audio_avif_stream.relay.room_tokens import Doors, Keys
+from audio_avif_stream.relay.server import Relay, RelayConfig, public_hello
+from audio_avif_stream.serving.connections import outward_name
+from audio_avif_stream.serving.security import Limits
+from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+
+_ROOM = "live"
+_MOST_PAGES = 50
+
+
+class Window:
+    """Shows the messages of the stream that plays, beside recording them; a session's recorder.
+
+    Only live streams are shown. Nobody can publish in here: the token for it is told to none.
+    """
+
+    def __init__(self, recorder: Recorder, port: int, resume_s: float) -> None:
+        self._recorder = recorder
+        self._port = port
+        self._resume_s = resume_s
+        self._relay: Relay | None = None
+        self._protocol = ReceiverProtocol()
+        self._publication: Publication | None = None
+
+    async def open(self, host: str, token: str | None, is_told: bool, tls: ssl.SSLContext | None) -> None:
+        """Serve the page to those who have the token, and say where; the token, too, where it ``is_told``.
+
+        Raises ConnectionFailed where the port cannot be had.
+        """
+        keys = Keys(secrets.token_urlsafe(), token)
+        config = RelayConfig(
+            host,
+            self._port,
+            port_option="--web",
+            tls=tls,
+            doors=Doors(rooms={_ROOM: keys}),
+            limits=Limits(connections=64),
+            most_listeners=_MOST_PAGES,
+            resume_s=self._resume_s,
+        )
+        relay = Relay(config, LiveLine(False), JsonLines(None))
+        port = (await relay.open()).getsockname()[1]
+        self._relay = relay
+        name = outward_name(host)
+        where = f"{'http' if tls is None else 'https'}://{f'[{name}]' if ':' in name else name}:{port}"
+        shown = f"&token={quote(token)}" if token is not None and is_told else ""
+        console.tell(f"(watch and hear it in a browser: {where}/#room={_ROOM}{shown})")
+
+    async def close(self) -> None:
+        """Send the browsers away."""
+        if self._relay is not None:
+            await self._relay.close()
+
+    def opened(self, now_s: float) -> None:
+        """A connection begins."""
+        self._recorder.opened(now_s)
+        self._protocol = ReceiverProtocol()
+
+    def message(self, data: bytes, now_s: float) -> None:
+        """Show a message as it came; one that breaks the protocol ends the stream elsewhere."""
+        self._recorder.message(data, now_s)
+        if self._relay is None:
+            return
+        try:
+            message = self._protocol.receive(data)
+            if isinstance(message, Hello):
+                self._begin(self._relay, message, now_s)
+        except RemoteProtocolError:
+            return
+        if self._publication is not None and not isinstance(message, Hello | Gap):
+            self._publication.take(message, data, now_s)
+            if isinstance(message, Bye):
+                self._leave(now_s)
+
+    def closed(self, now_s: float) -> None:
+        """The connection has ended."""
+        self._recorder.closed(now_s)
+        self._leave(now_s)
+
+    def _begin(self, relay: Relay, hello: Hello, now_s: float) -> None:
+        self._leave(now_s)
+        room = relay.rooms.enter(_ROOM, now_s)
+        if hello.live and room is not None:
+            public = public_hello(hello)
+            self._publication = room.begin(public, public.to_bytes(), now_s, lambda code, reason: None)
+
+    def _leave(self, now_s: float) -> None:
+        if self._publication is not None:
+            self._publication.leave(now_s)
+            self._publication = None

@@ -1,0 +1,1 @@
+"""The relay: rooms on the network."""

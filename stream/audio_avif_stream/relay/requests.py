@@ -1,0 +1,115 @@
+"""Who may come into a relay, and to which room: tokens, origins, and what is no WebSocket's business."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from audio_avif.link.messages import CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM
+from audio_avif_stream.relay.peers import RelayConnection, Visit
+from audio_avif_stream.relay.room_tokens import Doors, Role, has_key
+from audio_avif_stream.serving.admission import Entrance, address_of
+from audio_avif_stream.serving.connections import Refusal
+
+PAGE_S = 60.0
+"""How long a browser may take to fetch the largest file of the page."""
+
+_PAGES_AT_ONCE = 32
+_OWN_NAMES = ("localhost", "127.0.0.1", "::1")
+_NOTHING_HERE = "There is nothing here; rooms are at /publish/ROOM and /listen/ROOM, by WebSocket.\n"
+_PATHS: dict[str, Role] = {"/publish/": "publish", "/listen/": "listen"}
+
+
+class Door:
+    """Answers requests: a file, a refusal, or leave to come in.
+
+    ``origins`` are pages of other servers that may connect, ``*`` for all. Programs get HTTP 401 for a wrong token;
+    a page in a browser does not see it and learns by a close code instead.
+    """
+
+    def __init__(self, entrance: Entrance, doors: Doors, origins: Sequence[str], has_web: bool) -> None:
+        self.doors = doors
+        self.is_local = True
+        """Whether only this machine can connect."""
+        self._entrance = entrance
+        self._complaints = entrance.complaints
+        self._origins = origins
+        self._has_web = has_web
+        self._downloads: set[RelayConnection] = set()
+
+    def check(self, connection: RelayConnection, request: Request) -> Response | None:
+        """The answer to a request, or None where the connection has its ``visit`` and may be opened."""
+        self._entrance.hear(connection)
+        path = request.path.partition("?")[0]
+        prefix = next((prefix for prefix in _PATHS if path.startswith(prefix)), None)
+        if prefix is None:
+            return self._file(connection, path)
+        origins = request.headers.get_all("Origin")
+        if origins and not self._is_allowed(origins, request.headers.get_all("Host")):
+            self._complaints.tell(
+                "origin", f"{address_of(connection)} came from a page of another server (--allow-origin); refused"
+            )
+            reason = "This page is of another server; the relay's --allow-origin lets it in.\n"
+            return connection.respond(http.HTTPStatus.FORBIDDEN, reason)
+        connection.visit = self._visit(connection, _PATHS[prefix], path.removeprefix(prefix), request)
+        refusal = connection.visit.refusal
+        if refusal is None or refusal.code != CLOSE_UNAUTHORIZED or origins:
+            return None
+        self._complaints.tell("token", f"{address_of(connection)} has not the token of that room; refused")
+        response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{refusal}\n")
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    def _visit(self, connection: RelayConnection, role: Role, room: str, request: Request) -> Visit:
+        keys = self.doors.keys(room)
+        if keys is None:
+            return Visit(role, room, Refusal(CLOSE_UNKNOWN_ROOM, f"there is no room {room[:64]!r} here"))
+        token = keys.of(role)
+        if token is None:
+            return Visit(role, room)
+        lines = request.headers.get_all("Sec-WebSocket-Protocol")
+        subprotocols = [one.strip() for line in lines for one in line.split(",")]
+        if not has_key(token, request.headers.get_all("Authorization"), subprotocols):
+            return Visit(role, room, Refusal(CLOSE_UNAUTHORIZED, f"room {room} asks for its token to {role}"))
+        self._entrance.trust(connection)
+        return Visit(role, room)
+
+    def _is_allowed(self, origins: list[str], hosts: list[str]) -> bool:
+        """Whether a page of this origin may connect: one of our own, or one that was named."""
+        if "*" in self._origins:
+            return True
+        if len(origins) != 1 or len(hosts) != 1:
+            return False
+        try:
+            origin = urlsplit(origins[0])
+            name = origin.hostname
+        except ValueError:
+            return False
+        # A stranger can let a name of his own lead to this machine; to a browser his page is then of this origin.
+        is_ours = not self.is_local or name in _OWN_NAMES
+        return (is_ours and origin.netloc.lower() == hosts[0].lower()) or origins[0] in self._origins
+
+    def _file(self, connection: RelayConnection, path: str) -> Response:
+        if path == "/health":
+            return connection.respond(http.HTTPStatus.OK, "ok\n")
+        if not self._has_web:
+            return connection.respond(http.HTTPStatus.NOT_FOUND, _NOTHING_HERE)
+        from audio_avif_stream.serving.web_pages import page
+
+        if (found := page(path)) is None:
+            return connection.respond(http.HTTPStatus.NOT_FOUND, _NOTHING_HERE)
+        if len(self._downloads) >= _PAGES_AT_ONCE:
+            response = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "Too many pages at once; try again.\n")
+            response.headers["Retry-After"] = "1"
+            return response
+        self._downloads.add(connection)
+        connection.on_lost = self._downloads.discard
+        connection.close_timeout = PAGE_S
+        status = http.HTTPStatus(found.status)
+        headers = {**found.headers, "Content-Type": found.content_type}
+        headers |= {"Content-Length": str(len(found.body)), "Connection": "close"}
+        return Response(status.value, status.phrase, Headers(headers), found.body)

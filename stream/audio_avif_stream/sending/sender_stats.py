@@ -1,0 +1,102 @@
+"""The figures of a stream as its sender has it, and where they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from audio_avif.codec.decoder import Encoder
+from audio_avif.link.congestion import Congestion
+from audio_avif.link.messages import Bundle, MediaPacket
+from audio_avif.link.outbox import Outbox
+from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
+from audio_avif_stream.telemetry.trace import ClockOffset
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Where a stream's figures go."""
+
+    trace: JsonLines = field(default_factory=lambda: JsonLines(None))
+    stats_json: JsonLines = field(default_factory=lambda: JsonLines(None))
+    live_line: LiveLine = field(default_factory=lambda: LiveLine(False))
+    has_metrics: bool = False
+
+    @property
+    def wants_reports(self) -> bool:
+        """Whether anybody asks what becomes of the tiles."""
+        return bool(self.trace) or bool(self.stats_json) or self.live_line.is_shown or self.has_metrics
+
+
+class SenderStats:
+    """What has been sent of one stream, over how good a path, and what the receiver told of it."""
+
+    def __init__(self, encoder: Encoder, outbox: Outbox, congestion: Congestion, clock: ClockOffset) -> None:
+        self.rates = RateMeter()
+        self.tiles = 0
+        self.overhead_bytes = 0
+        """What carries the newest message's payload."""
+        self.limit_kbps: float | None = None
+        self.is_connected = False
+        self.reconnections = 0
+        self.vocoder = ""
+        self.vocoder_latency_samples = 0
+        self.delay_ms: float | None = None
+        self._encoder = encoder
+        self._outbox = outbox
+        self._congestion = congestion
+        self._clock = clock
+        self._end_frame = 0  # of what was sent
+
+    def sent(self, packet: MediaPacket, wire_bytes: int) -> None:
+        """Count a message; a pause lasts until the one that follows it."""
+        tile = packet.tile if isinstance(packet, Bundle) else packet
+        end_frame = tile.first_frame + tile.frames
+        sound_s = max(0, end_frame - self._end_frame) * self._encoder.mel.frame_s
+        self.rates.tile(packet.payload_bytes, wire_bytes, sound_s)
+        self.overhead_bytes = wire_bytes - packet.payload_bytes
+        self._end_frame = max(self._end_frame, end_frame)
+        self.tiles += 1
+
+    def figures(self) -> dict[str, Any]:
+        """What ``--stats-json`` shows, as ``figures.SENDER`` describes it; rates are means over the sound sent."""
+        encoder = self._encoder
+        codec_kbps, wire_kbps = self.rates.mean_kbps()
+        return {
+            "codec_kbps": round(codec_kbps, 3),
+            "wire_kbps": round(wire_kbps, 3),
+            "quality": encoder.rate.quality,
+            "limit_kbps": None if self.limit_kbps is None else round(self.limit_kbps, 3),
+            "queue_ms": round(self._congestion.queue_s * 1e3, 1),
+            "round_trip_ms": self._clock.round_trip_ms,
+            "sent_tiles": self.tiles,
+            "dropped_tiles": self._outbox.dropped,
+            "waiting_tiles": self._outbox.waiting,
+            "noise_tiles": encoder.noise_tiles,
+            "whole_stills": encoder.whole_stills,
+            "captured_s": round(encoder.samples / encoder.mel.rate_hz, 3),
+            "delay_ms": self.delay_ms,
+            "is_connected": int(self.is_connected),
+            "reconnections": self.reconnections,
+            "tile_frames": encoder.tile.frames,
+            "vocoder": self.vocoder,
+            "vocoder_latency_samples": self.vocoder_latency_samples,
+        }
+
+    def live_text(self, figures: dict[str, Any]) -> str:
+        """The line of ``--stats``, which fits into 80 columns."""
+        codec_kbps, wire_kbps = self.rates.recent_kbps()
+        delay = "   ? ms" if figures["delay_ms"] is None else f"{figures['delay_ms']:4.0f} ms"
+        way = f"delay {delay}" if figures["is_connected"] else "reconnecting"
+        return (
+            f"{figures['captured_s']:6.1f} s codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps "
+            f"q {figures['quality']:3d} waiting {figures['waiting_tiles']} dropped {figures['dropped_tiles']} {way}"
+        )
+
+
+def conclusion(figures: dict[str, Any]) -> str:
+    """What is said when a stream is over."""
+    text = "sent {sent_tiles} tiles: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {dropped_tiles} dropped"
+    if figures["whole_stills"]:
+        text += ", {whole_stills} whole stills"
+    return text.format(**figures)

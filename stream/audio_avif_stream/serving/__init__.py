@@ -1,0 +1,1 @@
+"""What every program that accepts connections shares."""

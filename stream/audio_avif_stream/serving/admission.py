@@ -1,0 +1,248 @@
+"""Connections that carry no stream yet: how many there may be, how long and how much they may say, and their token."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES
+from audio_avif_stream.serving.security import Limits, MessageAllowance, shows_token
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 2.0
+"""How long a peer that has been told to go may take."""
+
+_TELL_S = 5.0
+_MOST_UNREAD_BYTES = 65_536
+
+
+class Complaints:
+    """Warnings about peers: the first of a kind is told at once, those that follow as a number every few seconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiting: dict[str, tuple[int, str]] = {}
+
+    def tell(self, kind: str, text: str) -> None:
+        """Complain; must be called within the event loop."""
+        self.count += 1
+        if kind in self._waiting:
+            self._waiting[kind] = self._waiting[kind][0] + 1, text
+            return
+        log.warning("%s", text)
+        self._waiting[kind] = 0, ""
+        asyncio.get_running_loop().call_later(_TELL_S, self._tell_more, kind)
+
+    def _tell_more(self, kind: str) -> None:
+        more, text = self._waiting.pop(kind, (0, ""))
+        if more:
+            self._waiting[kind] = 0, ""
+            asyncio.get_running_loop().call_later(_TELL_S, self._tell_more, kind)
+            log.warning("%s%s", text, f" ... and {more - 1} more like it" if more > 1 else "")
+
+    def close(self) -> None:
+        """Tell what is left."""
+        for kind in list(self._waiting):
+            self._tell_more(kind)
+        self._waiting.clear()
+
+
+@dataclass
+class _Arrival:
+    """A connection that carries no stream yet."""
+
+    socket: socket.socket
+    address: str
+    number: int
+    has_asked: bool = False
+    has_token: bool = False
+
+
+class Entrance:
+    """Keeps count of the connections that carry no stream, from the moment they are accepted.
+
+    Where there is one too many, the oldest of the address that has most of them makes room, those without the token
+    first: who floods displaces himself, and a sender that comes back gets in.
+    """
+
+    def __init__(self, limits: Limits, token: str | None, complaints: Complaints) -> None:
+        self.limits = limits
+        self.complaints = complaints
+        self.token = token
+        self._arrivals: dict[int, _Arrival] = {}
+        self._accepted = 0
+
+    def listening_socket(self, host: str, port: int) -> socket.socket:
+        """A bound socket, each connection of which comes in here. Raises OSError."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        listening = _ListeningSocket(family, kind)
+        listening.on_accept = self._accept
+        try:
+            if os.name == "posix":  # elsewhere it lets others take the port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+
+    def _accept(self, connection: socket.socket, address: str) -> None:
+        open_ones = {number: arrival for number, arrival in self._arrivals.items() if arrival.socket.fileno() >= 0}
+        self._accepted += 1
+        arrival = _Arrival(connection, address, self._accepted)
+        self._arrivals = {**open_ones, connection.fileno(): arrival}
+        if len(self._arrivals) > self.limits.connections:
+            self._make_room()
+        asyncio.get_running_loop().call_later(self.limits.handshake_s, self._expire, arrival)
+
+    def _make_room(self) -> None:
+        held = Counter(arrival.address for arrival in self._arrivals.values())
+        victim = min(self._arrivals.values(), key=lambda one: (one.has_token, -held[one.address], one.number))
+        self.complaints.tell(
+            "connections",
+            f"{victim.address} holds one of more than {self.limits.connections} connections without a stream "
+            "(--max-connections); closed",
+        )
+        self._drop(victim)
+
+    def _expire(self, arrival: _Arrival) -> None:
+        if not arrival.has_asked and self._arrivals.get(arrival.socket.fileno()) is arrival:
+            self.complaints.tell(
+                "handshake",
+                f"{arrival.address} did not ask for a stream within {self.limits.handshake_s:g} s (--handshake-s); "
+                "closed",
+            )
+            self._drop(arrival)
+
+    def _drop(self, arrival: _Arrival) -> None:
+        del self._arrivals[arrival.socket.fileno()]
+        try:
+            arrival.socket.shutdown(socket.SHUT_RDWR)  # the event loop sees its end and closes it
+        except OSError:
+            return
+
+    def _arrival(self, connection: ServerConnection) -> _Arrival | None:
+        return self._arrivals.get(connection.transport.get_extra_info("socket").fileno())
+
+    def check(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer 401 to a request without the token; None lets it pass."""
+        self.hear(connection)
+        if self.token is None:
+            return None
+        if not shows_token(request.headers.get_all("Authorization"), self.token):
+            self.complaints.tell(
+                "token", f"{address_of(connection)} has not the token that was given out here (--token); refused"
+            )
+            response = connection.respond(http.HTTPStatus.UNAUTHORIZED, "This receiver asks for its token.\n")
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+        self.trust(connection)
+        return None
+
+    def hear(self, connection: ServerConnection) -> None:
+        """This connection's request is complete."""
+        if (arrival := self._arrival(connection)) is not None:
+            arrival.has_asked = True
+
+    def trust(self, connection: ServerConnection) -> None:
+        """This connection has shown its token: it makes room for none that has not."""
+        if (arrival := self._arrival(connection)) is not None:
+            arrival.has_token = True
+
+    def admit(self, connection: ServerConnection) -> None:
+        """This connection carries a stream from now on and is counted no more."""
+        self._arrivals.pop(connection.transport.get_extra_info("socket").fileno(), None)
+
+    def close(self) -> None:
+        """Drop all that have no stream."""
+        for arrival in list(self._arrivals.values()):
+            if arrival.socket.fileno() >= 0:
+                self._drop(arrival)
+
+    def connection(self, *arguments: Any, **options: Any) -> ServerConnection:
+        """A connection that may say so much before its request is complete; websockets' ``create_connection``."""
+        return MeteredConnection(self, *arguments, **options)
+
+
+class _ListeningSocket(socket.socket):
+    """Tells of each connection as the event loop accepts it, TLS or not. (Not on Windows, which accepts otherwise.)"""
+
+    on_accept: Callable[[socket.socket, str], None]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        self.on_accept(connection, str(address[0]))
+        return connection, address
+
+
+class MeteredConnection(ServerConnection):
+    """Counts what websockets does not: bytes of the request, control frames, and the time a peer takes to go."""
+
+    def __init__(self, entrance: Entrance, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._entrance = entrance
+        self._request_bytes = 0
+        self._control_frames = MessageAllowance(entrance.limits.messages_per_s)
+        self._is_leaving = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the network."""
+        limit = self._entrance.limits.handshake_bytes
+        if self.request is None:
+            self._request_bytes += len(data)
+            if self._request_bytes > limit:
+                if not self.transport.is_closing():
+                    self._refuse(limit)
+                return
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            self._entrance.complaints.tell("unread", f"{address_of(self)} pings and reads no answers; cut off")
+            self.transport.abort()
+        if self.protocol.close_expected() and not self._is_leaving:
+            self._is_leaving = True
+            self.loop.call_later(CLOSE_S, self.transport.abort)
+
+    def process_event(self, event: Any) -> None:
+        """Take a request or a frame."""
+        super().process_event(event)
+        is_control = isinstance(event, Frame) and event.opcode in (Opcode.PING, Opcode.PONG)
+        if is_control and self.state is State.OPEN and not self._control_frames.take(time.monotonic()):
+            self.protocol.fail(CLOSE_TOO_MANY_MESSAGES, too_many_messages(self._entrance.limits))
+            self.send_data()
+
+    def _refuse(self, limit: int) -> None:
+        self._entrance.complaints.tell(
+            "handshake bytes",
+            f"{address_of(self)} asked for a stream in more than {limit} bytes (--max-handshake-bytes); refused",
+        )
+        status = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self.transport.write(f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n\r\n".encode())
+        self.transport.close()
+
+
+def too_many_messages(limits: Limits) -> str:
+    """What a peer is told that sends more than it may."""
+    return f"it sent more than {limits.messages_per_s} messages a second (--max-messages-per-second)"
+
+
+def address_of(connection: ServerConnection) -> str:
+    """The peer's IP address."""
+    peer = connection.remote_address
+    return str(peer[0]) if peer else "a peer that is gone"

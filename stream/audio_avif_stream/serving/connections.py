@@ -1,0 +1,132 @@
+"""What the programs share that are connected to: connections as lines, and what is told of the place they listen at."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+
+from audio_avif.errors import AudioAvifError
+from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, Message
+from audio_avif_stream.serving.security import Limits
+
+WRITE_LIMIT_BYTES = 4096
+PENDING_CONNECTIONS = 128
+_FAULTS = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG, CLOSE_TOO_MANY_MESSAGES)
+
+
+class Refusal(AudioAvifError):
+    """What the peer wants cannot be; ``code`` is the WebSocket close code that says why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Line(Protocol):
+    """What carries a stream: a connection, or a recording of one."""
+
+    async def recv(self) -> bytes | str:
+        """The next message. Raises ConnectionClosed after the last, Refusal for one that may not be."""
+        ...
+
+    async def send(self, message: bytes) -> None:
+        """Raises as ``recv``, where nobody listens any more."""
+        ...
+
+    async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """End it."""
+        ...
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether the peer has yet to take what was sent before."""
+        ...
+
+
+class Connection:
+    """A WebSocket connection as a session's line."""
+
+    def __init__(self, connection: ServerConnection, limits: Limits) -> None:
+        self.connection = connection
+        self._limits = limits
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether so much waits to be sent that one more message might have to wait for it."""
+        return self.connection.transport.get_write_buffer_size() > WRITE_LIMIT_BYTES // 4
+
+    async def recv(self) -> bytes | str:
+        """The next message. Raises ConnectionClosed after the last, Refusal for what websockets itself refuses."""
+        with self._telling_faults():
+            return await self.connection.recv()
+
+    async def send(self, message: bytes) -> None:
+        """Raises as ``recv``, where nobody listens any more."""
+        with self._telling_faults():
+            await self.connection.send(message)
+
+    @contextmanager
+    def _telling_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionClosed as closed:
+            if closed.sent is None or closed.rcvd_then_sent or closed.sent.code not in _FAULTS:
+                raise
+            reason = f"it broke the WebSocket protocol ({closed.sent.reason or closed.sent.code})"
+            if closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                reason = f"it sent a message of more than {self._limits.message_bytes} bytes (--max-message-bytes)"
+            elif closed.sent.code == CLOSE_TOO_MANY_MESSAGES:
+                reason = closed.sent.reason
+            raise Refusal(closed.sent.code, reason) from closed
+
+    async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """End it; a peer that does not answer is cut off."""
+        await self.connection.close(code, reason)
+
+
+async def say(line: Line, message: Message) -> None:
+    """Send what may be left out: a path that is full, or gone, must not keep the stream from coming in."""
+    if not line.is_backed_up:
+        with suppress(ConnectionClosed, Refusal):  # whoever receives hears of it
+            await line.send(message.to_bytes())
+
+
+def close_reason(error: Exception) -> str:
+    """A WebSocket close reason holds 123 bytes (RFC 6455, 5.5)."""
+    return str(error).encode()[:123].decode(errors="ignore")
+
+
+def is_local(listening: socket.socket) -> bool:
+    """Whether only this machine can connect there."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+
+
+def bind_failure(error: OSError, host: str, port: int, option: str = "--port") -> str:
+    """One sentence for whoever wanted to listen there."""
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use; stop the program that holds it or choose another with {option}"
+    return f"cannot listen on {host}:{port} ({error.strerror or error}); --host must be an address of this machine"
+
+
+def outward_name(host: str) -> str:
+    """What to call a program elsewhere that is bound to ``host``."""
+    outward = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
+    return _own_address(*outward[host]) if host in outward else host
+
+
+def _own_address(family: socket.AddressFamily, elsewhere: str) -> str:
+    """The address of the interface that leads outward; connecting a datagram socket sends nothing."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((elsewhere, 9))
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])

@@ -1,0 +1,1 @@
+"""Figures of running programs, and where they go."""

@@ -1,0 +1,61 @@
+"""What the tests of the training program share: its modules, a little speech, and runs of a few small steps."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import soundfile
+
+from support.speech import speech_like
+
+SCRIPTS = Path(__file__).parents[1] / "onnx" / "train"
+SMALL = {"batch_size": 1, "frames": 16, "variants": 1, "device": "cpu", "steps": 3}
+
+
+def load(*names: str) -> list[ModuleType]:
+    """Modules of the training program, which is run by path and not installed."""
+    if str(SCRIPTS) not in sys.path:
+        sys.path.insert(0, str(SCRIPTS))
+    return [import_module(name) for name in names]
+
+
+def write_speech(folder: Path, *seconds: float) -> Path:
+    """A folder with one file of each length."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, length_s in enumerate(seconds):
+        soundfile.write(folder / f"{number}.wav", speech_like(length_s, seed=number), 16_000)
+    return folder
+
+
+def configuration(data: Path, out: Path, **changes: Any) -> Any:
+    """A run of small steps; ``changes`` are fields of TrainConfig."""
+    (module,) = load("configuration")
+    return module.TrainConfig(data=data, out=out, **(SMALL | changes))
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    """The same run as arguments of the program."""
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    return [f"--data={data}", f"--out={out}", *options, *more]
+
+
+def weights(checkpoint: Path) -> dict[str, Any]:
+    """All learned and averaged weights in a checkpoint."""
+    import torch
+
+    from audio_avif_onnx.export.trained import read_checkpoint
+
+    content = read_checkpoint(checkpoint, torch.device("cpu"))
+    return {f"{kind}.{name}": value for kind in ("task", "average") for name, value in content[kind].items()}
+
+
+def same(first: Path, second: Path) -> bool:
+    """Whether two checkpoints hold the same weights to the bit."""
+    import torch
+
+    one, other = weights(first), weights(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,293 @@
+"""The impairment proxy does what its scenario says, and the same again with the same seed."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
+
+from audio_avif.link.messages import Bundle, Bye, NoisePacket, TilePacket
+from audio_avif_tools.network.proxy import ClientFrames, Loss, Proxy, Scenario, Way, disconnects, relaying
+
+PATIENCE_S = 60.0
+HANDSHAKE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def tile(sequence: int, payload: bytes = bytes(50)) -> TilePacket:
+    return TilePacket(sequence, 8 * sequence, 8, payload)
+
+
+def frame(body: bytes, opcode: Opcode = Opcode.BINARY) -> bytes:
+    return Frame(opcode, body).serialize(mask=True)
+
+
+def way(scenario: Scenario, is_upstream: bool = True) -> Way:
+    return Way(scenario, random.Random(scenario.seed), is_upstream)
+
+
+# When bytes leave, without a clock.
+
+
+def test_delay_and_jitter_stay_within_their_bounds_and_keep_the_order() -> None:
+    scenario = Scenario("jitter", delay_ms=50, jitter_ms=20)
+    path = way(scenario)
+    came_s = [0.01 * number for number in range(2000)]
+    left_s = [path.leaves_s(at_s, 100) for at_s in came_s]
+    assert left_s == sorted(left_s)
+    delays_ms = [1e3 * (left - came) for came, left in zip(came_s, left_s, strict=True)]
+    assert min(delays_ms) >= 30 - 1e-6 and max(delays_ms) <= 70 + 1e-6
+    assert max(delays_ms) > 65
+    again = way(scenario)
+    assert [again.leaves_s(at_s, 100) for at_s in came_s] == left_s
+
+
+def test_a_cap_is_one_of_the_wire_and_only_upstream() -> None:
+    scenario = Scenario("cap", cap_kbps=8)
+    path = way(scenario)
+    # 48 bytes and 52 of TCP/IP at 8 kbps take a tenth of a second, and wait for those before them.
+    assert [path.leaves_s(0, 48) for _ in range(3)] == pytest.approx([0.1, 0.2, 0.3])
+    assert path.leaves_s(10, 48) == pytest.approx(10.1)
+    assert path.leaves_s(20, 2 * 1448) == pytest.approx(20 + 3.0)
+    assert way(scenario, is_upstream=False).leaves_s(0, 48) == 0
+
+
+def test_what_comes_into_a_stall_leaves_at_its_end() -> None:
+    path = way(Scenario("stall", delay_ms=100, stalls=((5, 2), (10, 1))))
+    assert path.leaves_s(4.0, 10) == pytest.approx(4.1)
+    assert path.leaves_s(4.95, 10) == pytest.approx(7.0)  # it was under way when the path fell silent
+    assert path.leaves_s(5.5, 10) == pytest.approx(7.1)
+    assert path.leaves_s(10.5, 10) == pytest.approx(11.1)
+
+
+def test_disconnects_are_seeded_and_apart() -> None:
+    windows = disconnects(30, 10, 2)
+    assert windows == disconnects(30, 10, 2) != disconnects(30, 10, 2, seed=1)
+    assert len(windows) == 30 and windows[-1][0] < 300
+    assert all(later[0] - sum(earlier) > 5 for earlier, later in pairwise(windows))
+    assert Scenario("cut", outages=windows).events == windows
+
+
+@pytest.mark.parametrize("loss", [Loss.independent(0.05), Loss.bursts(0.05, 3)])
+def test_losses_have_their_share_and_the_bursts_their_length(loss: Loss) -> None:
+    def pattern(seed: int) -> list[bool]:
+        proxy = Proxy(Scenario("loss", loss=loss, seed=seed), 0)
+        return [proxy.is_lost() for _ in range(40_000)]
+
+    lost = pattern(0)
+    assert lost == pattern(0) != pattern(1)
+    assert sum(lost) / len(lost) == pytest.approx(0.05, abs=0.006)
+    bursts = sum(now and not before for before, now in zip([False, *lost], lost, strict=False))
+    assert sum(lost) / bursts == pytest.approx(1 / loss.leave, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"delay_ms": 10, "jitter_ms": 20},
+        {"cap_kbps": 0},
+        {"queue_bytes": 0},
+        {"stalls": ((5, 2), (6, 1))},
+        {"outages": ((5, 0),)},
+    ],
+)
+def test_impossible_scenarios_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        Scenario("wrong", **wrong)  # type: ignore[arg-type]
+
+
+# Frames.
+
+
+@given(st.lists(st.integers(1, 400), max_size=30))
+def test_frames_are_found_however_their_bytes_come(cuts: list[int]) -> None:
+    bodies = [
+        b"\x01hello" * 40,
+        tile(7).to_bytes(),
+        TilePacket(8, 64, 8, bytes(300), is_whole_still=True).to_bytes(),
+        NoisePacket(9, 72, 8, bytes(8)).to_bytes(),
+        Bundle(tile(2**28), (tile(10, bytes(9)),)).to_bytes(),
+        Bundle(NoisePacket(12, 96, 8, bytes(8)), (tile(11),)).to_bytes(),
+        Bye(13, 99).to_bytes(),
+    ]
+    frames = [frame(body) for body in bodies]
+    frames[1:1] = [frame(b"", Opcode.PING), frame(b"\x02text", Opcode.TEXT), frame(bytes(70_000))]
+    sent = HANDSHAKE + b"".join(frames)
+    finder, pieces, at = ClientFrames(), [], 0
+    for size in [*cuts, len(sent)]:
+        pieces += finder.push(sent[at : at + size])
+        at += size
+    assert b"".join(piece.data for piece in pieces) + finder.rest() == sent
+    assert [piece.sequence for piece in pieces if piece.sequence is not None] == [7, 8, 9, 2**28, 12]
+    assert sum(piece.is_start for piece in pieces) == len(frames)
+
+
+@given(st.binary(max_size=300), st.integers(1, 50))
+def test_what_is_no_websocket_passes_unchanged(data: bytes, size: int) -> None:
+    for start in (b"", HANDSHAKE):
+        finder, passed = ClientFrames(), b""
+        for at in range(0, len(start + data), size):
+            passed += b"".join(piece.data for piece in finder.push((start + data)[at : at + size]))
+        assert passed + finder.rest() == start + data
+
+
+# Real sockets.
+
+
+@contextmanager
+def server(serve_one: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A TCP server that serves each connection in a thread."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve_one, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def echo(connection: socket.socket) -> None:
+    with connection, suppress(ConnectionError):
+        while data := connection.recv(65_536):
+            connection.sendall(data)
+
+
+def dial(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := connection.recv(size - len(data))):
+        data += more
+    return data
+
+
+def test_bytes_come_back_in_order_after_both_ways_delay() -> None:
+    scenario = Scenario("delay", delay_ms=40, jitter_ms=10)
+    with server(echo) as port, relaying(scenario, port) as proxy, dial(proxy.port) as connection:
+        sent = bytes(random.Random(1).randbytes(200_000))
+        began_s = time.monotonic()
+        connection.sendall(b"x")
+        assert receive(connection, 1) == b"x"
+        assert time.monotonic() - began_s >= 0.06 - 1e-3
+        threading.Thread(target=connection.sendall, args=(sent,), daemon=True).start()
+        assert receive(connection, len(sent)) == sent
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+    assert proxy.counts.connections == 1 and proxy.counts.passed_bytes == len(sent) + 1
+
+
+def test_a_client_that_fills_the_queue_has_to_wait() -> None:
+    """The queue is bounded: what a capped path has not carried yet waits at the client in the end."""
+    scenario = Scenario("cap", cap_kbps=1, queue_bytes=1000)
+    with server(echo) as port, relaying(scenario, port) as proxy, dial(proxy.port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.settimeout(0.3)
+        taken = 0
+        with pytest.raises(TimeoutError):
+            while taken < 50_000_000:
+                taken += connection.send(bytes(10_000))
+
+
+def test_a_stall_keeps_the_connection_and_loses_nothing() -> None:
+    scenario = Scenario("stall", stalls=((0.2, 0.5),))
+    with server(echo) as port, relaying(scenario, port) as proxy, dial(proxy.port) as connection:
+        connection.sendall(b"a")
+        assert receive(connection, 1) == b"a"
+        assert proxy.began_s is not None
+        time.sleep(max(0.0, proxy.began_s + 0.3 - time.monotonic()))
+        connection.sendall(b"b")
+        assert receive(connection, 1) == b"b"
+        assert time.monotonic() - proxy.began_s >= 0.7
+
+
+def test_an_outage_cuts_what_is_open_and_refuses_what_comes_until_the_path_is_back() -> None:
+    scenario = Scenario("outage", outages=((0.4, 1.2),))
+    with server(echo) as port, relaying(scenario, port) as proxy:
+        with dial(proxy.port) as connection:
+            connection.sendall(b"a")
+            with pytest.raises(ConnectionResetError):
+                assert receive(connection, 1) == b"a"
+                connection.recv(1)
+        refused, deadline_s = 0, time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline_s:
+            try:
+                with dial(proxy.port) as connection:
+                    connection.sendall(b"b")
+                    if receive(connection, 1) == b"b":
+                        break
+            except OSError:
+                pass
+            refused += 1
+            time.sleep(0.02)
+        assert proxy.began_s is not None and time.monotonic() - proxy.began_s >= 1.6
+    assert (proxy.counts.cut_connections, proxy.counts.connections) == (1, 2)
+    assert proxy.counts.refused_connections == refused > 0
+
+
+def test_a_proxy_without_a_target_resets_and_ends_with_its_block() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    with relaying(Scenario("nobody"), port) as proxy, pytest.raises(ConnectionError), dial(proxy.port) as connection:
+        connection.recv(1)
+    with pytest.raises(OSError):
+        dial(proxy.port)
+    assert not any(thread.name == "proxy" for thread in threading.enumerate())
+
+
+def heard_through(scenario: Scenario, messages: list[bytes]) -> tuple[list[bytes], Proxy]:
+    """What a WebSocket server gets of a client's messages."""
+    heard: list[bytes] = []
+    over = threading.Event()
+
+    def listen(connection: ServerConnection) -> None:
+        heard.extend(message for message in connection if isinstance(message, bytes))
+        over.set()
+
+    with ExitStack() as stack:
+        listening = stack.enter_context(serve(listen, "127.0.0.1", 0, compression=None))
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        proxy = stack.enter_context(relaying(scenario, listening.socket.getsockname()[1]))
+        with connect(f"ws://127.0.0.1:{proxy.port}", compression=None, proxy=None) as client:
+            for message in messages:
+                client.send(message)
+        assert over.wait(PATIENCE_S)
+    return heard, proxy
+
+
+def test_messages_are_lost_by_the_seed_and_all_others_arrive_in_order() -> None:
+    messages = [b"\x01hello", *(tile(number, bytes(1 + number)).to_bytes() for number in range(300)), b"\x05ping"]
+    scenario = Scenario("loss", loss=Loss.bursts(0.2, 3))
+    heard, proxy = heard_through(scenario, messages)
+    assert heard == [message for message in messages if message in heard]
+    assert heard[0] == messages[0] and heard[-1] == messages[-1]
+    counts = proxy.counts
+    assert counts.passed_messages == len(heard) - 2 == len(counts.left_s)
+    assert counts.dropped_messages == 300 - counts.passed_messages
+    assert 20 < counts.dropped_messages < 120
+    assert list(counts.left_s) == [int.from_bytes(message[1:5], "big") for message in heard[1:-1]]
+    assert heard_through(scenario, messages)[0] == heard
+    assert heard_through(replace(scenario, seed=1), messages)[0] != heard

@@ -1,0 +1,1 @@
+"""``audio-avif analyze``: which stage of the codec loses what."""

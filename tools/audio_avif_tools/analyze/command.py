@@ -1,0 +1,328 @@
+"""``audio-avif analyze``: which stage of the codec loses what, by putting oracles in place of the others."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_avif import __version__
+from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, RATE_HZ
+from audio_avif.edge import console
+from audio_avif.errors import AudioAvifError, FileError
+
+if TYPE_CHECKING:
+    from audio_avif.edge.ring import FloatArray
+    from audio_avif.metrics import Score
+    from audio_avif_tools.analyze.stages import PictureStage, Row, Split
+
+PROGRAM = "audio-avif analyze"
+_BLOCK_SAMPLES = 10 * RATE_HZ
+_LATENT_BITS = (16, 8, 7, 6, 5, 4, 3, 2)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file to analyze, and where in it, as (start, length) in samples at 16 kHz."""
+
+    path: Path
+    samples: int
+    spans: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, path: Path) -> Recording:
+        """Measure a file's length. Raises FileError where it cannot be read or holds no sound."""
+        from audio_avif.edge.sound_files import read_blocks
+        from audio_avif_tools.shared.fidelity import excerpts_of
+
+        samples = sum(block.size for block in read_blocks(path, _BLOCK_SAMPLES))
+        if not samples:
+            raise FileError(f"{path} holds no sound")
+        return cls(path, samples, tuple(excerpts_of(samples)))
+
+    @property
+    def seconds(self) -> float:
+        """How long the whole file is."""
+        return self.samples / RATE_HZ
+
+    def note(self) -> str | None:
+        """What to say where only excerpts are used."""
+        if len(self.spans) == 1:
+            return None
+        return (
+            f"{self.path} lasts {self.seconds:.0f} s; used are {len(self.spans)} evenly spaced excerpts of "
+            f"{self.spans[0][1] / RATE_HZ:g} s"
+        )
+
+    def excerpts(self) -> list[FloatArray]:
+        """The excerpts ``[samples]``, mono at 16 kHz, within -1..1 as scores need it."""
+        from audio_avif_tools.shared.fidelity import cut
+
+        return [channels.mean(axis=0).clip(-1, 1) for channels in cut(self.path, self.spans)]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The means of all recordings and the rows of each, in the order of the recordings."""
+
+    recordings: tuple[Recording, ...]
+    tables: tuple[tuple[Row, ...], ...]
+    mean: tuple[Row, ...]
+    split: Split | None
+    notes: tuple[str, ...]
+
+
+def measure(
+    recordings: Sequence[Recording],
+    pictures: Sequence[PictureStage],
+    vocoder_name: str,
+    measures: Sequence[Score],
+) -> Result:
+    """Run every recording through every chain, with a progress bar; each recording counts the same."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from audio_avif.config import MelConfig
+    from audio_avif.recording.codec import require_fit
+    from audio_avif.vocoders.registry import load_vocoder
+    from audio_avif_tools.analyze.stages import Split, analyze, mean_rows, voices_of
+
+    vocoder = load_vocoder(vocoder_name, "cpu")
+    require_fit(vocoder, MelConfig())
+    voices = voices_of(vocoder)
+    rows_each = 1 + len(pictures) * len(voices)
+    tables = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("analyzing", total=rows_each * sum(len(each.spans) for each in recordings))
+        for recording in recordings:
+            excerpts = []
+            for samples in recording.excerpts():
+                rows = []
+                for row in analyze(samples, pictures, voices, measures):
+                    progress.update(task, advance=1, description=recording.path.name)
+                    rows.append(row)
+                excerpts.append(rows)
+            tables.append(tuple(mean_rows(excerpts)))
+    mean = tuple(mean_rows(tables))
+    split = Split.of(tables, vocoder.name)
+    return Result(tuple(recordings), tuple(tables), mean, split, tuple(_notes(mean, pictures, split, vocoder.name)))
+
+
+def _notes(rows: Sequence[Row], pictures: Sequence[PictureStage], split: Split | None, vocoder: str) -> Iterator[str]:
+    """What the table comes to, a sentence or two each."""
+    from audio_avif_tools.analyze.autoencoder import Autoencoder
+    from audio_avif_tools.analyze.stages import AUTOENCODER, AVIF, PCM_KBPS
+
+    last = {row.picture: row for row in rows if row.voice == vocoder}
+    for picture in pictures:
+        if isinstance(picture, Autoencoder):
+            yield picture.report(last[AUTOENCODER].kbps)
+    if split is None:
+        yield "No stage can be told from another: the recordings are silent or too short for every score."
+        return
+    yield split.sentence()
+    if AUTOENCODER in last:
+        told = {
+            name: f"{last[name].scores[split.score.key]:.{split.score.decimals}f} at {last[name].kbps:.1f} kbps "
+            f"(1:{PCM_KBPS / last[name].kbps:.0f})"
+            for name in (AVIF, AUTOENCODER)
+        }
+        yield (
+            f"Spoken by {vocoder}, the picture has {split.score.title} {told[AVIF]}, "
+            f"the autoencoder {told[AUTOENCODER]}."
+        )
+
+
+def print_table(result: Result, measures: Sequence[Score]) -> None:
+    """Print the means, a block a voice."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("picture", "voice"):
+        table.add_column(name, no_wrap=True)
+    for name in ("kbps", *(score.title for score in measures)):
+        table.add_column(name, justify="right", no_wrap=True)
+    voice = ""
+    for row in result.mean:
+        if row.voice != voice:
+            table.add_row()
+        voice = row.voice
+        table.add_row(row.picture, row.voice, *cells(row, measures))
+    Console(soft_wrap=True).print(table)
+
+
+def cells(row: Row, measures: Sequence[Score]) -> list[str]:
+    """Rate and scores as text; what there is not is a dash."""
+    figures = [(row.kbps, 1)] if row.kbps else [(math.nan, 1)]
+    figures += [(row.scores.get(score.key, math.nan), score.decimals) for score in measures]
+    return [f"{value:.{decimals}f}" if math.isfinite(value) else "-" for value, decimals in figures]
+
+
+def write_results(result: Result, measures: Sequence[Score], settings: dict[str, Any], folder: Path) -> None:
+    """Write analyze.csv and analyze.json, and analyze.png where matplotlib is there. Raises FileError."""
+    import csv
+    import json
+
+    from audio_avif.edge.sound_files import replacing
+    from audio_avif_tools.analyze.plot import draw
+    from audio_avif_tools.bench.command import machine
+
+    keys = [score.key for score in measures]
+    tables = [("mean", result.mean)]
+    tables += [(str(recording.path), rows) for recording, rows in zip(result.recordings, result.tables, strict=True)]
+    with replacing(folder / "analyze.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["recording", "picture", "voice", "kbps", *keys])
+        for name, rows in tables:
+            for row in rows:
+                writer.writerow([name, row.picture, row.voice, *map(_known, (row.kbps, *map(row.scores.get, keys)))])
+    content = {
+        "settings": settings,
+        "machine": machine(),
+        "notes": result.notes,
+        "recordings": [
+            {"path": str(recording.path), "seconds": recording.seconds, "excerpts": len(recording.spans)}
+            for recording in result.recordings
+        ],
+        "tables": {name: [_row(row, keys) for row in rows] for name, rows in tables},
+    }
+    with replacing(folder / "analyze.json") as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if result.split is not None:
+        try:
+            draw(result.mean, result.split, folder / "analyze.png")
+        except AudioAvifError as error:
+            if isinstance(error, FileError):
+                raise
+            print(f"{PROGRAM}: no plot: {error}", file=sys.stderr)
+
+
+def _row(row: Row, keys: Sequence[str]) -> dict[str, Any]:
+    scores = {key: _known(row.scores.get(key)) for key in keys}
+    return {"picture": row.picture, "voice": row.voice, "kbps": row.kbps, **scores}
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 4)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Tell which stage of the codec loses what: score a recording after each stage, with the\n"
+        "original's own phases in place of the vocoder, with Griffin-Lim and with the vocoder.\n\n"
+        "Of several recordings the means are told. Of one longer than 20 s, evenly spaced excerpts\n"
+        "of 10 s are used, at most 12.",
+        epilog="examples:\n"
+        "  audio-avif analyze talk.wav\n"
+        "  audio-avif analyze talk.wav --quality 60 --tile-frames 8    as a stream would send it\n"
+        "  audio-avif analyze clips/*.flac --output results            table and plot as files\n"
+        "  audio-avif analyze talk.wav --vae cvssp/audioldm2           a latent in place of the picture",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", type=_input, metavar="IN", help="recordings, of any rate; heard as mono")
+    parser.add_argument(
+        "--quality", type=console.integer_in(0, 100), default=85, metavar="Q", help="AVIF quality (default: 85)"
+    )
+    parser.add_argument(
+        "--tile-frames",
+        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        metavar="N",
+        help="tiles of a stream, so many frames of 16 ms each (default: cells of a file, 10 s)",
+    )
+    parser.add_argument(
+        "--vocoder", default="embedded", metavar="NAME|PATH", help="the vocoder to judge (default: embedded)"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write analyze.csv, analyze.json and the plot analyze.png there"
+    )
+    latent = parser.add_argument_group(
+        "a mel autoencoder beside the picture", "diffusers' AutoencoderKL, as in AudioLDM and AudioLDM2"
+    )
+    latent.add_argument("--vae", metavar="NAME|DIR", help="a name on a hub, or a folder that save_pretrained wrote")
+    latent.add_argument(
+        "--vae-mel",
+        choices=("auto", "audioldm", "ours"),
+        default="auto",
+        help="what it is fed: AudioLDM's mel or ours (default: auto, by its shape)",
+    )
+    latent.add_argument(
+        "--vae-bits",
+        type=int,
+        choices=_LATENT_BITS,
+        default=16,
+        metavar="N",
+        help="bits of each number of its latent: 16 is float16, 2 to 8 are even steps (default: 16)",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _input(text: str) -> Path:
+    if text == "-":
+        raise argparse.ArgumentTypeError("standard input cannot be read twice; name a file")
+    return Path(text)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from audio_avif.edge.sound_files import require_writable
+    from audio_avif_tools.files.names import folders
+
+    console.log_to_stderr(PROGRAM)
+    recordings = [Recording.of(path) for path in options.inputs]
+    with folders([] if options.output is None else [options.output]):
+        if options.output is not None:  # what cannot be written is told now rather than after minutes
+            for name in ("analyze.csv", "analyze.json", "analyze.png"):
+                require_writable(options.output / name)
+        _analyze(options, recordings)
+
+
+def _analyze(options: argparse.Namespace, recordings: Sequence[Recording]) -> None:
+    from audio_avif_tools.analyze.stages import MEASURES
+
+    missing = [reason for score in MEASURES.values() if (reason := score.missing()) is not None]
+    for text in [*missing, *(note for each in recordings if (note := each.note()) is not None)]:
+        print(f"{PROGRAM}: {text}", file=sys.stderr)
+    measures = [score for score in MEASURES.values() if score.missing() is None]
+    result = measure(recordings, _pictures(options), options.vocoder, measures)
+    cut = "cells of 10 s" if options.tile_frames is None else f"tiles of {options.tile_frames} frames"
+    seconds = sum(length for recording in recordings for _, length in recording.spans) / RATE_HZ
+    count = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
+    print(f"{count}, {seconds:.0f} s; AVIF quality {options.quality} in {cut}; vocoder {options.vocoder}\n")
+    print_table(result, list(MEASURES.values()))
+    print("\n" + "\n".join(result.notes))
+    if options.output is not None:
+        settings = {name: value for name, value in vars(options).items() if name not in ("inputs", "output")}
+        write_results(result, list(MEASURES.values()), settings, options.output)
+        print(f"written to {options.output}")
+
+
+def _pictures(options: argparse.Namespace) -> list[PictureStage]:
+    from audio_avif.recording.codec import CELL_FRAMES
+    from audio_avif_tools.analyze.stages import Avif, CleanMel, EightBit
+
+    pictures: list[PictureStage] = [CleanMel(), EightBit(), Avif(options.quality, options.tile_frames or CELL_FRAMES)]
+    if options.vae is not None:
+        from audio_avif_tools.analyze.autoencoder import open_autoencoder
+
+        pictures.append(open_autoencoder(options.vae, options.vae_mel, options.vae_bits))
+    return pictures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif analyze``."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.vae is None and (options.vae_mel, options.vae_bits) != ("auto", 16):
+        parser.error("--vae-mel and --vae-bits are for --vae")
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the bits buy: rate control, pauses and encoder options."""

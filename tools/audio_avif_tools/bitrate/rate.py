@@ -1,0 +1,561 @@
+"""How well ``--bitrate`` keeps its rate, what that costs, and which value range pays: measured on speech, as a page."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif import __version__
+from audio_avif.codec import rate_control
+from audio_avif.codec.rate_control import MAX_STEP, WINDOW_S, RateControl
+from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
+from audio_avif.edge import console
+from audio_avif.edge.ring import FloatArray
+from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.metrics import SCORES
+from audio_avif.signal.features import log_mel
+from audio_avif.still.avif import decode_still, encode_still
+from audio_avif.still.boxes import StillTemplate
+from audio_avif.still.tiles import from_pixels, to_pixels
+from audio_avif.vocoders.registry import DEFAULT, load_vocoder
+from audio_avif.vocoders.streaming import open_stream
+from audio_avif_tools.bench.command import machine
+from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
+from audio_avif_tools.shared.delays import require_matplotlib
+
+PROGRAM = "python -m audio_avif_tools.bitrate.rate"
+TARGETS_KBPS = (2.0, 3.0, 4.4, 6.0, 8.0, 12.0, 16.0, 20.0, 24.0)
+TILE_FRAMES = (2, 4, 8, 16)
+_TILE_FRAMES = 8
+FIXED_QUALITIES = (*range(0, 98, 2), 98, 99, 100)
+RANGE_TARGETS_KBPS = (3.0, 4.4, 6.0)
+RANGES = ((-11.0, 4.0), (-8.0, 2.0), (-5.5, 1.0), (-4.5, 1.0))
+_SCORES = ("pesq_wb", "stoi", "dnsmos")
+_SCORED_S = 5
+_PLOTTED_KBPS = (3.0, 6.0, 12.0)
+_RATE_TICKS_KBPS = (2, 3, 4, 6, 8, 12, 16)
+_LIMIT_KBPS = 5.0
+_LIMITED_S = (4.0, 6.0)
+_ACCURACY_HEADER = (
+    "frames",
+    "asked, kbps",
+    "mean, kbps",
+    "worst, %",
+    "p95, %",
+    "within 5 %, %",
+    "mean quality",
+    "p95 of steps",
+    "greatest steps",
+    "trials per tile",
+)
+_COST_HEADER = (
+    "asked, kbps",
+    "error, dB, all",
+    "error, dB, heard",
+    "cost, dB, all",
+    "cost, dB, heard",
+    "p95, all",
+    "p95, heard",
+    "worst, all",
+    "worst, heard",
+)
+_RANGE_HEADER = ("range, log10", "asked, kbps", "mean, kbps", "error, dB, all", "error, dB, heard")
+_VERDICT = """\
+-5.5 .. 1 pays: less mel error and a higher STOI at all three rates, PESQ-WB no lower, DNSMOS the same within its error.
+Its upper end is a sine at full scale. Narrower still, quiet backgrounds are clipped and nothing more is gained. A range
+per tile loses at 3 kbps, where its two bytes are a twentieth of a tile, and stays behind -5.5 .. 1 above.
+
+At the same quality a narrower range takes more bytes, since its levels are finer; `--bitrate` compensates for that, a
+fixed `--quality` does not."""
+_HEARD_DB = 60.0
+_MEL = MelConfig()
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A clip as tiles: bytes and quality of each, what they decode to ``[n_mels, frames]``, and trials per tile."""
+
+    tile_s: float
+    sizes_bytes: FloatArray
+    qualities: FloatArray
+    log_mel: FloatArray
+    trials: float
+
+    @property
+    def kbps(self) -> float:
+        """The mean rate."""
+        return float(self.sizes_bytes.mean()) / (125 * self.tile_s)
+
+    def window_kbps(self) -> FloatArray:
+        """The mean rate of every window of WINDOW_S, in whole tiles ``[windows]``."""
+        tiles = round(WINDOW_S / self.tile_s)
+        if self.sizes_bytes.size < tiles:
+            return np.zeros(0, np.float32)
+        sums = np.convolve(self.sizes_bytes, np.ones(tiles, np.float32), "valid")
+        return (sums / (125 * tiles * self.tile_s)).astype(np.float32)
+
+
+class FixedRange:
+    """The same value range for all tiles."""
+
+    bytes_per_tile = 0
+
+    def __init__(self, log10_min: float, log10_max: float) -> None:
+        self.name = f"{log10_min:g} .. {log10_max:g}"
+        self._limits = log10_min, log10_max
+
+    def of(self, frames: FloatArray) -> TileConfig:
+        """The format of the tile that shows ``[n_mels, tile_frames]``."""
+        return TileConfig(frames.shape[1], *self._limits)
+
+
+class RangePerTile:
+    """Each tile's own least and greatest value in two bytes, kept as long as they fit the next tile nearly as well."""
+
+    name = "per tile, 2 bytes"
+    bytes_per_tile = 2
+    _LOG10_MIN, _STEPS, _KEPT_UNTIL = -11.0, 17.0, 1.25
+    _SILENT = -5.5
+
+    def __init__(self) -> None:
+        self._low = self._high = 0
+
+    def of(self, frames: FloatArray) -> TileConfig:
+        """The format of the tile that shows ``[n_mels, tile_frames]``."""
+        low = int(np.floor((max(self._SILENT, float(frames.min())) - self._LOG10_MIN) * self._STEPS))
+        high = max(low + 1, int(np.ceil((float(frames.max()) - self._LOG10_MIN) * self._STEPS)))
+        if not (self._low <= low and high <= self._high and self._high - self._low <= self._KEPT_UNTIL * (high - low)):
+            self._low, self._high = low, high
+        return TileConfig(
+            frames.shape[1], self._LOG10_MIN + self._low / self._STEPS, self._LOG10_MIN + self._high / self._STEPS
+        )
+
+
+Range = FixedRange | RangePerTile
+
+
+class Coder:
+    """Codes clips with tiles of one width in one kind of value range."""
+
+    def __init__(self, tile_frames: int, values: Range | None = None) -> None:
+        self.tile_frames = tile_frames
+        self.tile_s = tile_frames * _MEL.frame_s
+        self._values = values or FixedRange(TileConfig().log10_min, TileConfig().log10_max)
+        blank = np.zeros((_MEL.n_mels, tile_frames), np.uint8)
+        self._template = StillTemplate.of(encode_still(blank, EncoderConfig()))
+
+    def _tiles(self, frames: FloatArray) -> Iterator[FloatArray]:
+        """Only whole tiles: a last one that is filled up would count as longer than it sounds."""
+        for start in range(0, frames.shape[1] - self.tile_frames + 1, self.tile_frames):
+            yield frames[:, start : start + self.tile_frames]
+
+    def controlled(
+        self, frames: FloatArray, kbps: float, decodes: bool = True, limits: dict[int, float | None] | None = None
+    ) -> Coded:
+        """Code ``[n_mels, frames]`` at a bitrate; ``limits`` are what the path carries from that tile on."""
+        control = RateControl(EncoderConfig(bitrate_kbps=kbps), self.tile_s)
+        sizes, qualities, decoded, trials = [], [], [], 0
+        for number, tile in enumerate(self._tiles(frames)):
+            if limits and number in limits:
+                control.limit_kbps = limits[number]
+            values = self._values.of(tile)
+            pixels = to_pixels(tile, values)
+            stills: dict[int, bytes] = {}
+
+            def encode_at(quality: int, pixels: np.ndarray = pixels, stills: dict[int, bytes] = stills) -> bytes:
+                stills[quality] = encode_still(pixels, EncoderConfig(quality=quality))
+                return self._payload(stills[quality])
+
+            sizes.append(len(control.encode(encode_at)))
+            qualities.append(control.quality)
+            trials += len(stills)
+            if decodes:
+                still = stills[control.quality]
+                decoded.append(from_pixels(decode_still(still, self.tile_frames, _MEL.n_mels), values))
+        return self._coded(sizes, qualities, decoded, trials)
+
+    def fixed(self, frames: FloatArray, quality: int) -> Coded:
+        """Code ``[n_mels, frames]`` at one quality."""
+        sizes, decoded = [], []
+        for tile in self._tiles(frames):
+            values = self._values.of(tile)
+            still = encode_still(to_pixels(tile, values), EncoderConfig(quality=quality))
+            sizes.append(len(self._payload(still)))
+            decoded.append(from_pixels(decode_still(still, self.tile_frames, _MEL.n_mels), values))
+        return self._coded(sizes, [quality] * len(sizes), decoded, len(sizes))
+
+    def _payload(self, still: bytes) -> bytes:
+        frame_body = self._template.strip(still)
+        return bytes(self._values.bytes_per_tile) + (still if frame_body is None else frame_body)
+
+    def _coded(self, sizes: list[int], qualities: list[int], decoded: list[FloatArray], trials: int) -> Coded:
+        joined = np.concatenate(decoded, axis=1) if decoded else np.zeros((_MEL.n_mels, 0), np.float32)
+        per_tile = trials / max(1, len(sizes))
+        return Coded(self.tile_s, np.asarray(sizes, np.float32), np.asarray(qualities, np.float32), joined, per_tile)
+
+
+def mel_errors_db(original: FloatArray, coded: FloatArray) -> tuple[float, float]:
+    """Root mean square difference of two log10 mels ``[n_mels, frames]`` in dB: of all values, and of what is heard.
+
+    For the second, what lies more than 60 dB below the original's peak counts as being there.
+    """
+    original = original[:, : coded.shape[1]]
+    heard = original.max() - np.float32(_HEARD_DB / 20)
+    return _rms_db(coded - original), _rms_db(np.maximum(coded, heard) - np.maximum(original, heard))
+
+
+def _rms_db(log10_difference: FloatArray) -> float:
+    return 20 * float(np.sqrt(np.mean(np.square(log10_difference, dtype=np.float64))))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns but the first are numbers."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def accuracy_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
+    """How far the rate strays with tiles of one width, per target."""
+    rows = []
+    coder = Coder(tile_frames)
+    for kbps in TARGETS_KBPS:
+        runs = [coder.controlled(frames, kbps, decodes=False) for frames in mels]
+        off = np.abs(np.concatenate([run.window_kbps() for run in runs]) / kbps - 1) * 100
+        changes = np.concatenate([np.diff(run.qualities) for run in runs])
+        rows.append(
+            [
+                str(tile_frames),
+                f"{kbps:g}",
+                f"{np.mean([run.kbps for run in runs]):.2f}",
+                f"{off.max():.1f}",
+                f"{np.percentile(off, 95):.1f}",
+                f"{np.mean(off <= 5) * 100:.1f}",
+                f"{np.mean(np.concatenate([run.qualities for run in runs])):.0f}",
+                f"{np.percentile(np.abs(changes), 95):.0f}",
+                f"{changes.max():+.0f} / {changes.min():+.0f}",
+                f"{np.mean([run.trials for run in runs]):.2f}",
+            ]
+        )
+    return rows
+
+
+def cost_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
+    """What a steady rate costs in mel error beside the best fixed quality that takes as many bytes for the clip."""
+    coder = Coder(tile_frames)
+    curves = []
+    for frames in mels:
+        runs = [coder.fixed(frames, quality) for quality in FIXED_QUALITIES]
+        errors = np.array([mel_errors_db(frames, run.log_mel) for run in runs])
+        # Where a higher quality errs more or a lower one takes more, it is not the best.
+        curves.append((np.maximum.accumulate([run.kbps for run in runs]), np.minimum.accumulate(errors, axis=0)))
+    rows = []
+    for kbps in TARGETS_KBPS:
+        errors_db, best_db = [], []
+        for frames, (rates, errors) in zip(mels, curves, strict=True):
+            run = coder.controlled(frames, kbps)
+            errors_db.append(mel_errors_db(frames, run.log_mel))
+            best_db.append([np.interp(run.kbps, rates, errors[:, kind]) for kind in (0, 1)])
+        cost_db = np.array(errors_db) - np.array(best_db)
+        rows.append(
+            [
+                f"{kbps:g}",
+                *(f"{value:.2f}" for value in np.mean(errors_db, axis=0)),
+                *(f"{value:+.3f}" for value in cost_db.mean(axis=0)),
+                *(f"{value:+.2f}" for value in np.percentile(cost_db, 95, axis=0)),
+                *(f"{value:+.2f}" for value in cost_db.max(axis=0)),
+            ]
+        )
+    return rows
+
+
+def range_rows(
+    mels: Sequence[FloatArray], scored: Sequence[FloatArray], kbps: float, tile_frames: int
+) -> tuple[list[list[str]], npt.NDArray[np.float64]]:
+    """Value ranges at one rate: mel error of all clips, scores of some.
+
+    With them, one standard error of each score's difference from the first range's ``[ranges - 1, scores]``.
+    """
+    vocoder = load_vocoder(DEFAULT, "cpu")
+    rows, scores_by_range = [], []
+    for limits in (*RANGES, None):
+
+        def coded(frames: FloatArray, limits: tuple[float, float] | None = limits) -> Coded:
+            values = RangePerTile() if limits is None else FixedRange(*limits)
+            return Coder(tile_frames, values).controlled(frames, kbps)
+
+        runs = [coded(frames) for frames in mels]
+        errors = [mel_errors_db(frames, run.log_mel) for frames, run in zip(mels, runs, strict=True)]
+        scores = []
+        for sound in scored:
+            stream = open_stream(vocoder)
+            heard = np.concatenate([stream.push(coded(log_mel(sound)).log_mel), stream.flush()])
+            length = min(sound.size, heard.size)
+            scores.append([SCORES[key](sound[:length], heard[:length]) for key in _SCORES])
+        scores_by_range.append(np.array(scores, np.float64))
+        rows.append(
+            [
+                RangePerTile.name if limits is None else FixedRange(*limits).name,
+                f"{kbps:g}",
+                f"{np.mean([run.kbps for run in runs]):.2f}",
+                *(f"{value:.2f}" for value in np.mean(errors, axis=0)),
+                *(
+                    f"{value:.{SCORES[key].decimals}f}"
+                    for key, value in zip(_SCORES, np.nanmean(scores, axis=0), strict=True)
+                ),
+            ]
+        )
+    differences = np.array(scores_by_range[1:]) - scores_by_range[0]
+    return rows, np.nanstd(differences, axis=1, ddof=1) / np.sqrt(len(scored))
+
+
+def plot(clip: Clip, path: Path, tile_frames: int = _TILE_FRAMES) -> None:
+    """Draw a clip's rate over time at a few targets, and the qualities that make it.
+
+    Raises FileError, or AudioAvifError without matplotlib.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    frames, coder = log_mel(sound_of(clip)), Coder(tile_frames)
+    figure = Figure(figsize=(9, 6.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    limits: dict[int, float | None] = {
+        round(_LIMITED_S[0] / coder.tile_s): _LIMIT_KBPS,
+        round(_LIMITED_S[1] / coder.tile_s): None,
+    }
+    for number, kbps in enumerate(_PLOTTED_KBPS):
+        colour = f"C{number}"
+        run = coder.controlled(frames, kbps, decodes=False)
+        ends_s = coder.tile_s * np.arange(1, run.sizes_bytes.size + 1)
+        windows_kbps = run.window_kbps()
+        above.axhspan(0.95 * kbps, 1.05 * kbps, color=colour, alpha=0.15, linewidth=0)
+        tiles_kbps = run.sizes_bytes / (125 * coder.tile_s)
+        above.step(ends_s, tiles_kbps, color=colour, alpha=0.35, linewidth=0.8)
+        above.plot(ends_s[-windows_kbps.size :], windows_kbps, color=colour, linewidth=2, label=f"{kbps:g} kbps asked")
+        below.step(ends_s, run.qualities, color=colour, linewidth=1.4)
+    limited = coder.controlled(frames, _PLOTTED_KBPS[-1], decodes=False, limits=limits)
+    ends_s = coder.tile_s * np.arange(1, limited.sizes_bytes.size + 1)
+    name = f"{_PLOTTED_KBPS[-1]:g} kbps asked, the path carries {_LIMIT_KBPS:g} for {_LIMITED_S[1] - _LIMITED_S[0]:g} s"
+    style = {"color": "0.25", "linewidth": 1.1, "linestyle": (0, (4, 1.5))}
+    during = (ends_s > _LIMITED_S[0] - 0.3) & (ends_s < _LIMITED_S[1] + 1)
+    limited_kbps = limited.sizes_bytes / (125 * coder.tile_s)
+    above.step(ends_s[during], limited_kbps[during], **style, label=f"{name} (per tile)")
+    below.step(ends_s[during], limited.qualities[during], **style)
+    above.set_yscale("log")
+    above.set_yticks(_RATE_TICKS_KBPS, [f"{tick:g}" for tick in _RATE_TICKS_KBPS])
+    above.set_yticks([], minor=True)
+    above.set_ylabel("payload, kbps")
+    above.set_title("Rate: mean of the last 2 s (thick), each tile (thin), 5 % about the target (band)", fontsize=10)
+    above.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=4, frameon=False)
+    below.set_ylabel("quality")
+    below.set_ylim(0, 100)
+    below.set_xlim(0, float(ends_s[-1]))
+    below.set_xlabel(f"s of {clip.name}")
+    for panel in (above, below):
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise FileError(f"the picture {path} cannot be written: {error.strerror or error}") from error
+
+
+_PAGE = """\
+# Rate control
+
+    audio-avif-send --bitrate 6 HOST
+
+sends pictures of 6 kbps, whatever is said. Without `--bitrate` every tile has the same `--quality`, and the rate is
+what that takes. *kbps* is what the tiles hold over the time that they sound; messages and TCP come on top.
+
+## How the quality is chosen
+
+`audio_avif/rate_control.py`. Bytes are counted as the time that they last at the rate asked for: a tile of 128 ms has
+128 ms to spend.
+
+1. A tile is encoded at the *steady quality*, a mean over {steady_s:g} s of those chosen before, corrected for what has
+   been spent ahead of the sound. If the last {window_s:g} s then hold what they should within {slack} %, that is all.
+2. If not, a quality near it is looked for with which they do. The encoder itself is asked, so that a trial or two
+   suffice; a trial takes a millisecond, and the tables count them.
+3. From one tile to the next quality rises by {step} at most; in tiles wider than {step_ms:.0f} ms, by {step} per
+   {step_ms:.0f} ms. It falls by no more either, unless the window would overflow: where speech follows something much
+   simpler.
+
+A stream begins with a search for the first tile's quality.
+
+**Congestion.** While a path is congested, the target is {share} % of what it carries, if that is less than what was
+asked. Quality falls as far as it must with the next tile; when the path is clear, it rises by the step above. Without
+`--bitrate` it returns to `--quality`.
+
+**Pauses and copies.** Comfort noise (`--dtx`) takes next to nothing, and what it saves is not spent on what follows: in
+a pause the rate lies below what was asked, and quality after it is as before. Copies (`--redundancy`) count: quality
+falls until tile and copies together keep the rate.
+
+## What no control can do
+
+- **Less than the least.** A tile takes some bytes even at quality 0:
+  {least}.
+  For less, ask for wider tiles.
+- **More than there is.** Where even quality 100 takes less than was asked, the rate falls short: digital silence takes
+  {silence_kbps:.1f} kbps at most in 8-frame tiles.
+- **Much above {useful_kbps:.0f} kbps, anything worth having.** That is what 8-frame tiles take at quality 99. Quality
+  100 is lossless, which needs another AV1 sequence header than the rest of the stream, so that such a tile travels as a
+  whole file, 280 bytes larger. Between the two the control alternates: the rate is kept, and mostly wasted.
+
+## Accuracy
+
+{clips}. Deviations from the target of the mean over {window_s:g} s, in whole tiles, at every tile; *p95* is the 95th
+percentile, *within* the share of all windows. *Step* is the change of quality from tile to tile.
+
+{accuracy}
+
+![Rate and quality over one clip at three targets]({picture})
+
+## What a steady rate costs
+
+Root mean square error of the log-mel in dB, over all bands and frames of a clip, mean over the clips. *All* takes every
+value as it is; *heard* raises both sides to 60 dB below the clip's peak first, because nobody hears errors down there.
+*Cost* is beside the best fixed quality that takes as many bytes for the clip; *p95* and *worst* are over clips.
+8-frame tiles.
+
+{cost}
+
+Clips with long pauses cost most: a fixed quality saves there for the whole clip, a steady rate must spend within two
+seconds.
+
+## Value range
+
+A tile's 256 grey levels span a range of log10 magnitudes. A narrower range has finer levels and clips what lies
+outside. *Per tile* sends the least and the greatest value of each tile in two bytes, which count, and keeps the last
+range as long as it holds the tile and is at most a quarter too wide. At equal rate by `--bitrate`, 8-frame tiles: mel
+error over all clips, scores of `{vocoder}` over {scored} clean ones of {scored_s} s. One standard error of a score's
+difference from the first line of its rate: {noise}.
+
+{ranges}
+
+{verdict}
+
+## Measured by
+
+    {command}
+
+on {date}: {machine}.
+"""
+
+
+def _least_kbps(mels: Sequence[FloatArray]) -> str:
+    """What tiles of each width take at quality 0, on average."""
+    rates = {
+        tile_frames: np.mean([Coder(tile_frames).fixed(frames, 0).kbps for frames in mels])
+        for tile_frames in TILE_FRAMES
+    }
+    return ", ".join(f"{kbps:.1f} kbps in {tile_frames}-frame tiles" for tile_frames, kbps in rates.items())
+
+
+def _run(options: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    for key in _SCORES:
+        if (reason := SCORES[key].missing()) is not None:
+            raise AudioAvifError(reason)
+    require_matplotlib()
+    clips = choose_clips(options.clips, every=options.every).clips
+    mels = [log_mel(sound_of(clip)) for clip in clips]
+    clean = [clip for clip in clips if "_clean_" in clip.name] or list(clips)
+    if len(clean) < 2:
+        raise FileError(f"one clip is too few to compare value ranges on; are there more in {options.clips}?")
+    spread = clean[:: -(-len(clean) // options.scored)]
+    scored = [sound_of(clip)[: _SCORED_S * RATE_HZ] for clip in spread]
+    picture = options.out.parent / "images" / f"{options.out.stem}.png"
+    with (
+        ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool,
+        Progress(console=Console(stderr=True)) as progress,
+    ):
+        accuracy = [pool.submit(accuracy_rows, mels, tile_frames) for tile_frames in TILE_FRAMES]
+        ranges = [pool.submit(range_rows, mels, scored, kbps, _TILE_FRAMES) for kbps in RANGE_TARGETS_KBPS]
+        cost = pool.submit(cost_rows, mels, _TILE_FRAMES)
+        for _ in progress.track(as_completed([*accuracy, *ranges, cost]), total=len(accuracy) + len(ranges) + 1):
+            pass
+    plot(max(clean, key=lambda clip: clip.seconds), picture)
+    least = _least_kbps(mels)
+    silence = Coder(_TILE_FRAMES).fixed(np.full((_MEL.n_mels, 80), np.log10(_MEL.floor), np.float32), 100)
+    errors = np.mean([future.result()[1] for future in ranges], axis=(0, 1))
+    page = _PAGE.format(
+        steady_s=rate_control.STEADY_S,
+        window_s=WINDOW_S,
+        slack=f"{100 * rate_control.SLACK:g}",
+        step=MAX_STEP,
+        step_ms=1000 * rate_control.STEP_S,
+        share=f"{100 * rate_control.LIMIT_SHARE:g}",
+        least=least,
+        silence_kbps=silence.kbps,
+        useful_kbps=np.mean([Coder(_TILE_FRAMES).fixed(frames, 99).kbps for frames in mels]),
+        clips=f"{len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s",
+        accuracy=table(_ACCURACY_HEADER, [row for future in accuracy for row in future.result()]),
+        picture=picture.relative_to(options.out.parent).as_posix(),
+        cost=table(_COST_HEADER, cost.result()),
+        vocoder=DEFAULT,
+        scored=len(scored),
+        scored_s=_SCORED_S,
+        noise=", ".join(f"{SCORES[key].title} {error:.3f}" for key, error in zip(_SCORES, errors, strict=True)),
+        ranges=table(
+            [*_RANGE_HEADER, *(SCORES[key].title for key in _SCORES)],
+            [row for future in ranges for row in future.result()[0]],
+        ),
+        verdict=_VERDICT,
+        command=f"{PROGRAM} --clips CLIPS" + (f" --every {options.every}" if options.every > 1 else ""),
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        machine=machine(),
+    )
+    try:
+        options.out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"the page {options.out} cannot be written: {error.strerror or error}") from error
+    print(f"written to {options.out} and {picture}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m audio_avif_tools.bitrate.rate``."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Measure how well --bitrate keeps its rate and what that costs, and write docs/rate.md.",
+    )
+    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech")
+    parser.add_argument(
+        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="take every N-th clip (default: 1)"
+    )
+    parser.add_argument(
+        "--scored",
+        type=console.integer_in(2, 1000),
+        default=10,
+        metavar="N",
+        help="score the value ranges on about so many clips (default: 10)",
+    )
+    parser.add_argument(
+        "--workers", type=console.integer_in(1, 64), default=1, metavar="N", help="processes (default: 1)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/rate.md"),
+        metavar="FILE",
+        help="the page to write; its picture goes into images/ beside it (default: docs/rate.md)",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    options = parser.parse_args(arguments)
+    return console.run(PROGRAM, lambda: _run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""``audio-avif compare``: image codecs side by side."""

@@ -1,0 +1,339 @@
+"""Image codecs side by side: gray pixels to each one's files and back, and how much of a file is news.
+
+What a file tells that every other picture of its size and quality tells as well, a receiver need not be told again:
+containers, fields that hold lengths, tables that never change. ``payload_bytes`` counts what is left.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from audio_avif.config import EncoderConfig
+from audio_avif.errors import AudioAvifError, TileError
+from audio_avif.recording.layout import DEPTHS, AnyPixels
+from audio_avif.still.avif import decode_picture, encode_deep_still, encode_still
+from audio_avif.still.boxes import StillTemplate, inspect_still, iter_boxes
+
+INSTALL = "pip install 'audio-avif[formats]'"
+
+_WEBP_EFFORT = 6
+_JXL_EFFORT = 7
+_PNG_HEADER_BYTES, _RIFF_HEADER_BYTES = 8, 12
+
+
+@dataclass(frozen=True)
+class StillCodec:
+    """A way to keep gray pixels in a file, at one bit depth.
+
+    ``qualities`` is a ladder within ``least`` to ``most``, from what speech can just be heard in to more than it needs;
+    ``meaning`` says what they count. ``packages`` are needed besides audio-avif's own, ``deep_packages`` above 8 bit.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    qualities: tuple[int, ...]
+    encoder: Callable[[AnyPixels, int, int], bytes]
+    decoder: Callable[[bytes, int], AnyPixels]
+    news: Callable[[bytes, bytes], int]
+    least: int = 0
+    most: int = 100
+    depths: tuple[int, ...] = (8,)
+    packages: tuple[str, ...] = ()
+    deep_packages: tuple[str, ...] = ()
+    depth: int = 8
+
+    def __post_init__(self) -> None:
+        if self.depth not in self.depths:
+            raise ValueError(f"{self.title} is kept at {' or '.join(map(str, self.depths))} bit, not at {self.depth}")
+
+    def missing(self) -> str | None:
+        """One sentence that names the packages to install, or None where the codec can be used."""
+        needed = self.packages + (self.deep_packages if self.depth > 8 else ())
+        absent = [package.replace("_", "-") for package in needed if importlib.util.find_spec(package) is None]
+        what = self.title if self.depth == 8 else f"{self.title} at {self.depth} bit"
+        return f"{what} needs {' and '.join(absent)}; install with: {INSTALL}" if absent else None
+
+    def encode(self, pixels: AnyPixels, quality: int) -> bytes:
+        """Compress ``[height, width]``, uint8 at 8 bit, else uint16.
+
+        Raises ValueError for other pixels or a quality beyond the codec's, AudioAvifError where a package is missing.
+        """
+        if pixels.ndim != 2 or pixels.dtype != (np.uint8 if self.depth == 8 else np.uint16):
+            raise ValueError(f"{self.name} takes gray pixels of {self.depth} bit, not {pixels.dtype} {pixels.shape}")
+        if not self.least <= quality <= self.most:
+            raise ValueError(f"{self.title} has qualities {self.least} to {self.most}, not {quality}")
+        if (reason := self.missing()) is not None:
+            raise AudioAvifError(reason)
+        return self.encoder(pixels, quality, self.depth)
+
+    def decode(self, data: bytes) -> AnyPixels:
+        """Open what ``encode`` made as ``[height, width]``.
+
+        Raises TileError for anything else, AudioAvifError where a package is missing.
+        """
+        if (reason := self.missing()) is not None:
+            raise AudioAvifError(reason)
+        try:
+            pixels = self.decoder(data, self.depth)
+        except AudioAvifError:
+            raise
+        except Exception as error:  # every decoder has its own classes for damaged files
+            raise TileError(f"the {self.title} data does not decode: {error}") from error
+        if pixels.ndim != 2:
+            raise TileError(f"the {self.title} picture is not gray")
+        return pixels
+
+    def payload_bytes(self, data: bytes, other: bytes) -> int:
+        """How many bytes of ``data`` are left without what ``other``, of the same size and quality, has as well.
+
+        Raises TileError for damaged files.
+        """
+        try:
+            return self.news(data, other)
+        except (IndexError, StopIteration, struct.error) as error:
+            raise TileError(f"the {self.title} file is truncated") from error
+
+
+def _saved(pixels: AnyPixels, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind, **options)
+    return out.getvalue()
+
+
+def _opened(data: bytes, kind: str) -> AnyPixels:
+    with Image.open(io.BytesIO(data), formats=[kind]) as image:
+        return np.asarray(image.convert("L"))
+
+
+def _beyond_common_start(data: bytes, other: bytes) -> int:
+    alike = zip(data, other, strict=False)
+    return len(data) - next((at for at, (a, b) in enumerate(alike) if a != b), min(len(data), len(other)))
+
+
+def _encode_avif(pixels: AnyPixels, quality: int, depth: int) -> bytes:
+    if depth == 8:
+        return encode_still(pixels.astype(np.uint8, copy=False), EncoderConfig(quality))
+    return encode_deep_still(pixels, EncoderConfig(quality), depth)
+
+
+def _decode_avif(data: bytes, depth: int) -> AnyPixels:
+    layout = inspect_still(data)
+    return decode_picture(data, layout.width, layout.height, depth, is_gray=True)
+
+
+def _avif_news(data: bytes, other: bytes) -> int:
+    body = StillTemplate.of(other).strip(data)
+    return len(data if body is None else body)
+
+
+def _encode_webp(pixels: AnyPixels, quality: int, depth: int) -> bytes:
+    return _saved(pixels, "WEBP", quality=quality, method=_WEBP_EFFORT)
+
+
+def _webp_news(data: bytes, other: bytes) -> int:
+    """The VP8 frame without its start code and size (RFC 6386, 9.1)."""
+    frame_at = _RIFF_HEADER_BYTES
+    while data[frame_at : frame_at + 4] != b"VP8 ":
+        frame_at += 8 + struct.unpack_from("<I", data, frame_at + 4)[0]
+    (size,) = struct.unpack_from("<I", data, frame_at + 4)
+    return int(size) - 7
+
+
+def _encode_jpeg(pixels: AnyPixels, quality: int, depth: int) -> bytes:
+    """With the standard's own Huffman tables, which need not be sent again, or the picture's, whichever costs less."""
+    plain, optimized = (_saved(pixels, "JPEG", quality=quality, optimize=is_own) for is_own in (False, True))
+    return plain if _jpeg_news(plain, plain) <= _jpeg_news(optimized, plain) else optimized
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The marker segments before the first scan, and that with all that follows (ITU-T T.81, annex B)."""
+    at = 2
+    while (marker := data[at + 1]) != 0xDA:
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        yield marker, data[at : at + 2 + length]
+        at += 2 + length
+    (length,) = struct.unpack_from(">H", data, at + 2)
+    yield marker, data[at + 2 + length : -2]
+
+
+def _jpeg_news(data: bytes, other: bytes) -> int:
+    """The scan, and those Huffman tables which the standard does not list; the rest is alike in all."""
+    return sum(
+        len(segment)
+        for marker, segment in _jpeg_segments(data)
+        if marker == 0xDA or (marker == 0xC4 and segment not in _standard_tables())
+    )
+
+
+@lru_cache(maxsize=1)
+def _standard_tables() -> frozenset[bytes]:
+    flat = _saved(np.zeros((8, 8), np.uint8), "JPEG", optimize=False)
+    return frozenset(segment for marker, segment in _jpeg_segments(flat) if marker == 0xC4)
+
+
+def _encode_png(pixels: AnyPixels, levels: int, depth: int) -> bytes:
+    steps = np.rint(pixels * ((levels - 1) / 255))
+    return _saved(np.rint(steps * (255 / (levels - 1))).astype(np.uint8), "PNG", optimize=True)
+
+
+def _png_news(data: bytes, other: bytes) -> int:
+    total, at = 0, _PNG_HEADER_BYTES
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        total += length if kind == b"IDAT" else 0
+        at += 12 + length
+    return total
+
+
+def jxl_distance(quality: int) -> float:
+    """The Butteraugli distance, 25 to 0.1, that libjxl means by a quality of 0 to 99.
+
+    Source: ``JxlEncoderDistanceFromQuality`` of libjxl 0.11.
+    """
+    if quality >= 30:
+        return 0.1 + (100 - quality) * 0.09
+    return 53 / 3000 * quality**2 - 23 / 20 * quality + 25
+
+
+def _encode_jxl(pixels: AnyPixels, quality: int, depth: int) -> bytes:
+    import imagecodecs
+
+    data = imagecodecs.jpegxl_encode(
+        np.ascontiguousarray(pixels),
+        distance=jxl_distance(quality),
+        effort=_JXL_EFFORT,
+        bitspersample=depth,
+        numthreads=1,
+    )
+    return bytes(data)
+
+
+def _decode_jxl(data: bytes, depth: int) -> AnyPixels:
+    import imagecodecs
+
+    return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
+
+
+def _encode_heic(pixels: AnyPixels, quality: int, depth: int) -> bytes:
+    import pillow_heif
+
+    out = io.BytesIO()
+    mode = "L" if depth == 8 else f"I;{depth}"
+    picture = pillow_heif.from_bytes(mode, pixels.shape[::-1], pixels.tobytes())
+    picture.save(out, quality=quality, bit_depth=depth)
+    return out.getvalue()
+
+
+def _decode_heic(data: bytes, depth: int) -> AnyPixels:
+    import pillow_heif
+
+    picture = pillow_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    if picture.info["bit_depth"] != depth:
+        raise TileError(f"the HEIC picture has {picture.info['bit_depth']} bit, not {depth}")
+    return np.asarray(picture)
+
+
+def _heic_news(data: bytes, other: bytes) -> int:
+    """The coded slice without its length and what starts like the other's."""
+    first, second = (
+        next(file[at + 4 : end] for kind, at, end in iter_boxes(file, 0, len(file)) if kind == b"mdat")
+        for file in (data, other)
+    )
+    return _beyond_common_start(first, second)
+
+
+CODECS = {
+    codec.name: codec
+    for codec in (
+        StillCodec(
+            "avif",
+            "AVIF",
+            "quality 0 to 100, speed 6",
+            (5, 15, 25, 35, 45, 55, 65, 75, 85, 92, 97),
+            _encode_avif,
+            _decode_avif,
+            _avif_news,
+            depths=DEPTHS,
+            deep_packages=("imagecodecs",),
+        ),
+        StillCodec(
+            "webp",
+            "WebP",
+            f"quality 0 to 100, method {_WEBP_EFFORT}",
+            (0, 5, 15, 30, 45, 60, 75, 85, 92, 97),
+            _encode_webp,
+            lambda data, depth: _opened(data, "WEBP"),
+            _webp_news,
+        ),
+        StillCodec(
+            "jxl",
+            "JPEG XL",
+            f"quality 0 to 99, libjxl's way to write distances of 25 to 0.1, effort {_JXL_EFFORT}",
+            (0, 5, 15, 30, 45, 60, 75, 85, 92, 97),
+            _encode_jxl,
+            _decode_jxl,
+            _beyond_common_start,
+            most=99,
+            depths=DEPTHS,
+            packages=("imagecodecs",),
+        ),
+        StillCodec(
+            "heic",
+            "HEIC",
+            "quality 0 to 100 of x265",
+            (0, 10, 20, 30, 40, 50, 60, 70, 80, 90),
+            _encode_heic,
+            _decode_heic,
+            _heic_news,
+            depths=DEPTHS,
+            packages=("pillow_heif",),
+        ),
+        StillCodec(
+            "jpeg",
+            "JPEG",
+            "quality 1 to 100",
+            (1, 3, 6, 10, 20, 35, 50, 70, 85, 93),
+            _encode_jpeg,
+            lambda data, depth: _opened(data, "JPEG"),
+            _jpeg_news,
+            least=1,
+        ),
+        StillCodec(
+            "png",
+            "PNG",
+            "2 to 256 gray levels, 256 is lossless",
+            (3, 4, 5, 6, 8, 12, 16, 32, 64, 256),
+            _encode_png,
+            lambda data, depth: _opened(data, "PNG"),
+            _png_news,
+            least=2,
+            most=256,
+        ),
+    )
+}
+"""All codecs by name, at 8 bit."""
+
+
+def names() -> list[str]:
+    """What ``find_codec`` knows: the codecs, and those that have it at 10 and 12 bit, as ``avif-10``."""
+    return [
+        codec.name if depth == 8 else f"{codec.name}-{depth}" for codec in CODECS.values() for depth in codec.depths
+    ]
+
+
+def find_codec(name: str) -> StillCodec:
+    """The codec of that name, ``avif`` at 8 bit or ``avif-10`` at 10. Raises ValueError where there is none."""
+    if name not in names():
+        raise ValueError(f"there is no format {name!r:.40}; known are {', '.join(names())}")
+    base, _, depth = name.partition("-")
+    return replace(CODECS[base], depth=int(depth or 8))

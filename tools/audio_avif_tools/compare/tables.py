@@ -1,0 +1,132 @@
+"""``audio-avif compare``'s tables: formats at equal rates, and each beside the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif.metrics import SCORES
+from audio_avif_tools.bitrate.rate import table
+from audio_avif_tools.compare.jobs import SCORED, Point, Variant, rate, values_of
+
+RATES_KBPS = (3.0, 6.0, 12.0)
+VALUES = ("error, dB, all", "error, dB, heard", *(SCORES[key].title for key in SCORED))
+_DECIMALS = (2, 2, *(SCORES[key].decimals for key in SCORED))
+_RATES = ("least kbps, files", "least kbps, payload")
+_AT = " / ".join(f"{kbps:g}" for kbps in RATES_KBPS)
+
+Doubles = npt.NDArray[np.float64]
+
+
+def at_rate(points: Sequence[Point], kbps: float, size: str) -> Doubles:
+    """What one recording has at a rate, as ``values_of`` lists it; NaN where none of its points has less or more.
+
+    Between two qualities, along the logarithm of the rate.
+    """
+    ordered = sorted(points, key=lambda point: rate(point, size))
+    rates = np.log([rate(point, size) for point in ordered])
+    values = np.array([values_of(point) for point in ordered], np.float64)
+    wanted = np.log(kbps)
+    if not rates[0] <= wanted <= rates[-1]:
+        return np.full(values.shape[1], np.nan)
+    return np.array([np.interp(wanted, rates, column) for column in values.T])
+
+
+def _recordings(points: Sequence[Point], variant: Variant) -> list[list[Point]]:
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        if point.variant == variant:
+            groups.setdefault(point.recording, []).append(point)
+    return list(groups.values())
+
+
+def _at_rates(points: Sequence[Point], variant: Variant, size: str) -> Doubles:
+    """``[recordings, rates, values]``."""
+    groups = _recordings(points, variant)
+    return np.array([[at_rate(group, kbps, size) for kbps in RATES_KBPS] for group in groups])
+
+
+def rate_for_error(points: Sequence[Point], heard_error_db: float, size: str) -> float:
+    """The rate at which one recording in one variant has that error, NaN where it has it at none.
+
+    Qualities that err more than a lower rate does are passed over.
+    """
+    better: list[Point] = []
+    for point in sorted(points, key=lambda point: rate(point, size)):
+        if not better or point.heard_error_db < better[-1].heard_error_db:
+            better.append(point)
+    if not better[-1].heard_error_db <= heard_error_db <= better[0].heard_error_db:
+        return np.nan
+    falling = [-point.heard_error_db for point in better]
+    return float(np.exp(np.interp(-heard_error_db, falling, np.log([rate(point, size) for point in better]))))
+
+
+def _times_the_rate(points: Sequence[Point], variant: Variant, first: Variant, size: str) -> Doubles:
+    """How many times each of RATES_KBPS the variant needs for the heard error that the first has there, on average."""
+    targets = _at_rates(points, first, size)[:, :, 1]
+    needed = [
+        [rate_for_error(group, error_db, size) for error_db in errors_db]
+        for group, errors_db in zip(_recordings(points, variant), targets, strict=True)
+    ]
+    return np.mean(np.array(needed) / RATES_KBPS, axis=0)
+
+
+def _least_kbps(points: Sequence[Point], variant: Variant, size: str) -> float:
+    """The mean rate at the least quality."""
+    mine = [point for point in points if point.variant == variant]
+    least = min(point.quality for point in mine)
+    return float(np.mean([rate(point, size) for point in mine if point.quality == least]))
+
+
+def cell(value: float, decimals: int, sign: str = "") -> str:
+    """A cell of a table: a dash for NaN."""
+    return "-" if np.isnan(value) else f"{value:{sign}.{decimals}f}"
+
+
+def means(values: Sequence[Sequence[float]] | Doubles) -> Doubles:
+    """Means over the first axis, of what is not NaN; NaN where nothing is."""
+    counted = np.asarray(values, np.float64)
+    counts = np.isfinite(counted).sum(axis=0)
+    return np.where(counts, np.nansum(counted, axis=0) / np.maximum(1, counts), np.nan)
+
+
+def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
+    """All variants at RATES_KBPS, means over the recordings; a dash where not every recording has that rate.
+
+    And how many times the rate each needs to err as little as the first does, as heard.
+    """
+    rows = []
+    for variant in variants:
+        found = _at_rates(points, variant, size)
+        is_reached = np.isfinite(found[:, :, :1]).all(axis=0)
+        levels = np.where(is_reached, means(found), np.nan).T  # [values, rates]
+        told = [[cell(value, decimals) for value in line] for line, decimals in zip(levels, _DECIMALS, strict=True)]
+        leasts = [f"{_least_kbps(points, variant, each):.2f}" for each in ("file", "payload")]
+        times = " / ".join(cell(value, 2) for value in _times_the_rate(points, variant, variants[0], size))
+        rows.append([variant.name, *leasts, *map(" / ".join, told), times])
+    rates = f"At {_AT} kbps of {'whole files' if size == 'file' else 'payload'}, means over the recordings:"
+    return f"{rates}\n\n{table(['', *_RATES, *VALUES, f'rate for the error of {variants[0].name}'], rows)}"
+
+
+def beside_first(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
+    """How far each variant differs from the first at equal rate, with one standard error over the recordings."""
+    first = _at_rates(points, variants[0], size)
+    rows = []
+    for variant in variants[1:]:
+        differences = _at_rates(points, variant, size) - first
+        for number, kbps in enumerate(RATES_KBPS):
+            at = differences[:, number]
+            is_reached = np.isfinite(at[:, 0]).all()
+            cells = map(_difference, at.T, _DECIMALS) if is_reached else "-" * len(VALUES)
+            rows.append([f"{variant.name}, {kbps:g} kbps", *cells])
+    return table([f"beside {variants[0].name}", *VALUES], rows)
+
+
+def _difference(values: Doubles, decimals: int) -> str:
+    values = values[np.isfinite(values)]
+    mean = cell(float(values.mean()) if values.size else np.nan, decimals + 1, "+")
+    if values.size < 2:
+        return mean
+    return f"{mean} ± {values.std(ddof=1) / np.sqrt(values.size):.{decimals + 1}f}"

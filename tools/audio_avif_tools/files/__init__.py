@@ -1,0 +1,1 @@
+"""The command ``audio-avif``: recordings to pictures and back."""

@@ -1,0 +1,72 @@
+"""One picture of sound to a recording, in flat memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from audio_avif.edge.sound_files import sound_writer
+from audio_avif.errors import FileError
+from audio_avif.recording.codec import PictureReader, require_fit
+from audio_avif.recording.layout import PictureInfo
+from audio_avif.recording.segments import Part, PartJoiner, cut_parts, speak_part
+from audio_avif.signal.features import FloatArray
+from audio_avif.vocoders.protocol import Vocoder
+from audio_avif_tools.shared.workers import Workers
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What decoding came to: seconds of sound, and the processor's seconds that it took."""
+
+    seconds: float
+    decode_s: float
+
+
+def decode_sound(
+    picture: Path,
+    sound: Path,
+    vocoder: Vocoder,
+    workers: Workers,
+    info: PictureInfo | None,
+    on_share: Callable[[float], None],
+) -> Decoded:
+    """Write the sound of a picture as a file of the kind that ``sound``'s suffix names.
+
+    ``info`` is for pictures that do not tell how they are to be heard. ``on_share`` is told of each share of the work
+    that is done; they add up to 1.
+    Raises FileError for what is no such picture and files that cannot be read or written, ModelError where the vocoder
+    is for another mel.
+    """
+    spoken_s = 0.0
+    start_s = time.thread_time()
+
+    def speak(part: Part) -> tuple[FloatArray, bool, float]:
+        begin_s = time.thread_time()
+        samples = speak_part(part, vocoder)
+        return samples, part.is_last, time.thread_time() - begin_s
+
+    with opened(picture) as file:
+        reader = PictureReader(file, info)
+        mel, left = reader.info.mel, reader.info.samples
+        require_fit(vocoder, mel)
+        joiner = PartJoiner(mel.hop_samples)
+        with sound_writer(sound, reader.info.channels, mel.rate_hz) as write:
+            for samples, is_last, took_s in workers.map(speak, cut_parts(reader.log_mels())):
+                final = joiner.push(samples, is_last)[:, :left]
+                write(final.T)
+                left -= final.shape[1]
+                spoken_s += took_s
+                on_share(final.shape[1] / reader.info.samples)
+    return Decoded(reader.info.samples / mel.rate_hz, time.thread_time() - start_s + spoken_s)
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Open a picture to be read. Raises FileError."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error

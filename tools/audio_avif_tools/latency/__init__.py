@@ -1,0 +1,1 @@
+"""``audio-avif-latency``: delay from mouth to ear."""

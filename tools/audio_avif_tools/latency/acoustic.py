@@ -1,0 +1,196 @@
+"""Mouth-to-ear delay with real sound: chirps recorded at the sender's microphone and at the receiver's speaker."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif.edge.devices import Microphone, Speaker
+from audio_avif.errors import AudioAvifError, DeviceError
+from audio_avif_tools.shared.loopback import Program, StreamRecord, run_stream
+from audio_avif_tools.shared.signals import (
+    CHIRP_SAMPLES,
+    RATE_HZ,
+    FloatArray,
+    chirp_starts,
+    chirp_train,
+    correlation,
+    envelope,
+)
+
+_SHORTEST_S, _LONGEST_S = 0.04, 1.5
+_POLL_S = 0.01
+
+
+class Recording:
+    """What a microphone heard, on the clock of this process."""
+
+    def __init__(self, device: str | None) -> None:
+        self._microphone = Microphone(device)
+        self._parts: list[FloatArray] = []
+        self._samples = 0
+        self._zero_s: list[float] = []
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._microphone.start()
+
+    def poll(self) -> None:
+        """Take what has come; call it often."""
+        samples, age_s = self._microphone.read()
+        if samples.size:
+            self._parts.append(samples)
+            self._samples += samples.size
+            self._zero_s.append(time.monotonic() - age_s - self._samples / RATE_HZ)
+
+    def close(self) -> tuple[FloatArray, float]:
+        """Stop; return the samples and when sample 0 was heard."""
+        self._microphone.close()
+        if not self._parts:
+            raise DeviceError("a microphone gave no sound at all; choose another with --send-device or --record-device")
+        return np.concatenate(self._parts), float(np.median(self._zero_s))
+
+
+class ChirpRun(threading.Thread):
+    """Plays and records the chirps beside the thread that follows the sender; interrupts the sender at the end."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(name="chirps", daemon=True)
+        self.is_streaming = threading.Event()
+        self.sender: Program | None = None
+        self.heard: list[tuple[FloatArray, float]] = []
+        self.error: AudioAvifError | None = None
+        self._options = options
+
+    @property
+    def has_one_microphone(self) -> bool:
+        """Whether one device hears both the chirps and the receiver."""
+        return bool(self._options.record_device == self._options.send_device)
+
+    def begin(self, sender: Program) -> None:
+        """Start beside this sender."""
+        self.sender = sender
+        self.start()
+
+    def run(self) -> None:
+        """Wait for the stream, play and record, interrupt the sender."""
+        assert self.sender is not None
+        try:
+            while not self.is_streaming.wait(0.1):
+                if self.sender.process.poll() is not None:
+                    return
+            recordings = [Recording(self._options.send_device)]
+            if not self.has_one_microphone:
+                recordings.append(Recording(self._options.record_device))
+            self._play(recordings)
+            self.heard = [recording.close() for recording in recordings]
+        except AudioAvifError as error:
+            self.error = error
+        finally:
+            self.sender.stop()
+
+    def _play(self, recordings: list[Recording]) -> None:
+        signal = chirp_train(self._options.seconds)
+        with Speaker(self._options.play_device) as speaker:
+            for recording in recordings:
+                recording.start()
+            written = 0
+            quiet_until_s = time.monotonic() + self._options.seconds + _LONGEST_S
+            while time.monotonic() < quiet_until_s:
+                if speaker.buffered_s < 0.2 and written < signal.size:
+                    speaker.write(signal[written : written + RATE_HZ // 10])
+                    written += RATE_HZ // 10
+                for recording in recordings:
+                    recording.poll()
+                time.sleep(_POLL_S)
+
+
+def measure_acoustic(
+    options: argparse.Namespace, send: list[str], receive: list[str], on_tile: Callable[[dict[str, Any]], None]
+) -> tuple[StreamRecord, list[float]]:
+    """Play chirps while sender and receiver run; return the stream's record and the delay of each chirp in ms.
+
+    The reference is a recording from the sender's own microphone device, so the delays of this tool's devices cancel.
+    Raises DeviceError, or AudioAvifError where the chirps are not found again.
+    """
+    chirps = ChirpRun(options)
+
+    def notice(tile: dict[str, Any]) -> None:
+        chirps.is_streaming.set()
+        on_tile(tile)
+
+    send = [*send, "--input", "mic", *_device(options.send_device)]
+    if options.host is None:
+        record = run_stream(
+            send, ["--output", "speaker", *_device(options.receive_device), *receive], notice, on_sending=chirps.begin
+        )
+    else:
+        record = run_stream(
+            ["--host", options.host, "--port", str(options.port), *send], None, notice, on_sending=chirps.begin
+        )
+    chirps.join()
+    if chirps.error is not None:
+        raise chirps.error
+    return record, find_delays_ms(chirps.heard[0], chirps.heard[-1], options.seconds, chirps.has_one_microphone)
+
+
+def _device(name: str | None) -> list[str]:
+    return [] if name is None else ["--device", name]
+
+
+def find_delays_ms(
+    mouth: tuple[FloatArray, float], ear: tuple[FloatArray, float], seconds: float, has_one_microphone: bool
+) -> list[float]:
+    """The delay of each chirp from one recording to the other, each given with the time of its first sample in s.
+
+    The codec keeps a chirp's envelope but not its phase, so the chirps are found by matched filter at the mouth, and by
+    their envelope at the ear. Raises AudioAvifError where they are not there.
+    """
+    (mouth_samples, mouth_s), (ear_samples, ear_s) = mouth, ear
+    played = int(np.argmax(correlation(chirp_train(seconds), mouth_samples)))
+    starts = [
+        played + start for start in chirp_starts(seconds) if played + start + 2 * CHIRP_SAMPLES < mouth_samples.size
+    ]
+    lead = round((mouth_s - ear_s) * RATE_HZ)  # a sound at mouth index k is at ear index k + lead, plus the delay
+    pattern, heard = envelope(mouth_samples), envelope(ear_samples)
+    low, high = round(_SHORTEST_S * RATE_HZ), round(_LONGEST_S * RATE_HZ)
+    if has_one_microphone:  # the chirps themselves are no answer to the search for their echo
+        for start in starts:
+            heard[max(0, start - CHIRP_SAMPLES) : start + 2 * CHIRP_SAMPLES] = 0
+    whole = low + int(np.argmax(_match(pattern, heard, lead, low, high)))
+    reach = round(0.15 * RATE_HZ)
+    delays_ms = []
+    for start in starts:
+        chirp_pattern = pattern[max(0, start - CHIRP_SAMPLES) : start + 2 * CHIRP_SAMPLES]
+        at = max(0, start - CHIRP_SAMPLES) + lead
+        score = _match(chirp_pattern, heard, at, max(low, whole - reach), whole + reach)
+        if score.size and score.max() > 0.5:
+            delays_ms.append((max(low, whole - reach) + int(np.argmax(score))) * 1e3 / RATE_HZ)
+    if len(delays_ms) < max(1, len(starts) // 2):
+        raise AudioAvifError(
+            f"only {len(delays_ms)} of {len(starts)} chirps came back; turn the volume up, or choose other devices "
+            "with --play-device, --send-device, --receive-device and --record-device"
+        )
+    return delays_ms
+
+
+def _match(pattern: FloatArray, heard: FloatArray, at: int, low: int, high: int) -> npt.NDArray[np.float64]:
+    """Normalised correlation of the pattern with what was heard from ``at + low`` to ``at + high`` samples on."""
+    begin, end = at + low, min(at + high + pattern.size, heard.size)
+    if begin < 0 or end - begin < pattern.size:
+        window = np.zeros(max(0, high + pattern.size - low), np.float32)
+        part = heard[max(0, begin) : max(0, end)]
+        window[max(0, -begin) : max(0, -begin) + part.size] = part[: max(0, window.size - max(0, -begin))]
+    else:
+        window = heard[begin:end]
+    running = np.concatenate([[0.0], np.cumsum(window.astype(np.float64) ** 2), np.zeros(pattern.size)])
+    running[window.size + 1 :] = running[window.size]
+    energy = running[pattern.size : pattern.size + window.size] - running[: window.size]
+    scores = correlation(pattern, window) / np.sqrt(np.maximum(energy * float(np.sum(pattern**2)), 1e-12))
+    return scores[: high - low]

@@ -1,0 +1,195 @@
+"""``audio-avif-latency``: how long sound takes from mouth to ear, and where the time goes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_avif import __version__
+from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
+from audio_avif.edge import console
+from audio_avif.errors import FileError
+
+if TYPE_CHECKING:
+    from audio_avif_tools.shared.loopback import StreamRecord
+
+PROGRAM = "audio-avif-latency"
+# The first tiles meet a start-up, not a running stream.
+_SETTLING_TILES = 8
+
+
+def measure_stream(options: argparse.Namespace, on_tile: Callable[[dict[str, Any]], None]) -> StreamRecord:
+    """Stream clicks and speech through sender and receiver, the latter elsewhere if there is a host."""
+    from audio_avif.edge.sound_files import WavWriter
+    from audio_avif_tools.shared.loopback import run_stream
+    from audio_avif_tools.shared.signals import clicks_and_speech
+
+    with tempfile.TemporaryDirectory() as folder:
+        sent = Path(folder) / "sent.wav"
+        with WavWriter(sent) as wav:
+            wav.write(clicks_and_speech(options.seconds))
+        send = ["--input", str(sent), *_send_options(options)]
+        if options.host is not None:
+            return run_stream([*send, "--host", options.host, "--port", str(options.port)], None, on_tile)
+        return run_stream(send, ["--output", str(Path(folder) / "heard.wav"), *_receive_options(options)], on_tile)
+
+
+def _send_options(options: argparse.Namespace) -> list[str]:
+    return ["--tile-frames", str(options.tile_frames), "--quality", str(options.quality)]
+
+
+def _receive_options(options: argparse.Namespace) -> list[str]:
+    given = {"--latency": options.latency, "--vocoder": options.vocoder, "--buffer-ms": options.buffer_ms}
+    return [text for option, value in given.items() if value is not None for text in (option, str(value))]
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
+    """Run the measurement that the options ask for, with a progress bar; return the result and each delay in ms."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from audio_avif_tools.shared.delays import summarize
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("streaming", total=options.seconds * 62.5 / options.tile_frames)
+        on_tile = lambda tile: progress.advance(task)  # noqa: E731
+        if options.acoustic:
+            from audio_avif_tools.latency.acoustic import measure_acoustic
+
+            record, delays_ms = measure_acoustic(options, _send_options(options), _receive_options(options), on_tile)
+        else:
+            record, delays_ms = measure_stream(options, on_tile), []
+    tiles = record.tiles[_SETTLING_TILES:] or record.tiles
+    delays_ms = delays_ms or [tile["mouth_to_ear_ms"] for tile in tiles]
+    result = summarize(tiles, delays_ms) | {
+        "codec_kbps": record.summary["codec_kbps"],
+        "wire_kbps": record.summary["wire_kbps"],
+        "tile_frames": record.summary["tile_frames"],
+        "lost_tiles": record.lost_tiles,
+        "vocoder": record.summary["vocoder"],
+    }
+    if record.receiver:
+        result |= {key: record.receiver[key] for key in ("concealed_ms", "underruns")}
+    return result, delays_ms
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Measure the delay from mouth to ear, stage by stage. By default a sender and a receiver are "
+        "started here, and clicks and speech are streamed between them over loopback, paced in real time.",
+        epilog="--acoustic needs a loudspeaker near the sender's microphone and a microphone near the receiver's "
+        "loudspeaker; in one room a single microphone may hear both.",
+    )
+    parser.add_argument("--host", help="measure against the audio-avif-recv that runs there")
+    parser.add_argument("--port", type=console.port, default=8765, help="that receiver's port (default: 8765)")
+    parser.add_argument(
+        "--seconds", type=console.integer_in(2, 3600), default=20, metavar="N", help="how long to stream (default: 20)"
+    )
+    parser.add_argument(
+        "--tile-frames",
+        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        default=8,
+        metavar="N",
+        help="frames of 16 ms in a tile (default: 8)",
+    )
+    parser.add_argument(
+        "--quality", type=console.integer_in(0, 100), default=52, metavar="Q", help="AVIF quality (default: 52)"
+    )
+    parser.add_argument(
+        "--latency", choices=("low", "balanced", "safe"), help="the receiver's vocoder and buffer (default: balanced)"
+    )
+    parser.add_argument("--vocoder", metavar="NAME|PATH", help="the receiver's vocoder (default: by --latency)")
+    parser.add_argument(
+        "--buffer-ms",
+        type=console.milliseconds,
+        metavar="MS",
+        help="the receiver's jitter buffer (default: by --latency)",
+    )
+    parser.add_argument(
+        "--acoustic",
+        action="store_true",
+        help="measure with sound: play chirps, record them before and after the stream, and correlate",
+    )
+    parser.add_argument("--play-device", metavar="NAME", help="acoustic: plays the chirps to the sender's microphone")
+    parser.add_argument(
+        "--send-device", metavar="NAME", help="acoustic: the sender's microphone, recorded as reference"
+    )
+    parser.add_argument("--receive-device", metavar="NAME", help="acoustic: the receiver's loudspeaker")
+    parser.add_argument("--record-device", metavar="NAME", help="acoustic: hears the receiver's loudspeaker")
+    parser.add_argument("--json", metavar="FILE|-", help="write the result as JSON")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw the stages as a bar and the delays as a histogram"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``audio-avif-latency``."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for option, is_ignored in _ignored(options).items():
+        if is_ignored:
+            parser.error(option)
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
+
+
+def _ignored(options: argparse.Namespace) -> dict[str, bool]:
+    """What is wrong with options that would have no effect together, and whether it is."""
+    devices = (options.play_device, options.send_device, options.receive_device, options.record_device)
+    is_elsewhere = options.host is not None
+    return {
+        "the receiver at --host has its own --latency, --vocoder and --buffer-ms": is_elsewhere
+        and any(option is not None for option in (options.latency, options.vocoder, options.buffer_ms)),
+        "the receiver at --host has its own --receive-device": is_elsewhere and options.receive_device is not None,
+        "--plot draws .png, .svg or .pdf files": options.plot is not None
+        and options.plot.suffix.lower() not in (".png", ".svg", ".pdf"),
+        "devices are for --acoustic": not options.acoustic and any(device is not None for device in devices),
+    }
+
+
+def _run(options: argparse.Namespace) -> None:
+    from audio_avif.edge.sound_files import require_writable
+    from audio_avif_tools.shared.delays import plot, print_table, require_matplotlib
+
+    console.log_to_stderr(PROGRAM)
+    if options.plot is not None:
+        require_matplotlib()
+    for target in (options.json, options.plot):
+        if target is not None and str(target) != "-":
+            require_writable(target)
+    result, delays_ms = measure(options)
+    where = options.host or ("acoustic" if options.acoustic else "loopback")
+    print_table(result, f"{where}, {result['tile_frames']}-frame tiles, {result['vocoder']}")
+    print(
+        "codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost or skipped".format(**result),
+        file=sys.stderr,
+    )
+    if "underruns" in result:
+        print("{concealed_ms} ms concealed, {underruns} underruns".format(**result), file=sys.stderr)
+    if options.json is not None:
+        _write_json(result, options.json)
+    if options.plot is not None:
+        plot(result, delays_ms, options.plot)
+
+
+def _write_json(result: dict[str, Any], target: str) -> None:
+    text = json.dumps(result, indent=2)
+    if target == "-":
+        print(text)
+        return
+    try:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{target} cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

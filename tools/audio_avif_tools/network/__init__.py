@@ -1,0 +1,1 @@
+"""Streams over impaired paths, hostile peers and load."""

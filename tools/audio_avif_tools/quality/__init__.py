@@ -1,0 +1,1 @@
+"""``audio-avif-quality``: scores over rate, beside other codecs."""

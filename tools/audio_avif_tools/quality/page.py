@@ -1,0 +1,287 @@
+"""The quality bench's page: means over clips as tables, pictures, three examples, and what each score misses."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from audio_avif.edge.ring import FloatArray
+from audio_avif.edge.sound_files import WavWriter
+from audio_avif.errors import FileError
+from audio_avif.metrics import SCORES
+from audio_avif_tools.bench.command import machine
+from audio_avif_tools.quality.jobs import Clip, ClipChoice, sound_of
+from audio_avif_tools.quality.plots import plot_scores, plot_spectrograms
+from audio_avif_tools.quality.rows import Row
+from audio_avif_tools.quality.systems import CleanMel, System
+
+LIMITS_KBPS = (3.2, 6.0)
+_SLACK = 1.01  # the last packet of a clip reaches beyond its end
+_PACKAGES = ("pesq", "pystoi", "visqol-python", "speechmos", "ai-edge-litert")
+
+_RATES = """\
+*kbps* is what the packets hold, over the length of the clip: of a tile the AV1 frame that is left without the container
+and the headers that every tile of a stream shares, of other codecs their packets without file format. *wire kbps* sends
+each packet as a message of its own through this project's transport: for a tile its 10-byte header, and for all of them
+the WebSocket frame, TCP with timestamps and IPv4, 58 or 60 bytes. The other codecs have a packet every 20 ms (Codec2
+below 2.4 kbps: 40 ms); sent live they would bundle packets, which costs delay, or use RTP, whose headers are smaller.
+
+*vocoder ms* is how far a vocoder's sound lags behind the centre of the newest frame it was given; *codec ms* adds the
+tile and the analysis window: from a sound to its return, before devices and network. Delays of other codecs were not
+measured, and are taken out before scoring."""
+
+_HOW_TO = """\
+    pip install 'audio-avif[bench,plot]'
+    apt-get install opus-tools codec2
+    audio-avif-quality --clips DIR --out DIR
+
+Any folder of speech serves, at any rate. Every result is a line of `scores.csv` in the output folder as soon as it is
+there: the same command goes on where it stopped, and scores again only what is missing or whose model, versions or clip
+have changed. `--vocoder` takes names and paths and may be repeated, `--lyra DIR` adds Lyra v2 where its three TFLite
+models are at hand, `--page docs/quality.md` writes this page, and `examples/` in the output folder holds the sounds of
+the examples."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A system at one setting over all clips; of ``scores`` those that some clip has, ``counts`` says how many."""
+
+    system: System
+    payload_kbps: float
+    wire_kbps: float
+    scores: dict[str, float]
+    counts: dict[str, int]
+
+
+def _is_scored(row: Row, key: str) -> bool:
+    return not math.isnan(row.scores.get(key, math.nan))
+
+
+def means_of(rows: Sequence[Row], systems: Sequence[System]) -> list[Mean]:
+    """One mean for each system that has rows, in the order of the systems."""
+    means = []
+    for system in systems:
+        mine = [row for row in rows if (row.system, row.setting) == (system.name, system.setting)]
+        if not mine:
+            continue
+        answers = {key: [row.scores[key] for row in mine if _is_scored(row, key)] for key in SCORES}
+        means.append(
+            Mean(
+                system,
+                float(np.mean([row.payload_kbps for row in mine])),
+                float(np.mean([row.wire_kbps for row in mine])),
+                {key: float(np.mean(values)) for key, values in answers.items() if values},
+                {key: len(values) for key, values in answers.items()},
+            )
+        )
+    return means
+
+
+def best_within(means: Sequence[Mean], limit_kbps: float) -> list[Mean]:
+    """Of each system that sends something the setting of the highest rate that keeps to the limit."""
+    best: dict[str, Mean] = {}
+    for mean in means:
+        if 0 < mean.payload_kbps <= limit_kbps * _SLACK:
+            name = mean.system.name
+            best[name] = max(best.get(name, mean), mean, key=lambda each: each.payload_kbps)
+    return list(best.values())
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip to look at and listen to: ``sounds`` by what made them, the original first, and their mean first score."""
+
+    clip: Clip
+    sounds: dict[str, FloatArray]
+    level: float
+
+
+def choose_examples(choice: ClipChoice, rows: Sequence[Row], means: Sequence[Mean]) -> Iterator[Example]:
+    """The worst, middling and best clip by the first score, each through all systems at the higher limit's rate."""
+    shown = best_within(means, LIMITS_KBPS[-1])
+    names = {(mean.system.name, mean.system.setting) for mean in shown}
+    key = next((key for key in SCORES if any(key in mean.scores for mean in means)), None)
+    levels: dict[str, list[float]] = {}
+    for row in rows:
+        if (row.system, row.setting) in names and key is not None and _is_scored(row, key):
+            levels.setdefault(row.clip, []).append(row.scores[key])
+    scored = [clip for clip in choice.clips if clip.name in levels]
+    ranked = sorted(scored, key=lambda clip: float(np.mean(levels[clip.name])))
+    for place in sorted({0, len(ranked) // 2, len(ranked) - 1} if ranked else ()):
+        clip = ranked[place]
+        sound = sound_of(clip)
+        sounds = {"original": sound}
+        for mean in shown:
+            sounds[_label(mean)] = mean.system.code(sound).samples
+        yield Example(clip, sounds, float(np.mean(levels[clip.name])))
+
+
+def _label(mean: Mean) -> str:
+    return f"{mean.system.name}, {mean.system.setting}" + (
+        "" if mean.system.setting.endswith("kbps") else f", {mean.payload_kbps:.1f} kbps"
+    )
+
+
+def write_sounds(examples: Sequence[Example], folder: Path) -> None:
+    """Write each example's sounds as WAV files. Raises FileError."""
+    for number, example in enumerate(examples, 1):
+        target = folder / str(number)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{target} cannot be written: {error.strerror or error}") from error
+        for order, (name, samples) in enumerate(example.sounds.items()):
+            with WavWriter(target / f"{order} {name}.wav".replace(", ", " ").replace(" ", "-")) as wav:
+                wav.write(samples)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page tells."""
+
+    command: str
+    choice: ClipChoice
+    means: Sequence[Mean]
+    examples: Sequence[Example]
+    left_out: Sequence[str]
+
+    def write(self, pages: Sequence[Path], has_pictures: bool) -> None:
+        """Write the page in each of these places, and its pictures into ``images/`` beside it. Raises FileError."""
+        if has_pictures:
+            self._draw(pages[0])
+        for page in pages:
+            try:
+                page.parent.mkdir(parents=True, exist_ok=True)
+                text = "\n".join(self._lines(page, has_pictures)) + "\n"
+                page.write_text(text, encoding="utf-8", errors="backslashreplace")
+                if has_pictures and page.resolve() != pages[0].resolve():
+                    self._copy_pictures(pages[0], page)
+            except OSError as error:
+                raise FileError(f"{page} cannot be written: {error.strerror or error}") from error
+
+    def _draw(self, page: Path) -> None:
+        plot_scores(self.means, page.parent / self._picture(page))
+        for number, example in enumerate(self.examples, 1):
+            plot_spectrograms(example.sounds, page.parent / self._picture(page, number))
+
+    def _copy_pictures(self, drawn: Path, page: Path) -> None:
+        (page.parent / "images").mkdir(exist_ok=True)
+        for example in (None, *range(1, len(self.examples) + 1)):
+            shutil.copyfile(drawn.parent / self._picture(drawn, example), page.parent / self._picture(page, example))
+
+    @staticmethod
+    def _picture(page: Path, example: int | None = None) -> str:
+        return f"images/{page.stem}{'' if example is None else f'-example-{example}'}.png"
+
+    def _lines(self, page: Path, has_pictures: bool) -> Iterator[str]:
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        yield from ("# Quality against rate", "", f"Written on {today} by", "", f"    {self.command}", "")
+        parts = dict.fromkeys([*machine().split(", "), *_versions(self.means)])
+        yield f"on {', '.join(parts)}. {self._clips()}"
+        for reason in self.left_out:
+            yield f"Left out: {reason}."
+        if has_pictures:
+            yield from ("", f"![Each score over the rate, a curve for each system]({self._picture(page)})")
+        if alone := [mean for mean in self.means if isinstance(mean.system, CleanMel)]:
+            yield from ("", "## Vocoders alone", "", "The mel as it is, without pictures.", "", *self._table(alone))
+        for limit in LIMITS_KBPS:
+            if within := best_within(self.means, limit):
+                yield from ("", f"## At most {limit:g} kbps", "")
+                yield "Of each system the highest rate that keeps to the limit, but for the 1 % at most by which a last"
+                yield from ("packet reaches beyond its clip.", "", *self._table(within))
+        yield from ("", "## What each score does not hear", "")
+        yield from (f"- **{SCORES[key].title}** {SCORES[key].blind_spot}." for key in self._keys())
+        yield "- None of them is a listener, and they disagree: a codec is better where none of them got worse."
+        yield from ("", "## How rates and delays are counted", "", _RATES)
+        yield from ("", "## All settings", "", *self._table(self.means))
+        yield from self._gaps()
+        yield from self._shown(page, has_pictures)
+        yield from ("", "## Quality bench", "", _HOW_TO)
+
+    def _keys(self) -> list[str]:
+        return [key for key in SCORES if any(key in mean.scores for mean in self.means)]
+
+    def _clips(self) -> str:
+        clips = self.choice.clips
+        seconds = sum(clip.seconds for clip in clips)
+        text = f"Means over {len(clips)} clip{'s' * (len(clips) > 1)}, {seconds:.0f} s"
+        if cut := sum(clip.is_cut for clip in clips):
+            text += f", {cut} of them only as far as they are scored"
+        if skipped := self.choice.skipped:
+            text += f"; {len(skipped)} more could not be scored: {'; '.join(skipped)}"
+        return f"{text}."
+
+    def _table(self, means: Sequence[Mean]) -> Iterator[str]:
+        keys = self._keys()
+        head = [
+            "system",
+            "setting",
+            "kbps",
+            "wire kbps",
+            "vocoder ms",
+            "codec ms",
+            *(SCORES[key].title for key in keys),
+        ]
+        yield f"| {' | '.join(head)} |"
+        yield "|---|---|" + "---:|" * (len(head) - 2)
+        for mean in means:
+            is_sent = mean.payload_kbps > 0
+            rates = (f"{mean.payload_kbps:.2f}", f"{mean.wire_kbps:.1f}") if is_sent else ("-", "-")
+            delays = mean.system.delays_ms
+            told = ("", "") if delays is None else (f"{delay:.0f}" for delay in delays)
+            scores = (f"{mean.scores[key]:.{SCORES[key].decimals}f}" if key in mean.scores else "" for key in keys)
+            yield f"| {' | '.join([mean.system.name, mean.system.setting, *rates, *told, *scores])} |"
+
+    def _gaps(self) -> Iterator[str]:
+        """Where a mean is not over all clips: a score without an answer must not flatter silently."""
+        clips = len(self.choice.clips)
+        for mean in self.means:
+            short = [f"{SCORES[key].title} {mean.counts[key]}" for key in self._keys() if mean.counts[key] < clips]
+            if short:
+                yield from (
+                    "",
+                    f"{mean.system.name}, {mean.system.setting}: fewer clips have a score: {', '.join(short)}.",
+                )
+
+    def _shown(self, page: Path, has_pictures: bool) -> Iterator[str]:
+        if not self.examples or not has_pictures:
+            return
+        first = SCORES[self._keys()[0]].title
+        yield from ("", "## Examples", "")
+        yield f"The worst, the middling and the best clip by {first}, each system at {LIMITS_KBPS[-1]:g} kbps at most;"
+        yield "the first four seconds."
+        for number, example in enumerate(self.examples, 1):
+            yield from ("", f"`{example.clip.name}`: {first} {example.level:.2f}, mean of these systems", "")
+            yield f"![Spectrograms of the original and of what each system made of it]({self._picture(page, number)})"
+
+
+def _versions(means: Sequence[Mean]) -> Iterator[str]:
+    """What besides the machine decides the figures."""
+    for package in _PACKAGES:
+        try:
+            yield f"{package} {version(package)}"
+        except PackageNotFoundError:
+            continue
+    for mean in means:
+        yield from mean.system.made_by.split(", ")
+
+
+def summary(means: Sequence[Mean]) -> Mapping[str, list[str]]:
+    """The means for a terminal: the heads and cells of its columns."""
+    keys = [key for key in SCORES if any(key in mean.scores for mean in means)]
+    table = {
+        "system": [f"{mean.system.name}, {mean.system.setting}" for mean in means],
+        "kbps": [f"{mean.payload_kbps:.2f}" if mean.payload_kbps else "-" for mean in means],
+    }
+    for key in keys:
+        table[SCORES[key].title] = [
+            f"{mean.scores[key]:.{SCORES[key].decimals}f}" if key in mean.scores else "" for mean in means
+        ]
+    return table

@@ -1,0 +1,167 @@
+"""The figures of a report: each recording at each quality, each channel apart, and means."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from audio_avif_tools.shared.fidelity import mean_of
+
+SHOWN_S = 30
+"""How much of a longer recording the page lets see and hear."""
+
+SCORE_KEYS = ("pesq_wb", "stoi")
+MEAN_KEYS = ("mel_psnr_db", "snr_db", "correlation", *SCORE_KEYS)
+RENDITION_KEYS = ("bytes", "kbps", "ratio", *MEAN_KEYS, "encode_s", "decode_s")
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """A recording at one quality: its AVIF ``picture``, the 16 kHz WAV ``sound`` made of it, how long both took."""
+
+    quality: int
+    picture: Path
+    sound: Path
+    encode_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sound file of any format and what became of it."""
+
+    path: Path
+    renditions: list[Rendition]
+
+
+@dataclass(frozen=True)
+class ChannelFigures:
+    """One channel at one quality; NaN where there is no answer."""
+
+    mel_psnr_db: float
+    snr_db: float
+    correlation: float
+    pesq_wb: float
+    stoi: float
+    gain: float
+    original_lufs: float
+    decoded_lufs: float
+
+
+@dataclass(frozen=True)
+class RenditionFigures:
+    """A recording at one quality; scores of it are means over ``channels``."""
+
+    rendition: Rendition
+    bytes: int
+    kbps: float
+    ratio: float
+    channels: tuple[ChannelFigures, ...]
+
+    def value(self, key: str) -> float:
+        """Any figure by its name."""
+        if hasattr(self, key):
+            return float(getattr(self, key))
+        if hasattr(self.rendition, key):
+            return float(getattr(self.rendition, key))
+        return mean_of([getattr(channel, key) for channel in self.channels])
+
+
+@dataclass(frozen=True)
+class SourceFigures:
+    """A recording: what it is, where it was scored (``excerpts`` as start and length in seconds), its renditions."""
+
+    source: Source
+    name: str
+    seconds: float
+    rate_hz: int
+    channels: int
+    excerpts: tuple[tuple[float, float], ...]
+    shown_from_s: float
+    renditions: tuple[RenditionFigures, ...]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the page shows only a part."""
+        return self.seconds > SHOWN_S
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page tells; ``missing`` names the packages without which some scores could not be had."""
+
+    sources: tuple[SourceFigures, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def qualities(self) -> list[int]:
+        """All qualities, in order."""
+        return sorted({r.rendition.quality for source in self.sources for r in source.renditions})
+
+    def at(self, quality: int) -> list[RenditionFigures]:
+        """All recordings at that quality."""
+        return [r for source in self.sources for r in source.renditions if r.rendition.quality == quality]
+
+    def mean(self, quality: int, key: str) -> float:
+        """The mean of a figure over recordings at that quality, of those that have it."""
+        return mean_of([figures.value(key) for figures in self.at(quality)])
+
+    def mean_kbps(self, quality: int, key: str) -> float:
+        """The mean rate of the recordings that the mean of that figure is over."""
+        return mean_of([figures.kbps for figures in self.at(quality) if math.isfinite(figures.value(key))])
+
+
+def relative(path: Path, folder: Path) -> str:
+    """The path as seen from that folder, with forward slashes; the whole path where there is no way."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return path.absolute().as_posix()
+
+
+def rounded(value: float) -> float | int | None:
+    """A figure as JSON and page hold it: six digits, None for none."""
+    if not math.isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() else float(f"{value:.6g}")
+
+
+def to_json(report: Report, output: Path) -> dict[str, Any]:
+    """The report as JSON holds it; paths are as seen from the folder ``output``."""
+    from audio_avif import __version__
+
+    return {
+        "audio_avif": __version__,
+        "missing_packages": list(report.missing),
+        "means": [
+            {"quality": quality, **{key: rounded(report.mean(quality, key)) for key in RENDITION_KEYS}}
+            for quality in report.qualities
+        ],
+        "files": [_file_to_json(source, output) for source in report.sources],
+    }
+
+
+def _file_to_json(figures: SourceFigures, output: Path) -> dict[str, Any]:
+    return {
+        "name": figures.name,
+        "path": relative(figures.source.path, output),
+        "seconds": rounded(figures.seconds),
+        "rate_hz": figures.rate_hz,
+        "channels": figures.channels,
+        "scored": [{"from_s": rounded(start), "seconds": rounded(length)} for start, length in figures.excerpts],
+        "qualities": [
+            {
+                "quality": each.rendition.quality,
+                "picture": relative(each.rendition.picture, output),
+                "sound": relative(each.rendition.sound, output),
+                **{key: rounded(each.value(key)) for key in RENDITION_KEYS},
+                "channels": [
+                    {key: rounded(value) for key, value in asdict(channel).items()} for channel in each.channels
+                ],
+            }
+            for each in figures.renditions
+        ],
+    }

@@ -1,0 +1,1 @@
+"""``audio-avif invert`` and ``audio-avif spectrogram``: spectrograms of other programs."""

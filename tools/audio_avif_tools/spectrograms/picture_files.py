@@ -1,0 +1,243 @@
+"""Files of spectrograms: pictures with their settings in the metadata, pictures from elsewhere, and arrays."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
+from PIL import Image, PngImagePlugin
+
+from audio_avif.edge.sound_files import replacing
+from audio_avif.errors import FileError
+from audio_avif_tools.spectrograms.colour_maps import GRAYS, Pixels, to_colours
+from audio_avif_tools.spectrograms.definitions import FloatArray, SpectrogramConfig, to_shares
+
+FORMATS = {".png": "PNG", ".avif": "AVIF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""The kinds of picture that are written, by suffix."""
+
+ARRAY = ".npy"
+MAX_PIXELS = 1 << 25
+"""Pixels or values of the largest spectrogram: 17 minutes of 513 rows at 62.5 columns a second."""
+
+_MAX_ROWS = 16_384
+
+_READABLE = ("PNG", "AVIF", "WEBP", "JPEG", "GIF", "BMP", "TIFF", "PPM")
+_MAX_COLUMNS = {"WEBP": 16_383, "JPEG": 65_500, "AVIF": 65_535}
+_FORMAT = 1
+_KEY = "audio_avif_spectrogram"
+_OURS_KEY = "audio_avif"  # of pictures that the file codec made
+_DESCRIPTION = 0x010E  # Exif 2.32, table 3
+_NUMPY_MAGIC = b"\x93NUMPY"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file holds, in its own order of rows, and what it says of itself.
+
+    One of ``shares [rows, columns]`` 0 to 1, ``colours [rows, columns, 3]`` and ``values [rows, columns]`` is there.
+    ``transparent`` marks pixels to be taken as black. ``samples`` is 0 where the file does not tell.
+    """
+
+    shares: FloatArray | None = None
+    colours: Pixels | None = None
+    values: FloatArray | None = None
+    transparent: npt.NDArray[np.bool_] | None = None
+    settings: SpectrogramConfig | None = None
+    samples: int = 0
+    remark: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        held = next(array for array in (self.shares, self.colours, self.values) if array is not None)
+        return held.shape[0], held.shape[1]
+
+
+def write_spectrogram(
+    path: Path, values: FloatArray, config: SpectrogramConfig, samples: int, *, depth: int = 8, quality: int = 75
+) -> None:
+    """Write values ``[rows, frames]``, lowest first, as a picture or an array; the whole file or none.
+
+    An array's settings lie beside it, in a file of its name with ``.json`` after it. Raises FileError.
+    """
+    settings = json.dumps({_KEY: _FORMAT, "samples": samples, **config.to_dict()})
+    if path.suffix.lower() == ARRAY:
+        with replacing(path) as part, part.open("wb") as file:
+            np.save(file, values)
+        with replacing(_settings_path(path)) as part:
+            part.write_text(settings + "\n", encoding="utf-8")
+        return
+    shares = to_shares(values, config)
+    if config.colour in GRAYS:
+        shares = shares if config.colour == "gray" else 1 - shares
+        white, kind = (255, np.uint8) if depth == 8 else (65_535, np.uint16)
+        image = Image.fromarray(np.rint(shares * white).astype(kind))
+    else:
+        image = Image.fromarray(to_colours(shares, config.colour))
+    name = FORMATS[path.suffix.lower()]
+    with replacing(path) as part:
+        try:
+            image.save(part, name, **_save_options(name, image.mode, settings, quality))
+        except OSError:
+            raise
+        except Exception as error:  # Pillow's encoders raise several unrelated classes
+            raise FileError(f"{path} cannot be written: {error}") from error
+
+
+def require_room(path: Path, rows: int, columns: int) -> None:
+    """Raises FileError where such a file cannot hold a spectrogram of that size."""
+    name = FORMATS.get(path.suffix.lower(), "")
+    if rows * columns > MAX_PIXELS:
+        raise FileError(
+            f"the spectrogram would have {rows} rows and {columns} columns, more than {MAX_PIXELS} values; "
+            "cut the recording, or raise --hop"
+        )
+    if columns > _MAX_COLUMNS.get(name, columns):
+        raise FileError(
+            f"a {name} picture holds {_MAX_COLUMNS[name]} columns, not {columns}; write a PNG, or raise --hop"
+        )
+
+
+def _save_options(name: str, mode: str, settings: str, quality: int) -> dict[str, Any]:
+    if name == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Description", settings)
+        return {"pnginfo": text}
+    exif = Image.Exif()
+    exif[_DESCRIPTION] = settings
+    options: dict[str, Any] = {"exif": exif.tobytes(), "quality": quality}
+    if name == "AVIF":
+        options |= {"subsampling": "4:0:0" if mode == "L" else "4:4:4", "range": "full"}
+    return options
+
+
+def _settings_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def read_spectrogram(path: Path) -> Source:
+    """Read a picture or an array. Raises FileError for anything else."""
+    if not path.is_file():
+        raise FileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_NUMPY_MAGIC))
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not magic:
+        raise FileError(f"{path} is empty")
+    if magic == _NUMPY_MAGIC or path.suffix.lower() == ARRAY:
+        return _from_array(path)
+    return _from_picture(path)
+
+
+def _from_picture(path: Path) -> Source:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_READABLE) as image:
+                _check_size(path, image.height, image.width)
+                text = image.info.get("Description") or image.getexif().get(_DESCRIPTION)
+                settings, samples, remark = _parse(text)
+                return _pixels(path, image, settings, samples, remark)
+    except Image.DecompressionBombError as error:
+        raise FileError(f"{path} is too large: at most {MAX_PIXELS} pixels are read") from error
+    except FileError:
+        raise
+    except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
+        raise FileError(
+            f"{path} is no picture or array that can be opened; PNG, AVIF, WebP, JPEG and .npy can"
+        ) from error
+
+
+def _check_size(path: Path, rows: int, columns: int) -> None:
+    if not rows or not columns:
+        raise FileError(f"{path} is empty: {rows} rows and {columns} columns")
+    if rows * columns > MAX_PIXELS or rows > _MAX_ROWS:
+        raise FileError(
+            f"{path} is too large: {rows} rows and {columns} columns; at most {_MAX_ROWS} rows and {MAX_PIXELS} pixels "
+            "are read"
+        )
+
+
+def _pixels(path: Path, image: Image.Image, settings: SpectrogramConfig | None, samples: int, remark: str) -> Source:
+    said: dict[str, Any] = {"settings": settings, "samples": samples, "remark": remark}
+    if image.mode.startswith("I"):
+        return Source(shares=np.clip(np.asarray(image, np.float32) / 65_535, 0, 1), **said)
+    if image.mode == "F":
+        raise FileError(f"{path} holds floating-point values; save them as a .npy array")
+    if image.mode in ("1", "L"):
+        return Source(shares=np.asarray(image.convert("L"), np.float32) / 255, **said)
+    transparent = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        transparent = np.asarray(image.getchannel("A")) < 128
+    return Source(colours=np.asarray(image.convert("RGB")), transparent=transparent, **said)
+
+
+def _parse(text: object) -> tuple[SpectrogramConfig | None, int, str]:
+    """The settings in a description, the recording's samples, and a remark where they cannot be used."""
+    try:
+        values = json.loads(text) if isinstance(text, str) else None
+    except ValueError:  # a description may be any text
+        return None, 0, ""
+    if isinstance(values, dict) and _OURS_KEY in values:
+        raise FileError("this picture was made by audio-avif to be heard: audio-avif PICTURE plays it back")
+    if not isinstance(values, dict) or _KEY not in values:
+        return None, 0, ""
+    if values.pop(_KEY) != _FORMAT:
+        return None, 0, "its settings are of another version and were not used"
+    samples = values.pop("samples", 0)
+    try:
+        return SpectrogramConfig.from_dict(values), samples if type(samples) is int else 0, ""
+    except ValueError as error:
+        return None, 0, f"its settings are damaged and were not used: {error}"
+
+
+def load_array(path: Path) -> npt.NDArray[Any]:
+    """Read a ``.npy`` array of numbers, finite but for minus infinity. Raises FileError for anything else."""
+    try:
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except Exception as error:  # numpy raises several unrelated classes on damaged files
+        raise FileError(f"{path} is no .npy array of numbers that can be opened") from error
+    if not isinstance(array, np.ndarray):
+        raise FileError(f"{path} holds several arrays; save the spectrogram alone with numpy.save")
+    if array.size > MAX_PIXELS * (4 if array.dtype == np.uint8 else 1):  # four colours
+        raise FileError(f"{path} is too large: {array.size} values")
+    if np.iscomplexobj(array):
+        raise FileError(f"{path} holds complex numbers; save their numpy.abs, and their numpy.angle for --phase")
+    if array.dtype.kind not in "fiu":
+        raise FileError(f"{path} holds {array.dtype}, not numbers")
+    array = np.array(array)
+    if np.isnan(array).any() or np.isposinf(array).any():
+        raise FileError(f"{path} holds values that are no numbers (NaN or infinity)")
+    return array
+
+
+def _from_array(path: Path) -> Source:
+    array = load_array(path)
+    is_colour = array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
+    while array.ndim > 2 and not is_colour and 1 in array.shape:
+        array = array.squeeze(array.shape.index(1))
+    if array.ndim != 2 and not is_colour:
+        raise FileError(f"{path} must be an array [rows, columns], not of shape {list(array.shape)}")
+    _check_size(path, array.shape[0], array.shape[1])
+    settings, samples, remark = None, 0, ""
+    if _settings_path(path).is_file():
+        try:
+            settings, samples, remark = _parse(_settings_path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            remark = f"{_settings_path(path)} cannot be read and was not used"
+    said: dict[str, Any] = {"settings": settings, "samples": samples, "remark": remark}
+    if is_colour:
+        transparent = array[:, :, 3] < 128 if array.shape[2] == 4 else None
+        return Source(colours=np.ascontiguousarray(array[:, :, :3]), transparent=transparent, **said)
+    if array.dtype in (np.uint8, np.uint16):
+        return Source(shares=array.astype(np.float32) / np.iinfo(array.dtype).max, **said)
+    return Source(values=array.astype(np.float32), **said)
