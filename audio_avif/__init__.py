@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audio_avif.codec.decoder import Decoder as Decoder
-    from audio_avif.codec.decoder import Encoder as Encoder
+    from audio_avif.codec.encoder import Encoder as Encoder
     from audio_avif.config import EncoderConfig as EncoderConfig
     from audio_avif.config import MelConfig as MelConfig
     from audio_avif.config import TileConfig as TileConfig
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "codec": ("Decoder", "Encoder"),
+    "codec.decoder": ("Decoder",),
+    "codec.encoder": ("Encoder",),
     "config": ("EncoderConfig", "MelConfig", "TileConfig"),
     "errors": ("AudioAvifError",),
-    "files": ("FileConfig", "SoundPicture", "decode", "encode"),
-    "pictures": (
+    "recording.codec": ("FileConfig", "SoundPicture", "decode", "encode"),
+    "steps": (
         "TARGET_SR",
         "get_device",
         "image_to_logmel",

@@ -52,3 +52,15 @@ class RemoteProtocolError(ProtocolError):
 
 class ConnectionFailed(AudioAvifError):
     """A peer cannot be reached, refuses the stream or vanished."""
+
+
+class Refusal(AudioAvifError):
+    """What the peer wants cannot be; ``code`` is the WebSocket close code that says why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Refused(ConnectionFailed):
+    """The receiver, or this machine for it, said no; to ask again would not change that."""

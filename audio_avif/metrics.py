@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.console import quiet_c_libraries
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError
+from audio_avif.quiet import quiet_c_libraries
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
 from PIL import Image
 
@@ -18,11 +17,10 @@ from audio_avif.edge.sound_files import read_audio
 from audio_avif.errors import ModelError
 from audio_avif.signal.features import log_mel
 from audio_avif.still.tiles import from_pixels, to_pixels
+from audio_avif.types import FloatArray
 from audio_avif.vocoders import registry
 from audio_avif.vocoders.onnx_model import OnnxVocoder, has_cuda
 from audio_avif.vocoders.protocol import Vocoder
-
-FloatArray = npt.NDArray[np.float32]
 
 TARGET_SR = MelConfig().rate_hz
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.types import FloatArray
 
 # 20 dB of amplitude in 100 ms: long enough to bridge a tile, too short to be heard as a stuck tone.
 _DECAY_LOG10_PER_S = 10.0

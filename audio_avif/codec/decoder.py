@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.codec import concealment
-from audio_avif.codec.noise import FloorTracker, NoiseSource, PauseDetector, noise_envelope, noise_levels
-from audio_avif.codec.rate_control import RateControl
-from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.codec.noise import FloorTracker, NoiseSource, noise_envelope
+from audio_avif.codec.playout import PlayoutConfig
+from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
 from audio_avif.link.jitter import ArrivalWatch, DepthWatch, TileQueue
 from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePacket
-from audio_avif.signal.features import LogMelStream
 from audio_avif.signal.time_scaling import FrameStretcher
 from audio_avif.still.avif import decode_still, encode_still
-from audio_avif.still.boxes import StillTemplate
-from audio_avif.still.tiles import PixelTile, TileCutter, from_pixels
+from audio_avif.still.tiles import from_pixels
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import VocoderStream
-
-FloatArray = npt.NDArray[np.float32]
-
-_NOISE_UPDATE_S = 0.4  # how often a pause says what its noise is like, as Opus does (RFC 6716, 2.1.9)
-_COPY_QUALITY_STEPS = 20  # a copy takes about half the bytes of its tile
 
 _REORDER_TILES = 8  # without a clock to say that a missing tile is late, this many later ones do
 _MAX_INTERPOLATED_FRAMES = 32  # half a second; over longer gaps it would be heard as a held tone
@@ -42,121 +35,6 @@ _SPARE = 1.5  # a piece that is made up lasts so many times as long as making a 
 _QUIET_LOG10 = 0.5
 _TOLERANCE_FRAMES = 0.75
 _TOLERANCE_IN_SPEECH_FRAMES = 2.0
-
-
-class Encoder:
-    """Samples to packets; any chunking gives the same packets."""
-
-    def __init__(
-        self, mel: MelConfig | None = None, tile: TileConfig | None = None, encoder: EncoderConfig | None = None
-    ) -> None:
-        self.mel = mel or MelConfig()
-        self.tile = tile or TileConfig()
-        self.encoder = encoder or EncoderConfig()
-        blank = np.zeros((self.mel.n_mels, self.tile.frames), np.uint8)
-        self.template = StillTemplate.of(encode_still(blank, self.encoder))
-        self._frames = LogMelStream(self.mel)
-        self._cutter = TileCutter(self.mel.n_mels, self.tile)
-        self._tile_s = self.tile.frames * self.mel.frame_s
-        self._pauses = PauseDetector(self.mel) if self.encoder.dtx else None
-        self._pause_tiles = 0
-        self._copies: deque[TilePacket] = deque(maxlen=self.encoder.redundancy)
-        self.rate = RateControl(self.encoder, self._tile_s)
-        self.samples = 0
-        self.packets = 0
-        self.whole_stills = 0
-        self.noise_tiles = 0
-
-    @property
-    def latency_samples(self) -> int:
-        """From a tile's first frame centre to the newest sample it needs."""
-        return self._cutter.latency_frames * self.mel.hop_samples + self._frames.latency_samples
-
-    def push(self, samples: FloatArray) -> list[MediaPacket]:
-        """Take mono ``[samples] float32`` in -1..1 at the configured rate; return the packets now ready."""
-        self.samples += samples.size
-        tiles = self._cutter.push(self._frames.push(samples))
-        return [packet for tile in tiles if (packet := self._encode(tile, is_last=False)) is not None]
-
-    def flush(self) -> list[MediaPacket]:
-        """Return the stream's last packets."""
-        tiles = self._cutter.push(self._frames.flush()) + self._cutter.flush()
-        return [packet for tile in tiles if (packet := self._encode(tile, is_last=tile is tiles[-1])) is not None]
-
-    def bye(self) -> Bye:
-        """The message that ends this stream."""
-        return Bye(self.packets, self.samples)
-
-    def _encode(self, tile: PixelTile, is_last: bool) -> MediaPacket | None:
-        """A picture, or in a pause from time to time what its noise is like."""
-        copies = tuple(reversed(self._copies))
-        packet: TilePacket | NoisePacket
-        if self._pauses is None or not self._pauses.push(tile.log_mel[:, : tile.frames]):
-            self._pause_tiles = 0
-            packet = self._picture(tile)
-        else:
-            is_due = self._pause_tiles % max(1, round(_NOISE_UPDATE_S / self._tile_s)) == 0
-            self.noise_tiles += 1
-            self._pause_tiles += 1
-            if not (is_due or is_last):
-                self.rate.spend(0, self._tile_s)
-                return None
-            packet = self._noise(tile)
-        self.packets += 1
-        self.rate.spend(sum(copy.payload_bytes for copy in copies))
-        return Bundle(packet, copies) if copies else packet
-
-    def _noise(self, tile: PixelTile) -> NoisePacket:
-        levels = noise_levels(tile.log_mel[:, : tile.frames], self.tile)
-        self.rate.spend(len(levels), self._tile_s)
-        if self._copies:
-            self._copies.popleft()
-        return NoisePacket(self.packets, tile.first_frame, tile.frames, levels)
-
-    def _picture(self, tile: PixelTile) -> TilePacket:
-        whole_stills: set[bytes] = set()
-
-        def encode_at(quality: int) -> bytes:
-            still = encode_still(tile.pixels, replace(self.encoder, quality=quality))
-            frame_body = self.template.strip(still)
-            if frame_body is None:
-                whole_stills.add(still)
-            return still if frame_body is None else frame_body
-
-        def packet(payload: bytes) -> TilePacket:
-            return TilePacket(self.packets, tile.first_frame, tile.frames, payload, payload in whole_stills)
-
-        picture = packet(self.rate.encode(encode_at))
-        self.whole_stills += picture.is_whole_still
-        if self.encoder.redundancy:
-            self._copies.append(packet(encode_at(max(0, self.rate.quality - _COPY_QUALITY_STEPS))))
-        return picture
-
-
-@dataclass(frozen=True)
-class PlayoutConfig:
-    """How a live stream is kept in time.
-
-    At least ``least_s`` of sound, and as much as 95 of 100 tiles need, up to ``most_s``, is held ready against jitter.
-    With less than ``conceal_at_s`` left and no tile here, concealment is spoken: ``max_conceal_s`` of it, then it fades
-    within ``fade_s`` until tiles come again. To the depths is added what is played while this machine makes sound of a
-    tile.
-    """
-
-    least_s: float = 0.04
-    most_s: float = 1.0
-    conceal_at_s: float = 0.025
-    max_conceal_s: float = 1.0
-    fade_s: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.least_s <= 10:
-            raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.least_s}")
-
-    def target_s(self, lateness_s: float, frame_s: float) -> float:
-        """What to hold ready where 95 of 100 tiles come no later than ``lateness_s`` after the earliest."""
-        margin_s = min(self.least_s, self.conceal_at_s + frame_s)
-        return max(self.least_s, min(lateness_s, self.most_s) + margin_s)
 
 
 WARM_UP_TILES = 4

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.link.messages import NOISE_LEVELS
 from audio_avif.signal.features import log_mel
-from audio_avif.still.tiles import FloatArray, from_pixels, to_pixels
-
-DoubleArray = npt.NDArray[np.float64]
+from audio_avif.still.tiles import from_pixels, to_pixels
+from audio_avif.types import DoubleArray, FloatArray
 
 INAUDIBLE_LOG10 = -5.0
 """What lies below, 70 dB under speech, is not heard."""

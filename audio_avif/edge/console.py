@@ -42,23 +42,6 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def quiet_c_libraries() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere: ALSA, PortAudio and CUDA print what they also return as errors."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # the program has no standard error
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
 def tell(text: str) -> None:
     """Print a line on standard error; where nobody reads it any more, what the program does goes on."""
     with suppress(OSError):

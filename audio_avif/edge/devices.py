@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.console import quiet_c_libraries
-from audio_avif.edge.ring import FloatArray, Ring
+from audio_avif.edge.ring import Ring
 from audio_avif.errors import DeviceError
+from audio_avif.quiet import quiet_c_libraries
 from audio_avif.signal.resampling import Resampler
+from audio_avif.types import FloatArray
 
 BLOCK_S = 0.008
 LATENCY_S = 0.032  # what ran without an xrun on a loaded machine; 24 ms lost a block now and then

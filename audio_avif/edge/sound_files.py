@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import FileError
+from audio_avif.types import FloatArray
 
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 """The kinds of sound file that ``sound_writer`` writes, by suffix, as libsndfile names them."""

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from audio_avif.errors import RemoteProtocolError
+from audio_avif.errors import Refusal, RemoteProtocolError
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, MediaPacket, Ping
-from audio_avif_stream.serving.connections import Refusal
 
 KEEP_S = 1.0
 """What a late listener gets at once, and how much waits at most for a slow one."""

@@ -22,10 +22,11 @@ from PIL import Image
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import FileError, ModelError, TileError
 from audio_avif.recording.grid import PageReader, PageWriter, max_cells
-from audio_avif.recording.layout import AnyPixels, FloatArray, PictureInfo, from_pixels, side_pays, to_pixels
+from audio_avif.recording.layout import PictureInfo, from_pixels, side_pays, to_pixels
 from audio_avif.recording.segments import PartJoiner, cut_parts, speak_part
 from audio_avif.signal.features import LogMelStream
 from audio_avif.still.avif import decode_picture, encode_deep_still, encode_still
+from audio_avif.types import AnyPixels, FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 
 CELL_FRAMES = 625

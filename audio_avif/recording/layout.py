@@ -12,13 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.signal.features import frame_count
-
-FloatArray = npt.NDArray[np.float32]
-AnyPixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+from audio_avif.types import AnyPixels, FloatArray
 
 LAYOUTS = ("stacked", "planes")
 DEPTHS = (8, 10, 12)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif.vocoders.protocol import FloatArray, Vocoder
+from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.streaming import ContextStream, StateStream
 
 PART_FRAMES = 3750

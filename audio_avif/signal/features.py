@@ -9,12 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.config import MelConfig
-
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
+from audio_avif.types import DoubleArray, FloatArray
 
 # Slaney's Auditory Toolbox (1998): linear below 1 kHz, 27 logarithmic steps per factor 6.4 above.
 _HZ_PER_MEL = 200.0 / 3

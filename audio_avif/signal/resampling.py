@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from audio_avif.edge.ring import FloatArray
+from audio_avif.types import FloatArray
 
 
 class Resampler:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.types import FloatArray
 
 MOST_CHANGE = 0.15
 """What of the frames may be left out or put in, over any length of speech: more is heard as haste."""

@@ -12,17 +12,16 @@ from pillow_avif import AvifImagePlugin
 
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import AudioAvifError, TileError
-from audio_avif.recording.layout import AnyPixels
 from audio_avif.still.boxes import inspect_still
-from audio_avif.still.tiles import Pixels
+from audio_avif.types import AnyPixels, Pixels
 
 # Several threads for 640 pixels cost more than one, and wait for the other cores of a busy machine.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _LOSSLESS = 100
 
 AOM_OPTIONS = {"tune": "psnr", "tune-content": "screen", "enable-filter-intra": "0"}
-"""libaom options for spectrograms. libavif's own default, ``tune=iq``, is meant for photographs and takes more bits at the
-same mel error."""
+"""libaom options for spectrograms. libavif's own default, ``tune=iq``, is meant for photographs and takes more bits at
+the same mel error."""
 
 log = logging.getLogger(__name__)
 

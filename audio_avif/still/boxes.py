@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from audio_avif.errors import TileError
 
-_OBU_SEQUENCE_HEADER, _OBU_TEMPORAL_DELIMITER, _OBU_FRAME = 1, 2, 6
-_OBU_HAS_SIZE = 0x02
-_FRAME_HEADER = bytes([_OBU_FRAME << 3 | _OBU_HAS_SIZE])
+OBU_SEQUENCE_HEADER, OBU_TEMPORAL_DELIMITER, OBU_FRAME = 1, 2, 6
+OBU_HAS_SIZE = 0x02
 _ALLOWED_PROPERTIES = {b"ispe", b"pixi", b"av1C", b"colr"}
 
 
@@ -104,16 +103,16 @@ def _read_obus(still: bytes, at: int, end: int) -> tuple[bytes, int, int]:
     sequence_header = None
     while at < end:
         unit_at, kind = at, still[at] >> 3 & 15
-        if still[at] & ~0x78 != _OBU_HAS_SIZE:
+        if still[at] & ~0x78 != OBU_HAS_SIZE:
             raise TileError("an AV1 unit of the still has no size or carries an extension")
         size, at = _read_leb128(still, at + 1, end)
         if at + size > end:
             raise TileError("an AV1 unit of the still does not fit in its file")
-        if kind == _OBU_SEQUENCE_HEADER and sequence_header is None:
+        if kind == OBU_SEQUENCE_HEADER and sequence_header is None:
             sequence_header = still[at : at + size]
-        elif kind == _OBU_FRAME and sequence_header is not None and at + size == end:
+        elif kind == OBU_FRAME and sequence_header is not None and at + size == end:
             return sequence_header, unit_at, at
-        elif kind != _OBU_TEMPORAL_DELIMITER or size:
+        elif kind != OBU_TEMPORAL_DELIMITER or size:
             raise TileError("the still's bitstream holds something else than one sequence header and one frame")
         at += size
     raise TileError("the still's bitstream holds no frame")
@@ -128,15 +127,6 @@ def _read_leb128(data: bytes, at: int, end: int) -> tuple[int, int]:
         if not data[at + i] & 0x80:
             return value, at + i + 1
     raise TileError("an AV1 unit of the still is too long")
-
-
-def _leb128(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _read_sequence_header(body: bytes) -> tuple[int, int, int, bool]:
@@ -161,36 +151,3 @@ def _read_sequence_header(body: bytes) -> tuple[int, int, int, bool]:
     high_bit_depth = take(1)
     bit_depth = 8 + 2 * high_bit_depth + (2 * take(1) if profile == 2 and high_bit_depth else 0)
     return width, height, bit_depth, bool(profile != 1 and take(1))
-
-
-@dataclass(frozen=True)
-class StillTemplate:
-    """All bytes of a still before its frame unit, with both lengths as they would be without that unit."""
-
-    prefix: bytes
-    iloc_length_at: int
-    mdat_size_at: int
-
-    @classmethod
-    def of(cls, still: bytes) -> StillTemplate:
-        """Take the template from a real still. Raises TileError where it is none."""
-        layout = inspect_still(still)
-        template = cls(still[: layout.frame_at], layout.iloc_length_at, layout.mdat_size_at)
-        return cls(template._with_lengths(layout.frame_at - len(still)), layout.iloc_length_at, layout.mdat_size_at)
-
-    def strip(self, still: bytes) -> bytes | None:
-        """Return what ``rebuild`` needs to give this still back byte for byte, or None where it cannot."""
-        frame_body = still[inspect_still(still).frame_body_at :]
-        return frame_body if self.rebuild(frame_body) == still else None
-
-    def rebuild(self, frame_body: bytes) -> bytes:
-        """The whole AVIF still around a frame unit's body."""
-        frame = _FRAME_HEADER + _leb128(len(frame_body)) + frame_body
-        return self._with_lengths(len(frame)) + frame
-
-    def _with_lengths(self, change: int) -> bytes:
-        prefix = bytearray(self.prefix)
-        for at in (self.iloc_length_at, self.mdat_size_at):
-            (length,) = struct.unpack_from(">I", prefix, at)
-            struct.pack_into(">I", prefix, at, (length + change) & 0xFFFFFFFF)
-        return bytes(prefix)

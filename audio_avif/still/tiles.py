@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.config import TileConfig
-
-FloatArray = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+from audio_avif.types import FloatArray, Pixels
 
 _WHITE = 255
 

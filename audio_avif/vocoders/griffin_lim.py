@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from audio_avif.config import MelConfig
 from audio_avif.signal.features import hann, mel_basis
-from audio_avif.vocoders.protocol import FloatArray
+from audio_avif.types import DoubleArray, FloatArray
 
-DoubleArray = npt.NDArray[np.float64]
 ComplexArray = npt.NDArray[np.complex128]
 
 _MAX_LOG10 = 5.0  # no speech comes near; keeps what a damaged picture may hold finite

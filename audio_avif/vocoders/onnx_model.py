@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audio_avif.config import MelConfig
-from audio_avif.edge.console import quiet_c_libraries
 from audio_avif.errors import ModelError
-from audio_avif.vocoders.protocol import FloatArray
+from audio_avif.quiet import quiet_c_libraries
+from audio_avif.types import FloatArray
 
 if TYPE_CHECKING:
     import onnxruntime

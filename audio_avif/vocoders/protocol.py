@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from audio_avif.config import MelConfig
-
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.types import FloatArray
 
 
 class VocoderStream(Protocol):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import GriffinLim, RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif.vocoders.protocol import FloatArray, Vocoder, VocoderStream
+from audio_avif.vocoders.protocol import Vocoder, VocoderStream
 
 
 def open_stream(vocoder: Vocoder) -> VocoderStream:

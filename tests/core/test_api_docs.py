@@ -12,8 +12,7 @@ import soundfile
 import audio_avif
 from audio_avif.config import RATE_HZ
 from audio_avif_tools.shared.signals import demo_clip
-
-ROOT = Path(__file__).parent.parent
+from support.paths import ROOT
 
 
 def examples(page: str) -> list[str]:

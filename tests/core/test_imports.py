@@ -11,40 +11,48 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-# As in pyproject.toml; the training scripts are run by path and import the rest as anyone would.
+from support.paths import ROOT
+
+# As pyproject.toml has them; each lies under the folder of its name's last word.
 PACKAGES = {
     "audio_avif": ROOT / "audio_avif",
-    "audio_avif_stream": ROOT / "stream",
-    "audio_avif_tools": ROOT / "tools",
-    "audio_avif_onnx.export": ROOT / "onnx" / "export",
-    "audio_avif_onnx.models": ROOT / "onnx" / "models",
-    "audio_avif.train": ROOT / "onnx" / "train",
+    "audio_avif_stream": ROOT / "stream" / "audio_avif_stream",
+    "audio_avif_tools": ROOT / "tools" / "audio_avif_tools",
+    "audio_avif_onnx": ROOT / "onnx" / "audio_avif_onnx",
 }
-SHELLS = (
-    "audio_avif_stream",
-    "audio_avif_tools",
-    "audio_avif_onnx.export",
-    "audio_avif_onnx.models",
-    "audio_avif.train",
-)
+CORE_NAME, *SHELLS = PACKAGES
 
-# A module imports only from lines above its own; a package listed here may import within itself.
-LAYERS = [
-    ["errors"],
-    ["config", "console", "locks"],
-    ["features", "tiles", "container", "concealment", "ring", "rate_control", "congestion", "time_scaling"],
-    ["planes", "page", "colour_maps"],
-    ["images", "wire", "resampling", "sound_files", "metrics"],
-    ["still_codecs"],
-    ["devices"],
-    ["jitter", "noise", "vocoders"],
-    ["synthesis", "spectrograms"],
-    ["codec", "pictures", "parts"],
-    ["files"],
-    [""],  # the package itself, which offers what is below
-]
-RANKS = {f"audio_avif.{name}".rstrip("."): rank for rank, layer in enumerate(LAYERS) for name in layer}
+# A part of a package imports only from parts in lines above its own; modules of one part may import each other, but
+# never in a circle.
+LAYERS = {
+    "audio_avif": [
+        ["errors", "types", "config", "quiet"],
+        ["signal", "still"],
+        ["link", "vocoders"],
+        ["codec", "recording"],
+        ["edge"],
+        ["metrics", "steps"],
+        [""],  # the package itself, which offers what is below
+    ],
+    "audio_avif_stream": [
+        ["runtime"],
+        ["telemetry"],
+        ["serving"],
+        ["client"],
+        ["relay"],
+        ["sending", "receiving"],
+        ["commands"],
+    ],
+    "audio_avif_tools": [
+        ["shared"],
+        ["quality", "latency", "report"],
+        ["bitrate", "files", "spectrograms"],
+        ["bench"],
+        ["network", "compare", "analyze", "demo"],
+    ],
+    "audio_avif_onnx": [["models"], ["export"], ["train"]],
+}
+MAX_MODULES = 15
 NOT_IN_THE_CORE = {
     "argparse", "asyncio", "librosa", "selectors", "socket", "threading", "time", "torch", "transformers", "websockets",
 }  # fmt: skip
@@ -77,38 +85,52 @@ def imports_of(module: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def shell_of(module: str) -> str | None:
-    return next((shell for shell in SHELLS if module == shell or module.startswith(f"{shell}.")), None)
+def package_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def part_of(module: str) -> str:
+    """The folder or single module of a package that a module belongs to; nothing for the package itself."""
+    return module.partition(".")[2].partition(".")[0]
 
 
 def rank_of(module: str) -> int:
-    """A core module's layer."""
-    name = module if module in RANKS else module.rpartition(".")[0]
-    assert name in RANKS, f"{module} has no layer; give it one in {Path(__file__).name} and in the design"
-    return RANKS[name]
+    """The layer of a module within its package."""
+    layers = LAYERS[package_of(module)]
+    ranks = [rank for rank, parts in enumerate(layers) if part_of(module) in parts]
+    assert ranks, f"{module} has no layer; give it one in {Path(__file__).name}"
+    return ranks[0]
 
 
-CORE = [module for module in modules() if shell_of(module) is None]
+def ours(module: str) -> set[str]:
+    """Modules of this repository that a module imports; a package's name says nothing that its modules do not."""
+    return {name for name in imports_of(module) if name in modules() and name not in PACKAGES}
+
+
+CORE = [module for module in modules() if package_of(module) == CORE_NAME]
 
 
 def test_the_packages_are_all_there() -> None:
-    assert {"audio_avif.codec.decoder", "audio_avif_stream.sending.sender", "audio_avif_onnx.export.command"} <= set(
-        modules()
-    )
-    assert imports_of("audio_avif.codec.decoder") >= {
-        "numpy",
-        "audio_avif.codec.concealment",
-        "audio_avif.link.messages",
-    }
+    found = set(modules())
+    assert {"audio_avif.codec.decoder", "audio_avif_stream.sending.sender", "audio_avif_onnx.export.command"} <= found
+    assert imports_of("audio_avif.codec.decoder") >= {"numpy", "audio_avif.codec.concealment"}
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_the_core_imports_one_way(module: str) -> None:
-    package = module.rpartition(".")[0]
-    for name in imports_of(module) & set(modules()):
-        within = package != "audio_avif" and (name == package or name.startswith(f"{package}."))
-        assert shell_of(name) is None, f"{module} imports {name}, which is built on the core"
-        assert within or rank_of(name) < rank_of(module), f"{module} imports {name}, which is not below it"
+@pytest.mark.parametrize("module", [name for name in modules() if name not in PACKAGES])
+def test_imports_run_one_way(module: str) -> None:
+    for name in ours(module):
+        if package_of(name) == package_of(module):
+            is_below = part_of(name) == part_of(module) or rank_of(name) < rank_of(module)
+            assert is_below, f"{module} imports {name}, which is not below it"
+        else:
+            assert package_of(name) == CORE_NAME, f"{module} imports {name}: only the core is shared"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    waiting = {module: ours(module) - {module} for module in modules()}
+    while free := {module for module, needed in waiting.items() if not needed & set(waiting)}:
+        waiting = {module: needed for module, needed in waiting.items() if module not in free}
+    assert not waiting, {module: sorted(needed & set(waiting)) for module, needed in waiting.items()}
 
 
 @pytest.mark.parametrize("module", CORE)
@@ -116,13 +138,14 @@ def test_the_core_has_no_io_clock_or_training_framework(module: str) -> None:
     assert not {name.partition(".")[0] for name in imports_of(module)} & NOT_IN_THE_CORE
 
 
-@pytest.mark.parametrize("module", [module for module in modules() if shell_of(module)])
-def test_the_shells_never_import_each_other(module: str) -> None:
-    allowed = {shell_of(module)}
-    if shell_of(module) == "audio_avif.train":
-        allowed.add("audio_avif_onnx.export")  # both are the workshop under onnx/
-    used = {shell_of(name) for name in imports_of(module)} - {None}
-    assert used <= allowed
+def test_no_folder_is_crowded() -> None:
+    crowded = {
+        str(folder.relative_to(ROOT)): count
+        for root in PACKAGES.values()
+        for folder in (root, *(each for each in root.rglob("*") if each.is_dir()))
+        if (count := len([file for file in folder.glob("*.py") if file.name != "__init__.py"])) > MAX_MODULES
+    }
+    assert not crowded
 
 
 def loaded_after(code: str) -> set[str]:
@@ -156,5 +179,5 @@ def test_the_stream_commands_never_load_a_training_framework_or_librosa() -> Non
 
 @pytest.mark.parametrize("command", ["send", "recv", "relay"])
 def test_help_loads_nothing_heavy(command: str) -> None:
-    ask = f"from audio_avif_stream.{command} import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    ask = f"from audio_avif_stream.commands.{command} import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert not loaded_after(ask) & {"numpy", "PIL", "onnxruntime", "sounddevice", "soxr", "websockets", "rich", "torch"}

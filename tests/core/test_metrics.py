@@ -10,9 +10,9 @@ import pytest
 
 from audio_avif import metrics
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError
 from audio_avif.metrics import MAX_CLIP_S, SCORES, Score
+from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip
 
 BEST = {"pesq_wb": 4.6, "stoi": 1.0, "estoi": 1.0, "visqol": 4.2, "dnsmos": 2.5, "mel_distance": 0.0}

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from audio_avif_tools.bench.command import machine
+from audio_avif_tools.shared.machine import machine
 from fuzz.targets import MOST_CPU_S, MOST_GROWTH_KB, TARGETS, Target
 
 TESTS = Path(__file__).parents[1]

@@ -24,8 +24,9 @@ from audio_avif.recording.grid import PageWriter
 from audio_avif.recording.layout import PictureInfo, to_pixels
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import encode_still
-from audio_avif.still.boxes import StillTemplate
-from audio_avif.still.tiles import Pixels, TileCutter
+from audio_avif.still.template import StillTemplate
+from audio_avif.still.tiles import TileCutter
+from audio_avif.types import Pixels
 from audio_avif_stream.receiving.stream_recording import MAGIC, Recorder
 from audio_avif_tools.shared.signals import demo_clip
 from support.golden import FOLDER, golden_messages

@@ -19,11 +19,13 @@ from audio_avif.codec import decoder as codec
 from audio_avif.codec.decoder import Decoder
 from audio_avif.config import MelConfig
 from audio_avif.errors import FileError, RemoteProtocolError, TileError
-from audio_avif.link.messages import Bye, Hello, MediaPacket, Message, ReceiverProtocol, SenderProtocol
+from audio_avif.link.messages import Bye, Hello, MediaPacket, Message
+from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif.recording.codec import CELL_FRAMES, PictureReader
 from audio_avif.recording.grid import MAX_SIDE, PageReader
 from audio_avif.still.avif import decode_still
-from audio_avif.still.boxes import StillTemplate, inspect_still
+from audio_avif.still.boxes import inspect_still
+from audio_avif.still.template import StillTemplate
 from audio_avif_stream.receiving.stream_recording import read_recording
 from fuzz import mutators, seeds
 

@@ -17,7 +17,7 @@ from fuzz import mutators, seeds, targets
 from fuzz.__main__ import BEGIN, END, Finding, Result, fuzz, put, section
 from fuzz.targets import TARGETS, Target
 
-FINDINGS = sorted((Path(__file__).parent / "fuzz" / "findings").glob("*.bin"))
+FINDINGS = sorted((Path(__file__).parent / "findings").glob("*.bin"))
 SHORT_INPUTS = 1000
 
 needs_atheris = pytest.mark.skipif(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,10 @@ from audio_avif.link.messages import (
     Welcome,
 )
 from audio_avif.still.avif import encode_still
-from audio_avif.still.boxes import StillTemplate
+from audio_avif.still.template import StillTemplate
+from support.paths import DATA
 
-FOLDER = Path(__file__).parent / "data" / "wire"
+FOLDER = DATA / "wire"
 STILL_FILE = FOLDER / "still.avif"
 
 

@@ -9,20 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
-import numpy as np
-import numpy.typing as npt
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.link.messages import SUBPROTOCOL, Hello, MediaPacket, Ping, Pong
+from audio_avif.types import FloatArray
 from audio_avif_stream.serving.web_pages import page
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class Stream:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.types import FloatArray
 
 
 def speech_like(duration_s: float, rate_hz: int = 16_000, seed: int = 0) -> FloatArray:

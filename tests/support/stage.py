@@ -11,16 +11,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.codec import decoder as codec
-from audio_avif.codec.decoder import Decoder, Encoder, Frames, PlayoutConfig
+from audio_avif.codec.decoder import Decoder, Frames
+from audio_avif.codec.encoder import Encoder
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import TileError
 from audio_avif.link.messages import Hello, MediaPacket, NoisePacket, TilePacket
-from audio_avif.still.tiles import Pixels
-
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.types import FloatArray, Pixels
 
 MEL = MelConfig()
 HOP, FRAME_S = MEL.hop_samples, MEL.frame_s

@@ -13,7 +13,8 @@ from PIL import Image
 from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import encode_still
-from audio_avif.still.tiles import Pixels, TileCutter
+from audio_avif.still.tiles import TileCutter
+from audio_avif.types import Pixels
 from support.speech import speech_like
 
 FAST = EncoderConfig(speed=10)

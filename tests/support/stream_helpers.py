@@ -22,24 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.config import MelConfig
 from audio_avif.link.messages import SUBPROTOCOL, Bye, Hello, Receipt, TilePacket, Welcome
 from audio_avif.signal.features import log_mel
-
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.types import FloatArray
+from support.paths import CLIP as CLIP
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 SENDER, RECEIVER = "audio-avif-send", "audio-avif-recv"
 RATE_HZ = 16_000
 TILE_SAMPLES = 8 * 256
-CLIP = Path(__file__).parents[1] / "tools" / "clips" / "speech.flac"
 PATIENCE_S = 60.0
 """After so long something hangs; nothing here takes a tenth of it, even on a busy machine."""
 AT_ONCE_S = 8.0

@@ -1,26 +1,15 @@
-"""What the tests of the training program share: its modules, a little speech, and runs of a few small steps."""
+"""A little speech, and training runs of a few small steps."""
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import soundfile
 
 from support.speech import speech_like
 
-SCRIPTS = Path(__file__).parents[1] / "onnx" / "train"
 SMALL = {"batch_size": 1, "frames": 16, "variants": 1, "device": "cpu", "steps": 3}
-
-
-def load(*names: str) -> list[ModuleType]:
-    """Modules of the training program, which is run by path and not installed."""
-    if str(SCRIPTS) not in sys.path:
-        sys.path.insert(0, str(SCRIPTS))
-    return [import_module(name) for name in names]
 
 
 def write_speech(folder: Path, *seconds: float) -> Path:
@@ -33,8 +22,9 @@ def write_speech(folder: Path, *seconds: float) -> Path:
 
 def configuration(data: Path, out: Path, **changes: Any) -> Any:
     """A run of small steps; ``changes`` are fields of TrainConfig."""
-    (module,) = load("configuration")
-    return module.TrainConfig(data=data, out=out, **(SMALL | changes))
+    from audio_avif_onnx.train.configuration import TrainConfig
+
+    return TrainConfig(data=data, out=out, **(SMALL | changes))
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:

@@ -17,7 +17,8 @@ from pystoi import stoi
 
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.sound_files import read_audio
-from audio_avif_tools.shared.signals import FloatArray, correlation, demo_clip, envelope
+from audio_avif.types import FloatArray
+from audio_avif_tools.shared.signals import correlation, demo_clip, envelope
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 from support.stream_helpers import stalls
 

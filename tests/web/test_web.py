@@ -29,6 +29,7 @@ from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.serving.web_pages import page
 from support.chromium import Tab, chromium, chromium_path
+from support.paths import MODELS, WEB
 from support.room import FloatArray, Room, Stream, open_room
 from support.stream_helpers import (
     RECEIVER,
@@ -43,7 +44,6 @@ from support.stream_helpers import (
     write_wav,
 )
 
-WEB = Path(__file__).parents[1] / "stream" / "web"
 LEAST_NODE = 20
 
 # What is served
@@ -82,7 +82,7 @@ def test_what_is_named_by_its_version_may_be_kept_for_good(name: str, end: str, 
 def test_the_vocoders_are_served_as_they_are(name: str) -> None:
     file = page(f"/models/{name}.onnx?again")
     assert file is not None
-    assert file.body == (WEB.parents[1] / "onnx" / "models" / f"{name}.onnx").read_bytes()
+    assert file.body == (MODELS / f"{name}.onnx").read_bytes()
 
 
 @pytest.mark.parametrize(

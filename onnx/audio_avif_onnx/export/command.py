@@ -16,10 +16,9 @@ from audio_avif.config import MelConfig
 from audio_avif.edge import console
 from audio_avif.errors import ModelError
 from audio_avif.vocoders import registry
+from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
 
 PROGRAM = "audio-avif-export"
-DEFAULT_CONTEXT_FRAMES = 8
-DEFAULT_LOOKAHEAD_FRAMES = 2
 _NEEDED_MODULES = ("torch", "onnx.checker", "safetensors")  # a folder named onnx makes a plain "import onnx" succeed
 _NAME = re.compile(r"[\w-][\w.-]*")
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the training program under ``onnx/audio_avif_onnx/train``: what network they hold, and its streaming graph."""
+"""Checkpoints of the training program: the network that they hold, and its streaming graph."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from audio_avif.errors import ModelError
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif_onnx.export import checkpoints, exporter, generator_graph
-from audio_avif_onnx.export.command import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
 from audio_avif_onnx.export.finetuned import HifiGan, HifiGanConfig
 from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator
+from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
 from audio_avif_onnx.export.recurrent import graph as recurrent_graph
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig
 from audio_avif_onnx.export.recurrent.vocoder import Vocoder

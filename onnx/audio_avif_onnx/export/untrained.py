@@ -1,4 +1,6 @@
-"""``python -m audio_avif_onnx.export.untrained FILE.onnx``: a SpeechT5-size HiFi-GAN with random weights, for benchmarks.
+"""Write a SpeechT5-size HiFi-GAN with random weights, for benchmarks.
+
+``python -m audio_avif_onnx.export.untrained FILE.onnx``
 
 It says nothing and costs what the trained one costs.
 """
@@ -12,9 +14,9 @@ import torch
 
 from audio_avif.config import MelConfig
 from audio_avif_onnx.export.checkpoints import Checkpoint
-from audio_avif_onnx.export.command import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
 from audio_avif_onnx.export.exporter import export_checkpoint
 from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
+from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
 
 
 def main() -> None:

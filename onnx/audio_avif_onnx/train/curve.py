@@ -1,4 +1,4 @@
-"""Draw losses and scores against trained time: ``python onnx/audio_avif_onnx/train/curve.py RUN... --out curve.png``."""
+"""Draw losses and scores against trained time: ``python -m audio_avif_onnx.train.curve RUN... --out curve.png``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Score vocoders on clips, clean and through tiles: ``python onnx/audio_avif_onnx/train/evaluate.py --clips DIR --model FILE``."""
+"""Score vocoders on clips, clean and through tiles.
+
+``python -m audio_avif_onnx.train.evaluate --clips DIR --model FILE``
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
@@ -20,8 +22,9 @@ from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import MAX_CLIP_S, SCORES, Score
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
-from audio_avif.still.boxes import StillTemplate
+from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import TileCutter, from_pixels
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif_onnx.export.recurrent.vocoder import Vocoder
@@ -29,7 +32,6 @@ from audio_avif_onnx.export.trained import load_trained
 from audio_avif_onnx.train.data.corpus import find_audio, read_mono
 from audio_avif_onnx.train.progress import Display, stop_signals
 
-FloatArray = npt.NDArray[np.float32]
 Synthesize = Callable[[FloatArray], FloatArray]
 
 SPEED = 4

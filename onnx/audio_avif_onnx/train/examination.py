@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import nn
 
 from audio_avif.config import MelConfig
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif_onnx.train.data.corpus import read_mono
 from audio_avif_onnx.train.evaluate import (
     CLEAN,

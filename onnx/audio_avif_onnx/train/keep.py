@@ -1,4 +1,4 @@
-"""Keep what others can start from: ``python onnx/audio_avif_onnx/train/keep.py CHECKPOINT... FILE.pt``.
+"""Keep what others can start from: ``python -m audio_avif_onnx.train.keep CHECKPOINT... FILE.pt``.
 
 The averaged weights of the network alone, in half precision, are a tenth of a checkpoint. ``--init`` and
 audio-avif-export take the file as they take a checkpoint; ``--resume`` does not.

@@ -13,15 +13,11 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from audio_avif.errors import ConnectionFailed
+from audio_avif.errors import ConnectionFailed, Refused
 from audio_avif.link.messages import DEFAULT_PORT, MAX_MESSAGE_BYTES, SUBPROTOCOL
 from audio_avif_stream.serving.security import explain_tls_failure
 
 CONNECT_S = 10.0
-
-
-class Refused(ConnectionFailed):
-    """The receiver, or this machine for it, said no; to ask again would not change that."""
 
 
 @dataclass(frozen=True)

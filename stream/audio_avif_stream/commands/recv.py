@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace) -> None:
 
     import platformdirs
 
-    from audio_avif.codec.decoder import PlayoutConfig
+    from audio_avif.codec.playout import PlayoutConfig
     from audio_avif.vocoders.registry import load_vocoder
     from audio_avif_stream.receiving.outputs import open_output
     from audio_avif_stream.receiving.receiver import BindAddress, Receiver, listen

@@ -28,7 +28,7 @@ _TOKEN_VARIABLE = "AUDIO_AVIF_TOKEN"
 
 async def send(options: argparse.Namespace) -> None:
     """Open the source, connect and send. Raises AudioAvifError for whatever goes wrong."""
-    from audio_avif.codec.decoder import Encoder
+    from audio_avif.codec.encoder import Encoder
     from audio_avif.config import TileConfig
     from audio_avif_stream.client.connection import Address, connect
     from audio_avif_stream.runtime.interrupts import on_interrupt

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import CloseCode
 
 from audio_avif.edge import console
-from audio_avif.errors import ConnectionFailed, RemoteProtocolError
+from audio_avif.errors import ConnectionFailed, Refusal, Refused, RemoteProtocolError
 from audio_avif.link.messages import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -32,17 +32,15 @@ from audio_avif.link.messages import (
     NoisePacket,
     Ping,
     Pong,
-    ReceiverProtocol,
-    SenderProtocol,
     TilePacket,
 )
-from audio_avif_stream.client.connection import Address, Refused, connect
+from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
+from audio_avif_stream.client.connection import Address, connect
 from audio_avif_stream.receiving.receiver import Receiver
 from audio_avif_stream.receiving.session import Session
 from audio_avif_stream.runtime.interrupts import on_interrupt
 from audio_avif_stream.runtime.tasks import cancel, settled, unless
 from audio_avif_stream.serving.admission import Complaints
-from audio_avif_stream.serving.connections import Refusal
 from audio_avif_stream.telemetry.trace import ClockOffset
 
 log = logging.getLogger(__name__)

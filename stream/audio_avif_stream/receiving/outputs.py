@@ -13,9 +13,9 @@ import numpy as np
 
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.devices import Speaker
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import WavWriter, require_writable, to_s16le
 from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.types import FloatArray
 
 _RING_S = 4.0  # the widest tile, the buffer's growth and copies last a second each; what is caught up with comes on top
 

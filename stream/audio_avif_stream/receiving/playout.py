@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from audio_avif.codec.decoder import Decoder, Frames, PlayoutConfig
-from audio_avif.edge.ring import FloatArray
+from audio_avif.codec.decoder import Decoder, Frames
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.errors import AudioAvifError, TileError
 from audio_avif.link.messages import MAX_DURATION_US, Bundle, Bye, Hello, MediaPacket, NoisePacket, Report
 from audio_avif.still.boxes import inspect_still
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif_stream.receiving.outputs import Output
 from audio_avif_stream.receiving.saving import Saver

@@ -19,7 +19,7 @@ from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
 from audio_avif.edge import console
-from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, RemoteProtocolError
+from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, Refusal, RemoteProtocolError
 from audio_avif.link.messages import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
@@ -27,8 +27,8 @@ from audio_avif.link.messages import (
     DEFAULT_PORT,
     SUBPROTOCOL,
     Hello,
-    ReceiverProtocol,
 )
+from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif_stream.receiving.session import Session, Stage
 from audio_avif_stream.runtime.interrupts import on_interrupt
 from audio_avif_stream.serving.admission import CLOSE_S, Entrance, address_of
@@ -36,7 +36,6 @@ from audio_avif_stream.serving.connections import (
     PENDING_CONNECTIONS,
     WRITE_LIMIT_BYTES,
     Connection,
-    Refusal,
     bind_failure,
     close_reason,
     is_local,

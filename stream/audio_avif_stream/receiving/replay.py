@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from audio_avif.codec.decoder import WARM_UP_TILES, PlayoutConfig, warm_up
+from audio_avif.codec.decoder import WARM_UP_TILES, warm_up
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.edge import console
 from audio_avif.errors import FileError, ModelError, RemoteProtocolError
-from audio_avif.link.messages import Bye, Hello, MediaPacket, Message, Ping, ReceiverProtocol
+from audio_avif.link.messages import Bye, Hello, MediaPacket, Message, Ping
+from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.receiving.outputs import Output

@@ -14,12 +14,12 @@ from queue import SimpleQueue
 from typing import IO
 
 from audio_avif.edge import console
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import require_writable
 from audio_avif.errors import FileError
 from audio_avif.link.messages import Hello
 from audio_avif.recording.codec import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
 from audio_avif.recording.grid import PageWriter, max_cells
+from audio_avif.types import FloatArray
 from audio_avif_stream.runtime.realtime import take_turns
 
 log = logging.getLogger(__name__)

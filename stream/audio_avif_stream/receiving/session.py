@@ -15,9 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from audio_avif import __version__
-from audio_avif.codec.decoder import WARM_UP_TILES, PlayoutConfig, warm_up
+from audio_avif.codec.decoder import WARM_UP_TILES, warm_up
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.edge import console
-from audio_avif.errors import AudioAvifError, RemoteProtocolError
+from audio_avif.errors import AudioAvifError, Refusal, RemoteProtocolError
 from audio_avif.link.messages import (
     CLOSE_BUSY,
     CLOSE_REPLACED,
@@ -28,10 +29,10 @@ from audio_avif.link.messages import (
     Ping,
     Pong,
     Receipt,
-    ReceiverProtocol,
     Report,
     Welcome,
 )
+from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.vocoders.protocol import Vocoder, VocoderStream
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.receiving.outputs import Output
@@ -40,7 +41,7 @@ from audio_avif_stream.receiving.receiver_stats import ReceiverStats, conclusion
 from audio_avif_stream.receiving.saving import Saver
 from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.serving.admission import Complaints, too_many_messages
-from audio_avif_stream.serving.connections import Line, Refusal, say
+from audio_avif_stream.serving.connections import Line, say
 from audio_avif_stream.serving.security import Limits, MessageAllowance
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 

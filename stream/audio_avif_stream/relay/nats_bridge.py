@@ -18,21 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from audio_avif.errors import ConnectionFailed, RemoteProtocolError
-from audio_avif.link.messages import (
-    CLOSE_BUSY,
-    CLOSE_REPLACED,
-    Bye,
-    Gap,
-    Hello,
-    MediaPacket,
-    Ping,
-    Pong,
-    ReceiverProtocol,
-)
+from audio_avif.errors import ConnectionFailed, Refusal, RemoteProtocolError
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, MediaPacket, Ping, Pong
+from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import SILENT_S, Entry, Kind, Publication, Room, Rooms
 from audio_avif_stream.runtime.tasks import cancel
-from audio_avif_stream.serving.connections import Refusal
 from audio_avif_stream.telemetry.trace import ClockOffset
 
 if TYPE_CHECKING:

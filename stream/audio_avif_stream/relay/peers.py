@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from audio_avif.errors import Refusal
 from audio_avif.link.rooms import Listener
 from audio_avif_stream.relay.room_tokens import Role
 from audio_avif_stream.serving.admission import MeteredConnection
-from audio_avif_stream.serving.connections import Refusal
 
 _KERNEL_BUFFER_BYTES = 8192  # some tiles; what is more waits where it can be dropped
 

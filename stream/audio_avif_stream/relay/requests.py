@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from audio_avif.errors import Refusal
 from audio_avif.link.messages import CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM
 from audio_avif_stream.relay.peers import RelayConnection, Visit
 from audio_avif_stream.relay.room_tokens import Doors, Role, has_key
 from audio_avif_stream.serving.admission import Entrance, address_of
-from audio_avif_stream.serving.connections import Refusal
 
 PAGE_S = 60.0
 """How long a browser may take to fetch the largest file of the page."""

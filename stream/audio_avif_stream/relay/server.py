@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from audio_avif import __version__
 from audio_avif.edge import console
-from audio_avif.errors import ConnectionFailed, RemoteProtocolError
+from audio_avif.errors import ConnectionFailed, Refusal, RemoteProtocolError
 from audio_avif.link.messages import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -33,9 +33,9 @@ from audio_avif.link.messages import (
     Ping,
     Pong,
     Receipt,
-    ReceiverProtocol,
     Welcome,
 )
+from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Listener, Publication, Room, Rooms
 from audio_avif_stream.relay.nats_bridge import NatsBridge
 from audio_avif_stream.relay.peers import RelayConnection, framed
@@ -48,7 +48,6 @@ from audio_avif_stream.serving.connections import (
     PENDING_CONNECTIONS,
     WRITE_LIMIT_BYTES,
     Connection,
-    Refusal,
     bind_failure,
     close_reason,
     is_local,

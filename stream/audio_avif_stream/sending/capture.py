@@ -11,9 +11,9 @@ from typing import Protocol
 
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.devices import Microphone, ZeroWatch
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import read_blocks
 from audio_avif.errors import AudioAvifError
+from audio_avif.types import FloatArray
 
 log = logging.getLogger(__name__)
 

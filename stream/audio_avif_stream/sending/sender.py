@@ -17,9 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from audio_avif import __version__
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.edge import console
-from audio_avif.errors import ConnectionFailed, RemoteProtocolError
+from audio_avif.errors import ConnectionFailed, Refused, RemoteProtocolError
 from audio_avif.link.congestion import Congestion
 from audio_avif.link.messages import (
     CLOSE_BUSY,
@@ -35,12 +35,11 @@ from audio_avif.link.messages import (
     Pong,
     Receipt,
     Report,
-    SenderProtocol,
     Welcome,
     wire_bytes,
 )
 from audio_avif.link.outbox import Outbox
-from audio_avif_stream.client.connection import Refused
+from audio_avif.link.protocol import SenderProtocol
 from audio_avif_stream.runtime.tasks import cancel, settled, unless
 from audio_avif_stream.sending.capture import Source
 from audio_avif_stream.sending.sender_stats import SenderStats, Telling, conclusion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.link.congestion import Congestion
 from audio_avif.link.messages import Bundle, MediaPacket
 from audio_avif.link.outbox import Outbox

@@ -13,21 +13,13 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from audio_avif.errors import AudioAvifError
+from audio_avif.errors import Refusal
 from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, Message
 from audio_avif_stream.serving.security import Limits
 
 WRITE_LIMIT_BYTES = 4096
 PENDING_CONNECTIONS = 128
 _FAULTS = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG, CLOSE_TOO_MANY_MESSAGES)
-
-
-class Refusal(AudioAvifError):
-    """What the peer wants cannot be; ``code`` is the WebSocket close code that says why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class Line(Protocol):

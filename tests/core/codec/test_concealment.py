@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +18,9 @@ from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.bitrate.pauses import fill, lost_tiles, through_avif
 from audio_avif_tools.shared.signals import demo_clip
+from support.paths import CORPUS
 from support.speech import FloatArray
 
-CORPUS = Path(os.environ.get("AUDIO_AVIF_CORPUS", Path(__file__).parents[2] / "shared" / "corpus" / "public"))
 BEFORE = np.linspace(-1, -4, 80).astype(np.float32)
 AFTER = np.linspace(-3, 0, 80).astype(np.float32)
 MEL = MelConfig()

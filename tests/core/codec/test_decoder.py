@@ -16,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_avif.codec import decoder as codec
-from audio_avif.codec.decoder import Chunk, Decoder, Encoder, PlayoutConfig
+from audio_avif.codec.decoder import Chunk, Decoder
+from audio_avif.codec.encoder import Encoder
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePacket
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.boxes import inspect_still
-from audio_avif.still.tiles import Pixels, to_pixels
+from audio_avif.still.tiles import to_pixels
+from audio_avif.types import Pixels
 from audio_avif.vocoders.griffin_lim import RtisiLa
 from support.speech import FloatArray, chunked, speech_like
 from support.stage import (

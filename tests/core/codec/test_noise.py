@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,9 +14,9 @@ from audio_avif.link.messages import NOISE_LEVELS
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels, to_pixels
+from support.paths import CORPUS
 from support.speech import FloatArray, chunked, speech_like, tone
 
-CORPUS = Path(os.environ.get("AUDIO_AVIF_CORPUS", Path(__file__).parents[2] / "shared" / "corpus" / "public"))
 MEL, TILE = MelConfig(), TileConfig()
 
 

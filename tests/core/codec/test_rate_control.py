@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.rate_control import MAX_STEP, WINDOW_S, RateControl
 from audio_avif.config import MAX_BITRATE_KBPS, MIN_BITRATE_KBPS, EncoderConfig, TileConfig
 from audio_avif.edge.sound_files import read_audio
+from support.paths import CORPUS
 
-CORPUS = Path(os.environ.get("AUDIO_AVIF_CORPUS", Path(__file__).parents[2] / "shared" / "corpus" / "public"))
 TILE_S = 0.128
 TILES = round(WINDOW_S / TILE_S)
 

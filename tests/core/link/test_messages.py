@@ -23,13 +23,12 @@ from audio_avif.link.messages import (
     Ping,
     Pong,
     Receipt,
-    ReceiverProtocol,
     Report,
-    SenderProtocol,
     TilePacket,
     Welcome,
     wire_bytes,
 )
+from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif.still.avif import decode_still
 from support.golden import FOLDER, golden_messages, golden_still
 

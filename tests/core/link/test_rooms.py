@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_avif.errors import FileError, RemoteProtocolError
+from audio_avif.errors import FileError, Refusal, RemoteProtocolError
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
 from audio_avif.link.rooms import KEEP_S, Listener, Publication, Room, Rooms, Traffic
 from audio_avif_stream.relay.room_tokens import BEARER_SUBPROTOCOL, Doors, Keys, has_key, is_room_name, read_rooms
-from audio_avif_stream.serving.connections import Refusal
 from support.golden import golden_messages
 
 TILE_S = 0.128

@@ -42,7 +42,7 @@ from audio_avif.recording.codec import (
 from audio_avif.recording.grid import PageReader, PageWriter, max_cells
 from audio_avif.recording.layout import PictureInfo, from_pixels
 from audio_avif.signal.features import log_mel
-from audio_avif.vocoders.protocol import FloatArray
+from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip
 from support.speech import chunked, speech_like
 from support.stills import saved

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from audio_avif.config import MelConfig
 from audio_avif.recording.segments import PART_FRAMES, Part, PartJoiner, cut_parts, speak, speak_part
 from audio_avif.signal.features import log_mel
-from audio_avif.vocoders.protocol import FloatArray, Vocoder
+from audio_avif.types import FloatArray
+from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.shared.signals import demo_clip

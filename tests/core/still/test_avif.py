@@ -12,7 +12,8 @@ from PIL import Image
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
 from audio_avif.still.avif import decode_still, encode_still
-from audio_avif.still.boxes import StillTemplate, inspect_still
+from audio_avif.still.boxes import inspect_still
+from audio_avif.still.template import StillTemplate
 from support.stills import FAST, obu, real_still, saved, sequence_header, speech_tiles, still_of
 
 FRAME = obu(6, b"\x10\x20\x30")

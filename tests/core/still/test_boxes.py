@@ -14,7 +14,8 @@ from PIL import Image
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
 from audio_avif.still.avif import encode_still
-from audio_avif.still.boxes import StillLayout, StillTemplate, inspect_still
+from audio_avif.still.boxes import StillLayout, inspect_still
+from audio_avif.still.template import StillTemplate
 from support.stills import FAST, obu, real_still, saved, sequence_header, speech_tiles, still_of
 
 TEMPORAL_DELIMITER = obu(2, b"")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +17,8 @@ from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
+from support.paths import CORPUS
 from support.speech import FloatArray, speech_like
-
-CORPUS = Path(os.environ.get("AUDIO_AVIF_CORPUS", Path(__file__).parents[2] / "shared" / "corpus" / "public"))
-
 
 LATENCIES_SAMPLES = {"embedded": 768, "embedded-low": 256}
 LEAST_GAINS = {"embedded": 0.2, "embedded-low": 0.08}  # over RTISI-LA, which takes 768 samples

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +13,14 @@ from hypothesis import strategies as st
 
 from audio_avif.config import MelConfig
 from audio_avif.signal.features import hann, log_mel, mel_basis
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import GriffinLim, RtisiLa, magnitudes, pseudo_inverse
-from audio_avif.vocoders.protocol import FloatArray
+from support.paths import CORPUS
 
 MEL = MelConfig()
 HOP = MEL.hop_samples
 SILENT_LOG10 = float(np.log10(MEL.floor))
 Invert = Callable[[FloatArray], FloatArray]
-CORPUS = Path(os.environ.get("AUDIO_AVIF_CORPUS", Path(__file__).parents[2] / "shared" / "corpus" / "public"))
 
 
 def stream(frames: FloatArray, chunks: list[int] | None = None, mel: MelConfig = MEL) -> FloatArray:

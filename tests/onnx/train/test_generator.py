@@ -17,20 +17,20 @@ from audio_avif.errors import ModelError
 from audio_avif.signal.features import log_mel
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.streaming import StateStream
-from support.training import load, weights
+from support.training import weights
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
-from audio_avif_onnx.export import trained  # noqa: E402
-from audio_avif_onnx.export.command import main as export_command  # noqa: E402
-from audio_avif_onnx.export.finetuned import HifiGanConfig  # noqa: E402
-from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator, Pulses  # noqa: E402
-from audio_avif_onnx.export.generator_graph import build_graph  # noqa: E402
-from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig  # noqa: E402
-
-batches, configuration, losses, pitch, tasks, train = load(
-    "batches", "configuration", "losses", "pitch", "tasks", "train"
-)
+from audio_avif_onnx.export import trained
+from audio_avif_onnx.export.command import main as export_command
+from audio_avif_onnx.export.finetuned import HifiGanConfig
+from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator, Pulses
+from audio_avif_onnx.export.generator_graph import build_graph
+from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
+from audio_avif_onnx.train import configuration
+from audio_avif_onnx.train import run as train
+from audio_avif_onnx.train.data import batches, pitch
+from audio_avif_onnx.train.objectives import losses, tasks
 
 MEL = MelConfig()
 SMALL = CausalConfig(channels=32, blocks=2, widths=(16, 8))

@@ -14,17 +14,18 @@ from audio_avif.errors import FileError
 from audio_avif.signal.features import log_mel
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.streaming import StateStream
-from support.training import configuration, load, same, weights
+from support.training import configuration, same, weights
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
-from audio_avif_onnx.export import trained  # noqa: E402
-from audio_avif_onnx.export.command import main as export_command  # noqa: E402
-from audio_avif_onnx.export.recurrent import graph  # noqa: E402
-
-batches, configurations, corpus, degrade, progress, tasks, train = load(
-    "batches", "configuration", "corpus", "degrade", "progress", "tasks", "train"
-)
+from audio_avif_onnx.export import trained
+from audio_avif_onnx.export.command import main as export_command
+from audio_avif_onnx.export.recurrent import graph
+from audio_avif_onnx.train import configuration as configurations
+from audio_avif_onnx.train import progress
+from audio_avif_onnx.train import run as train
+from audio_avif_onnx.train.data import batches, corpus, degrade
+from audio_avif_onnx.train.objectives import tasks
 
 MEL = MelConfig()
 

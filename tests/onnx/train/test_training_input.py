@@ -17,12 +17,12 @@ import soundfile
 from audio_avif.config import MelConfig
 from audio_avif.errors import FileError, ModelError
 from support.speech import speech_like
-from support.training import command, configuration, load, weights, write_speech
+from support.training import command, configuration, weights, write_speech
 
 torch = pytest.importorskip("torch")
-corpus, degrade, journal, progress, train, trainer = load(
-    "corpus", "degrade", "journal", "progress", "train", "trainer"
-)
+from audio_avif_onnx.train import journal, progress, trainer
+from audio_avif_onnx.train import run as train
+from audio_avif_onnx.train.data import corpus
 
 MEL = MelConfig()
 

@@ -16,12 +16,12 @@ import pytest
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import FileError
-from support.training import SCRIPTS, command, configuration, load, same, weights, write_speech
+from support.training import command, configuration, same, weights, write_speech
 
 pytest.importorskip("torch")
-corpus, degrade, examination, files, progress, train, trainer = load(
-    "corpus", "degrade", "examination", "files", "progress", "train", "trainer"
-)
+from audio_avif_onnx.train import examination, files, progress, trainer
+from audio_avif_onnx.train import run as train
+from audio_avif_onnx.train.data import corpus, degrade
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_cut_cache_is_not_taken_for_a_whole_one(name: str, data: Path, tmp_pat
 def test_a_killed_run_leaves_a_good_checkpoint(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     endless = command(data, out, "--save-every-minutes=0", "--steps=1000000")
-    arguments = [sys.executable, str(SCRIPTS / "train.py"), *endless]
+    arguments = [sys.executable, "-m", "audio_avif_onnx.train", *endless]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         deadline_s = time.monotonic() + 120
         while not (out / "last.pt").exists() and process.poll() is None and time.monotonic() < deadline_s:

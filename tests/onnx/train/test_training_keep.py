@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from support.training import configuration, load, weights, write_speech
+from support.training import configuration, weights, write_speech
 
 torch = pytest.importorskip("torch")
-keep, train = load("keep", "train")
+from audio_avif_onnx.train import keep
+from audio_avif_onnx.train import run as train
 
 
 def test_a_run_starts_from_kept_weights(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from support.training import command, configuration, load, weights, write_speech
+from support.training import command, configuration, weights, write_speech
 
 pytest.importorskip("torch")
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-curve, evaluate, journal, train, trainer = load("curve", "evaluate", "journal", "train", "trainer")
+from audio_avif_onnx.train import curve, evaluate, journal, trainer
+from audio_avif_onnx.train import run as train
 
 SCORES = ("pesq_wb", "stoi", "dnsmos", "mel_distance", "kbps")
 

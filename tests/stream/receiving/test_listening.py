@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, Ping, Pong, TilePacket
 from audio_avif_stream.client.connection import Address
 from audio_avif_stream.receiving import listening as listening_module

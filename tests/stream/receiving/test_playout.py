@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audio_avif.codec.decoder import PlayoutConfig
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import TileConfig
 from audio_avif.link.messages import Bundle
 from audio_avif.still.tiles import from_pixels

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audio_avif.codec.decoder import Encoder, PlayoutConfig
+from audio_avif.codec.encoder import Encoder
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig
 from audio_avif.errors import FileError, ModelError
 from audio_avif.link.messages import Bye, Hello, MediaPacket, Ping

@@ -22,7 +22,8 @@ import pytest
 from PIL import Image
 from pystoi import stoi
 
-from audio_avif.codec.decoder import Encoder, PlayoutConfig
+from audio_avif.codec.encoder import Encoder
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import FileError
 from audio_avif.link.messages import Hello, MediaPacket

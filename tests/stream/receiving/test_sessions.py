@@ -16,25 +16,18 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from audio_avif.codec.decoder import Encoder, PlayoutConfig
+from audio_avif.codec.encoder import Encoder
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.link.messages import (
-    CLOSE_BUSY,
-    CLOSE_PROTOCOL_ERROR,
-    CLOSE_REPLACED,
-    Bye,
-    Hello,
-    Receipt,
-    ReceiverProtocol,
-    TilePacket,
-)
+from audio_avif.errors import Refusal
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED, Bye, Hello, Receipt, TilePacket
+from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif_stream.receiving import session as session_module
 from audio_avif_stream.receiving.outputs import WavOutput
 from audio_avif_stream.receiving.receiver import Receiver
 from audio_avif_stream.receiving.session import SILENT_S, Session, Stage
 from audio_avif_stream.receiving.stream_recording import Kind, Recorder, read_recording
-from audio_avif_stream.serving.connections import Refusal
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 from support.stream_helpers import (
     PATIENCE_S,

@@ -11,7 +11,6 @@ import urllib.request
 from dataclasses import replace
 
 import pytest
-from test_relay import Ear, bearer, settle, without_session
 from websockets.exceptions import InvalidStatus
 
 from audio_avif.link.messages import CLOSE_UNAUTHORIZED, Bye, Hello, Ping
@@ -19,6 +18,7 @@ from audio_avif_stream.commands import recv
 from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.receiving.web_view import Window
 from support.golden import golden_messages
+from support.relay import Ear, bearer, settle, without_session
 from support.stream_helpers import RECEIVER, Peer, Process, receiving, run, wait_until
 
 TOKEN = "correct-horse"

@@ -18,17 +18,16 @@ from pathlib import Path
 from unittest.mock import AsyncMock, Mock
 
 import pytest
-from test_relay import COMMAND, Ear, Speaker, latest, port_of, settle, without_session
 from websockets.exceptions import ConnectionClosed
 
-from audio_avif.errors import ConnectionFailed
+from audio_avif.errors import ConnectionFailed, Refusal
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
 from audio_avif.link.rooms import KEEP_S, SILENT_S, Rooms
 from audio_avif_stream.relay.nats_bridge import _BUSY, NatsBridge
 from audio_avif_stream.relay.server import Relay, RelayConfig
 from audio_avif_stream.serving.admission import CLOSE_S
-from audio_avif_stream.serving.connections import Refusal
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+from support.relay import COMMAND, Ear, Speaker, latest, port_of, settle, without_session
 from support.stream_helpers import (
     RECEIVER,
     SENDER,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import re
@@ -18,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -28,8 +27,6 @@ from unittest.mock import Mock
 import pytest
 import trustme
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
 
 from audio_avif.link.messages import (
     CLOSE_BUSY,
@@ -52,13 +49,13 @@ from audio_avif_stream.commands import recv, relay, send
 from audio_avif_stream.relay.server import Relay, RelayConfig
 from audio_avif_stream.telemetry.figures import RELAY
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+from support.relay import COMMAND, Ear, Speaker, bearer, latest, port_of, relaying, settle, without_session
 from support.stream_helpers import (
     CLIP,
     PATIENCE_S,
     RATE_HZ,
     RECEIVER,
     SENDER,
-    Peer,
     Process,
     json_lines,
     live_resemblance,
@@ -72,24 +69,7 @@ from support.stream_helpers import (
     write_wav,
 )
 
-COMMAND = "audio-avif-relay"
 TRY_AGAIN_LATER = 1013
-
-
-@contextmanager
-def relaying(*arguments: object, **popen: Any) -> Iterator[tuple[Process, int]]:
-    """A relay that listens already on a port of its own, and that port."""
-    with running(COMMAND, "--port", 0, "--no-web", *arguments, **popen) as process:
-        yield process, port_of(process)
-        assert "Traceback" not in process.err, process.err
-
-
-def port_of(process: Process) -> int:
-    line = re.compile(r"audio-avif-recv --connect wss?://\S+?:(\d+) ")
-    wait_until(lambda: line.search(process.err) is not None or process.popen.poll() is not None, "the line")
-    found = line.search(process.err)
-    assert found is not None, process.err
-    return int(found[1])
 
 
 @pytest.fixture(scope="module")
@@ -102,73 +82,6 @@ def usual() -> Iterator[tuple[Process, int]]:
 @pytest.fixture
 def room(request: pytest.FixtureRequest) -> str:
     return re.sub(r"\W", "-", request.node.name)[:64]
-
-
-class Speaker(Peer):
-    """A publisher made by hand."""
-
-    def __init__(self, port: int, room: str, seconds: float = 1.0, token: str | None = None, **options: Any) -> None:
-        super().__init__(port, seconds, token, path=f"/publish/{room}", **options)
-        self.hello = replace(self.hello, live=True)
-
-
-class Ear:
-    """A listener made by hand."""
-
-    def __init__(self, port: int, room: str, *subprotocols: str, **options: Any) -> None:
-        self._opening = connect(
-            f"{'ws' if options.get('ssl') is None else 'wss'}://127.0.0.1:{port}/listen/{room}",
-            subprotocols=[Subprotocol(one) for one in (SUBPROTOCOL, *subprotocols)],
-            compression=None,
-            proxy=None,
-            open_timeout=PATIENCE_S,
-            close_timeout=5,
-            max_queue=None,  # or a close waits behind what nobody has read
-            **options,
-        )
-
-    def __enter__(self) -> Ear:
-        self.socket: ClientConnection = self._opening.__enter__()
-        return self
-
-    def __exit__(self, *exc_info: Any) -> None:
-        self._opening.__exit__(*exc_info)
-
-    def hear(self) -> bytes:
-        message = self.socket.recv(PATIENCE_S)
-        assert isinstance(message, bytes)
-        return message
-
-    def hear_until(self, kind: int) -> list[bytes]:
-        """All up to a message of this type."""
-        heard = [self.hear()]
-        while heard[-1][0] != kind:
-            heard.append(self.hear())
-        return heard
-
-    def closed_with(self) -> tuple[int, str]:
-        try:
-            while True:
-                self.socket.recv(PATIENCE_S)
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "the connection was cut without a close"
-            return closed.rcvd.code, closed.rcvd.reason
-
-
-def without_session(hello: bytes) -> Hello:
-    return replace(Hello.parse(hello), session="")
-
-
-def settle(ear: Ear) -> list[bytes]:
-    """Wait until the relay has let this listener in: it answers. What came before the answer."""
-    ear.socket.send(Ping(1, 0, 0).to_bytes())
-    return ear.hear_until(Pong.TYPE)[:-1]
-
-
-def latest(stats: Path) -> dict[str, Any]:
-    """The newest whole line of figures; nothing before the first."""
-    lines = json_lines(stats.read_bytes().rpartition(b"\n")[0]) if stats.exists() else []
-    return lines[-1] if lines else {}
 
 
 # -------------------------------------------------------------------------------------------------- what is passed on
@@ -305,10 +218,6 @@ def test_a_program_without_the_rooms_token_gets_401(guarded: tuple[Process, int]
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         with pytest.raises(InvalidStatus, match="401"), Ear(port, "talk", additional_headers=headers):
             pass
-
-
-def bearer(token: str) -> str:
-    return "audio-avif.bearer." + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
 
 
 def test_a_page_learns_by_a_close_code_and_shows_its_token_as_a_subprotocol(guarded: tuple[Process, int]) -> None:

@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 from websockets.typing import Subprotocol
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import ConnectionFailed
 from audio_avif.link.congestion import Congestion

@@ -24,7 +24,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from audio_avif.codec.decoder import PlayoutConfig
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.errors import FileError
 from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, SUBPROTOCOL, Ping, Receipt
 from audio_avif.vocoders.griffin_lim import GriffinLim, RtisiLa
@@ -46,6 +46,7 @@ from audio_avif_stream.serving.security import (
     shows_token,
 )
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+from support.paths import DOCS
 from support.stream_helpers import (
     CLIP,
     PATIENCE_S,
@@ -440,7 +441,7 @@ def test_a_proper_certificate_is_accepted(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl command")
 def test_the_certificate_made_as_the_documentation_says_serves(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^openssl req .*?(?<!\\)$", text, re.MULTILINE | re.DOTALL)
     subprocess.run(command.replace("192.0.2.7", "127.0.0.1"), shell=True, cwd=tmp_path, check=True, capture_output=True)
     client = client_context(tmp_path / "receiver.pem")

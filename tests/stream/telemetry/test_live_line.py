@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.link.messages import Hello
 from audio_avif_stream.receiving.receiver_stats import ReceiverStats
 from audio_avif_stream.telemetry.live_line import RateMeter

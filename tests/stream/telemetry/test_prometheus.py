@@ -20,11 +20,11 @@ import pytest
 from audio_avif.errors import ConnectionFailed
 from audio_avif_stream.telemetry.figures import RECEIVER, RELAY, SENDER, FigureTable
 from audio_avif_stream.telemetry.prometheus import serve_metrics
+from support.paths import ROOT
 from support.stream_helpers import AT_ONCE_S, PATIENCE_S, json_lines, receiving, running, speech, wait_until, write_wav
 from support.stream_helpers import SENDER as SENDING
 
 pytest.importorskip("prometheus_client")
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "observability.md"
 FIGURES: dict[str, Any] = {
     "codec_kbps": 4.2,

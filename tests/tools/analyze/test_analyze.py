@@ -15,14 +15,14 @@ import pytest
 import soundfile
 from PIL import Image
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.link.messages import TilePacket
 from audio_avif.metrics import SCORES
 from audio_avif.recording.codec import FileConfig, decode, encode
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif_tools.analyze import stages
@@ -304,7 +304,8 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    ask = "from audio_avif_tools.analyze.command import main\ntry: main(['--help'])\nexcept SystemExit: pass\nimport sys\n"
+    ask = "from audio_avif_tools.analyze.command import main\n"
+    ask += "try: main(['--help'])\nexcept SystemExit: pass\nimport sys\n"
     ask += "print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert "--tile-frames" in done.stdout

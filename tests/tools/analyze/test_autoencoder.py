@@ -20,9 +20,9 @@ import pytest
 import soundfile
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError, ModelError
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif_tools.analyze.autoencoder import AudioLdmMel, Autoencoder, load_network, open_autoencoder, our_mels
 from audio_avif_tools.analyze.command import main
 from audio_avif_tools.bitrate.rate import mel_errors_db

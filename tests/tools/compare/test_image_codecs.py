@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from audio_avif.errors import AudioAvifError, TileError
-from audio_avif.recording.layout import AnyPixels
-from audio_avif.still.boxes import StillTemplate
+from audio_avif.still.template import StillTemplate
+from audio_avif.types import AnyPixels
 from audio_avif_tools.compare import image_codecs as still_codecs
 from audio_avif_tools.compare.image_codecs import CODECS, StillCodec, find_codec, jxl_distance, names
 from support.stills import speech_tiles

@@ -19,16 +19,16 @@ import soundfile
 from PIL import Image
 
 from audio_avif.config import RATE_HZ, MelConfig
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.errors import FileError
 from audio_avif.metrics import stoi
 from audio_avif.recording.codec import decode, encode
 from audio_avif.recording.segments import cut_parts
 from audio_avif.steps import logmel_to_image, wav_to_logmel
-from audio_avif_tools.files import decoding
+from audio_avif.types import FloatArray
 from audio_avif_tools.files import jobs as file_jobs
-from audio_avif_tools.files.command import SUBCOMMANDS, main
+from audio_avif_tools.files.command import MODULES, SUBCOMMANDS, main
+from audio_avif_tools.shared import decoding
 from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.shared.workers import Workers
 from support.speech import speech_like
@@ -95,7 +95,7 @@ def test_help_is_for_strangers_and_loads_nothing_heavy() -> None:
 def test_other_commands_are_handed_their_arguments(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     module = SimpleNamespace(main=lambda arguments: seen.extend(arguments) or 7)
-    monkeypatch.setitem(sys.modules, f"audio_avif_tools.{name}", module)
+    monkeypatch.setitem(sys.modules, MODULES[name], module)
     assert main([name, "a.wav", "--quality", "3"]) == 7
     assert seen == ["a.wav", "--quality", "3"]
 

@@ -11,12 +11,13 @@ import pytest
 
 from audio_avif.config import RATE_HZ
 from audio_avif.metrics import stoi
+from audio_avif.types import FloatArray
 from audio_avif_tools.network.alignment import align
 from audio_avif_tools.network.impair import TOKEN, TRIALS, Trial, run_trial
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome, join, timeline
 from audio_avif_tools.network.proxy import Counts, Loss, Scenario, Window
 from audio_avif_tools.network.reliability_page import PATHS, SOAK, Check, update, verdict
-from audio_avif_tools.shared.signals import FloatArray, demo_clip
+from audio_avif_tools.shared.signals import demo_clip
 from support.stream_helpers import stalls
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError, FileError, ModelError
 from audio_avif.link.messages import wire_bytes
 from audio_avif.metrics import SCORES
+from audio_avif.types import FloatArray
 from audio_avif_tools.quality.peers import Codec2, Lyra, Opus, ogg_packets
 from audio_avif_tools.shared.signals import demo_clip
+from support.paths import LYRA
 
-LYRA = Path(os.environ.get("AUDIO_AVIF_LYRA", Path(__file__).parents[2] / "shared" / "anchors" / "lyra"))
 needs_opus = pytest.mark.skipif(Opus.missing() is not None, reason=str(Opus.missing()))
 needs_codec2 = pytest.mark.skipif(Codec2.missing() is not None, reason=str(Codec2.missing()))
 needs_lyra = pytest.mark.skipif(not LYRA.is_dir(), reason=f"no models of Lyra v2 at {LYRA}; AUDIO_AVIF_LYRA names them")

@@ -17,21 +17,22 @@ import psutil
 import pytest
 import soundfile
 
-from audio_avif.codec.decoder import Encoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge.console import INTERRUPTED
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError, FileError, ModelError
 from audio_avif.link.messages import TilePacket, wire_bytes
 from audio_avif.metrics import SCORES
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.onnx_model import ModelInfo
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.quality import command as quality
 from audio_avif_tools.quality.command import main
 from audio_avif_tools.quality.jobs import Job, choose_clips
-from audio_avif_tools.quality.page import Mean, best_within, means_of
+from audio_avif_tools.quality.means import Mean, means_of
+from audio_avif_tools.quality.page import best_within
 from audio_avif_tools.quality.peers import Codec2, Opus
 from audio_avif_tools.quality.rows import COLUMNS, Row, ScoreFile
 from audio_avif_tools.quality.systems import CleanMel, Coded, Tiles, Voice
@@ -546,7 +547,8 @@ def test_a_system_that_fails_is_named_with_the_clip(
 
 
 def test_help_loads_nothing_heavy() -> None:
-    ask = "import sys\nfrom audio_avif_tools.quality.command import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    ask = "import sys\nfrom audio_avif_tools.quality.command import main\n"
+    ask += "try: main(['--help'])\nexcept SystemExit: pass\n"
     ask += "print(sorted({'numpy', 'rich', 'onnxruntime', 'PIL', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.endswith("[]\n") and "--lyra" in done.stdout, done.stderr

@@ -30,6 +30,7 @@ from audio_avif.errors import FileError
 from audio_avif.recording.codec import FileConfig, PictureReader, encode, resampled
 from audio_avif.recording.layout import PictureInfo
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif_tools.report import measurement as report_measure
 from audio_avif_tools.report import page as report_page
 from audio_avif_tools.report.assets import SCRIPT
@@ -37,7 +38,7 @@ from audio_avif_tools.report.charts import Chart
 from audio_avif_tools.report.figures import Rendition, Source
 from audio_avif_tools.report.media import clock, duration, time_ticks
 from audio_avif_tools.report.writer import write_report
-from audio_avif_tools.shared.fidelity import Feed, FloatArray, MelError, WaveError, cut, excerpts_of
+from audio_avif_tools.shared.fidelity import Feed, MelError, WaveError, cut, excerpts_of
 from audio_avif_tools.shared.signals import demo_clip
 
 VOID = {"meta", "img", "input", "br", "hr", "link", "line", "circle", "polyline", "source"}

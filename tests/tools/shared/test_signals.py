@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audio_avif.codec.decoder import Decoder, Encoder
+from audio_avif.codec.decoder import Decoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.errors import AudioAvifError
 from audio_avif.link.messages import Hello
 from audio_avif.vocoders.griffin_lim import GriffinLim

@@ -11,15 +11,8 @@ import pytest
 from PIL import Image
 
 from audio_avif.errors import AudioAvifError, FileError
-from audio_avif_tools.spectrograms.colour_maps import (
-    USUAL,
-    FloatArray,
-    Pixels,
-    colours_of,
-    from_colours,
-    guess,
-    to_colours,
-)
+from audio_avif.types import FloatArray, Pixels
+from audio_avif_tools.spectrograms.colour_maps import USUAL, colours_of, from_colours, guess, to_colours
 
 
 def smooth(seed: int = 0) -> FloatArray:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from audio_avif.config import MelConfig
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import stft
 from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.spectrograms.definitions import (
     FLOOR_DB,
-    FloatArray,
     SpectrogramConfig,
     find_phases,
     from_shares,

@@ -24,10 +24,11 @@ from PIL import Image
 from pystoi import stoi
 
 from audio_avif.recording.codec import FileConfig, encode
+from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.spectrograms import invert_command as invert
 from audio_avif_tools.spectrograms import spectrogram_command as spectrogram
-from audio_avif_tools.spectrograms.definitions import FloatArray, SpectrogramConfig
+from audio_avif_tools.spectrograms.definitions import SpectrogramConfig
 
 CLIP = demo_clip()[16_000:56_000]  # two and a half seconds with hardly a pause
 RATE_HZ = 16_000
@@ -503,7 +504,7 @@ def test_wrong_usage_of_spectrogram(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("command", ["invert", "spectrogram"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
-        f"import sys\nfrom audio_avif_tools.{command} import main\n"
+        f"import sys\nfrom audio_avif_tools.spectrograms.{command}_command import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'numpy', 'PIL', 'matplotlib', 'soxr'}))"
     )

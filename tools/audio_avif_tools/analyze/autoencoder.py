@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError, ModelError
 from audio_avif.signal.features import hann, mel_basis
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import magnitudes
 from audio_avif_tools.analyze.stages import AUTOENCODER, PCM_KBPS, Shown
 from audio_avif_tools.bitrate.rate import mel_errors_db

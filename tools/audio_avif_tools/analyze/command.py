@@ -16,8 +16,8 @@ from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError, FileError
 
 if TYPE_CHECKING:
-    from audio_avif.edge.ring import FloatArray
     from audio_avif.metrics import Score
+    from audio_avif.types import FloatArray
     from audio_avif_tools.analyze.stages import PictureStage, Row, Split
 
 PROGRAM = "audio-avif analyze"
@@ -170,7 +170,7 @@ def write_results(result: Result, measures: Sequence[Score], settings: dict[str,
 
     from audio_avif.edge.sound_files import replacing
     from audio_avif_tools.analyze.plot import draw
-    from audio_avif_tools.bench.command import machine
+    from audio_avif_tools.shared.machine import machine
 
     keys = [score.key for score in measures]
     tables = [("mean", result.mean)]

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig
-from audio_avif.edge.ring import FloatArray
 from audio_avif.metrics import SCORES, Score
 from audio_avif.recording.codec import CELL_FRAMES, FileConfig, faded
 from audio_avif.recording.layout import PictureInfo, from_pixels, to_pixels
@@ -23,7 +22,7 @@ from audio_avif.recording.segments import speak
 from audio_avif.signal.features import frame_count, hann, log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.boxes import inspect_still
-from audio_avif.still.tiles import Pixels
+from audio_avif.types import FloatArray, Pixels
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif_tools.shared.fidelity import WaveError, mean_of

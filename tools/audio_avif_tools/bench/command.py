@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -18,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from audio_avif import __version__
-from audio_avif.codec.decoder import Decoder, Encoder
+from audio_avif.codec.decoder import Decoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.config import RATE_HZ, MelConfig, TileConfig
 from audio_avif.edge import console
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import WavWriter, read_audio
 from audio_avif.errors import AudioAvifError
 from audio_avif.link.messages import Hello
@@ -32,13 +29,16 @@ from audio_avif.signal.features import LogMelStream
 from audio_avif.signal.resampling import Resampler
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import TileCutter, from_pixels
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
 from audio_avif.vocoders.streaming import ContextStream, open_stream
 from audio_avif_tools.bench.recordings import bench_files
+from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.loopback import run_stream
+from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 
@@ -247,7 +247,9 @@ def _watch_memory(seen: dict[str, list[tuple[float, float]]]) -> Iterator[None]:
         while not stop.wait(1.0):
             for process in psutil.Process().children():
                 try:
-                    program = next((p for p in ("send", "recv") if f"audio_avif_stream.{p}" in process.cmdline()), None)
+                    program = next(
+                        (p for p in ("send", "recv") if f"audio_avif_stream.commands.{p}" in process.cmdline()), None
+                    )
                     if program is not None:
                         megabytes = process.memory_info().rss / 1e6
                         seen.setdefault(program, []).append((time.monotonic() - began_s, megabytes))
@@ -312,26 +314,6 @@ def bench_hour(sound: FloatArray, minutes: float) -> list[Row]:
         scores = f"{codec.kbps:.1f}; {codec.scores['pesq_wb']:.2f}; {codec.scores['stoi']:.3f}"
         rows.append(Row(f"{codec.name}: kbps of the whole file; PESQ-WB; STOI", scores))
     return rows
-
-
-def machine() -> str:
-    """The processor, its cores and the versions that decide the figures."""
-    from importlib.metadata import version
-
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        model = next(
-            (line.split(": ", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name")), model
-        )
-    packages = f"numpy {np.__version__}, pillow-avif-plugin {version('pillow-avif-plugin')}"
-    packages += f", onnxruntime {onnxruntime.__version__}"
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {packages}"
-
-
-def clean_clips(corpus: Path | None) -> list[Path]:
-    """The clean clips of the corpus, by its manifest's file names."""
-    return [] if corpus is None else sorted(corpus.glob("*_clean_*.flac"))
 
 
 def write_page(sections: dict[str, list[Row]], source: str, path: Path) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import WavWriter, read_audio
 from audio_avif.errors import AudioAvifError
 from audio_avif.metrics import SCORES
+from audio_avif.types import FloatArray
 
 _PEER_S = 300  # Griffin-Lim takes long and much memory: it is given the first minutes, and its time is scaled
 _SCORED_S = 10

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from audio_avif.codec.concealment import decay, interpolate, over_noise
-from audio_avif.codec.decoder import Decoder, Encoder
+from audio_avif.codec.decoder import Decoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.noise import INAUDIBLE_LOG10, FloorTracker, NoiseSource
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge import console
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.errors import FileError
 from audio_avif.link.messages import NOISE_LEVELS, Bundle, Hello
@@ -28,6 +28,7 @@ from audio_avif.metrics import pesq_wb, stoi
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels, to_pixels
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream

@@ -19,18 +19,18 @@ from audio_avif.codec import rate_control
 from audio_avif.codec.rate_control import MAX_STEP, WINDOW_S, RateControl
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge import console
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import SCORES
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
-from audio_avif.still.boxes import StillTemplate
+from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import from_pixels, to_pixels
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
 from audio_avif.vocoders.streaming import open_stream
-from audio_avif_tools.bench.command import machine
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
 from audio_avif_tools.shared.delays import require_matplotlib
+from audio_avif_tools.shared.machine import machine
 
 PROGRAM = "python -m audio_avif_tools.bitrate.rate"
 TARGETS_KBPS = (2.0, 3.0, 4.4, 6.0, 8.0, 12.0, 16.0, 20.0, 24.0)

@@ -262,7 +262,7 @@ def _sign(options: argparse.Namespace, count: int, files: str) -> None:
     """Tell what the figures come from, and where the rest is."""
     from importlib.metadata import PackageNotFoundError, version
 
-    from audio_avif_tools.bench.command import machine
+    from audio_avif_tools.shared.machine import machine
 
     told = [f"{count} recording{'s' if count > 1 else ''}", machine()]
     for package in ("Pillow", "imagecodecs", "pillow-heif"):

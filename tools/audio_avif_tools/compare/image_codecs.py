@@ -19,9 +19,11 @@ from PIL import Image
 
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import AudioAvifError, TileError
-from audio_avif.recording.layout import DEPTHS, AnyPixels
+from audio_avif.recording.layout import DEPTHS
 from audio_avif.still.avif import decode_picture, encode_deep_still, encode_still
-from audio_avif.still.boxes import StillTemplate, inspect_still, iter_boxes
+from audio_avif.still.boxes import inspect_still, iter_boxes
+from audio_avif.still.template import StillTemplate
+from audio_avif.types import AnyPixels
 
 INSTALL = "pip install 'audio-avif[formats]'"
 

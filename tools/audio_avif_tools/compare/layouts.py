@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
 from audio_avif.recording.codec import CELL_FRAMES, FileConfig, encode_cell
-from audio_avif.recording.layout import FloatArray, from_pixels, side_pays, to_pixels
+from audio_avif.recording.layout import from_pixels, side_pays, to_pixels
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_picture
+from audio_avif.types import FloatArray
 from audio_avif_tools.bitrate.rate import mel_errors_db, table
 from audio_avif_tools.compare.jobs import sound_of
 from audio_avif_tools.compare.tables import RATES_KBPS, cell

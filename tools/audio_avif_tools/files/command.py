@@ -26,6 +26,13 @@ SUBCOMMANDS = {
     "spectrogram": "spectrogram pictures, linear or mel, with their settings inside",
     "analyze": "which stage loses what: mel, pixels, AVIF, phase, vocoder",
 }
+MODULES = {
+    "analyze": "audio_avif_tools.analyze.command",
+    "compare": "audio_avif_tools.compare.command",
+    "invert": "audio_avif_tools.spectrograms.invert_command",
+    "spectrogram": "audio_avif_tools.spectrograms.spectrogram_command",
+}
+"""Where each subcommand's ``main`` is; it is imported when it is called."""
 REPORT_QUALITIES = [70, 80, 85, 90, 95]
 PICTURE_QUALITY = 85
 
@@ -52,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif``."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] in SUBCOMMANDS:
-        return int(import_module(f"audio_avif_tools.{arguments[0]}").main(arguments[1:]))
+        return int(import_module(MODULES[arguments[0]]).main(arguments[1:]))
     parser = _parser()
     options = parser.parse_args(with_ranges_joined(arguments))
     with console.sigterm_interrupts():

@@ -14,8 +14,8 @@ from audio_avif.edge.sound_files import SoundHeader, read_channels, read_header,
 from audio_avif.errors import FileError
 from audio_avif.recording.codec import FileConfig, PictureEncoder, RangeFinder, encode_cell, max_seconds, write_picture
 from audio_avif.recording.grid import PageWriter
-from audio_avif.recording.layout import AnyPixels
 from audio_avif.signal.features import LogMelStream
+from audio_avif.types import AnyPixels
 from audio_avif_tools.shared.workers import Workers
 
 log = logging.getLogger(__name__)

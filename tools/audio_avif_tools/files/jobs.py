@@ -17,13 +17,14 @@ from rich.progress import Progress
 
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.recording.codec import FileConfig, encode_cell
-from audio_avif.recording.layout import AnyPixels, PictureInfo
+from audio_avif.recording.layout import PictureInfo
+from audio_avif.types import AnyPixels
 from audio_avif.vocoders.registry import load_vocoder
-from audio_avif_tools.files.decoding import Decoded, decode_sound
 from audio_avif_tools.files.encoding import Encoded, encode_sound
 from audio_avif_tools.files.names import Input, folders
 from audio_avif_tools.report.figures import Rendition, Source
 from audio_avif_tools.report.writer import write_report
+from audio_avif_tools.shared.decoding import Decoded, decode_sound
 from audio_avif_tools.shared.workers import Workers
 
 _Result = TypeVar("_Result")

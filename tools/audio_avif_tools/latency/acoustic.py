@@ -13,16 +13,9 @@ import numpy.typing as npt
 
 from audio_avif.edge.devices import Microphone, Speaker
 from audio_avif.errors import AudioAvifError, DeviceError
+from audio_avif.types import FloatArray
 from audio_avif_tools.shared.loopback import Program, StreamRecord, run_stream
-from audio_avif_tools.shared.signals import (
-    CHIRP_SAMPLES,
-    RATE_HZ,
-    FloatArray,
-    chirp_starts,
-    chirp_train,
-    correlation,
-    envelope,
-)
+from audio_avif_tools.shared.signals import CHIRP_SAMPLES, RATE_HZ, chirp_starts, chirp_train, correlation, envelope
 
 _SHORTEST_S, _LONGEST_S = 0.04, 1.5
 _POLL_S = 0.01

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
+from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import envelope
 
 EARLY_S: Final = 4.0

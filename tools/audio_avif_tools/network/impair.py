@@ -23,14 +23,14 @@ import numpy as np
 from audio_avif import __version__
 from audio_avif.config import RATE_HZ
 from audio_avif.edge import console
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import WavWriter, read_audio
 from audio_avif.errors import AudioAvifError
-from audio_avif_tools.bench.command import clean_clips
+from audio_avif.types import FloatArray
 from audio_avif_tools.network.hostile import Crowd
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome, join, timeline
 from audio_avif_tools.network.proxy import Loss, Proxy, Scenario, Window, disconnects, relaying
 from audio_avif_tools.network.reliability_page import PAGE, PATHS, Check, plot, update, verdict
+from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.loopback import Program
 from audio_avif_tools.shared.signals import demo_clip
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ, MelConfig
-from audio_avif.edge.ring import FloatArray
 from audio_avif.metrics import stoi
+from audio_avif.types import FloatArray
 from audio_avif_tools.network.alignment import align
 from audio_avif_tools.network.proxy import Counts, Window
 

@@ -1,4 +1,6 @@
-"""``python -m audio_avif_tools.network.relay_load``: one publisher, thousands of listeners, and what a relay adds to the delay.
+"""Measure what a relay adds to the delay, with one publisher and thousands of listeners.
+
+``python -m audio_avif_tools.network.relay_load``
 
 A relay of our own is started and met over loopback alone. The publisher notes when it writes each tile, the kernel when
 it arrives at each listener's socket, and the listeners when they have read it, all by this machine's one clock.
@@ -223,7 +225,7 @@ async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
     from websockets.asyncio.client import connect
     from websockets.typing import Subprotocol
 
-    from audio_avif.codec.decoder import Encoder
+    from audio_avif.codec.encoder import Encoder
     from audio_avif.config import EncoderConfig, TileConfig
     from audio_avif_tools.shared.signals import demo_clip
 

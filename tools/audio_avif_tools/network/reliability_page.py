@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from audio_avif.errors import FileError
-from audio_avif_tools.bench.command import machine
 from audio_avif_tools.network.proxy import Window
 from audio_avif_tools.shared.delays import require_matplotlib
+from audio_avif_tools.shared.machine import machine
 
 PAGE = Path("docs/reliability.md")
 PATHS, SOAK = "Impaired paths", "The long run"

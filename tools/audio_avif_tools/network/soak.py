@@ -20,8 +20,8 @@ import numpy as np
 from audio_avif import __version__
 from audio_avif.config import RATE_HZ
 from audio_avif.edge import console
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import AudioAvifError
+from audio_avif.types import FloatArray
 from audio_avif_tools.network.impair import speech, watching_memory
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome
 from audio_avif_tools.network.proxy import Counts

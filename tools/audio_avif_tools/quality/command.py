@@ -18,7 +18,7 @@ from audio_avif_tools.shared.arguments import integers_in, processors
 
 if TYPE_CHECKING:
     from audio_avif_tools.quality.jobs import ClipChoice, Job
-    from audio_avif_tools.quality.page import Mean
+    from audio_avif_tools.quality.means import Mean
     from audio_avif_tools.quality.rows import Row, ScoreFile
     from audio_avif_tools.quality.systems import System
 
@@ -223,7 +223,8 @@ def _report(
     left_out: list[str],
 ) -> None:
     from audio_avif.errors import AudioAvifError
-    from audio_avif_tools.quality.page import Report, choose_examples, means_of, write_sounds
+    from audio_avif_tools.quality.means import means_of
+    from audio_avif_tools.quality.page import Report, choose_examples, write_sounds
     from audio_avif_tools.shared.delays import require_matplotlib
 
     means = means_of(rows, systems)

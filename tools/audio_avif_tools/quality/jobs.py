@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import read_blocks
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import MAX_CLIP_S, SCORES
+from audio_avif.types import FloatArray
 from audio_avif_tools.quality.rows import Key, Row
 from audio_avif_tools.quality.systems import System
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import WavWriter
 from audio_avif.errors import FileError
 from audio_avif.metrics import SCORES
-from audio_avif_tools.bench.command import machine
+from audio_avif.types import FloatArray
 from audio_avif_tools.quality.jobs import Clip, ClipChoice, sound_of
+from audio_avif_tools.quality.means import Mean, _is_scored
 from audio_avif_tools.quality.plots import plot_scores, plot_spectrograms
 from audio_avif_tools.quality.rows import Row
-from audio_avif_tools.quality.systems import CleanMel, System
+from audio_avif_tools.quality.systems import CleanMel
+from audio_avif_tools.shared.machine import machine
 
 LIMITS_KBPS = (3.2, 6.0)
 _SLACK = 1.01  # the last packet of a clip reaches beyond its end
@@ -47,41 +47,6 @@ there: the same command goes on where it stopped, and scores again only what is 
 have changed. `--vocoder` takes names and paths and may be repeated, `--lyra DIR` adds Lyra v2 where its three TFLite
 models are at hand, `--page docs/quality.md` writes this page, and `examples/` in the output folder holds the sounds of
 the examples."""
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A system at one setting over all clips; of ``scores`` those that some clip has, ``counts`` says how many."""
-
-    system: System
-    payload_kbps: float
-    wire_kbps: float
-    scores: dict[str, float]
-    counts: dict[str, int]
-
-
-def _is_scored(row: Row, key: str) -> bool:
-    return not math.isnan(row.scores.get(key, math.nan))
-
-
-def means_of(rows: Sequence[Row], systems: Sequence[System]) -> list[Mean]:
-    """One mean for each system that has rows, in the order of the systems."""
-    means = []
-    for system in systems:
-        mine = [row for row in rows if (row.system, row.setting) == (system.name, system.setting)]
-        if not mine:
-            continue
-        answers = {key: [row.scores[key] for row in mine if _is_scored(row, key)] for key in SCORES}
-        means.append(
-            Mean(
-                system,
-                float(np.mean([row.payload_kbps for row in mine])),
-                float(np.mean([row.wire_kbps for row in mine])),
-                {key: float(np.mean(values)) for key, values in answers.items() if values},
-                {key: len(values) for key, values in answers.items()},
-            )
-        )
-    return means
 
 
 def best_within(means: Sequence[Mean], limit_kbps: float) -> list[Mean]:

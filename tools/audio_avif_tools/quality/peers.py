@@ -21,12 +21,12 @@ import numpy as np
 import soxr
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.console import quiet_c_libraries
-from audio_avif.edge.ring import FloatArray
 from audio_avif.edge.sound_files import WavWriter, from_s16le, read_audio, to_s16le
 from audio_avif.errors import AudioAvifError, FileError, ModelError
 from audio_avif.link.messages import wire_bytes
 from audio_avif.metrics import INSTALL
+from audio_avif.quiet import quiet_c_libraries
+from audio_avif.types import FloatArray
 from audio_avif_tools.quality.systems import Coded
 
 _OGG_HEADER_BYTES = 27

@@ -11,14 +11,14 @@ import numpy as np
 from PIL import Image
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import FileError
 from audio_avif.metrics import SCORES
+from audio_avif.types import FloatArray
 from audio_avif_tools.quality.systems import CleanMel, System, Tiles
 from audio_avif_tools.shared.delays import require_matplotlib
 
 if TYPE_CHECKING:
-    from audio_avif_tools.quality.page import Mean
+    from audio_avif_tools.quality.means import Mean
 
 _RATE_TICKS_KBPS = (1.5, 2, 3, 4, 6, 8, 12, 16)
 _TILE_STYLES = ("-o", "--s", ":^", "-.v")

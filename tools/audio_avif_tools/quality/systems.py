@@ -16,12 +16,13 @@ from typing import Protocol
 import numpy as np
 
 from audio_avif import __version__
-from audio_avif.codec.decoder import Decoder, Encoder
+from audio_avif.codec.decoder import Decoder
+from audio_avif.codec.encoder import Encoder
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.edge.ring import FloatArray
 from audio_avif.errors import ModelError
 from audio_avif.link.messages import Hello, wire_bytes
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import MODEL_SUFFIX, load_vocoder, model_path
 from audio_avif.vocoders.streaming import open_stream

@@ -18,7 +18,7 @@ from audio_avif.metrics import SCORES
 from audio_avif.recording.codec import PictureReader
 from audio_avif.recording.layout import PictureInfo
 from audio_avif.signal.features import LogMelStream
-from audio_avif_tools.files.decoding import opened
+from audio_avif.types import FloatArray
 from audio_avif_tools.report.figures import (
     SCORE_KEYS,
     SHOWN_S,
@@ -29,9 +29,9 @@ from audio_avif_tools.report.figures import (
     Source,
     SourceFigures,
 )
+from audio_avif_tools.shared.decoding import opened
 from audio_avif_tools.shared.fidelity import (
     Feed,
-    FloatArray,
     MelError,
     WaveError,
     cut,

@@ -12,10 +12,11 @@ from PIL import Image
 
 from audio_avif.config import RATE_HZ, MelConfig
 from audio_avif.recording.codec import PictureReader
-from audio_avif.recording.layout import FloatArray, PictureInfo, to_pixels
+from audio_avif.recording.layout import PictureInfo, to_pixels
 from audio_avif.signal.features import log_mel, mel_basis
-from audio_avif_tools.files.decoding import opened
+from audio_avif.types import FloatArray
 from audio_avif_tools.report.figures import SHOWN_S, Rendition, SourceFigures
+from audio_avif_tools.shared.decoding import opened
 from audio_avif_tools.shared.fidelity import Feed, cut
 
 DIFFERENCE_DB = 6.0

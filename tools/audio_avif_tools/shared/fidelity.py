@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.sound_files import read_channels
 from audio_avif.metrics import MAX_CLIP_S, Score
-from audio_avif.recording.layout import FloatArray, PictureInfo
-
-DoubleArray = npt.NDArray[np.float64]
+from audio_avif.recording.layout import PictureInfo
+from audio_avif.types import DoubleArray, FloatArray
 
 EXCERPT_S = 10
 MAX_EXCERPTS = 12

@@ -48,7 +48,7 @@ class Program:
 
     def __init__(self, module: str, arguments: Sequence[str], *, stdout: int | None = None) -> None:
         # -P: a checkout in the current folder is not what is installed.
-        command = [sys.executable, "-P", "-m", f"audio_avif_stream.{module}", *arguments]
+        command = [sys.executable, "-P", "-m", f"audio_avif_stream.commands.{module}", *arguments]
         self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
         self.said: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()

@@ -9,15 +9,14 @@ import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.sound_files import read_audio
-
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.types import FloatArray
 
 CHIRP_SAMPLES = 960  # 60 ms, about four hops: short enough to place, long enough to survive the codec
 
 
 def demo_clip_path() -> Path:
     """The bundled clip of synthesised speech, a FLAC file at 16 kHz."""
-    return Path(__file__).with_name("clips") / "speech.flac"
+    return Path(__file__).parents[1] / "clips" / "speech.flac"
 
 
 def demo_clip() -> FloatArray:

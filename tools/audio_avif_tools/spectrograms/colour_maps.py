@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.errors import AudioAvifError, FileError
-
-FloatArray = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+from audio_avif.types import FloatArray, Pixels
 
 GRAYS = ("gray", "gray_r")
 USUAL = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "hot", "coolwarm", "afmhot")

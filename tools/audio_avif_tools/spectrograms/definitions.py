@@ -17,10 +17,8 @@ import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ, MelConfig
 from audio_avif.signal.features import hann, mel_basis
+from audio_avif.types import DoubleArray, FloatArray
 from audio_avif.vocoders.griffin_lim import band_shares, bins_of_bands, fast_griffin_lim
-
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
 
 KINDS = ("linear", "mel", "mel-htk")
 SCALES = ("db", "ln", "log10", "linear")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.types import FloatArray
 from audio_avif_tools.spectrograms.colour_maps import HINT, MAX_RESIDUAL, from_colours, guess
-from audio_avif_tools.spectrograms.definitions import FloatArray, SpectrogramConfig, from_shares, resample_rows
+from audio_avif_tools.spectrograms.definitions import SpectrogramConfig, from_shares, resample_rows
 from audio_avif_tools.spectrograms.picture_files import Source
 
 LEAST_ROWS = 8

@@ -14,17 +14,11 @@ from audio_avif.errors import FileError
 from audio_avif.metrics import MAX_CLIP_S, SCORES
 from audio_avif.recording.segments import Part, PartJoiner, cut_parts, speak_part
 from audio_avif.signal.features import log_mel
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import stft
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
-from audio_avif_tools.spectrograms.definitions import (
-    FloatArray,
-    SpectrogramConfig,
-    find_phases,
-    has_grid_of,
-    is_mel,
-    log_mel_for,
-)
+from audio_avif_tools.spectrograms.definitions import SpectrogramConfig, find_phases, has_grid_of, is_mel, log_mel_for
 from audio_avif_tools.spectrograms.guess import Readable, settle
 from audio_avif_tools.spectrograms.picture_files import load_array, read_spectrogram
 from audio_avif_tools.spectrograms.spectrogram_command import definition

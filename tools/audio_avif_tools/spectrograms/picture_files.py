@@ -15,8 +15,9 @@ from PIL import Image, PngImagePlugin
 
 from audio_avif.edge.sound_files import replacing
 from audio_avif.errors import FileError
-from audio_avif_tools.spectrograms.colour_maps import GRAYS, Pixels, to_colours
-from audio_avif_tools.spectrograms.definitions import FloatArray, SpectrogramConfig, to_shares
+from audio_avif.types import FloatArray, Pixels
+from audio_avif_tools.spectrograms.colour_maps import GRAYS, to_colours
+from audio_avif_tools.spectrograms.definitions import SpectrogramConfig, to_shares
 
 FORMATS = {".png": "PNG", ".avif": "AVIF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """The kinds of picture that are written, by suffix."""

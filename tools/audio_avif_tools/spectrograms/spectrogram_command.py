@@ -13,7 +13,8 @@ from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError
 
 if TYPE_CHECKING:
-    from audio_avif_tools.spectrograms.definitions import FloatArray, SpectrogramConfig
+    from audio_avif.types import FloatArray
+    from audio_avif_tools.spectrograms.definitions import SpectrogramConfig
 
 PROGRAM = "audio-avif spectrogram"
 SUFFIXES = (".png", ".avif", ".webp", ".jpg", ".jpeg", ".npy")

@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import TileCutter, from_pixels
+from audio_avif.types import FloatArray, Pixels
 from audio_avif_onnx.train.data.corpus import Corpus, filling
 from audio_avif_onnx.train.files import settle, whole_file
 from audio_avif_onnx.train.progress import Display
-
-FloatArray = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 _WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 _WIDTH_WEIGHTS = (0.05, 0.05, 0.2, 0.1, 0.3, 0.1, 0.1, 0.05, 0.05)

@@ -1,4 +1,4 @@
-"""Train the embedded vocoder: ``python onnx/audio_avif_onnx/train/train.py --data DIR --out DIR``; see README.md beside this file."""
+"""Train a vocoder: ``python -m audio_avif_onnx.train --data DIR --out DIR``; see README.md beside this file."""
 
 from __future__ import annotations
 

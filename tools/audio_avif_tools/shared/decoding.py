@@ -13,7 +13,7 @@ from audio_avif.errors import FileError
 from audio_avif.recording.codec import PictureReader, require_fit
 from audio_avif.recording.layout import PictureInfo
 from audio_avif.recording.segments import Part, PartJoiner, cut_parts, speak_part
-from audio_avif.signal.features import FloatArray
+from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif_tools.shared.workers import Workers
 

@@ -1,0 +1,48 @@
+"""Means of the scores over clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from audio_avif.metrics import SCORES
+from audio_avif_tools.quality.rows import Row
+from audio_avif_tools.quality.systems import System
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A system at one setting over all clips; of ``scores`` those that some clip has, ``counts`` says how many."""
+
+    system: System
+    payload_kbps: float
+    wire_kbps: float
+    scores: dict[str, float]
+    counts: dict[str, int]
+
+
+def _is_scored(row: Row, key: str) -> bool:
+    return not math.isnan(row.scores.get(key, math.nan))
+
+
+def means_of(rows: Sequence[Row], systems: Sequence[System]) -> list[Mean]:
+    """One mean for each system that has rows, in the order of the systems."""
+    means = []
+    for system in systems:
+        mine = [row for row in rows if (row.system, row.setting) == (system.name, system.setting)]
+        if not mine:
+            continue
+        answers = {key: [row.scores[key] for row in mine if _is_scored(row, key)] for key in SCORES}
+        means.append(
+            Mean(
+                system,
+                float(np.mean([row.payload_kbps for row in mine])),
+                float(np.mean([row.wire_kbps for row in mine])),
+                {key: float(np.mean(values)) for key, values in answers.items() if values},
+                {key: len(values) for key, values in answers.items()},
+            )
+        )
+    return means
