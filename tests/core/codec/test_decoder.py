@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_avif.codec import decoder as codec
+from audio_avif.codec import decoder
+from audio_avif.codec import encoder as encoders
 from audio_avif.codec.decoder import Chunk, Decoder
 from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
@@ -112,7 +113,7 @@ def test_stills_that_do_not_fit_the_template_are_sent_whole_and_counted(monkeypa
         stills.append(still)
         return still
 
-    monkeypatch.setattr(codec, "encode_still", varying)
+    monkeypatch.setattr(encoders, "encode_still", varying)
     packets = encoder.push(SPEECH) + encoder.flush()
     assert encoder.whole_stills == sum(packet.is_whole_still for packet in packets) == len(packets) // 2
     assert [packet.is_whole_still for packet in packets[:4]] == [False, True, False, True]
@@ -244,7 +245,7 @@ def test_a_damaged_picture_is_concealed_and_counted() -> None:
 
 def test_warm_up_leaves_no_trace() -> None:
     vocoder = RtisiLa(MEL)
-    codec.warm_up(HELLO, vocoder)
+    decoder.warm_up(HELLO, vocoder)
     np.testing.assert_array_equal(vocoder.push(log_mel(SPEECH)), RtisiLa(MEL).push(log_mel(SPEECH)))
 
 
