@@ -19,7 +19,7 @@ from audio_avif.codec import decoder
 from audio_avif.codec import encoder as encoders
 from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.encoder import Encoder
-from audio_avif.codec.playout import PlayoutConfig
+from audio_avif.codec.playout import Pacer, PlayoutConfig
 from audio_avif.codec.position import Chunk
 from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePacket
@@ -257,7 +257,7 @@ def test_warm_up_leaves_no_trace() -> None:
 def _telling_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes in these tests, so nothing is made faster or slower; ``test_playout`` is for that."""
     tell_pixels(monkeypatch)
-    monkeypatch.setattr(Decoder, "_paced", lambda self, log_mel, surplus_s: log_mel)
+    monkeypatch.setattr(Pacer, "push_frames", lambda self, before, log_mel, surplus_s, is_quiet: log_mel)
 
 
 def ask(decoder: TimedDecoder, buffered_s: float = PLENTY_S) -> Chunk | None:
