@@ -320,7 +320,7 @@ def test_a_sender_does_not_seem_silent_for_having_waited_while_the_vocoder_warme
 
         async def another() -> None:
             await session._is_open.wait()
-            assert not session.is_deserted(now_s[0])
+            assert not session.is_deserted
 
         line.coming.put_nowait(Peer(0).bye.to_bytes())
         await over(*map(asyncio.create_task, (another(), session.run(None), carry(session, line))))
