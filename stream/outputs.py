@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -183,11 +182,11 @@ class WavOutput(_Clocked):
     """A WAV file that holds what a listener would have heard, gaps included."""
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make the file; one that is there already is left alone until a stream comes. Raises FileError."""
+        """Change nothing yet: the file is made, or replaced, when a stream comes. Raises FileError."""
         super().__init__(clock)
         self._path = path
         require_writable(path)
-        self._file = None if Path(path).exists() else WavWriter(path)
+        self._file: WavWriter | None = None
 
     def begin(self, is_live: bool) -> None:
         """The first stream begins the file, those that follow are added to it."""

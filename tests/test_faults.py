@@ -55,6 +55,7 @@ from audio_avif.config import MelConfig
 from audio_avif.errors import ConnectionFailed
 from audio_avif.stream import send as send_module
 from audio_avif.stream import sender as sender_module
+from audio_avif.stream.recording import MAGIC
 from audio_avif.wire import CLOSE_PROTOCOL_ERROR, CLOSE_UNSUPPORTED, SUBPROTOCOL, Bye, Hello, TilePacket
 
 HERE = ("--host", "127.0.0.1")
@@ -160,6 +161,95 @@ def test_a_port_in_use_is_told() -> None:
         port = other.getsockname()[1]
         sentence = run(RECEIVER, "--port", port, "--output", "-").sentence(RECEIVER)
     assert sentence == f"port {port} is in use; stop the program that holds it or choose another with --port"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that lies in a folder, by name; of folders nothing."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
+@contextmanager
+def port_in_use() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield int(other.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_there"),
+    [
+        ("--port {port}", False),
+        ("--port {port}", True),
+        ("--port 0 --web {port}", False),
+        ("--port 0 --metrics {port}", False),
+        ("--port 0 --output speaker --device nobody", False),
+        ("--port 0 --output speaker --device nobody", True),
+        ("--port 0 --vocoder parrot", False),
+        ("--port 0 --tls-cert {text} --tls-key {text}", False),
+        ("--port 0 --output {folder}/heard.mp3", False),
+        ("--connect ws://127.0.0.1:1 --room demo", False),
+        ("--connect wss://127.0.0.1:1 --room demo --ca {text}", False),
+        ("--replay {folder}/none.rec", False),
+    ],
+)
+def test_a_receiver_that_cannot_begin_leaves_its_outputs_as_they_were(
+    tmp_path: Path, fault: str, is_there: bool
+) -> None:
+    folder, text = tmp_path / "out", tmp_path / "text"
+    folder.mkdir()
+    text.write_text("neither a certificate nor a recording", encoding="ascii")
+    names = {"--output": "heard.wav", "--save": "heard.avif", "--stats-json": "stats.jsonl", "--save-tiles": "a/tiles"}
+    names |= {} if "--replay" in fault else {"--record": "heard.rec"}
+    if is_there:
+        (folder / "a" / "tiles").mkdir(parents=True)
+        for name in (name for name in names.values() if name != "a/tiles"):
+            (folder / name).write_bytes(MAGIC + b"\x01what was there before")
+    before = contents(folder)
+    outputs = [word for option, name in names.items() for word in (option, folder / name)]
+    with port_in_use() as port:
+        given = fault.format(port=port, folder=folder, text=text).split()
+        ended = run(RECEIVER, *outputs, *given)
+    assert ended.code == 1 and "Traceback" not in ended.err, ended.err
+    assert contents(folder) == before
+
+
+def test_a_receiver_to_which_nobody_speaks_leaves_no_files(tmp_path: Path) -> None:
+    outputs = ("--output", tmp_path / "a.wav", "--stats-json", tmp_path / "a.jsonl", "--save-tiles", tmp_path / "a")
+    with receiving(*outputs) as (receiver, _):
+        receiver.signal(signal.SIGINT)
+        receiver.ended()
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("program", "fault", "is_there"),
+    [
+        (SENDER, "--host 127.0.0.1 --port 1 --input {clip}", False),
+        (SENDER, "--host 127.0.0.1 --port 1 --input {clip}", True),
+        (SENDER, "--host wss://127.0.0.1 --ca {text} --input {clip}", False),
+        (SENDER, "--host 127.0.0.1 --input {text}", False),
+        (SENDER, "--host 127.0.0.1 --device nobody", False),
+        ("audio-avif-relay", "--port {port}", False),
+        ("audio-avif-relay", "--port {port}", True),
+        ("audio-avif-relay", "--port 0 --tls-cert {text} --tls-key {text}", False),
+    ],
+)
+def test_a_sender_or_relay_that_cannot_begin_leaves_its_outputs_as_they_were(
+    tmp_path: Path, program: str, fault: str, is_there: bool
+) -> None:
+    folder, text = tmp_path / "out", tmp_path / "text"
+    folder.mkdir()
+    text.write_text("neither a certificate nor a sound file", encoding="ascii")
+    names = {"--stats-json": "stats.jsonl"} | ({"--trace": "trace.jsonl"} if program == SENDER else {})
+    if is_there:
+        for name in names.values():
+            (folder / name).write_bytes(b"what was there before")
+    before = contents(folder)
+    outputs = [word for option, name in names.items() for word in (option, folder / name)]
+    with port_in_use() as port:
+        given = fault.format(port=port, text=text, clip=CLIP).split()
+        ended = run(program, *outputs, *given)
+    assert ended.code == 1 and "Traceback" not in ended.err, ended.err
+    assert contents(folder) == before
 
 
 def limit_file_size() -> None:
@@ -380,13 +470,17 @@ class Ear:
         lines = json_lines(self.stats.read_bytes().rpartition(b"\n")[0])
         return [line for line in lines if line.get("is_final")]
 
+    def samples(self) -> int:
+        """How many it has played so far."""
+        return read_wav(self.wav).size if self.wav.exists() else 0
+
     @contextmanager
     def peer(self, seconds: float = 1.0) -> Iterator[Peer]:
         """A peer; after it the receiver must be alive and take a proper stream."""
-        self.before = read_wav(self.wav).size, len(self.finals())
+        self.before = self.samples(), len(self.finals())
         with Peer(self.port, seconds) as peer:
             yield peer
-        self.before = read_wav(self.wav).size, len(self.finals())
+        self.before = self.samples(), len(self.finals())
         with Peer(self.port, 0.3) as proper:
             proper.greet()
             proper.send(*proper.tiles, proper.bye)
