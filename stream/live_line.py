@@ -93,7 +93,7 @@ class LiveLine:
 class JsonLines:
     """Writes one JSON object a line to a file, or to standard output for ``-``.
 
-    The first line replaces what the file held; without one the file stays as it was, or is not there.
+    The first line replaces what the file held. A program that fails before it leaves the file as it was, or none.
     """
 
     def __init__(self, target: str | None) -> None:
@@ -137,11 +137,11 @@ class JsonLines:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._close()
+        if kind is not None and self._is_new and not self._has_begun and self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None and file is not sys.stdout:
             with suppress(OSError):
                 file.close()
-                if self._is_new and not self._has_begun and self._path is not None:
-                    self._path.unlink()

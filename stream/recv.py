@@ -240,7 +240,7 @@ def _run(options: argparse.Namespace) -> None:
         if replaying is None:
             stack.enter_context(hurrying())
         output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
-        stack.callback(output.close)
+        stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
         if replaying is not None:
             replay(
                 options.replay,
@@ -298,7 +298,7 @@ async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> 
 def _folder(path: Path | None) -> Iterator[int]:
     """Make the folder for tiles; give how many streams have left theirs there already.
 
-    Folders that were made, and in which nothing was put, are removed at the end. Raises FileError.
+    After a failure folders that were made, and in which nothing was put, are removed. Raises FileError.
     """
     if path is None:
         yield 0
@@ -311,10 +311,11 @@ def _folder(path: Path | None) -> Iterator[int]:
         except OSError as error:
             raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
         yield max((int(number) for number in numbers if number.isdecimal()), default=0)
-    finally:
+    except BaseException:
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()
+        raise
 
 
 if __name__ == "__main__":

@@ -71,11 +71,6 @@ def read_wav(path: Path) -> FloatArray:
     return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
 
 
-def file_bytes(path: Path) -> int:
-    """The size of a file, 0 before it is there: an output is made when a stream comes."""
-    return path.stat().st_size if path.exists() else 0
-
-
 def resemblance(a: FloatArray, b: FloatArray) -> float:
     """How alike two signals sound: the correlation of their log-mel spectrograms."""
     size = min(a.size, b.size)

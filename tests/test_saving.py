@@ -30,7 +30,6 @@ from stream_helpers import (
     SENDER,
     TILE_SAMPLES,
     FloatArray,
-    file_bytes,
     live_resemblance,
     missed_s,
     read_wav,
@@ -488,7 +487,7 @@ def test_an_interrupted_receiver_writes_what_there_is(tmp_path: Path, number: si
         receiving("--output", heard, "--output", spoken, "--save", kept) as (receiver, port),
         running(SENDER, "--host", "127.0.0.1", "--reconnect-s", 0, "--port", port, "--input", CLIP),
     ):
-        wait_until(lambda: file_bytes(spoken) > 44 + RATE_HZ, "half a second of sound")
+        wait_until(lambda: spoken.stat().st_size > 44 + RATE_HZ, "half a second of sound")
         receiver.signal(number)
         played = receiver.ended(AT_ONCE_S)
     assert played.code == 0 and "Traceback" not in played.err, played.err
@@ -504,7 +503,7 @@ def test_an_interrupted_replay_writes_what_there_is(tmp_path: Path, number: sign
     heard, spoken, kept = tmp_path / "heard.wav", tmp_path / "spoken.wav", tmp_path / "kept.avif"
     outputs = ("--output", heard, "--output", spoken, "--save", kept)
     with running(RECEIVER, "--replay", tmp_path / "a", "--vocoder", "griffin-lim", *outputs) as receiver:
-        wait_until(lambda: file_bytes(spoken) > 44 + RATE_HZ, "half a second of sound")
+        wait_until(lambda: spoken.exists() and spoken.stat().st_size > 44 + RATE_HZ, "half a second of sound")
         receiver.signal(number)
         played = receiver.ended(AT_ONCE_S)
     assert played.code == 130 and "Traceback" not in played.err, played.err

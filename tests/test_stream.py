@@ -24,7 +24,6 @@ from stream_helpers import (
     SENDER,
     TILE_SAMPLES,
     Peer,
-    file_bytes,
     json_lines,
     live_resemblance,
     missed_s,
@@ -153,7 +152,7 @@ def test_a_second_sender_is_refused_and_the_first_does_not_notice(tmp_path: Path
         with running(SENDER, *speaking) as first:
             first.wait_for("codec")
             refused = send(port, "--input", clip)
-            wait_until(lambda: file_bytes(heard) > 44 + 4 * RATE_HZ, "two seconds of sound")
+            wait_until(lambda: heard.stat().st_size > 44 + 4 * RATE_HZ, "two seconds of sound")
             first.signal(signal.SIGINT)
             assert first.ended(AT_ONCE_S).code == 0
         played = receiver.ended()
@@ -188,7 +187,7 @@ def test_an_interrupted_sender_flushes_its_last_tile(tmp_path: Path, number: sig
     heard = tmp_path / "heard.wav"
     with receiving("--once", "--output", heard, "--stats-json", "-") as (receiver, port):
         with running(SENDER, "--host", "127.0.0.1", "--port", port, "--input", CLIP) as sender:
-            wait_until(lambda: file_bytes(heard) > 44 + RATE_HZ, "half a second of sound")
+            wait_until(lambda: heard.stat().st_size > 44 + RATE_HZ, "half a second of sound")
             sender.signal(number)
             sent = sender.ended(AT_ONCE_S)
         played = receiver.ended(AT_ONCE_S)
@@ -211,7 +210,7 @@ def test_an_interrupted_receiver_keeps_what_it_has_and_lets_the_sender_go(
         receiving("--output", heard) as (receiver, port),
         running(SENDER, *once, "--port", port, "--input", CLIP) as sender,
     ):
-        wait_until(lambda: file_bytes(heard) > 44 + RATE_HZ, "half a second of sound")
+        wait_until(lambda: heard.stat().st_size > 44 + RATE_HZ, "half a second of sound")
         receiver.signal(number)
         played = receiver.ended(AT_ONCE_S)
         sent = sender.ended(AT_ONCE_S)

@@ -22,7 +22,6 @@ from stream_helpers import (
     RECEIVER,
     SENDER,
     FloatArray,
-    file_bytes,
     json_lines,
     read_wav,
     receiving,
@@ -136,7 +135,7 @@ def test_a_file_that_would_play_for_long_can_be_interrupted(
         receiving("--output", "speaker", "--output", copy, env=sound_card.env) as (receiver, port),
         running(SENDER, *HERE, "--port", port, "--input", said, "--no-realtime", "--reconnect-s", 0) as sender,
     ):
-        wait_until(lambda: file_bytes(copy) > RATE_HZ, "half a second of sound")
+        wait_until(lambda: copy.stat().st_size > RATE_HZ, "half a second of sound")
         victim = sender if interrupted == "sender" else receiver
         victim.signal(signal.SIGINT)
         ended = victim.ended(AT_ONCE_S)

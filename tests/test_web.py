@@ -24,7 +24,6 @@ from stream_helpers import (
     RECEIVER,
     SENDER,
     Process,
-    file_bytes,
     json_lines,
     live_resemblance,
     read_wav,
@@ -327,7 +326,7 @@ def test_a_page_speaks_and_python_hears_it(tmp_path: Path) -> None:
             assert float(tab.get("document.getElementById('rate').textContent.split(' ')[0]")) > 1
             tab.get("document.getElementById('speak').click()")
             says(tab, "Stopped.")
-            wait_until(lambda: file_bytes(heard) > 44 + 2 * 48_000, "the receiver's file")
+            wait_until(lambda: heard.exists() and heard.stat().st_size > 44 + 2 * 48_000, "the receiver's file")
             samples = np.array(tab.get("audioAvif.samples"), np.float32)
             tiles = tab.get("audioAvif.tiles")
             assert tab.complaints == []

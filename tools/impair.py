@@ -260,19 +260,14 @@ class _Receiver:
         heard, lines = [], []
         for life in range(1, self._lives + 1):
             heard.append(_read_wav(self._file("wav", life)))
-            text = _read(self._file("json", life)).decode()
+            text = self._file("json", life).read_text(encoding="utf-8")
             lines += [json.loads(line) for line in text.splitlines() if line.endswith("}")]
         return heard, lines
 
 
-def _read(path: Path) -> bytes:
-    """What a file holds; nothing where no stream came, and so no file was made."""
-    return path.read_bytes() if path.exists() else b""
-
-
 def _read_wav(path: Path) -> FloatArray:
     """The samples of a WAV file, also of one whose writer was killed before it wrote its length."""
-    data = _read(path)[_WAV_HEADER_BYTES:]
+    data = path.read_bytes()[_WAV_HEADER_BYTES:]
     return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
 
 
