@@ -48,6 +48,15 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return content
 
 
+def is_trained(path: Path) -> bool:
+    """Whether a file is a checkpoint of the training program, which its content tells."""
+    try:
+        read_checkpoint(path, torch.device("cpu"))
+    except ModelError:
+        return False
+    return True
+
+
 def describe(config: Config) -> dict[str, Any]:
     """What a checkpoint says about its network."""
     kind = next(name for name, (known, _) in _KINDS.items() if isinstance(config, known))
