@@ -357,7 +357,7 @@ def test_other_networks_beside_the_generator_are_left_out(
         content = {name: content, "epoch": 3}
     torch.save(content, folder / "last.ckpt")
     note = exports_tiny(folder / "last.ckpt", tmp_path / "out.onnx", capsys)
-    assert note.endswith("; 2 entries beside them are not the generator's and were left out")
+    assert note.endswith("; left out discriminator.conv_post.weight and 1 more, not of the generator")
 
 
 def test_two_generators_in_a_file_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -400,6 +400,14 @@ def test_a_damaged_checkpoint_is_called_damaged(tmp_path: Path, capsys: pytest.C
     assert "best.pt is no plain file of weights: it is damaged" in refusal([str(tmp_path / "best.pt")], capsys)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_program_is_called_that(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "program.pt")
+    assert main.main([str(tmp_path / "program.pt")]) == 1
+    *progress, sentence = capfd.readouterr().err.splitlines()
+    assert len(progress) == 2 and sentence.endswith("is a TorchScript program; save the generator's state_dict instead")
+
+
 # Kernels that exceed their rates by an odd number
 
 
@@ -423,10 +431,8 @@ def test_a_mel_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.Captu
     SpeechT5HifiGan(config).save_pretrained(tmp_path / "vocoder")
     capsys.readouterr()
     sentence = refusal([str(tmp_path / "vocoder")], capsys)
-    assert (
-        "describes a generator for a mel that audio-avif cannot make, so it cannot be exported: hop_samples must"
-        in (sentence)
-    )
+    told = "rate_hz 16000, n_fft 1024, hop_samples 160, n_mels 64"
+    assert f"a generator for a mel that audio-avif cannot make ({told}): hop_samples must divide n_fft" in sentence
 
 
 def test_a_generator_for_another_mel_is_not_offered_to_the_receiver(

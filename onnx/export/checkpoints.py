@@ -9,6 +9,7 @@ import json
 import logging
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,8 +157,9 @@ def _build(config: Mapping[str, Any], path: Path) -> tuple[Generator, MelConfig]
     try:
         mel = MelConfig(**mel_values)
     except ValueError as error:
+        told = ", ".join(f"{name} {value}" for name, value in mel_values.items())
         raise ModelError(
-            f"{path} describes a generator for a mel that audio-avif cannot make, so it cannot be exported: {error}"
+            f"{path} describes a generator for a mel that audio-avif cannot make ({told}): {error}"
         ) from error
     if shape.hop_samples != mel.hop_samples:
         raise ModelError(
@@ -188,7 +190,12 @@ def _understand_speecht5(config: Mapping[str, Any]) -> tuple[GeneratorConfig, di
     )
     # The configuration does not state the STFT: it is the one of SpeechT5's feature extractor, MelConfig's default.
     rate_hz = config.get("sampling_rate", MelConfig.rate_hz)
-    return shape, {"rate_hz": rate_hz, "hop_samples": shape.hop_samples, "n_mels": shape.n_mels}
+    return shape, {
+        "rate_hz": rate_hz,
+        "n_fft": MelConfig.n_fft,
+        "hop_samples": shape.hop_samples,
+        "n_mels": shape.n_mels,
+    }
 
 
 def _understand_original(config: Mapping[str, Any]) -> tuple[GeneratorConfig, dict[str, Any]]:
@@ -233,12 +240,15 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
             loaded: Any = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} is no plain file of weights: it is damaged or holds code, which is never run"
         ) from error
     except Exception as error:  # both libraries raise classes of their own for damaged files
+        if "TorchScript" in str(error):
+            raise ModelError(f"{path} is a TorchScript program; save the generator's state_dict instead") from error
         raise ModelError(f"{path} is damaged or no file of weights: {_first_line(error)}") from error
     weights, remarks = _generator_in(loaded, path)
     ours = {re.sub(r"^ups\.", "upsampler.", key): value for key, value in weights.items()}
@@ -281,8 +291,8 @@ def _generator_in(loaded: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str
     }
     if not prefix:
         return weights, ()
-    others = len(keys) - len(weights)
-    left_out = f"; {others} entries beside them are not the generator's and were left out" if others else ""
+    others = [str(key) for key in keys if str(key).removeprefix(prefix) not in weights]
+    left_out = f"; left out {_few(others)}, not of the generator" if others else ""
     return weights, (f"stripped the prefix {prefix} from the names of {len(weights)} weights{left_out}",)
 
 
