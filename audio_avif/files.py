@@ -39,6 +39,9 @@ FORMAT = 1
 _DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif 2.32, table 3
 _MAX_FOREIGN_PIXELS = 1 << 26
 _FOREIGN_FORMATS = ("AVIF", "PNG", "WEBP", "JPEG", "TIFF", "GIF", "BMP", "PPM")
+_MAX_TINT = 16
+"""How far red, green and blue of a gray picture may lie apart on average; lossy compression in colour stays below."""
+
 _GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"}
 
 
@@ -354,6 +357,12 @@ def _read_saved_again(image: Image.Image) -> tuple[AnyPixels, PictureInfo]:
             f"the picture is gray, but its settings speak of {info.channels} channels in its colours; "
             "use the picture as it was made"
         )
+    if info.layout == "stacked" and image.mode not in _GRAY_MODES:
+        tint = np.ptp(np.asarray(image.convert("RGB")), axis=2).mean()
+        if tint > _MAX_TINT:
+            raise FileError(
+                "the picture is in colour, but its settings speak of a gray one; use the picture as it was made"
+            )
     rows = np.split(_pixels(image, info), image.height // info.height)
     return np.concatenate(rows, axis=1)[:, : info.frames], replace(info, depth=8)
 

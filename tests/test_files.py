@@ -473,6 +473,17 @@ def test_a_picture_of_colours_that_was_saved_again_is_heard() -> None:
     np.testing.assert_allclose(read(again), read(picture), atol=1e-6)
 
 
+def test_a_gray_picture_that_was_given_colours_is_refused() -> None:
+    with Image.open(io.BytesIO(_original(1.0, 1))) as image:
+        shades, exif = np.asarray(image.convert("L")), image.getexif()
+    coloured = np.stack([shades, shades // 2, 255 - shades], axis=2)
+    with pytest.raises(FileError, match="is in colour, but its settings speak of a gray one"):
+        decode(saved(Image.fromarray(coloured), "PNG", exif=exif), TELLER)
+    inked = np.repeat(shades[..., None], 3, axis=2)
+    inked[:4, :, 0] = 255
+    assert decode(saved(Image.fromarray(inked), "PNG", exif=exif), TELLER)[0].size == RATE_HZ
+
+
 @pytest.mark.parametrize("layout", ["stacked", "planes"])
 def test_a_deep_picture_that_was_saved_again_with_8_bits_is_heard(layout: str) -> None:
     text = description(depth=10, layout=layout)
