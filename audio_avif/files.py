@@ -348,8 +348,8 @@ def _read_saved_again(image: Image.Image) -> tuple[AnyPixels, PictureInfo]:
     info = _from_description(text)
     if info is None:
         raise FileError(
-            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, if it "
-            "is another picture of sound use audio-avif invert"
+            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, "
+            "--range=MIN,MAX, if it is another picture of sound use audio-avif invert"
         )
     _require_size(info, image.width, image.height)
     if info.layout == "planes" and info.channels > 1 and image.mode in _GRAY_MODES:
