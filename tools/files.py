@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from audio_avif import __version__, console
 from audio_avif.tools.arguments import integers_in, processors, value_range, with_ranges_joined
-from audio_avif.tools.file_names import OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
+from audio_avif.tools.file_names import ARRAY_SUFFIX, OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
 
 if TYPE_CHECKING:
     from audio_avif.tools.file_jobs import Decoding, Settings
@@ -71,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="IN",
-        help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either",
+        help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either; a "
+        "picture that an image program has saved as PNG, WebP, JPEG or TIFF with its metadata is taken too",
     )
     parser.add_argument(
         "--output",
@@ -149,7 +150,7 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
     if options.channels is not None:
         parser.error("--channels is for pictures; a sound file says itself how many it has")
     suffix = "" if os.path.isdir(output) else output.suffix.lower()
-    if suffix in WRITABLE or suffix in OTHER_PICTURES:
+    if suffix in {*WRITABLE, *OTHER_PICTURES, ARRAY_SUFFIX}:
         parser.error("recordings become AVIF pictures: --output needs a name that ends in .avif, or a folder")
     if suffix != PICTURE_SUFFIX:
         settings = _settings(options, parser, REPORT_QUALITIES)
@@ -211,7 +212,7 @@ def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inp
     if not output.suffix or os.path.isdir(output):
         return [Decoding(file.path, output / f"{file.name}.wav", may_replace=False) for file in inputs.files]
     if output.suffix.lower() not in WRITABLE:
-        parser.error(f"sound is written as {', '.join(WRITABLE)}, or into a folder")
+        parser.error(f"pictures become sound: sound is written as {', '.join(WRITABLE)}, or into a folder")
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several pictures need a folder as --output")
     return [Decoding(inputs.files[0].path, output, may_replace=True)]
