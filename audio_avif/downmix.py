@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import numpy.typing as npt
 
+from audio_avif.console import warn_once
+
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
-
-log = logging.getLogger(__name__)
 
 _WINDOW_S = 0.01
 _FAST_S = 0.1
@@ -44,7 +42,6 @@ class Downmixer:
         self._window_samples = max(1, round(_WINDOW_S * rate_hz))
         window_s = self._window_samples / rate_hz
         self._keep_fast, self._keep_slow = (float(np.exp(-window_s / span_s)) for span_s in (_FAST_S, _SLOW_S))
-        self._has_warned = False
         self.reset()
 
     def reset(self) -> None:
@@ -105,20 +102,14 @@ class Downmixer:
             is_in_sound = loudest > _QUIET_RATIO * self._slow[:-1].max()
             if is_in_sound and _is_mean_weak(self._fast, _SELECT_RATIO):
                 self._selected = strongest
-                self._warn()
+                warn_once(
+                    f"{self._name}: the channels cancel each other, or all but one are nearly silent; "
+                    "the strongest channel alone is used while they do"
+                )
         elif not _is_mean_weak(self._fast, _MEAN_RATIO) and not _is_mean_weak(self._slow, _MEAN_RATIO):
             self._selected = None
         elif loudest > _OTHER_RATIO * self._fast[self._selected]:
             self._selected = strongest
-
-    def _warn(self) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            log.warning(
-                "%s: the channels cancel each other or all but one are nearly silent; "
-                "the strongest channel alone is used while they do",
-                self._name,
-            )
 
 
 def _is_mean_weak(powers: DoubleArray, ratio: float) -> bool:

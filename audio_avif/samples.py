@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from audio_avif.console import warn_once
 
-log = logging.getLogger(__name__)
+FloatArray = npt.NDArray[np.float32]
 
 _MAX_INTEGER_BYTES = 4
 _LOUD = 4.0  # 12 dB over full scale, which a float recording has at peaks at most
 _LOUD_SHARE = 0.1
+_INTEGER_PEAK = 100.0  # 40 dB over full scale, of 16-bit integers 50 dB below
 _LOOKED_AT = 1 << 20  # samples, spread evenly
 _INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)
 
@@ -52,12 +52,13 @@ def float_scale(samples: npt.NDArray[np.floating[Any]]) -> float:
     if loud.size <= _LOUD_SHARE * loudness.size:
         return 1.0
     peak = float(np.percentile(loud, 99.9))
+    if peak < _INTEGER_PEAK:
+        return 1.0
     return next(scale for scale in _INTEGER_SCALES if peak <= 2 * scale)
 
 
 def warn_of_scale(name: str, scale: float) -> None:
     """Log that the samples of a recording are divided by ``scale``, if it is not 1."""
     if scale != 1:
-        log.warning(
-            "%s holds floats in the range of %d-bit integers; they are divided by %d", name, np.log2(scale) + 1, scale
-        )
+        bits = round(np.log2(scale)) + 1
+        warn_once(f"{name} holds floats in the range of {bits}-bit integers; they are divided by {scale:.0f}")

@@ -10,8 +10,9 @@ from itertools import chain, count
 from pathlib import Path
 
 from audio_avif.errors import FileError
+from audio_avif.file_kinds import AVIF, AVIF_SUFFIX, kind_of_file
 
-PICTURE_SUFFIX = ".avif"
+PICTURE_SUFFIX = AVIF_SUFFIX
 # fmt: off
 SOUND_SUFFIXES = {
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph",
@@ -62,6 +63,8 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
         raise FileError("there are sound files and AVIF pictures; name those of one kind, such as *.wav")
     for path, _ in found:
         if path.suffix.lower() in OTHER_PICTURES:
+            if kind_of_file(path) == AVIF:
+                raise FileError(f"{path} is {AVIF}; rename it so that it ends in {PICTURE_SUFFIX}")
             raise FileError(f"{path} is no AVIF picture; audio-avif invert makes sound of other pictures")
     names = _output_names([relative for _, relative in found])
     files = [Input(path, name) for (path, _), name in zip(found, names, strict=True)]
