@@ -167,10 +167,13 @@ def _chunk_end(data: mmap.mmap, at: int, order: str) -> int:
 
 
 def _are_chunks(data: mmap.mmap, at: int, end: int, order: str) -> bool:
-    """Whether these bytes of the file are chunks to the last, and not sound."""
+    """Whether the bytes from ``at`` on are chunks up to ``end``, and not sound."""
+    if at == len(data):
+        return True
+    first = at
     while at + 8 <= min(end, len(data)):
         at = _chunk_end(data, at, order)
-    return at == end <= len(data)
+    return first < at == end <= len(data)
 
 
 def _find_au(data: mmap.mmap, start: int) -> Section | None:
@@ -241,7 +244,7 @@ def _find_mp3(data: mmap.mmap, start: int) -> Section | None:
     """
     first = _after_id3(data, start)
     frame = _mp3_frame(data[first : first + 4])
-    if frame is None or not _follows(data, first, frame):
+    if frame is None or not _begins_mp3(data, first):
         return None
     kind, has_xing = frame.kind, _has_xing(data, first, frame)
     promised = _xing_frames(data, first + frame.xing_at) if has_xing else None
@@ -250,7 +253,7 @@ def _find_mp3(data: mmap.mmap, start: int) -> Section | None:
     while at < len(data):
         frame = _mp3_frame(data[at : at + 4])
         if frame is None or at + frame.length > len(data):
-            if data[at : at + 3] == b"ID3":
+            if data[at : at + 3] == b"ID3" and _begins_mp3(data, _after_id3(data, at)):
                 break
             at = _next_mp3_frame(data, at + 1)
             continue
@@ -267,8 +270,11 @@ def _find_mp3(data: mmap.mmap, start: int) -> Section | None:
     return Section(first, at, _xing_frame(data[first : first + 4], frames))
 
 
-def _follows(data: mmap.mmap, at: int, frame: _Mp3Frame) -> bool:
-    """Whether another frame of the same kind, or the end, comes after a frame; else it may be none."""
+def _begins_mp3(data: mmap.mmap, at: int) -> bool:
+    """Whether there is a frame, and behind it another one of the same kind or the end; else it may be none."""
+    frame = _mp3_frame(data[at : at + 4])
+    if frame is None:
+        return False
     after = at + frame.length
     following = _mp3_frame(data[after : after + 4])
     return after == len(data) or (following is not None and following.kind == frame.kind)
@@ -276,13 +282,12 @@ def _follows(data: mmap.mmap, at: int, frame: _Mp3Frame) -> bool:
 
 def _next_mp3_frame(data: mmap.mmap, at: int) -> int:
     """Where the next frame or ID3 tag begins, behind other tags and damage; the end where there is none."""
-    tag = data.find(b"ID3", at)
-    while (at := data.find(b"\xff", at)) >= 0 and not 0 <= tag < at:
-        frame = _mp3_frame(data[at : at + 4])
-        if frame is not None and _follows(data, at, frame):
-            return at
+    begin = at
+    while (at := data.find(b"\xff", at)) >= 0 and not _begins_mp3(data, at):
         at += 1
-    return tag if tag >= 0 else len(data)
+    end = at if at >= 0 else len(data)
+    tag = data.find(b"ID3", begin, end)
+    return tag if tag >= 0 else end
 
 
 def _has_xing(data: mmap.mmap, at: int, frame: _Mp3Frame) -> bool:
