@@ -337,7 +337,7 @@ def test_a_pipe_is_read_as_a_sound_file(wav: Path, tmp_path: Path, name: str, ou
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if name == "fifo":
         Path(given).write_bytes(wav.read_bytes())
-    out, err = process.communicate(None if name == "fifo" else wav.read_bytes(), timeout=300)
+    _, err = process.communicate(None if name == "fifo" else wav.read_bytes(), timeout=300)
     assert (process.returncode, err) == (0, b"")
     stem = {"-": "stdin", "fifo": "talk", "fd": "0"}[name]
     picture = tmp_path / (output if output == "out.avif" else f"out/{stem}-q80.avif")
