@@ -16,6 +16,8 @@ _SLOW_S = 3.0
 # A channel alone beside a silent one is 6 dB above the mean of both. That is no fault: with two people, one on each
 # side, the mean loses the first sounds of neither.
 _SELECT_RATIO = 10**0.7
+_SELECT_S = 0.2
+_AT_ONCE_RATIO = 10**1.3
 _MEAN_RATIO = 10**0.4
 _OTHER_RATIO = 2.0
 _QUIET_RATIO = 0.01
@@ -25,10 +27,11 @@ _SILENCE = 1e-10  # mean square, -100 dB
 class Downmixer:
     """The mean of all channels, or the strongest channel alone while the mean is 7 dB weaker than that channel.
 
-    Channels in opposite phase cancel in the mean, and one voice among six channels drowns in it. Powers are compared
-    window by window, and what is found out about a window holds from the next one on, into which it is faded. So the
-    samples have no delay, and any chunking gives the same ones. The mean comes back when it has been less than 4 dB
-    weaker for some seconds of sound; the noise of pauses counts little.
+    Channels in opposite phase cancel in the mean, and one voice among six channels drowns in it. A mean that is 7 dB
+    weaker for a fifth of a second is left, one that is 13 dB weaker at once; it comes back when it has been less than
+    4 dB weaker for some seconds of sound. The noise of pauses counts little. Powers are compared window by window, and
+    what one window shows holds from the next on, into which it is faded. So the samples have no delay, and any
+    chunking gives the same ones.
     """
 
     latency_samples = 0
@@ -41,6 +44,7 @@ class Downmixer:
         self._name = name
         self._window_samples = max(1, round(_WINDOW_S * rate_hz))
         window_s = self._window_samples / rate_hz
+        self._lasting_samples = round(_SELECT_S * rate_hz)
         self._keep_fast, self._keep_slow = (float(np.exp(-window_s / span_s)) for span_s in (_FAST_S, _SLOW_S))
         self.reset()
 
@@ -48,6 +52,7 @@ class Downmixer:
         """Start a new signal with the mean of all channels."""
         self._fast: DoubleArray = np.zeros(self._channels + 1)
         self._slow: DoubleArray = np.zeros(self._channels + 1)
+        self._weak_windows = 0
         self._selected: int | None = None
         self._previous: int | None = None  # what the current window fades from
         self._window: FloatArray = np.zeros((0, self._channels + 1), np.float32)  # its channels and their mean
@@ -100,7 +105,10 @@ class Downmixer:
             return
         if self._selected is None:
             is_in_sound = loudest > _QUIET_RATIO * self._slow[:-1].max()
-            if is_in_sound and _is_mean_weak(self._fast, _SELECT_RATIO):
+            is_weak = is_in_sound and _is_mean_weak(self._fast, _SELECT_RATIO)
+            self._weak_windows = self._weak_windows + 1 if is_weak else 0
+            is_lasting = self._weak_windows * self._window_samples >= self._lasting_samples
+            if is_weak and (is_lasting or _is_mean_weak(self._fast, _AT_ONCE_RATIO)):
                 self._selected = strongest
                 warn_once(
                     f"{self._name}: the channels cancel each other, or all but one are nearly silent; "
