@@ -16,6 +16,7 @@ import numpy as np
 
 from audio_avif.config import RATE_HZ
 from audio_avif.console import quiet_c_libraries
+from audio_avif.downmix import Downmixer
 from audio_avif.errors import DeviceError
 from audio_avif.resampling import Resampler
 from audio_avif.ring import FloatArray, Ring
@@ -219,6 +220,7 @@ class Microphone(_Stream):
 
     def _prepare(self) -> None:
         self._ring = Ring(round(self._ring_s * self.rate_hz) * self.channels)
+        self._downmixer = Downmixer(self.channels, self.rate_hz, f"input device {self.name!r}")
         self._resampler = Resampler(self.rate_hz, RATE_HZ)
         self._newest_s = 0.0
         self.dropped_samples = 0
@@ -248,7 +250,7 @@ class Microphone(_Stream):
         interleaved = np.empty(self._ring.fill // self.channels * self.channels, np.float32)
         newest_s = self._newest_s
         self._ring.read_into(interleaved)
-        mono = interleaved.reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
+        mono = self._downmixer.push(interleaved.reshape(-1, self.channels))
         age_s = self._stream.time - newest_s if newest_s else self.latency_s
         return self._resampler.push(mono), age_s + self._resampler.latency_s
 

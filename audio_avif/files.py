@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
+from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig, whole_rate_hz
 from audio_avif.container import inspect_still
 from audio_avif.errors import FileError, ModelError, TileError
 from audio_avif.features import LogMelStream
@@ -27,6 +28,7 @@ from audio_avif.images import decode_picture, encode_deep_still, encode_still
 from audio_avif.page import PageReader, PageWriter, max_cells, page_size
 from audio_avif.parts import PartJoiner, cut_parts, speak_part
 from audio_avif.planes import AnyPixels, FloatArray, PictureInfo, from_pixels, side_pays, to_pixels
+from audio_avif.samples import as_samples, float_scale, warn_of_scale
 from audio_avif.vocoders.protocol import Vocoder
 
 CELL_FRAMES = 625
@@ -118,9 +120,9 @@ class PictureEncoder:
     """
 
     def __init__(
-        self, config: FileConfig, channels: int, source_rate_hz: int = RATE_HZ, mel: MelConfig | None = None
+        self, config: FileConfig, channels: int, source_rate_hz: float = RATE_HZ, mel: MelConfig | None = None
     ) -> None:
-        self.info = replace(config.info(channels, source_rate_hz), mel=mel or MelConfig())
+        self.info = replace(config.info(channels, whole_rate_hz(source_rate_hz)), mel=mel or MelConfig())
         self._streams = [LogMelStream(self.info.mel) for _ in range(channels)]
         self._pending = np.zeros((channels, self.info.mel.n_mels, 0), np.float32)
         self._cells = 0
@@ -401,14 +403,17 @@ class SoundPicture(bytes):
         )
 
 
-def encode(audio: FloatArray, rate_hz: int, config: FileConfig | None = None) -> SoundPicture:
+def encode(audio: npt.ArrayLike, rate_hz: float, config: FileConfig | None = None) -> SoundPicture:
     """Make an AVIF picture of a recording.
 
-    Shape: ``[samples]`` or ``[samples, channels]`` in -1..1, at any rate, one to four channels.
+    Shape: ``[samples]`` or ``[samples, channels]``, one to four channels, floats in -1..1 or integers of 8, 16 or 32
+    bits, at any rate that is a whole number.
 
-    Raises ValueError for samples of another shape, FileError for a recording that is empty or too long for a page.
+    Raises ValueError for samples of another shape, TypeError for samples of another type, FileError for a recording
+    that is empty or too long for a page.
     """
     config = config or FileConfig()
+    rate_hz = whole_rate_hz(rate_hz)
     samples = resampled(_as_columns(audio), rate_hz)
     most_s = max_seconds(samples.shape[1], config.layout)
     if samples.shape[0] >= most_s * RATE_HZ:
@@ -424,19 +429,21 @@ def encode(audio: FloatArray, rate_hz: int, config: FileConfig | None = None) ->
     return SoundPicture(out.getvalue())
 
 
-def _as_columns(audio: FloatArray) -> FloatArray:
-    columns = np.asarray(audio, np.float32)
+def _as_columns(audio: npt.ArrayLike) -> FloatArray:
+    columns = as_samples(audio)
+    if (scale := float_scale(columns)) != 1:
+        warn_of_scale("the recording", scale)
+        columns = columns / np.float32(scale)
     if columns.ndim == 1:
         columns = columns[:, None]
     if columns.ndim != 2:
         raise ValueError(f"audio must be [samples] or [samples, channels], not of shape {columns.shape}")
-    return np.nan_to_num(columns, posinf=0.0, neginf=0.0)
+    return columns
 
 
-def resampled(samples: FloatArray, rate_hz: int) -> FloatArray:
+def resampled(samples: FloatArray, rate_hz: float) -> FloatArray:
     """``[samples, channels]`` at 16 kHz. Raises ValueError for a rate that is none."""
-    if not 1 <= rate_hz <= 10_000_000:
-        raise ValueError(f"rate_hz must be positive, not {rate_hz}")
+    rate_hz = whole_rate_hz(rate_hz)
     if rate_hz == RATE_HZ or not samples.size:
         return samples
     import soxr

@@ -7,6 +7,7 @@ Here log-mel is ``[frames, n_mels]``, as vocoder models outside this package hav
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from PIL import Image
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.errors import ModelError
 from audio_avif.features import log_mel
+from audio_avif.samples import as_samples
 from audio_avif.sound_files import read_audio
 from audio_avif.tiles import from_pixels, to_pixels
 from audio_avif.vocoders import registry
@@ -37,12 +39,12 @@ def load_vocoder(device: str | None = None, name: str = "default") -> Vocoder:
     return registry.load_vocoder(name, device or get_device())
 
 
-def wav_to_logmel(sound: str | Path | FloatArray) -> FloatArray:
+def wav_to_logmel(sound: str | Path | npt.NDArray[Any]) -> FloatArray:
     """Log-mel ``[frames, 80] float32, log10 magnitude`` of a sound file, or of mono samples at ``TARGET_SR``.
 
-    Raises FileError where the file cannot be read.
+    Samples are floats in -1..1 or integers of 8, 16 or 32 bits. Raises FileError where the file cannot be read.
     """
-    samples = sound if isinstance(sound, np.ndarray) else read_audio(sound)
+    samples = as_samples(sound) if isinstance(sound, np.ndarray) else read_audio(sound)
     return np.ascontiguousarray(log_mel(samples).T)
 
 

@@ -10,8 +10,9 @@ from itertools import chain, count
 from pathlib import Path
 
 from audio_avif.errors import FileError
+from audio_avif.file_kinds import AVIF, AVIF_SUFFIX, kind_of_file
 
-PICTURE_SUFFIX = ".avif"
+PICTURE_SUFFIX = AVIF_SUFFIX
 # fmt: off
 SOUND_SUFFIXES = {
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph",
@@ -65,6 +66,8 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
     for path, _ in found:
         if path.suffix.lower() == ARRAY_SUFFIX:
             raise FileError(f"{path} is an array of numbers; audio-avif invert makes sound of it")
+        if path.suffix.lower() in OTHER_PICTURES and kind_of_file(path) == AVIF:
+            raise FileError(f"{path} is {AVIF}; rename it so that it ends in {PICTURE_SUFFIX}")
     names = _output_names([relative for _, relative in found])
     files = [Input(path, name) for (path, _), name in zip(found, names, strict=True)]
     return Inputs(files, kinds == {True}, any(map(os.path.isdir, paths)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from audio_avif import __version__, console
 from audio_avif.tools.arguments import integers_in, processors, value_range, with_ranges_joined
 from audio_avif.tools.file_names import ARRAY_SUFFIX, OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
+from audio_avif.tools.spooling import pipes_as_files
 
 if TYPE_CHECKING:
     from audio_avif.tools.file_jobs import Decoding, Settings
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(import_module(f"audio_avif.tools.{arguments[0]}").main(arguments[1:]))
     parser = _parser()
     options = parser.parse_args(with_ranges_joined(arguments))
-    with console.sigterm_interrupts():
+    with console.interrupted_once():
         return console.run(PROGRAM, lambda: _run(options, parser))
 
 
@@ -72,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="IN",
         help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either; a "
-        "picture that an image program has saved as PNG, WebP, JPEG or TIFF with its metadata is taken too",
+        "picture that an image program has saved as PNG, WebP, JPEG or TIFF with its metadata is taken too; - reads a "
+        "sound file from standard input",
     )
     parser.add_argument(
         "--output",
@@ -133,11 +135,12 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     console.log_to_stderr(PROGRAM)
-    inputs = find_inputs(options.inputs, options.output)
-    if inputs.are_pictures:
-        _decode(options, parser, inputs)
-    else:
-        _encode(options, parser, inputs)
+    with pipes_as_files(options.inputs) as paths:
+        inputs = find_inputs(paths, options.output)
+        if inputs.are_pictures:
+            _decode(options, parser, inputs)
+        else:
+            _encode(options, parser, inputs)
 
 
 def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs: Inputs) -> None:
