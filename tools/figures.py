@@ -14,6 +14,7 @@ Mask = npt.NDArray[np.bool_]
 
 _SAME = 24  # of 255: what a lossy codec does to a background of one colour
 _OTHER = 40  # of 255: the least difference between a background and what is drawn on it
+_INK = 100  # of 255: the same for labels, which are made to be read
 _BRIGHT = 230
 _CORNER_PIXELS = 3
 _MARGIN_SHARE = 0.5  # of a line: more background than this is margin, whose labels cover less
@@ -41,18 +42,18 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class _Side:
-    """What lies between an edge of the picture and that of the rectangle within."""
+    """What lies between an edge of the picture and that of the rectangle within; ``ink`` is the colour of labels."""
 
     is_margin: bool
-    has_labels: bool
+    ink: npt.NDArray[np.uint8] | None = None
 
 
 def find_axes(pixels: Pixels, silent_is_bright: bool = False) -> Box | None:
     """The spectrogram within a figure ``[rows, columns]`` or ``[rows, columns, 3]``, None where it fills the picture.
 
-    A figure has a rectangle with solid edges on a background of one colour, and labels beside two perpendicular edges.
-    A bright background needs fewer signs, as no silence looks like that unless ``silent_is_bright``. Digital silence
-    around a sound is no margin: it holds no labels, or the sound's edges are not solid.
+    A figure has a rectangle with solid edges on a background of one colour, and labels of one other colour beside two
+    perpendicular edges. A bright background needs fewer signs, as no silence looks like that unless
+    ``silent_is_bright``. Digital silence around a sound is no margin: it holds no labels, or the edges are not solid.
     """
     channels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     for colour in _corner_colours(channels):
@@ -62,7 +63,7 @@ def find_axes(pixels: Pixels, silent_is_bright: bool = False) -> Box | None:
         if rectangle is None:
             continue
         is_bright = int(colour.min()) >= _BRIGHT and not silent_is_bright
-        if _is_figure(_sides(distance, rectangle), is_bright):
+        if _is_figure(_sides(channels, distance, rectangle), is_bright):
             return _largest_part(channels, is_drawn, rectangle)
     return None
 
@@ -104,44 +105,54 @@ def _within_margins(drawn_shares: npt.NDArray[np.floating]) -> slice:
     return slice(int(inner[0]), int(inner[-1]) + 1) if inner.size else slice(0, drawn_shares.size)
 
 
-def _sides(distance: Pixels, rectangle: tuple[slice, slice]) -> tuple[_Side, _Side, _Side, _Side]:
+def _sides(pixels: Pixels, distance: Pixels, rectangle: tuple[slice, slice]) -> list[_Side]:
     """The left, right, upper and lower side of a rectangle amid pixels so far from the background."""
-    rows, columns = rectangle
-    band, strip = distance[rows].T, distance[:, columns]
-    return (
-        _side(band[: columns.start], band[columns][:_EDGE_PIXELS]),
-        _side(band[columns.stop :][::-1], band[columns][-_EDGE_PIXELS:]),
-        _side(strip[: rows.start], strip[rows][:_EDGE_PIXELS]),
-        _side(strip[rows.stop :][::-1], strip[rows][-_EDGE_PIXELS:]),
-    )
+    sides = []
+    for lines, across in (rectangle[::-1], rectangle):
+        is_upright = lines is rectangle[1]
+        band = (distance.T if is_upright else distance)[:, across]
+        colours = (pixels.transpose(1, 0, 2) if is_upright else pixels)[:, across]
+        is_used = (band[lines] > _SAME).any(axis=0)  # there is nothing between axes and their colour bar
+        first, last = band[lines][:_EDGE_PIXELS, is_used], band[lines][-_EDGE_PIXELS:, is_used]
+        sides.append(_side(colours[: lines.start], band[: lines.start], first))
+        sides.append(_side(colours[lines.stop :][::-1], band[lines.stop :][::-1], last))
+    return sides
 
 
-def _side(margin: Pixels, edge: Pixels) -> _Side:
+def _side(colours: Pixels, margin: Pixels, edge: Pixels) -> _Side:
     """Judge the lines beside an edge, outermost first, and the first lines within it."""
+    if len(margin) < _LEAST_MARGIN or (edge > _OTHER).any(axis=0).mean() < _SOLID_SHARE:
+        return _Side(is_margin=False)
     is_clean = margin.mean(axis=1) <= _CLEAN
-    is_solid = (edge > _OTHER).any(axis=0).mean() >= _SOLID_SHARE
-    if len(margin) < _LEAST_MARGIN or not is_solid or not is_clean.any():
-        return _Side(is_margin=False, has_labels=False)
-    is_drawn = margin > _OTHER
-    labelled = np.flatnonzero(is_drawn.mean(axis=1) > 1 - _EMPTY_SHARE)
+    if not is_clean.any():
+        return _Side(is_margin=False)
+    is_ink = margin > _INK
+    labelled = np.flatnonzero(is_ink.mean(axis=1) > 1 - _EMPTY_SHARE)
     # What goes on beyond the edge, as a click does, leaves no line clean; what is one piece is a sound of its own.
     is_apart = labelled.size > 0 and bool(is_clean[labelled[0] :].any())
-    pieces = np.count_nonzero(np.diff(is_drawn.any(axis=0).astype(np.int8), prepend=0) == 1)
-    return _Side(is_margin=True, has_labels=is_apart and pieces >= _LEAST_PIECES)
+    pieces = np.count_nonzero(np.diff(is_ink.any(axis=0).astype(np.int8), prepend=0) == 1)
+    if not is_apart or pieces < _LEAST_PIECES:
+        return _Side(is_margin=True)
+    return _Side(is_margin=True, ink=colours[np.unravel_index(margin.argmax(), margin.shape)])
 
 
-def _is_figure(sides: tuple[_Side, _Side, _Side, _Side], is_bright: bool) -> bool:
+def _is_figure(sides: list[_Side], is_bright: bool) -> bool:
     left, right, top, bottom = sides
-    has_axes = (left.has_labels or right.has_labels) and (top.has_labels or bottom.has_labels)
-    is_bordered = (left.is_margin or right.is_margin) and (top.is_margin or bottom.is_margin)
-    return has_axes or (is_bright and (is_bordered or any(side.has_labels for side in sides)))
+    beside, below = [left, right], [top, bottom]
+    has_axes = any(
+        one.ink is not None and other.ink is not None and int(_distance(one.ink, other.ink)) <= _OTHER
+        for one in beside
+        for other in below
+    )
+    is_bordered = any(side.is_margin for side in beside) and any(side.is_margin for side in below)
+    return has_axes or (is_bright and (is_bordered or any(side.ink is not None for side in sides)))
 
 
 def _largest_part(pixels: Pixels, is_drawn: Mask, rectangle: tuple[slice, slice]) -> Box:
     """The largest axes of the rectangle, without the lines that frame them; colour bars are left out."""
     rows, columns = rectangle
-    columns = _longest_run(is_drawn[rows, columns].mean(axis=0) > 1 - _EMPTY_SHARE, columns.start)
-    rows = _longest_run(is_drawn[rows, columns].mean(axis=1) > 1 - _EMPTY_SHARE, rows.start)
+    columns = _longest_run(is_drawn[rows, columns].any(axis=0), columns.start)
+    rows = _longest_run(is_drawn[rows, columns].any(axis=1), rows.start)
     top, bottom = _frame_lines(pixels[rows, columns]), _frame_lines(pixels[rows, columns][::-1])
     turned = pixels[rows, columns].transpose(1, 0, 2)
     left, right = _frame_lines(turned), _frame_lines(turned[::-1])
@@ -150,8 +161,11 @@ def _largest_part(pixels: Pixels, is_drawn: Mask, rectangle: tuple[slice, slice]
 
 
 def _longest_run(is_part: Mask, first: int) -> slice:
+    """The lines of the longest part; a gap as narrow as a grid's line does not end one."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_part, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
+    is_gap = starts[1:] - ends[:-1] >= _LEAST_MARGIN
+    starts, ends = np.append(starts[:1], starts[1:][is_gap]), np.append(ends[:-1][is_gap], ends[-1:])
     longest = int((ends - starts).argmax())
     return slice(first + int(starts[longest]), first + int(ends[longest]))
 
