@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import FileError, ModelError, TileError
@@ -279,9 +279,10 @@ def _open_page(file: IO[bytes]) -> tuple[PageReader, PictureInfo]:
 def _open_foreign(file: IO[bytes], info: PictureInfo) -> AnyPixels:
     file.seek(0)
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > _MAX_FOREIGN_PIXELS:
-                raise FileError(f"the picture is too large: {image.width}x{image.height} pixels")
+        with Image.open(file) as opened:
+            if opened.width * opened.height > _MAX_FOREIGN_PIXELS:
+                raise FileError(f"the picture is too large: {opened.width}x{opened.height} pixels")
+            image = ImageOps.exif_transpose(opened)  # as viewers show it
             if image.height != info.height:
                 raise FileError(
                     f"the picture is {image.height} pixels tall, not {info.height}: {info.mel.n_mels} for each channel "

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from PIL import Image
+from speech import speech_like, tone
 
 from audio_avif.colour_maps import Pixels, to_colours
 from audio_avif.spectrograms import FloatArray, SpectrogramConfig, peak_db, spectrogram, to_shares
 from audio_avif.tools.figures import Box, find_axes
-from tests.speech import speech_like, tone
 
 RATE_HZ = 16_000
 SPEECH = speech_like(2)

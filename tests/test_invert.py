@@ -263,7 +263,9 @@ def test_mels_of_speech_synthesis_in_every_layout(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: str
 ) -> None:
     mel = speech_synthesis_mel()
-    np.save(tmp_path / "p.npy", {"frames first": mel.T, "batch of frames": mel.T[None], "batch of bands": mel[None]}[shape])
+    np.save(
+        tmp_path / "p.npy", {"frames first": mel.T, "batch of frames": mel.T[None], "batch of bands": mel[None]}[shape]
+    )
     hear(tmp_path / "p.npy", "--kind", "mel", "--scale", "log10", "--rate", RATE_HZ, "--fmin", 80, "--fmax", 7600)
     assert ("frames first and was transposed" in capsys.readouterr().out) == (shape != "batch of bands")
     assert soundfile.info(tmp_path / "p.wav").frames == 256 * mel.shape[1]  # as HiFi-GAN makes of so many frames

@@ -237,8 +237,8 @@ def _pixels(path: Path, image: Image.Image, clear_gray: int | None, said: dict[s
     if image.mode == "F":
         raise FileError(f"{path} holds floating-point values; save them as a .npy array")
     if image.mode in ("1", "L") or image.mode.startswith("I"):
-        values = np.asarray(image, np.float32)
-        white = 1 if image.mode == "1" else 255 if image.mode == "L" else 65_535
+        white = 65_535 if image.mode.startswith("I") else 255
+        values = np.asarray(image.convert("L") if image.mode == "1" else image, np.float32)
         transparent = None if clear_gray is None else values == clear_gray
         return Source(shares=np.clip(values / white, 0, 1), transparent=transparent, **said)
     transparent = None
