@@ -27,8 +27,8 @@ from PIL import Image
 from pystoi import stoi
 
 from audio_avif.colour_maps import from_colours
-from audio_avif.files import FileConfig, encode
 from audio_avif.features import log_mel
+from audio_avif.files import FileConfig, encode
 from audio_avif.spectrograms import FloatArray, SpectrogramConfig
 from audio_avif.tools import invert, spectrogram
 from audio_avif.tools.signals import demo_clip

@@ -71,16 +71,11 @@ def settle(
     """
     remarks = [source.remark] if source.remark else []
     try:
-        source, told_layout = _with_bands_first(source, given, layout, remarks)
-        rows, columns = source.shape
-        if rows < LEAST_ROWS:
-            raise FileError(f"the spectrogram has only {rows} rows; {LEAST_ROWS} are the fewest")
-        if rows > MAX_ROWS:
-            raise FileError(f"the spectrogram has {rows} rows; {MAX_ROWS} are the most")
-        if not (may_have_axes or source.settings is not None or source.is_cropped or source.values is not None):
+        source, layout_assumed = _with_bands_first(source, given, layout, remarks)
+        _require_rows(source)
+        if not may_have_axes:
             _require_no_axes(source, given)
-        is_normalised = source.settings is None and source.values is not None and "scale" not in given
-        source, is_normalised = _as_shares(source, remarks) if is_normalised else (source, False)
+        source, is_normalised = _as_shares(source, given, remarks)
         if source.settings is not None:
             config, assumed = _changed(source.settings, given), ()
         else:
@@ -104,10 +99,10 @@ def settle(
             values = values + np.float32(config.high_db)
     values = _fit_rows(values, config, remarks)
 
-    most = columns * config.hop_samples
+    most = source.shape[1] * config.hop_samples
     is_told = most - config.hop_samples <= source.samples <= most and source.samples > 0
     samples = source.samples if is_told else most  # as vocoders make of so many frames
-    assumed = (*told_layout, *assumed)
+    assumed = (*layout_assumed, *assumed)
     return Readable(values, config, samples, knows_level, shares is not None, assumed, tuple(remarks))
 
 
@@ -154,8 +149,18 @@ def _is_power_of_two(size: int) -> bool:
     return 64 <= size < _MOST_LINEAR_ROWS and size & (size - 1) == 0
 
 
+def _require_rows(source: Source) -> None:
+    rows = source.shape[0]
+    if rows < LEAST_ROWS:
+        raise FileError(f"the spectrogram has only {rows} rows; {LEAST_ROWS} are the fewest")
+    if rows > MAX_ROWS:
+        raise FileError(f"the spectrogram has {rows} rows; {MAX_ROWS} are the most")
+
+
 def _require_no_axes(source: Source, given: Mapping[str, object]) -> None:
-    """Raises FileError where the picture seems to be a figure."""
+    """Raises FileError where a picture that does not say what it is seems to be a figure."""
+    if source.settings is not None or source.is_cropped or source.values is not None:
+        return
     colour = given.get("colour")
     silent_is_bright = colour is not None and bool(colours_of(str(colour))[0].min() >= _BRIGHT)
     if source.colours is not None:
@@ -173,9 +178,10 @@ def _require_no_axes(source: Source, given: Mapping[str, object]) -> None:
         )
 
 
-def _as_shares(source: Source, remarks: list[str]) -> tuple[Source, bool]:
+def _as_shares(source: Source, given: Mapping[str, object], remarks: list[str]) -> tuple[Source, bool]:
     """Values that were scaled to usual limits as shares of these, and whether they were."""
-    assert source.values is not None
+    if source.values is None or source.settings is not None or "scale" in given:
+        return source, False
     finite = source.values[np.isfinite(source.values)]
     if not finite.size:
         return source, False
