@@ -65,14 +65,17 @@ def draw(style: str, colour: str, has_bar: bool, layout: str, data: FloatArray) 
 @pytest.mark.parametrize("layout", ["titled", "tight", "cut"])
 def test_figures_of_every_make_are_found(style: str, has_bar: bool, layout: str) -> None:
     values = spectrogram(with_silence(SPEECH), SpectrogramConfig())
-    for colour, scale_db in product(["gray", "viridis", "magma", "inferno", "jet"], [80.0, 200.0]):
+    for colour, scale_db in [
+        ("gray", 200.0),
+        *((name, 80.0) for name in ("gray", "viridis", "magma", "inferno", "jet")),
+    ]:
         data = np.maximum(values, values.max() - np.float32(scale_db))
         pixels, box = draw(style, colour, has_bar, layout, data)
-        for kind in ("PNG", "JPEG"):
-            found = find_axes(as_file(pixels, kind))
-            assert found is not None, (colour, scale_db, kind)
-            if kind == "PNG" and layout != "cut":
-                assert np.abs(np.subtract(found, box)).max() <= 6, (colour, scale_db)
+        found = find_axes(pixels)
+        assert found is not None, (colour, scale_db)
+        assert find_axes(as_file(pixels, "JPEG")) is not None, (colour, scale_db)
+        if layout != "cut":
+            assert np.abs(np.subtract(found, box)).max() <= 6, (colour, scale_db)
 
 
 def test_a_gray_picture_needs_no_three_channels() -> None:
@@ -98,7 +101,7 @@ def sounds() -> Iterator[FloatArray]:
     plain = [
         SPEECH,
         np.round(SPEECH * 100) / 32768,  # as quiet as 16 bits allow
-        SPEECH + noise,
+        SPEECH[:RATE_HZ] + noise,
         noise,
         np.zeros(RATE_HZ, np.float32),
         tone(1000, RATE_HZ, 1),

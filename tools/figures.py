@@ -63,8 +63,10 @@ def find_axes(pixels: Pixels, silent_is_bright: bool = False) -> Box | None:
         if rectangle is None:
             continue
         is_bright = int(colour.min()) >= _BRIGHT and not silent_is_bright
-        if _is_figure(_sides(channels, distance, rectangle), is_bright):
-            return _largest_part(channels, is_drawn, rectangle)
+        sides = _sides(channels, distance, rectangle)
+        whole = _grown(rectangle, sides, is_drawn.shape)
+        if _is_figure(sides, is_bright) or _is_figure(_sides(channels, distance, whole), is_bright):
+            return _largest_part(channels, is_drawn, whole)
     return None
 
 
@@ -117,6 +119,16 @@ def _sides(pixels: Pixels, distance: Pixels, rectangle: tuple[slice, slice]) -> 
         sides.append(_side(colours[: lines.start], band[: lines.start], first))
         sides.append(_side(colours[lines.stop :][::-1], band[lines.stop :][::-1], last))
     return sides
+
+
+def _grown(rectangle: tuple[slice, slice], sides: list[_Side], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The rectangle up to the picture's edge where there is no margin: silence may look like the background."""
+    left, right, top, bottom = sides
+    rows, columns = rectangle
+    return (
+        slice(rows.start if top.is_margin else 0, rows.stop if bottom.is_margin else shape[0]),
+        slice(columns.start if left.is_margin else 0, columns.stop if right.is_margin else shape[1]),
+    )
 
 
 def _side(colours: Pixels, margin: Pixels, edge: Pixels) -> _Side:
