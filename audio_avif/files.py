@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig, whole_rate_hz
 from audio_avif.container import inspect_still
@@ -320,11 +320,11 @@ def _open_foreign(file: IO[bytes]) -> Image.Image:
             if image.width * image.height > _MAX_FOREIGN_PIXELS:
                 raise FileError(f"the picture is too large: {image.width}x{image.height} pixels")
             image.load()
+            return ImageOps.exif_transpose(image)  # as viewers show it
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
         raise FileError("this is no picture that can be opened, or it is damaged") from error
-    return image
 
 
 def _read_log_mel(image: Image.Image, info: PictureInfo) -> AnyPixels:

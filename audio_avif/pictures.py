@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
-from PIL import Image
+from PIL import Image, ImageOps
 
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.errors import ModelError
@@ -59,8 +59,8 @@ def logmel_to_image(logmel: FloatArray, min_val: float = -11.0, max_val: float =
 
 
 def image_to_logmel(image: Image.Image, min_val: float = -11.0, max_val: float = 4.0) -> FloatArray:
-    """The log-mel ``[frames, n_mels] float32`` that such a picture shows."""
-    pixels = np.asarray(image.convert("L"))
+    """The log-mel ``[frames, n_mels] float32`` that such a picture shows, turned as its metadata tells viewers to."""
+    pixels = np.asarray(ImageOps.exif_transpose(image).convert("L"))
     return np.ascontiguousarray(from_pixels(pixels, TileConfig(log10_min=min_val, log10_max=max_val)).T)
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 from pystoi import stoi
 from speech import chunked, speech_like
 from stills import saved
+from turned import ORIENTATIONS, turned
 
 import audio_avif
 from audio_avif import files
@@ -609,6 +610,16 @@ def test_a_foreign_picture_of_16_bits_is_not_blown_out() -> None:
     found = read(picture, PictureInfo(depth=12))
     wanted = read(saved(Image.fromarray((shades // 257).astype(np.uint8)), "PNG"), PictureInfo())
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_foreign_pictures_are_turned_as_viewers_turn_them(kind: str, orientation: int) -> None:
+    pixels = np.zeros((80, 50), np.uint8)
+    pixels[:30, :20] = 255
+    info = PictureInfo(log10_min=-5.0, log10_max=0.0)
+    found = read(turned(Image.fromarray(pixels), kind, orientation), info)
+    assert np.abs(found - from_pixels(pixels, info)).mean() < 0.1
 
 
 def test_foreign_pictures_that_cannot_be_log_mels_are_refused() -> None:
