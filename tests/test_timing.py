@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from timing import ATTEMPTS, Late, best_of_attempts, in_time
 
 
@@ -47,3 +48,8 @@ def test_any_other_failure_counts_at_once() -> None:
     with pytest.raises(AssertionError, match="wrong"):
         judge()
     assert len(attempts) == 1
+
+
+def test_hypothesis_judges_no_time() -> None:
+    assert settings.default is not None and settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check
