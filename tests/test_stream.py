@@ -86,7 +86,8 @@ def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_f
     in_time(max(delays_ms) < 2000, delays_ms)
     assert 1 < final["codec_kbps"] < 10 and final["wire_kbps"] > final["codec_kbps"]
     # A busy machine may leave gaps, which the file then holds as a listener heard them.
-    assert abs(echoed.size - said.size) <= TILE_SAMPLES * (1 + final["underruns"] + final["skipped_tiles"])
+    gaps = 1 + final["underruns"] + final["skipped_tiles"]
+    in_time(abs(echoed.size - said.size) <= TILE_SAMPLES * gaps, (echoed.size, said.size, gaps))
     likeness = live_resemblance(said, echoed, missed_s(final))
     in_time(likeness > 0.85, likeness)
 
@@ -147,7 +148,6 @@ def test_streams_follow_one_another(tmp_path: Path, clip: Path) -> None:
 
 
 @pytest.mark.slow
-@best_of_attempts
 def test_a_second_sender_is_refused_and_the_first_does_not_notice(tmp_path: Path, clip: Path) -> None:
     heard, ours = tmp_path / "heard.wav", tmp_path / "ours.jsonl"
     said = write_wav(tmp_path / "said.wav", np.tile(speech(10.0), 6))
@@ -165,10 +165,9 @@ def test_a_second_sender_is_refused_and_the_first_does_not_notice(tmp_path: Path
     )
     assert played.code == 0
     final = json_lines(played.out)[-1]
-    assert final["lost_tiles"] <= json_lines(ours)[-1]["dropped_tiles"] and final["reconnections"] == 0
-    echoed = read_wav(heard)
-    likeness = live_resemblance(read_wav(said)[: echoed.size], echoed, missed_s(final))
-    in_time(likeness > 0.85, likeness)
+    sent = json_lines(ours)[-1]
+    assert (final["received_tiles"], final["reconnections"]) == (sent["sent_tiles"], 0)
+    assert final["lost_tiles"] <= sent["dropped_tiles"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the line is typed into a POSIX shell")
