@@ -319,8 +319,9 @@ def test_a_relay_dies_under_load_and_its_listeners_go_on_at_another(tmp_path: Pa
         for ear in [stack.enter_context(Ear(second, room)) for _ in range(20)]:
             settle(ear)
         where = f"ws://127.0.0.1:{second},ws://127.0.0.1:{third}"
-        options = ("--vocoder", "griffin-lim", "--once", "--output", tmp_path / "heard.wav", "--stats-json", stats)
-        with running(RECEIVER, "--connect", where, "--room", room, *options) as receiver:
+        # A buffer that outlasts a stall of this machine: what is lost and repeated is judged, not what is late.
+        options = ("--vocoder", "griffin-lim", "--once", "--output", tmp_path / "heard.wav", "--buffer-ms", 1500)
+        with running(RECEIVER, "--connect", where, "--room", room, *options, "--stats-json", stats) as receiver:
             receiver.wait_for("(listening to room")
             said = write_wav(tmp_path / "said.wav", speech(6.0))
             to = ("--host", "127.0.0.1", "--port", first, "--room", room, "--input", said)
@@ -343,7 +344,7 @@ def test_a_relay_dies_under_load_and_its_listeners_go_on_at_another(tmp_path: Pa
     in_time(final["late_tiles"] == 0, final)
     in_time(final["reconnections"] == 1, final)
     assert final["delay_ms"] is not None and final["delay_ms"] > 0
-    in_time(final["delay_ms"] < 3000, final)
+    in_time(final["delay_ms"] < 4000, final)
 
 
 @needs_server

