@@ -26,7 +26,6 @@ import websockets.sync.client
 import websockets.sync.server
 from PIL import Image
 from stream_helpers import (
-    AT_ONCE_S,
     CLIP,
     PATIENCE_S,
     RECEIVER,
@@ -424,7 +423,7 @@ def test_a_sender_that_waits_for_an_answer_can_be_interrupted(number: signal.Sig
     with tcp_server(stay_silent) as port, running(SENDER, *HERE, "--port", port, "--input", CLIP) as sender:
         assert called.wait(PATIENCE_S)
         sender.signal(number)
-        ended = sender.ended(AT_ONCE_S)
+        ended = sender.ended()
     assert (ended.code, ended.err) == (0, "")
 
 
@@ -440,7 +439,7 @@ def test_a_sender_that_waits_for_its_welcome_can_be_interrupted() -> None:
     with websocket_server(stay_silent) as port, running(SENDER, *HERE, "--port", port, "--input", CLIP) as sender:
         assert called.wait(PATIENCE_S)
         sender.signal(signal.SIGINT)
-        ended = sender.ended(AT_ONCE_S)
+        ended = sender.ended()
     assert (ended.code, ended.err) == (0, "")
 
 
@@ -732,11 +731,11 @@ def test_a_websocket_client_of_another_protocol_is_refused(ear: Ear, subprotocol
 
 
 def test_a_peer_that_says_nothing_does_not_hold_the_receiver(tmp_path: Path) -> None:
-    with receiving("--once", "--handshake-s", 2, "--output", tmp_path / "heard.wav") as (receiver, port):
+    with receiving("--once", "--handshake-s", 5, "--output", tmp_path / "heard.wav") as (receiver, port):
         with Peer(port) as silent:
             assert silent.closed_with() == (
                 CLOSE_PROTOCOL_ERROR,
-                "the peer did not say hello within 2 s (--handshake-s)",
+                "the peer did not say hello within 5 s (--handshake-s)",
             )
         with Peer(port, 0.3) as peer:
             peer.greet()
@@ -744,7 +743,7 @@ def test_a_peer_that_says_nothing_does_not_hold_the_receiver(tmp_path: Path) -> 
             assert peer.closed_with() == (1000, "")
         ended = receiver.ended()
     assert ended.code == 0
-    assert "127.0.0.1 was refused: the peer did not say hello within 2 s (--handshake-s)" in ended.err
+    assert "127.0.0.1 was refused: the peer did not say hello within 5 s (--handshake-s)" in ended.err
 
 
 @pytest.mark.slow
@@ -759,7 +758,7 @@ def test_a_receiver_whose_sound_nobody_takes_can_be_interrupted(tmp_path: Path) 
         ):
             wait_until(lambda: not select.select([], [write_end], [], 0)[1], "a full pipe")
             receiver.signal(signal.SIGINT)
-            ended = receiver.ended(AT_ONCE_S)
+            ended = receiver.ended()
             assert "Traceback" not in sender.ended().err
         assert ended.code == 0 and "Traceback" not in ended.err, ended.err
     finally:
