@@ -21,6 +21,7 @@ from audio_avif.errors import TileError
 from audio_avif.link.jitter import ArrivalWatch, DepthWatch, TileQueue
 from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePacket
 from audio_avif.signal.features import LogMelStream
+from audio_avif.signal.samples import as_samples
 from audio_avif.signal.time_scaling import FrameStretcher
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.boxes import StillTemplate
@@ -72,8 +73,12 @@ class Encoder:
         """From a tile's first frame centre to the newest sample it needs."""
         return self._cutter.latency_frames * self.mel.hop_samples + self._frames.latency_samples
 
-    def push(self, samples: FloatArray) -> list[MediaPacket]:
-        """Take mono ``[samples] float32`` in -1..1 at the configured rate; return the packets now ready."""
+    def push(self, audio: npt.ArrayLike) -> list[MediaPacket]:
+        """Take mono ``[samples]`` at the configured rate, floats in -1..1 or integers of 8, 16 or 32 bits.
+
+        Return the packets now ready. Raises TypeError for samples of another type, ValueError for another shape.
+        """
+        samples = as_samples(audio)
         self.samples += samples.size
         tiles = self._cutter.push(self._frames.push(samples))
         return [packet for tile in tiles if (packet := self._encode(tile, is_last=False)) is not None]

@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from types import FrameType
 
 from audio_avif.errors import AudioAvifError
 
@@ -43,6 +45,32 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 @contextmanager
+def interrupted_once() -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM raise KeyboardInterrupt, for a command whose threads finish what they are at.
+
+    The next ones are ignored until the program has ended, or they would break off what puts things away. Not for
+    commands that run an event loop, which has its own way.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for signal_number in before:
+            signal.signal(signal_number, signal.SIG_IGN)
+        before.clear()
+        signal.default_int_handler(number, frame)
+
+    before = {signal.SIGTERM: signal.getsignal(signal.SIGTERM), signal.SIGINT: signal.getsignal(signal.SIGINT)}
+    if before[signal.SIGINT] is not signal.default_int_handler:  # a shell ignores it in what runs in the background
+        del before[signal.SIGINT]
+    for signal_number in before:
+        signal.signal(signal_number, interrupt)
+    try:
+        yield
+    finally:
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+
+@contextmanager
 def quiet_c_libraries() -> Iterator[None]:
     """Send file descriptor 2 to nowhere: ALSA, PortAudio and CUDA print what they also return as errors."""
     try:
@@ -63,6 +91,12 @@ def tell(text: str) -> None:
     """Print a line on standard error; where nobody reads it any more, what the program does goes on."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+@lru_cache(maxsize=1024)
+def warn_once(message: str) -> None:
+    """Log a warning, unless it was logged before: a command may read the same file several times."""
+    logging.getLogger(__name__).warning("%s", message)
 
 
 def log_to_stderr(program: str) -> None:

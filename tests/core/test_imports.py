@@ -34,6 +34,7 @@ LAYERS = [
     ["errors"],
     ["config", "console", "locks"],
     ["features", "tiles", "container", "concealment", "ring", "rate_control", "congestion", "time_scaling"],
+    ["samples", "downmix", "sound_sections", "file_kinds"],
     ["planes", "page", "colour_maps"],
     ["images", "wire", "resampling", "sound_files", "metrics"],
     ["still_codecs"],
