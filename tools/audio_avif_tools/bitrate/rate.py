@@ -395,7 +395,8 @@ A stream begins with a search for the first tile's quality.
 
 **Congestion.** While a path is congested, the target is {share} % of what it carries, if that is less than what was
 asked. Quality falls as far as it must with the next tile; when the path is clear, it rises by the step above. Without
-`--bitrate` it returns to `--quality`.
+`--bitrate` it returns to `--quality`. How much piles up before it does is measured by `make impair ONLY=cap`
+(`docs/reliability.md`).
 
 **Pauses and copies.** Comfort noise (`--dtx`) takes next to nothing, and what it saves is not spent on what follows: in
 a pause the rate lies below what was asked, and quality after it is as before. Copies (`--redundancy`) count: quality
