@@ -29,10 +29,11 @@ log = logging.getLogger(__name__)
 
 def encode_still(pixels: Pixels, config: EncoderConfig) -> bytes:
     """Compress ``[height, width] uint8`` to a monochrome 8-bit AVIF file, ``[height, width, 3]`` to one in colour."""
-    return _save(pixels, config, _accepted_options())
+    return encode_with(pixels, config, _accepted_options())
 
 
-def _save(pixels: Pixels, config: EncoderConfig, options: dict[str, str]) -> bytes:
+def encode_with(pixels: Pixels, config: EncoderConfig, options: dict[str, str]) -> bytes:
+    """As ``encode_still``, with these libaom options and no others. Raises ValueError where libavif refuses one."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(
         out,
@@ -54,7 +55,7 @@ def _accepted_options() -> dict[str, str]:
     accepted: dict[str, str] = {}
     for name, value in AOM_OPTIONS.items():
         try:
-            _save(np.zeros((8, 8), np.uint8), EncoderConfig(speed=10), {name: value})
+            encode_with(np.zeros((8, 8), np.uint8), EncoderConfig(speed=10), {name: value})
         except ValueError:
             log.warning("the installed libavif refuses %s=%s; tiles take more bits without it", name, value)
         else:
