@@ -21,8 +21,8 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _LOSSLESS = 100
 
 AOM_OPTIONS = {"tune": "psnr", "tune-content": "screen", "enable-filter-intra": "0"}
-"""libaom options for spectrograms. libavif's own default, ``tune=iq``, is meant for photographs and takes more bits at the
-same mel error."""
+"""libaom options for spectrograms. libavif's own default, ``tune=iq``, is meant for photographs and takes more bits at
+the same mel error; docs/encoder.md has how many, and what other options do."""
 
 log = logging.getLogger(__name__)
 

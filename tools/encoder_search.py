@@ -80,7 +80,6 @@ OPTIONS = (
     "enable-tx64=0",
     "enable-rect-tx=0",
     "enable-flip-idtx=0",
-    "enable-tx-size-search=0",
     "reduced-tx-type-set=1",
     "use-intra-dct-only=1",
     "use-intra-default-tx-only=1",
@@ -210,8 +209,13 @@ def kbps_for_error(curve: Curve, errors_db: Doubles) -> Doubles:
 
 
 def change_percent(first: Curve, other: Curve) -> float:
-    """How much more ``other`` takes than ``first`` at equal error, geometric mean over the qualities of ``first``."""
-    return 100 * float(np.expm1(np.nanmean(np.log(kbps_for_error(other, first.errors_db) / first.kbps))))
+    """How much more ``other`` takes than ``first`` at equal error, geometric mean over the qualities of ``first``.
+
+    NaN where it has none of those errors.
+    """
+    ratios = kbps_for_error(other, first.errors_db) / first.kbps
+    known = ratios[np.isfinite(ratios)]
+    return 100 * float(np.expm1(np.log(known).mean())) if known.size else np.nan
 
 
 @dataclass(frozen=True)
@@ -338,7 +342,7 @@ def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[str, str]:
             took = group[timed].tile_s / today[timed].tile_s if group[timed].kbps.size else 1.0
             name = candidate.name if candidate.name.startswith("speed") else f"`{candidate.name}`"
             lines.append((np.mean(changes), [name, *(_cell(c, "+.1f") for c in changes), f"{took:.1f}"]))
-    lines.sort(key=lambda line: line[0])
+    lines.sort(key=lambda line: np.nan_to_num(line[0], nan=np.inf))
     told = [f"No effect on any tile: {', '.join(idle)}."] if idle else []
     told += [f"Refused by this libavif: {', '.join(refused)}."] if refused else []
     header = ["option", *(f"{w}" for w in widths), "time"]
@@ -357,8 +361,8 @@ def finalists(curves: Sequence[Curve], count: int) -> list[Candidate]:
     for curve in curves:
         if curve.kbps.size and curve.candidate not in (TODAY, DEFAULTS):
             changes.setdefault(curve.candidate, []).append(change_percent(today[curve.tile_frames], curve))
-    means = {candidate: float(np.sum(values)) for candidate, values in changes.items()}
-    return sorted((each for each in means if means[each] < 0), key=lambda each: means[each])[:count]
+    sums = {candidate: float(np.sum(values)) for candidate, values in changes.items()}
+    return sorted((each for each in sums if sums[each] < 0), key=lambda each: sums[each])[:count]
 
 
 def score_rows(results: Sequence[Scores]) -> list[list[str]]:
