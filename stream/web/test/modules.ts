@@ -9,6 +9,7 @@ export * from "../src/history.js";
 export * from "../src/jitter.js";
 export * from "../src/noise.js";
 export * from "../src/outlet.js";
+export * from "../src/picture_writer.js";
 export * from "../src/player.js";
 export * from "../src/resample.js";
 export * from "../src/ring.js";
