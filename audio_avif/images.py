@@ -66,7 +66,7 @@ def _accepted_options() -> dict[str, str]:
 def encode_deep_still(pixels: AnyPixels, config: EncoderConfig, depth: int) -> bytes:
     """Compress ``[height, width] uint16`` of so many bits to a monochrome AVIF file, ``[..., 3]`` to one in colour.
 
-    Raises AudioAvifError where the package for it is missing.
+    With libavif's defaults, since imagecodecs takes no libaom options. Raises AudioAvifError where it is missing.
     """
     codec = _imagecodecs(depth)
     is_gray = pixels.ndim == 2

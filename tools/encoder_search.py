@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif import __version__, console
-from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, EncoderConfig
+from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, EncoderConfig, TileConfig
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.features import log_mel
 from audio_avif.images import AOM_OPTIONS, encode_with
 from audio_avif.metrics import SCORES
 from audio_avif.ring import FloatArray
-from audio_avif.tiles import Pixels
+from audio_avif.sound_files import require_writable
+from audio_avif.tiles import Pixels, to_pixels
 from audio_avif.tools.arguments import integers_in, processors
 from audio_avif.tools.bench import machine
 from audio_avif.tools.processes import run_jobs
@@ -179,7 +180,7 @@ class CurveJob:
             coder = Coder(self.tile_frames, encode=encode)
         except ValueError:
             return Curve(self.candidate, self.tile_frames, nothing, nothing, is_refused=True)
-        if self.candidate.options != TODAY.options and self._makes_todays_stills(mels[0][:, -2 * MAX_TILE_FRAMES :]):
+        if self.candidate.options != TODAY.options and self._makes_todays_stills():
             return Curve(self.candidate, self.tile_frames, nothing, nothing)
         kbps, errors_db, tiles = [], [], 0
         for quality in QUALITIES:
@@ -192,19 +193,30 @@ class CurveJob:
             tiles += sizes.size
         return Curve(self.candidate, self.tile_frames, np.array(kbps), np.array(errors_db), spent_s / tiles)
 
-    def _makes_todays_stills(self, frames: FloatArray) -> bool:
-        ours, others = (Coder(self.tile_frames, encode=each.encode) for each in (TODAY, self.candidate))
-        for quality in QUALITIES[::2]:
-            one, other = ours.fixed(frames, quality), others.fixed(frames, quality)
-            if not (np.array_equal(one.sizes_bytes, other.sizes_bytes) and np.array_equal(one.log_mel, other.log_mel)):
-                return False
-        return True
+    def _makes_todays_stills(self) -> bool:
+        tried = _tried(self.clips, self.tile_frames)
+        return all(self.candidate.encode(*given) == still for given, still in tried)
+
+
+@lru_cache(maxsize=1)
+def _tried(clips: tuple[Clip, ...], tile_frames: int) -> list[tuple[tuple[Pixels, EncoderConfig], bytes]]:
+    """A second from the middle of a clip as tiles, at a few qualities, and the stills that they become today."""
+    frames = _mels(clips)[0]
+    start = max(0, frames.shape[1] // 2 - MAX_TILE_FRAMES)
+    tiles = [
+        to_pixels(frames[:, at : at + tile_frames], TileConfig(tile_frames))
+        for at in range(start, start + MAX_TILE_FRAMES - tile_frames + 1, tile_frames)
+    ]
+    given = [(tile, EncoderConfig(quality)) for tile in tiles for quality in QUALITIES[::2]]
+    return [(each, TODAY.encode(*each)) for each in given]
 
 
 def kbps_for_error(curve: Curve, errors_db: Doubles) -> Doubles:
     """The rates at which a curve has these errors, along their logarithm; NaN beyond its ends."""
-    best_db = np.minimum.accumulate(curve.errors_db)  # a higher quality that errs more is not the best at its rate
-    found = np.exp(np.interp(-errors_db, -best_db, np.log(curve.kbps)))
+    # A quality that errs no less than a lower one is not the best at its rate.
+    is_best = np.concatenate([[True], curve.errors_db[1:] < np.minimum.accumulate(curve.errors_db)[:-1]])
+    best_db, kbps = curve.errors_db[is_best], curve.kbps[is_best]
+    found = np.exp(np.interp(-errors_db, -best_db, np.log(kbps)))
     return np.where((errors_db <= best_db[0]) & (errors_db >= best_db[-1]), found, np.nan)
 
 
@@ -343,7 +355,7 @@ def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[str, str]:
             name = candidate.name if candidate.name.startswith("speed") else f"`{candidate.name}`"
             lines.append((np.mean(changes), [name, *(_cell(c, "+.1f") for c in changes), f"{took:.1f}"]))
     lines.sort(key=lambda line: np.nan_to_num(line[0], nan=np.inf))
-    told = [f"No effect on any tile: {', '.join(idle)}."] if idle else []
+    told = [f"No effect: {', '.join(idle)}."] if idle else []
     told += [f"Refused by this libavif: {', '.join(refused)}."] if refused else []
     header = ["option", *(f"{w}" for w in widths), "time"]
     return table(header, [cells for _, cells in lines]), "\n\n".join(told)
@@ -400,6 +412,7 @@ def _run(options: argparse.Namespace) -> None:
     for key in SCORED:
         if (reason := SCORES[key].missing()) is not None:
             raise AudioAvifError(reason)
+    require_writable(options.out)
     clips = choose_clips(options.clips, every=options.every).clips
     if len(clips) < 2:
         raise FileError(f"one clip is too few; are there more in {options.clips}?")

@@ -411,11 +411,8 @@ falls until tile and copies together keep the rate.
 - **Less than the least.** A tile takes some bytes even at quality 0:
   {least}.
   For less, ask for wider tiles.
-- **More than there is.** Where even quality 100 takes less than was asked, the rate falls short: digital silence takes
-  {silence_kbps:.1f} kbps at most in 8-frame tiles.
-- **Much above {useful_kbps:.0f} kbps, anything worth having.** That is what 8-frame tiles take at quality 99. Quality
-  100 is lossless, which needs another AV1 sequence header than the rest of the stream, so that such a tile travels as a
-  whole file, 280 bytes larger. Between the two the control alternates: the rate is kept, and mostly wasted.
+- **More than there is.** Where even quality 100, which is lossless, takes less than was asked, the rate falls short: in
+  8-frame tiles speech takes {speech_kbps:.0f} kbps at most, digital silence {silence_kbps:.1f} kbps.
 
 ## Accuracy
 
@@ -505,7 +502,7 @@ def _run(options: argparse.Namespace) -> None:
         share=f"{100 * rate_control.LIMIT_SHARE:g}",
         least=least,
         silence_kbps=silence.kbps,
-        useful_kbps=np.mean([Coder(_TILE_FRAMES).fixed(frames, 99).kbps for frames in mels]),
+        speech_kbps=np.mean([Coder(_TILE_FRAMES).fixed(frames, 100).kbps for frames in mels]),
         clips=f"{len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s",
         accuracy=table(_ACCURACY_HEADER, [row for future in accuracy for row in future.result()]),
         picture=picture.relative_to(options.out.parent).as_posix(),
