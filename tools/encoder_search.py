@@ -64,7 +64,6 @@ OPTIONS = (
     "loopfilter-control=0",
     "enable-palette=0",
     "enable-palette=1",
-    "enable-intrabc=0",
     "enable-intrabc=1",
     "screen-detection-mode=1",
     "screen-detection-mode=2",
