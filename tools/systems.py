@@ -20,6 +20,7 @@ from audio_avif.codec import Decoder, Encoder
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import ModelError
 from audio_avif.features import log_mel
+from audio_avif.images import AOM_OPTIONS
 from audio_avif.ring import FloatArray
 from audio_avif.synthesis import open_stream
 from audio_avif.vocoders.protocol import Vocoder
@@ -163,7 +164,8 @@ class Tiles:
     def made_by(self) -> str:
         """The voice, and what decides the pictures."""
         tile, speed = TileConfig(), EncoderConfig().speed
-        pictures = f"pillow-avif-plugin {version('pillow-avif-plugin')}, AVIF speed {speed}"
+        options = " ".join(f"{name}={value}" for name, value in AOM_OPTIONS.items())
+        pictures = f"pillow-avif-plugin {version('pillow-avif-plugin')}, AVIF speed {speed} {options}"
         return f"{self.voice.made_by}, {pictures}, tile range {tile.log10_min:g}..{tile.log10_max:g}"
 
     @property
