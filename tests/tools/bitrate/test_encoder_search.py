@@ -1,4 +1,4 @@
-"""``python -m audio_avif_tools.bitrate.encoder_search``, run as a user runs it, and the arithmetic behind its tables."""
+"""The search for encoder options, run as a user runs it, and the arithmetic behind its tables."""
 
 from __future__ import annotations
 
