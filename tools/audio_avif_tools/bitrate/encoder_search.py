@@ -262,7 +262,10 @@ class ScoreJob:
 _PAGE = """\
 # The AVIF encoder
 
-Tiles are compressed by libavif with libaom, at speed {speed} and with the options `{options}` (`audio_avif/images.py`).
+Tiles are compressed by libavif with libaom, at speed {speed} and with these options (`audio_avif/images.py`):
+
+    {options}
+
 This page says what they save beside libavif's defaults, which are for photographs, and what other options would do.
 The command [below](#measured-by) writes it; run it again with another libaom.
 
@@ -312,8 +315,8 @@ def _cell(value: float, form: str) -> str:
     return "-" if np.isnan(value) else format(value, form)
 
 
-def beside_rows(today: Curve, defaults: Curve) -> list[list[str]]:
-    """Tiles of one width: at COMPARED_KBPS the error, and what libavif's defaults take for it; the mean change."""
+def beside_row(today: Curve, defaults: Curve) -> list[str]:
+    """Tiles of one width: at COMPARED_KBPS today's error, what libavif's defaults take for it, and the mean change."""
     order = np.argsort(today.kbps)
     wanted = np.array(COMPARED_KBPS)
     errors_db = np.interp(np.log(wanted), np.log(today.kbps[order]), today.errors_db[order], left=np.nan, right=np.nan)
@@ -323,7 +326,7 @@ def beside_rows(today: Curve, defaults: Curve) -> list[list[str]]:
         for each, error_db, kbps in zip(COMPARED_KBPS, errors_db, needed, strict=True)
     ]
     mean = 100 * (1 / (1 + change_percent(today, defaults) / 100) - 1)
-    return [[str(today.tile_frames), *cells, f"{mean:+.1f} %"]]
+    return [str(today.tile_frames), *cells, f"{mean:+.1f} %"]
 
 
 def _bits_row(today: Curve) -> list[str]:
@@ -396,16 +399,13 @@ def score_rows(results: Sequence[Scores]) -> list[list[str]]:
 
 
 def _results(jobs: Sequence[Any], workers: int, what: str) -> list[Any]:
-    """Every job's result, in the order of the jobs, with a progress bar."""
+    """Every job's result, as they become ready, with a progress bar."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    results = []
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        for result in progress.track(run_jobs(jobs, workers), total=len(jobs), description=what):
-            results.append(result)
-    return results
+        return list(progress.track(run_jobs(jobs, workers), total=len(jobs), description=what))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -418,24 +418,27 @@ def _run(options: argparse.Namespace) -> None:
         raise FileError(f"one clip is too few; are there more in {options.clips}?")
     everyone = [TODAY, DEFAULTS, *candidates(OPTIONS, SPEEDS)]
     jobs = [CurveJob(clips, candidate, width) for width in options.tile_frames for candidate in everyone]
-    curves: list[Curve] = _results(jobs, options.workers, "encoding")
-    of_width = {width: [curve for curve in curves if curve.tile_frames == width] for width in options.tile_frames}
+    results: list[Curve] = _results(jobs, options.workers, "encoding")
+    found = {(curve.candidate, curve.tile_frames): curve for curve in results}
+    curves = [found[job.candidate, job.tile_frames] for job in jobs]
+    pairs = [(found[TODAY, width], found[DEFAULTS, width]) for width in options.tile_frames]
     chosen = [TODAY, DEFAULTS, *finalists(curves, options.finalists)]
     score_jobs = [ScoreJob(clips, candidate, kbps) for candidate in chosen for kbps in SCORED_KBPS]
     scores: list[Scores] = _results(score_jobs, options.workers, "scoring")
+    scores.sort(key=lambda each: chosen.index(each.candidate))
     single, quiet = _single(curves, options.tile_frames)
     page = _PAGE.format(
         speed=EncoderConfig.speed,
         options=" ".join(f"{name}={value}" for name, value in AOM_OPTIONS.items()),
         beside=table(
             ["frames", *(f"at {kbps:g} kbps today" for kbps in COMPARED_KBPS), "mean"],
-            [row for today, defaults, *_ in of_width.values() for row in beside_rows(today, defaults)],
+            [beside_row(today, defaults) for today, defaults in pairs],
         ),
         qualities=", ".join(map(str, QUALITIES)),
         quality=EncoderConfig.quality,
         bits=table(
             ["frames", "container", "grey", "speech"],
-            [_bits_row(today) for today, *_ in of_width.values()],
+            [_bits_row(today) for today, _ in pairs],
         ),
         timed=_timed(options.tile_frames),
         single=single,
@@ -445,7 +448,7 @@ def _run(options: argparse.Namespace) -> None:
             ["", "asked, kbps", "mean, kbps", *(SCORES[key].title for key in SCORED)],
             score_rows(scores),
         ),
-        command=f"{PROGRAM} --clips CLIPS" + (f" --every {options.every}" if options.every > 1 else ""),
+        command=_command(options),
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         clips=f"{len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s",
         machine=f"{machine()}, {libraries()}",
@@ -455,6 +458,15 @@ def _run(options: argparse.Namespace) -> None:
     except OSError as error:
         raise FileError(f"the page {options.out} cannot be written: {error.strerror or error}") from error
     print(f"written to {options.out}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command as it would be typed again; the folder by what it is, not by where it lay."""
+    widths = tuple(options.tile_frames)
+    words = [f"{PROGRAM} --clips CLIPS"]
+    words += [f"--every {options.every}"] if options.every > 1 else []
+    words += [f"--tile-frames {','.join(map(str, widths))}"] if widths != TILE_FRAMES else []
+    return " ".join(words)
 
 
 def libraries() -> str:
