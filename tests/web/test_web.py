@@ -554,7 +554,7 @@ def test_without_a_vocoder_the_stream_is_watched(
     [
         ("delete window.OffscreenCanvas", "This browser is too old for this page"),
         ("delete window.AudioContext", "This browser has no AudioContext: the stream can be watched"),
-        ("window.WebAssembly = undefined", "This browser has no WebAssembly"),
+        ("delete window.WebAssembly", "This browser has no WebAssembly"),
         ("window.createImageBitmap = undefined", "does not open AVIF"),
     ],
 )

@@ -20,7 +20,7 @@ class Microphone extends AudioWorkletProcessor {
     };
   }
 
-  process([[input]]: Float32Array[][]): boolean {
+  process([[input]]: [[Float32Array?]]): boolean {
     for (const sample of input ?? []) {
       this.piece[this.count++] = sample;
       if (this.count < PIECE_SAMPLES) continue;

@@ -2,9 +2,9 @@
 
 import type { Palette } from "./colours.js";
 import { RATE_HZ } from "./config.js";
-import { LEAST_BUFFER_S } from "./decoder.js";
 import { openOutlet, type Outlet } from "./outlet.js";
 import { byId, labelBands, say, showLevels } from "./parts.js";
+import { BROWSER_PLAYOUT } from "./playout.js";
 import type { Figures, FromWorker, State, ToWorker } from "./protocol.js";
 import { Spectrogram } from "./spectrogram.js";
 import type { ModelName } from "./vocoder.js";
@@ -37,7 +37,7 @@ let isListening = false;
 let caveat = "";
 let stateDetail = "";
 let opening: Promise<Sound> | null = null;
-let leastBufferS = LEAST_BUFFER_S;
+let leastBufferS = BROWSER_PLAYOUT.leastS;
 
 /** The way of the samples to the ear: the ring, the meter, the volume. */
 class Sound {
@@ -50,7 +50,7 @@ class Sound {
 
   /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
   static async open(): Promise<Sound> {
-    if (!window.AudioContext) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
+    if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context: AudioContext;
     try {
       context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
@@ -97,9 +97,15 @@ function missing(): string {
   return "WebSocket" in window ? "" : "This browser has no WebSocket, over which the stream comes.";
 }
 
+/** Asked anew after each wait: Stop may have been pressed in between. */
+const wasStopped = (): boolean => !isListening;
+
 async function listen(): Promise<void> {
   const lack = missing();
-  if (lack) return say(lack, true);
+  if (lack) {
+    say(lack, true);
+    return;
+  }
   isListening = true;
   caveat = "";
   showListening();
@@ -109,18 +115,18 @@ async function listen(): Promise<void> {
   byId("room-title").textContent = room.value;
   document.title = `${room.value} · audio-avif`;
   try {
-    if (typeof WebAssembly !== "object") {
+    if (!("WebAssembly" in window)) {
       throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
     }
     opening ??= Sound.open();
     sound = await opening;
-    if (!isListening) return void sound.context.suspend();
+    if (wasStopped()) return void sound.context.suspend();
     void sound.context.resume();
   } catch (error) {
     opening = null;
     caveat = error instanceof Error ? error.message : String(error);
   }
-  if (!isListening) return;
+  if (wasStopped()) return;
   setVolume();
   if (!worker) {
     worker = new Worker("engine.js", { type: "module" });
@@ -191,7 +197,10 @@ function show(message: FromWorker): void {
 function showState(state: State, detail: string): void {
   debug.state = state;
   stateDetail = detail;
-  if (state === "failed") return stop(detail);
+  if (state === "failed") {
+    stop(detail);
+    return;
+  }
   const words: Record<Exclude<State, "failed">, string> = {
     trying: "Getting ready …",
     connecting: `Connecting to ${room.value} …`,
@@ -224,7 +233,7 @@ function showFigures(figures: Figures): void {
 function linkHash(): string {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
-  if (leastBufferS !== LEAST_BUFFER_S) parts.set("buffer", String(Math.round(leastBufferS * 1000)));
+  if (leastBufferS !== BROWSER_PLAYOUT.leastS) parts.set("buffer", String(Math.round(leastBufferS * 1000)));
   return `#${parts}`;
 }
 

@@ -1,10 +1,14 @@
 /** Pixels to AVIF stills, by libavif and libaom in WebAssembly (jSquash). */
 
-import type { AVIFModule, EncodeOptions } from "@jsquash/avif/codec/enc/avif_enc.js";
-
 declare const AVIF_VERSION: string; // by build.mjs
 
-const OPTIONS: Omit<EncodeOptions, "quality"> = {
+/** Of the encoder's module, what is used here; the package's own types need a global that it does not export. */
+interface AvifModule {
+  encode(rgba: Uint8ClampedArray, width: number, height: number, options: object): Uint8Array | null;
+}
+type OpenModule = (options: { noInitialRun: boolean; locateFile: () => string }) => Promise<AvifModule>;
+
+const OPTIONS = {
   qualityAlpha: -1,
   denoiseLevel: 0,
   tileColsLog2: 0,
@@ -13,23 +17,23 @@ const OPTIONS: Omit<EncodeOptions, "quality"> = {
   subsample: 0, // one plane
   chromaDeltaQ: false,
   sharpness: 0,
-  tune: 0,
+  tune: 0, // automatic
   enableSharpYUV: false,
   bitDepth: 8,
 };
 
 export class PictureWriter {
-  private constructor(private readonly module: AVIFModule) {}
+  private constructor(private readonly module: AvifModule) {}
 
   /** Loads the encoder. Throws whatever it throws. */
   static async load(): Promise<PictureWriter> {
     const url: string = `./avif-${AVIF_VERSION}.js`;
-    const { default: start } = await import(url);
+    const { default: start } = (await import(url)) as { default: OpenModule };
     const module = await start({
       noInitialRun: true,
       locateFile: () => new URL(`./avif-${AVIF_VERSION}.wasm`, import.meta.url).href,
     });
-    return new PictureWriter(module as AVIFModule);
+    return new PictureWriter(module);
   }
 
   /** Compress gray values `[height, width]` row by row; quality 0 to 100. */

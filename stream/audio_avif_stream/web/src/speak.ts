@@ -41,7 +41,7 @@ class Microphone {
 
   /** Asks for the microphone; throws what is to be said where it does not open. */
   static async open(): Promise<Microphone> {
-    if (!navigator.mediaDevices || !("AudioWorkletNode" in window)) {
+    if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
       throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");
     }
     let stream: MediaStream;
@@ -50,7 +50,8 @@ class Microphone {
       stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
     } catch (error) {
       const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
-      throw new Error(isRefused ? "The microphone was not allowed: change it beside the address." : "There is no microphone that opens.");
+      const sentence = isRefused ? "The microphone was not allowed: change it beside the address." : "There is no microphone that opens.";
+      throw new Error(sentence, { cause: error });
     }
     try {
       return await Microphone.of(stream);
@@ -108,7 +109,10 @@ async function speak(): Promise<void> {
       throw new Error("This browser is too old for this page (WebAssembly, OffscreenCanvas).");
     }
     const opened = await Microphone.open();
-    if (press !== presses) return opened.close();
+    if (press !== presses) {
+      opened.close();
+      return;
+    }
     microphone = opened;
   } catch (error) {
     if (press === presses) stop(error instanceof Error ? error.message : String(error));
@@ -160,7 +164,10 @@ function take(message: FromSpeaker, isCurrent: boolean): void {
 
 function showState(state: State, detail: string): void {
   debug.state = state;
-  if (state === "failed") return stop(detail);
+  if (state === "failed") {
+    stop(detail);
+    return;
+  }
   const words: Partial<Record<State, string>> = {
     trying: "Loading the encoder …",
     connecting: `Connecting to ${room.value} …`,

@@ -88,7 +88,7 @@ test("a steady stream is spoken whole, in order and where it belongs", async () 
     await listener.advance(TILE_S);
   }
   assert.equal(listener.decoder.counts.received, 40);
-  assert.equal(listener.decoder.concealedFrames, 0);
+  assert.equal(listener.decoder.background.concealedFrames, 0);
   assert.equal(listener.vocoder.said.length, 320);
   let at = 0;
   for (const { samples, firstSample } of listener.chunks) {
@@ -105,7 +105,7 @@ test("a lost tile is led over, and told", async () => {
     await listener.advance(TILE_S);
   }
   assert.equal(listener.decoder.counts.lost, 1);
-  assert.ok(listener.decoder.concealedFrames >= 4 && listener.decoder.concealedFrames <= 12);
+  assert.ok(listener.decoder.background.concealedFrames >= 4 && listener.decoder.background.concealedFrames <= 12);
   assert.ok(listener.vocoder.said.every((level) => level <= -1 && level > -5.6));
 });
 
@@ -116,7 +116,7 @@ test("a damaged tile is concealed like a lost one", async () => {
     await listener.advance(TILE_S);
   }
   assert.equal(listener.decoder.counts.damaged, 1);
-  assert.ok(listener.decoder.concealedFrames > 0);
+  assert.ok(listener.decoder.background.concealedFrames > 0);
 });
 
 test("a copy stands in for a tile that never came", async () => {
@@ -169,7 +169,7 @@ test("a pause goes on as noise until the next tile, and no longer than it is tol
     await listener.hear({ kind: "pause", sequence: 10 + i, firstFrame: 80 + 24 * i, frames: 8, envelope: frame(-4) });
     await listener.advance(3 * TILE_S);
   }
-  assert.equal(listener.decoder.concealedFrames, 0);
+  assert.equal(listener.decoder.background.concealedFrames, 0);
   const noise = listener.vocoder.said.slice(110);
   const mean = noise.reduce((sum, x) => sum + x, 0) / noise.length;
   assert.ok(Math.abs(mean + 4) < 0.1, `${mean}`);
