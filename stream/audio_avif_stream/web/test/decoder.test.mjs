@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   ArrivalWatch,
   Decoder,
+  DepthWatch,
   FloorTracker,
   TileQueue,
   USUAL_MEL,
@@ -212,6 +213,12 @@ test("lateness is that of the later arrivals, and a burst after a stall counts o
   assert.ok(Math.abs(watch.latenessS - 0.05) < 1e-6, `${watch.latenessS}`);
   for (let i = 100; i < 115; i++) watch.push(8 * i, nowS + 15 * TILE_S);
   assert.ok(watch.latenessS < 0.1, `${watch.latenessS}`);
+});
+
+test("the usual depth is that of the last second, whose halves are rounded as Python rounds them", () => {
+  const watch = new DepthWatch(0.08); // 12.5 tiles a second: 12 depths
+  const depths = [1, ...Array(6).fill(0), ...Array(6).fill(1)].map((depth) => watch.push(depth));
+  assert.equal(depths.at(-1), 0.5);
 });
 
 test("gaps are led over, ends decay to the background, starts rise", () => {
