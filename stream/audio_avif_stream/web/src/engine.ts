@@ -141,7 +141,7 @@ class Room {
         this.vocoder.reset();
         decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, leastS: this.open.leastBufferS });
         decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
-      } else tell({ kind: "caveat", detail: "The stream's mel is not the vocoder's: it can be watched, not heard." });
+      } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }
     this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.pacer.processingS] : [] };
     tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
@@ -296,12 +296,12 @@ async function open(message: Open): Promise<void> {
   pictures ??= new PictureReader();
   const trial = await pictures.trial();
   if (trial === "closed") {
-    const detail = "This browser does not open AVIF pictures, of which the stream is made.";
+    const detail = "This browser does not decode AVIF pictures, which carry the stream.";
     tell({ kind: "status", state: "failed", detail });
     return;
   }
   if (trial === "altered") {
-    const detail = "This browser alters the pictures that a page reads, perhaps against tracking: the sound may be noisy.";
+    const detail = "This browser alters the pictures that a page reads, perhaps to prevent tracking: the sound may be noisy.";
     tell({ kind: "caveat", detail });
   }
   const vocoder = await load(message);

@@ -1,4 +1,4 @@
-/** The AudioWorklet of who speaks: gives what the microphone hears to the worker, piece by piece. */
+/** The speaking page's AudioWorklet: passes the microphone's samples to the worker, piece by piece. */
 
 declare class AudioWorkletProcessor {
   readonly port: MessagePort;

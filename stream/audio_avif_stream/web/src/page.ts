@@ -1,4 +1,4 @@
-/** The page: its controls, its words, and what it shows of the worker's messages. */
+/** The listening page: its controls, its messages, and what it shows of the worker's figures. */
 
 import type { Palette } from "./colours.js";
 import { RATE_HZ } from "./config.js";
@@ -39,7 +39,7 @@ let stateDetail = "";
 let opening: Promise<Sound> | null = null;
 let leastBufferS = BROWSER_PLAYOUT.leastS;
 
-/** The way of the samples to the ear: the ring, the meter, the volume. */
+/** The path of the samples to the sound device: the ring, the meter, the volume. */
 class Sound {
   private constructor(
     readonly context: AudioContext,
@@ -48,7 +48,7 @@ class Sound {
     readonly gain: GainNode,
   ) {}
 
-  /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
+  /** Opens the sound device; must be called from a click. Throws the sentence to show where it does not open. */
   static async open(): Promise<Sound> {
     if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context: AudioContext;
@@ -92,9 +92,9 @@ function ask(message: ToWorker, transfer: Transferable[] = []): void {
 /** What this browser lacks so that nothing can be watched, in one sentence; "" where nothing. */
 function missing(): string {
   if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
-    return "This browser is too old for this page: it cannot open pictures beside the page (OffscreenCanvas).";
+    return "This browser is too old for this page: it has no OffscreenCanvas, which decodes the pictures.";
   }
-  return "WebSocket" in window ? "" : "This browser has no WebSocket, over which the stream comes.";
+  return "WebSocket" in window ? "" : "This browser has no WebSocket, which carries the stream.";
 }
 
 /** Asked anew after each wait: Stop may have been pressed in between. */
@@ -116,7 +116,7 @@ async function listen(): Promise<void> {
   document.title = `${room.value} · audio-avif`;
   try {
     if (!("WebAssembly" in window)) {
-      throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
+      throw new Error("This browser has no WebAssembly, which the vocoder needs: the stream can be watched, not heard.");
     }
     opening ??= Sound.open();
     sound = await opening;
@@ -133,7 +133,7 @@ async function listen(): Promise<void> {
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => show(data);
     worker.onerror = ({ message }) => {
       worker = null;
-      stop(`The part of this page that works in the background failed (${message}); press Listen to try again.`);
+      stop(`The background worker of this page failed (${message}); press Listen to try again.`);
     };
   }
   const port = sound?.openPort() ?? null;

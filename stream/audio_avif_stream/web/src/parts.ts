@@ -1,4 +1,4 @@
-/** What both pages have: the labels beside the picture, the level meter, the status line. */
+/** Parts of both pages: the labels beside the picture, the level meter, the status line. */
 
 import { USUAL_MEL } from "./config.js";
 import { bandAt } from "./features.js";
