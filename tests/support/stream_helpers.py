@@ -90,7 +90,7 @@ def live_resemblance(said: FloatArray, heard: FloatArray, missed_s: float = 0.0)
 def missed_s(figures: dict[str, Any]) -> float:
     """How much of what was said a receiver did not play, as its figures tell."""
     missing_tiles = figures["lost_tiles"] + figures["late_tiles"] + figures["skipped_tiles"]
-    return max(missing_tiles * TILE_SAMPLES / RATE_HZ, float(figures["concealed_ms"]) / 1e3)
+    return max(float(missing_tiles) * TILE_SAMPLES / RATE_HZ, float(figures["concealed_ms"]) / 1e3)
 
 
 def _loud_log_mel(samples: FloatArray) -> FloatArray:
@@ -250,7 +250,8 @@ class Peer:
         self.samples = speech(seconds)
         encoder = Encoder()
         self.hello = Hello(encoder.mel, encoder.tile, encoder.template, f"by hand {secrets.token_hex(4)}", live=False)
-        self.tiles: list[TilePacket] = encoder.push(self.samples) + encoder.flush()
+        packets = encoder.push(self.samples) + encoder.flush()
+        self.tiles = [packet for packet in packets if isinstance(packet, TilePacket)]  # without pauses, all of them
         self.bye: Bye = encoder.bye()
         self._address = f"{'ws' if tls is None else 'wss'}://127.0.0.1:{port}{path}"
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -1,7 +1,11 @@
 import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
+/** Of node, what the scripts and tests use. */
+const NODE = ["Buffer", "TextEncoder", "URL", "clearTimeout", "console", "performance", "process", "setImmediate", "setTimeout"];
+
 export default tseslint.config(
+  { ignores: ["dist/", "test/built.js"] },
   js.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
   {
@@ -12,5 +16,9 @@ export default tseslint.config(
       "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
     },
   },
-  { files: ["*.mjs", "*.js"], ...tseslint.configs.disableTypeChecked, languageOptions: { globals: { URL: "readonly" } } },
+  {
+    files: ["**/*.js", "**/*.mjs"],
+    extends: [tseslint.configs.disableTypeChecked],
+    languageOptions: { globals: Object.fromEntries(NODE.map((name) => [name, "readonly"])) },
+  },
 );

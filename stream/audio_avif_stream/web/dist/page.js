@@ -13,21 +13,6 @@ function frameS(mel) {
   return mel.hop_samples / mel.rate_hz;
 }
 
-// src/features.ts
-var LINEAR_HZ = 1e3;
-var LINEAR_MELS = 15;
-var LOG_STEP = Math.log(6.4) / 27;
-function toMel(hz) {
-  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
-}
-function bandAt(hz, mel) {
-  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
-  return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
-}
-
-// src/decoder.ts
-var LEAST_BUFFER_S = 0.06;
-
 // src/resample.ts
 var HALF_TAPS = 16;
 var PHASES = 512;
@@ -192,6 +177,18 @@ function openScript(context) {
   return { node, blockS: block / context.sampleRate, follow: (worker2) => player.follow(worker2) };
 }
 
+// src/features.ts
+var LINEAR_HZ = 1e3;
+var LINEAR_MELS = 15;
+var LOG_STEP = Math.log(6.4) / 27;
+function toMel(hz) {
+  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
+}
+function bandAt(hz, mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
+}
+
 // src/parts.ts
 var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
 var LEAST_LEVEL_DB = -60;
@@ -235,6 +232,9 @@ function levelOf(analyser) {
   return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }
 
+// src/playout.ts
+var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+
 // src/colours.ts
 var STOPS = {
   gray: { dark: ["#0c0e13", "#f6f3ea"], light: ["#fbfaf6", "#15171d"] },
@@ -262,6 +262,12 @@ function lookup(palette2, isDark) {
 
 // src/history.ts
 var HISTORY_FRAMES = 2048;
+var Kind = {
+  nothing: 0,
+  tile: 1,
+  pause: 2,
+  lost: 3
+};
 var MOST_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
@@ -287,7 +293,7 @@ var History = class {
     else this.fillLost(firstFrame);
     this.pause = null;
     for (let t = 0; t < frames; t++) {
-      this.put(firstFrame + t, 1 /* tile */, (row) => pixels[row * width + t]);
+      this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
   /** From here on it is quiet; the noise's column is low band first. */
@@ -302,17 +308,17 @@ var History = class {
     const { firstFrame, column } = this.pause;
     const from = Math.max(firstFrame, this.end, until - HISTORY_FRAMES);
     for (let frame = from; frame < until; frame++) {
-      this.put(frame, 2 /* pause */, (row) => column[this.bands - 1 - row]);
+      this.put(frame, Kind.pause, (row) => column[this.bands - 1 - row]);
     }
   }
   fillLost(until) {
     if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
-    for (let frame = this.end; frame < until; frame++) this.put(frame, 3 /* lost */, () => 0);
+    for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
     if (frame < this.end - HISTORY_FRAMES) return;
     for (let passed = this.end && Math.max(this.end, frame - HISTORY_FRAMES); this.end && passed < frame; passed++) {
-      this.kinds[passed % HISTORY_FRAMES] = 0 /* nothing */;
+      this.kinds[passed % HISTORY_FRAMES] = Kind.nothing;
       this.dirty.push(passed);
     }
     const column = frame % HISTORY_FRAMES;
@@ -459,8 +465,8 @@ var Spectrogram = class {
       const column = frame % HISTORY_FRAMES;
       const kind = history2.kinds[column];
       for (let row = 0; row < history2.bands; row++) {
-        if (kind === 3 /* lost */) pixels[row] = this.colours[(row + frame) % 6 < 2 ? 140 : 20];
-        else pixels[row] = this.colours[kind === 0 /* nothing */ ? 0 : history2.values[column * history2.bands + row]];
+        if (kind === Kind.lost) pixels[row] = this.colours[(row + frame) % 6 < 2 ? 140 : 20];
+        else pixels[row] = this.colours[kind === Kind.nothing ? 0 : history2.values[column * history2.bands + row]];
       }
       this.stripContext.putImageData(image, column, 0);
     }
@@ -523,7 +529,7 @@ var isListening = false;
 var caveat = "";
 var stateDetail = "";
 var opening = null;
-var leastBufferS = LEAST_BUFFER_S;
+var leastBufferS = BROWSER_PLAYOUT.leastS;
 var Sound = class _Sound {
   constructor(context, outlet, analyser, gain) {
     this.context = context;
@@ -535,9 +541,9 @@ var Sound = class _Sound {
   outlet;
   analyser;
   gain;
-  /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
+  /** Opens the sound device; must be called from a click. Throws the sentence to show where it does not open. */
   static async open() {
-    if (!window.AudioContext) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
+    if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context;
     try {
       context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
@@ -573,13 +579,17 @@ function ask(message, transfer = []) {
 }
 function missing() {
   if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
-    return "This browser is too old for this page: it cannot open pictures beside the page (OffscreenCanvas).";
+    return "This browser is too old for this page: it has no OffscreenCanvas, which decodes the pictures.";
   }
-  return "WebSocket" in window ? "" : "This browser has no WebSocket, over which the stream comes.";
+  return "WebSocket" in window ? "" : "This browser has no WebSocket, which carries the stream.";
 }
+var wasStopped = () => !isListening;
 async function listen() {
   const lack = missing();
-  if (lack) return say(lack, true);
+  if (lack) {
+    say(lack, true);
+    return;
+  }
   isListening = true;
   caveat = "";
   showListening();
@@ -589,25 +599,25 @@ async function listen() {
   byId("room-title").textContent = room.value;
   document.title = `${room.value} \xB7 audio-avif`;
   try {
-    if (typeof WebAssembly !== "object") {
-      throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
+    if (!("WebAssembly" in window)) {
+      throw new Error("This browser has no WebAssembly, which the vocoder needs: the stream can be watched, not heard.");
     }
     opening ??= Sound.open();
     sound = await opening;
-    if (!isListening) return void sound.context.suspend();
+    if (wasStopped()) return void sound.context.suspend();
     void sound.context.resume();
   } catch (error) {
     opening = null;
     caveat = error instanceof Error ? error.message : String(error);
   }
-  if (!isListening) return;
+  if (wasStopped()) return;
   setVolume();
   if (!worker) {
     worker = new Worker("engine.js", { type: "module" });
     worker.onmessage = ({ data }) => show(data);
     worker.onerror = ({ message }) => {
       worker = null;
-      stop(`The part of this page that works in the background failed (${message}); press Listen to try again.`);
+      stop(`The background worker of this page failed (${message}); press Listen to try again.`);
     };
   }
   const port = sound?.openPort() ?? null;
@@ -664,7 +674,10 @@ function show(message) {
 function showState(state, detail) {
   debug.state = state;
   stateDetail = detail;
-  if (state === "failed") return stop(detail);
+  if (state === "failed") {
+    stop(detail);
+    return;
+  }
   const words = {
     trying: "Getting ready \u2026",
     connecting: `Connecting to ${room.value} \u2026`,
@@ -695,7 +708,7 @@ function showFigures(figures) {
 function linkHash() {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
-  if (leastBufferS !== LEAST_BUFFER_S) parts.set("buffer", String(Math.round(leastBufferS * 1e3)));
+  if (leastBufferS !== BROWSER_PLAYOUT.leastS) parts.set("buffer", String(Math.round(leastBufferS * 1e3)));
   return `#${parts}`;
 }
 async function copyLink() {

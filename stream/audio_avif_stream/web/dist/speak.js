@@ -95,6 +95,12 @@ function lookup(palette, isDark) {
 
 // src/history.ts
 var HISTORY_FRAMES = 2048;
+var Kind = {
+  nothing: 0,
+  tile: 1,
+  pause: 2,
+  lost: 3
+};
 var MOST_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
@@ -120,7 +126,7 @@ var History = class {
     else this.fillLost(firstFrame);
     this.pause = null;
     for (let t = 0; t < frames; t++) {
-      this.put(firstFrame + t, 1 /* tile */, (row) => pixels[row * width + t]);
+      this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
   /** From here on it is quiet; the noise's column is low band first. */
@@ -135,17 +141,17 @@ var History = class {
     const { firstFrame, column } = this.pause;
     const from = Math.max(firstFrame, this.end, until - HISTORY_FRAMES);
     for (let frame = from; frame < until; frame++) {
-      this.put(frame, 2 /* pause */, (row) => column[this.bands - 1 - row]);
+      this.put(frame, Kind.pause, (row) => column[this.bands - 1 - row]);
     }
   }
   fillLost(until) {
     if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
-    for (let frame = this.end; frame < until; frame++) this.put(frame, 3 /* lost */, () => 0);
+    for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
     if (frame < this.end - HISTORY_FRAMES) return;
     for (let passed = this.end && Math.max(this.end, frame - HISTORY_FRAMES); this.end && passed < frame; passed++) {
-      this.kinds[passed % HISTORY_FRAMES] = 0 /* nothing */;
+      this.kinds[passed % HISTORY_FRAMES] = Kind.nothing;
       this.dirty.push(passed);
     }
     const column = frame % HISTORY_FRAMES;
@@ -292,8 +298,8 @@ var Spectrogram = class {
       const column = frame % HISTORY_FRAMES;
       const kind = history.kinds[column];
       for (let row = 0; row < history.bands; row++) {
-        if (kind === 3 /* lost */) pixels[row] = this.colours[(row + frame) % 6 < 2 ? 140 : 20];
-        else pixels[row] = this.colours[kind === 0 /* nothing */ ? 0 : history.values[column * history.bands + row]];
+        if (kind === Kind.lost) pixels[row] = this.colours[(row + frame) % 6 < 2 ? 140 : 20];
+        else pixels[row] = this.colours[kind === Kind.nothing ? 0 : history.values[column * history.bands + row]];
       }
       this.stripContext.putImageData(image, column, 0);
     }
@@ -362,9 +368,9 @@ var Microphone = class _Microphone {
   analyser;
   port;
   stream;
-  /** Asks for the microphone; throws what is to be said where it does not open. */
+  /** Asks for the microphone; throws the sentence to show where it does not open. */
   static async open() {
-    if (!navigator.mediaDevices || !("AudioWorkletNode" in window)) {
+    if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
       throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");
     }
     let stream;
@@ -373,7 +379,8 @@ var Microphone = class _Microphone {
       stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
     } catch (error) {
       const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
-      throw new Error(isRefused ? "The microphone was not allowed: change it beside the address." : "There is no microphone that opens.");
+      const sentence = isRefused ? "Access to the microphone was denied: allow it in the browser's address bar." : "No microphone could be opened.";
+      throw new Error(sentence, { cause: error });
     }
     try {
       return await _Microphone.of(stream);
@@ -385,7 +392,7 @@ var Microphone = class _Microphone {
   static async of(stream) {
     let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
     if (!source) [context, source] = connect(stream, new AudioContext());
-    if (!source) throw new Error("There is no microphone that opens.");
+    if (!source) throw new Error("No microphone could be opened.");
     try {
       await context.audioWorklet.addModule("microphone.js");
     } catch (error) {
@@ -426,7 +433,10 @@ async function speak() {
       throw new Error("This browser is too old for this page (WebAssembly, OffscreenCanvas).");
     }
     const opened = await Microphone.open();
-    if (press !== presses) return opened.close();
+    if (press !== presses) {
+      opened.close();
+      return;
+    }
     microphone = opened;
   } catch (error) {
     if (press === presses) stop(error instanceof Error ? error.message : String(error));
@@ -436,7 +446,7 @@ async function speak() {
   worker = new Worker("speaker.js", { type: "module" });
   worker.onmessage = ({ data }) => take(data, press === presses);
   worker.onerror = ({ message }) => {
-    if (press === presses) stop(`The part of this page that works in the background failed (${message}).`);
+    if (press === presses) stop(`The background worker of this page failed (${message}).`);
   };
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { url, room: room.value, token: token.value, quality: Number(quality.value), isRecorded: debug.isRecorded };
@@ -472,7 +482,10 @@ function take(message, isCurrent) {
 }
 function showState(state, detail) {
   debug.state = state;
-  if (state === "failed") return stop(detail);
+  if (state === "failed") {
+    stop(detail);
+    return;
+  }
   const words = {
     trying: "Loading the encoder \u2026",
     connecting: `Connecting to ${room.value} \u2026`,
@@ -486,7 +499,7 @@ function showFigures(figures) {
   byId("dropped").textContent = String(figures.droppedTiles);
   byId("trip").textContent = figures.roundTripMs === null ? "\u2013" : `${Math.round(figures.roundTripMs)} ms`;
   if (debug.state !== "playing") return;
-  if (figures.isMute) say("The microphone gives nothing but zeros: is it muted?", true);
+  if (figures.isMute) say("The microphone delivers silence: check whether it is muted.", true);
   else say(`On air in ${room.value}.`);
 }
 function showLink() {

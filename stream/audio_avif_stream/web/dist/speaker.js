@@ -472,6 +472,7 @@ var Reader = class {
     }
   }
 };
+var isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 function jsonOf(data, types) {
   let values;
   try {
@@ -479,12 +480,11 @@ function jsonOf(data, types) {
   } catch {
     throw new WireError("a message holds JSON that cannot be read");
   }
-  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
   if (!isObject(values)) throw new WireError("a message holds JSON that is not an object");
   for (const [key, type] of Object.entries(types)) {
     const value = values[key];
     const fits = type === "object" ? isObject(value) : typeof value === type;
-    const isWhole = type !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity;
+    const isWhole = typeof value !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity;
     if (!fits || !isWhole) {
       const name = { boolean: "bool", string: "str", object: "dict", number: "int" }[type];
       throw new WireError(`a message's '${key}' is missing or not of type ${name}`);
@@ -493,7 +493,7 @@ function jsonOf(data, types) {
   return values;
 }
 function label(text) {
-  return [...text].slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
+  return Array.from(text).slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
 }
 function parseHello(data) {
   const reader = new Reader(data);
@@ -852,7 +852,10 @@ var Link = class {
   async closed(code, reason, wasOpen) {
     this.stopTimers();
     const final = this.user.whyFinal(code, reason);
-    if (final !== null) return this.fail(final);
+    if (final !== null) {
+      this.fail(final);
+      return;
+    }
     const refusal = wasOpen ? "" : await whyRefused();
     if (this.isClosed) return;
     if (refusal) this.lose(refusal, "refused");

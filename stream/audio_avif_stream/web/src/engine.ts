@@ -7,6 +7,7 @@ import { TileError } from "./errors.js";
 import { type Picture, TileCounts, TileQueue, median } from "./jitter.js";
 import { NoiseSource, fromPixel, noiseEnvelope } from "./noise.js";
 import { PictureReader } from "./pictures.js";
+import { BROWSER_PLAYOUT } from "./playout.js";
 import type { Figures, FromWorker, Open, State, ToWorker } from "./protocol.js";
 import { Sink } from "./sink.js";
 import { Vocoder } from "./vocoder.js";
@@ -86,7 +87,7 @@ class Room {
     this.waiting++;
     this.work = this.work
       .then(() => this.handle(message, receivedS))
-      .catch((error) => this.fail(error))
+      .catch((error: unknown) => this.fail(error))
       .finally(() => {
         if (!--this.waiting) void this.speak();
       });
@@ -94,7 +95,7 @@ class Room {
 
   private fail(error: unknown): void {
     this.close();
-    this.tellState("failed", `Playing the stream failed: ${error instanceof Error ? error.message : error}.`);
+    this.tellState("failed", `Playing the stream failed: ${error instanceof Error ? error.message : String(error)}.`);
   }
 
   private async handle(message: FromSender, receivedS: number): Promise<void> {
@@ -138,11 +139,11 @@ class Room {
     if (this.vocoder && this.sink) {
       if (isUsual(hello.mel)) {
         this.vocoder.reset();
-        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, this.open.leastBufferS);
-        decoder.processingS = this.vocoder.costS(hello.tile.frames);
-      } else tell({ kind: "caveat", detail: "The stream's mel is not the vocoder's: it can be watched, not heard." });
+        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, leastS: this.open.leastBufferS });
+        decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
+      } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }
-    this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.processingS] : [] };
+    this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.pacer.processingS] : [] };
     tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
     this.tellState("playing");
   }
@@ -160,7 +161,7 @@ class Room {
     }
     const counts = (stream.decoder ?? stream.queue).counts;
     for (const key of Object.keys(this.past) as (keyof TileCounts)[]) this.past[key] += counts[key];
-    this.pastConcealedS += (stream.decoder?.concealedFrames ?? 0) * frameS(stream.hello.mel);
+    this.pastConcealedS += (stream.decoder?.background.concealedFrames ?? 0) * frameS(stream.hello.mel);
     this.stream = null;
     this.clock = null;
   }
@@ -223,7 +224,7 @@ class Room {
       const tookS = now - Math.max(tile.receivedS, this.spokenS);
       this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
       const sorted = [...this.stream.processingS].sort((a, b) => a - b);
-      decoder.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
+      decoder.pacer.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
     }
     this.spokenS = now;
   }
@@ -257,7 +258,7 @@ class Room {
       delayMs,
       receivedTiles: this.past.received + counts.received,
       lostTiles: this.past.lost + counts.lost,
-      concealedMs: (this.pastConcealedS + (stream?.decoder?.concealedFrames ?? 0) * frame) * 1000,
+      concealedMs: (this.pastConcealedS + (stream?.decoder?.background.concealedFrames ?? 0) * frame) * 1000,
       kbps: (this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8) / 1000 / spanS,
       underruns: sink?.underruns ?? 0,
       heardFrame: heardSample === null || !stream ? null : heardSample / stream.hello.mel.hop_samples,
@@ -295,12 +296,12 @@ async function open(message: Open): Promise<void> {
   pictures ??= new PictureReader();
   const trial = await pictures.trial();
   if (trial === "closed") {
-    const detail = "This browser does not open AVIF pictures, of which the stream is made.";
+    const detail = "This browser does not decode AVIF pictures, which carry the stream.";
     tell({ kind: "status", state: "failed", detail });
     return;
   }
   if (trial === "altered") {
-    const detail = "This browser alters the pictures that a page reads, perhaps against tracking: the sound may be noisy.";
+    const detail = "This browser alters the pictures that a page reads, perhaps to prevent tracking: the sound may be noisy.";
     tell({ kind: "caveat", detail });
   }
   const vocoder = await load(message);

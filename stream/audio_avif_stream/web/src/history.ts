@@ -2,12 +2,13 @@
 
 export const HISTORY_FRAMES = 2048;
 
-export enum Kind {
-  nothing,
-  tile,
-  pause,
-  lost,
-}
+export const Kind = {
+  nothing: 0,
+  tile: 1,
+  pause: 2,
+  lost: 3,
+} as const;
+export type Kind = (typeof Kind)[keyof typeof Kind];
 
 const MOST_LOST_FRAMES = 512;
 

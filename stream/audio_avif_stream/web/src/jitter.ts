@@ -1,6 +1,7 @@
-/** Tiles in the order they are played, and how deep the buffer must be. As `audio_avif/jitter.py`. */
+/** Tiles in the order they are played, and how deep the buffer must be. As `audio_avif/link/jitter.py`. */
 
 import type { Frame } from "./features.js";
+import { roundHalfToEven } from "./rounding.js";
 
 /** A tile that was opened; `logMel` is null where its picture is damaged. */
 export interface Picture {
@@ -12,7 +13,7 @@ export interface Picture {
   receivedS: number;
 }
 
-/** A pause, with its noise as pixel values and as log10. */
+/** A pause, with the envelope of its noise in log10. */
 export interface Quiet {
   kind: "pause";
   sequence: number;
@@ -80,7 +81,7 @@ export class TileQueue {
     return tile ?? copy;
   }
 
-  /** Stop waiting for the tiles before the oldest that is here; say how many are lost. */
+  /** Stop waiting for the tiles before the oldest that is here; return how many are lost. */
   giveUpMissing(): number {
     if (!this.tiles.size || this.next === null) return 0;
     const missing = Math.min(...this.tiles.keys(), ...this.copies.keys()) - this.next;
@@ -101,7 +102,7 @@ export class TileQueue {
     }
   }
 
-  /** Drop all but the newest so many; say whether any were dropped. */
+  /** Drop all but the `count` newest tiles; return whether any were dropped. */
   keepNewest(count: number): boolean {
     if (this.tiles.size <= count) return false;
     const numbers = this.sorted();
@@ -117,6 +118,7 @@ export class TileQueue {
 
 const WINDOW_S = 10;
 const WINDOW_TILES = 20;
+const LATER_PERCENT = 5;
 const MOST_TILES = 512;
 const CLOCK_JUMP_S = 1;
 
@@ -149,7 +151,7 @@ export class ArrivalWatch {
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
     counted.sort((a, b) => a - b);
-    const later = Math.floor(this.transits.length * 0.05);
+    const later = Math.floor((this.transits.length * LATER_PERCENT) / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
   }
 }
@@ -160,13 +162,15 @@ export function median(values: number[]): number {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+const WATCH_S = 1;
+
 /** Finds how deep the buffer usually is, from its depth at each tile of the last second. */
 export class DepthWatch {
   private depthsS: number[] = [];
   private readonly most: number;
 
   constructor(tileS: number) {
-    this.most = Math.max(3, Math.round(1 / tileS));
+    this.most = Math.max(3, roundHalfToEven(WATCH_S / tileS));
   }
 
   reset(): void {

@@ -178,7 +178,10 @@ export class Link {
   private async closed(code: number, reason: string, wasOpen: boolean): Promise<void> {
     this.stopTimers();
     const final = this.user.whyFinal(code, reason);
-    if (final !== null) return this.fail(final);
+    if (final !== null) {
+      this.fail(final);
+      return;
+    }
     const refusal = wasOpen ? "" : await whyRefused();
     if (this.isClosed) return;
     if (refusal) this.lose(refusal, "refused");

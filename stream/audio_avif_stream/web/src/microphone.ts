@@ -1,4 +1,4 @@
-/** The AudioWorklet of who speaks: gives what the microphone hears to the worker, piece by piece. */
+/** The speaking page's AudioWorklet: passes the microphone's samples to the worker, piece by piece. */
 
 declare class AudioWorkletProcessor {
   readonly port: MessagePort;
@@ -20,7 +20,7 @@ class Microphone extends AudioWorkletProcessor {
     };
   }
 
-  process([[input]]: Float32Array[][]): boolean {
+  process([[input]]: [[Float32Array?]]): boolean {
     for (const sample of input ?? []) {
       this.piece[this.count++] = sample;
       if (this.count < PIECE_SAMPLES) continue;

@@ -27,7 +27,9 @@ async function openWorklet(context: AudioContext): Promise<Outlet> {
 function openScript(context: AudioContext): Outlet {
   const player = new Player(context.sampleRate);
   const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  /* eslint-disable @typescript-eslint/no-deprecated -- the only player for a page without an AudioWorklet */
   const node = context.createScriptProcessor(block, 1, 1);
   node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
+  /* eslint-enable @typescript-eslint/no-deprecated */
   return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
 }

@@ -1,10 +1,10 @@
-/** The page: its controls, its words, and what it shows of the worker's messages. */
+/** The listening page: its controls, its messages, and what it shows of the worker's figures. */
 
 import type { Palette } from "./colours.js";
 import { RATE_HZ } from "./config.js";
-import { LEAST_BUFFER_S } from "./decoder.js";
 import { openOutlet, type Outlet } from "./outlet.js";
 import { byId, labelBands, say, showLevels } from "./parts.js";
+import { BROWSER_PLAYOUT } from "./playout.js";
 import type { Figures, FromWorker, State, ToWorker } from "./protocol.js";
 import { Spectrogram } from "./spectrogram.js";
 import type { ModelName } from "./vocoder.js";
@@ -37,9 +37,9 @@ let isListening = false;
 let caveat = "";
 let stateDetail = "";
 let opening: Promise<Sound> | null = null;
-let leastBufferS = LEAST_BUFFER_S;
+let leastBufferS = BROWSER_PLAYOUT.leastS;
 
-/** The way of the samples to the ear: the ring, the meter, the volume. */
+/** The path of the samples to the sound device: the ring, the meter, the volume. */
 class Sound {
   private constructor(
     readonly context: AudioContext,
@@ -48,9 +48,9 @@ class Sound {
     readonly gain: GainNode,
   ) {}
 
-  /** Opens the sound device; must be called from a click. Throws what is to be said where it does not open. */
+  /** Opens the sound device; must be called from a click. Throws the sentence to show where it does not open. */
   static async open(): Promise<Sound> {
-    if (!window.AudioContext) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
+    if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context: AudioContext;
     try {
       context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
@@ -92,14 +92,20 @@ function ask(message: ToWorker, transfer: Transferable[] = []): void {
 /** What this browser lacks so that nothing can be watched, in one sentence; "" where nothing. */
 function missing(): string {
   if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
-    return "This browser is too old for this page: it cannot open pictures beside the page (OffscreenCanvas).";
+    return "This browser is too old for this page: it has no OffscreenCanvas, which decodes the pictures.";
   }
-  return "WebSocket" in window ? "" : "This browser has no WebSocket, over which the stream comes.";
+  return "WebSocket" in window ? "" : "This browser has no WebSocket, which carries the stream.";
 }
+
+/** Asked anew after each wait: Stop may have been pressed in between. */
+const wasStopped = (): boolean => !isListening;
 
 async function listen(): Promise<void> {
   const lack = missing();
-  if (lack) return say(lack, true);
+  if (lack) {
+    say(lack, true);
+    return;
+  }
   isListening = true;
   caveat = "";
   showListening();
@@ -109,25 +115,25 @@ async function listen(): Promise<void> {
   byId("room-title").textContent = room.value;
   document.title = `${room.value} · audio-avif`;
   try {
-    if (typeof WebAssembly !== "object") {
-      throw new Error("This browser has no WebAssembly, in which the vocoder runs: the stream can be watched, not heard.");
+    if (!("WebAssembly" in window)) {
+      throw new Error("This browser has no WebAssembly, which the vocoder needs: the stream can be watched, not heard.");
     }
     opening ??= Sound.open();
     sound = await opening;
-    if (!isListening) return void sound.context.suspend();
+    if (wasStopped()) return void sound.context.suspend();
     void sound.context.resume();
   } catch (error) {
     opening = null;
     caveat = error instanceof Error ? error.message : String(error);
   }
-  if (!isListening) return;
+  if (wasStopped()) return;
   setVolume();
   if (!worker) {
     worker = new Worker("engine.js", { type: "module" });
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => show(data);
     worker.onerror = ({ message }) => {
       worker = null;
-      stop(`The part of this page that works in the background failed (${message}); press Listen to try again.`);
+      stop(`The background worker of this page failed (${message}); press Listen to try again.`);
     };
   }
   const port = sound?.openPort() ?? null;
@@ -191,7 +197,10 @@ function show(message: FromWorker): void {
 function showState(state: State, detail: string): void {
   debug.state = state;
   stateDetail = detail;
-  if (state === "failed") return stop(detail);
+  if (state === "failed") {
+    stop(detail);
+    return;
+  }
   const words: Record<Exclude<State, "failed">, string> = {
     trying: "Getting ready …",
     connecting: `Connecting to ${room.value} …`,
@@ -224,7 +233,7 @@ function showFigures(figures: Figures): void {
 function linkHash(): string {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
-  if (leastBufferS !== LEAST_BUFFER_S) parts.set("buffer", String(Math.round(leastBufferS * 1000)));
+  if (leastBufferS !== BROWSER_PLAYOUT.leastS) parts.set("buffer", String(Math.round(leastBufferS * 1000)));
   return `#${parts}`;
 }
 

@@ -1,4 +1,4 @@
-/** What both pages have: the labels beside the picture, the level meter, the status line. */
+/** Parts of both pages: the labels beside the picture, the level meter, the status line. */
 
 import { USUAL_MEL } from "./config.js";
 import { bandAt } from "./features.js";
@@ -7,6 +7,8 @@ const LABELLED_HZ = [100, 250, 500, 1000, 2000, 4000, 7000];
 const LEAST_LEVEL_DB = -60;
 const METER_TEXT_MS = 2000;
 
+/** The element with this id, which the page holds; the caller names its type. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- shorter than a cast at every call
 export const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 
 /** Say it in the status line, which screen readers read out. */

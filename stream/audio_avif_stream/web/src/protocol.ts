@@ -1,4 +1,4 @@
-/** What page and worker say to each other. */
+/** The messages between a page and its worker. */
 
 import type { ModelName } from "./vocoder.js";
 

@@ -1,7 +1,7 @@
 /** The worker's end of the player's ring. */
 
 import { RATE_HZ } from "./config.js";
-import type { Chunk } from "./decoder.js";
+import type { Chunk } from "./position.js";
 
 export type ToRing = Float32Array | "rest";
 

@@ -39,9 +39,9 @@ class Microphone {
     private readonly stream: MediaStream,
   ) {}
 
-  /** Asks for the microphone; throws what is to be said where it does not open. */
+  /** Asks for the microphone; throws the sentence to show where it does not open. */
   static async open(): Promise<Microphone> {
-    if (!navigator.mediaDevices || !("AudioWorkletNode" in window)) {
+    if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
       throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");
     }
     let stream: MediaStream;
@@ -50,7 +50,8 @@ class Microphone {
       stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
     } catch (error) {
       const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
-      throw new Error(isRefused ? "The microphone was not allowed: change it beside the address." : "There is no microphone that opens.");
+      const sentence = isRefused ? "Access to the microphone was denied: allow it in the browser's address bar." : "No microphone could be opened.";
+      throw new Error(sentence, { cause: error });
     }
     try {
       return await Microphone.of(stream);
@@ -63,7 +64,7 @@ class Microphone {
   private static async of(stream: MediaStream): Promise<Microphone> {
     let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
     if (!source) [context, source] = connect(stream, new AudioContext()); // the worker resamples
-    if (!source) throw new Error("There is no microphone that opens.");
+    if (!source) throw new Error("No microphone could be opened.");
     try {
       await context.audioWorklet.addModule("microphone.js");
     } catch (error) {
@@ -108,7 +109,10 @@ async function speak(): Promise<void> {
       throw new Error("This browser is too old for this page (WebAssembly, OffscreenCanvas).");
     }
     const opened = await Microphone.open();
-    if (press !== presses) return opened.close();
+    if (press !== presses) {
+      opened.close();
+      return;
+    }
     microphone = opened;
   } catch (error) {
     if (press === presses) stop(error instanceof Error ? error.message : String(error));
@@ -118,7 +122,7 @@ async function speak(): Promise<void> {
   worker = new Worker("speaker.js", { type: "module" });
   worker.onmessage = ({ data }: MessageEvent<FromSpeaker>) => take(data, press === presses);
   worker.onerror = ({ message }) => {
-    if (press === presses) stop(`The part of this page that works in the background failed (${message}).`);
+    if (press === presses) stop(`The background worker of this page failed (${message}).`);
   };
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { url, room: room.value, token: token.value, quality: Number(quality.value), isRecorded: debug.isRecorded };
@@ -160,7 +164,10 @@ function take(message: FromSpeaker, isCurrent: boolean): void {
 
 function showState(state: State, detail: string): void {
   debug.state = state;
-  if (state === "failed") return stop(detail);
+  if (state === "failed") {
+    stop(detail);
+    return;
+  }
   const words: Partial<Record<State, string>> = {
     trying: "Loading the encoder …",
     connecting: `Connecting to ${room.value} …`,
@@ -175,7 +182,7 @@ function showFigures(figures: Extract<FromSpeaker, { kind: "figures" }>): void {
   byId("dropped").textContent = String(figures.droppedTiles);
   byId("trip").textContent = figures.roundTripMs === null ? "–" : `${Math.round(figures.roundTripMs)} ms`;
   if (debug.state !== "playing") return;
-  if (figures.isMute) say("The microphone gives nothing but zeros: is it muted?", true);
+  if (figures.isMute) say("The microphone delivers silence: check whether it is muted.", true);
   else say(`On air in ${room.value}.`);
 }
 

@@ -1,4 +1,4 @@
-/** The wire protocol without its I/O: messages to objects and back. As `audio_avif/wire.py`; `docs/wire.md` is the byte table. */
+/** The wire protocol without its I/O: messages to objects and back. As `audio_avif/link/messages.py`; `docs/wire.md` is the byte table. */
 
 import { MAX_REDUNDANCY, MAX_TILE_FRAMES, type MelConfig, type TileConfig, melOf, tileOf } from "./config.js";
 import { StillTemplate, inspectStill } from "./container.js";
@@ -146,31 +146,42 @@ class Reader {
   }
 }
 
-/** JSON that is an object, with values of these types under these keys. */
-function jsonOf(data: Uint8Array, types: Record<string, "object" | "string" | "boolean" | "number">): any {
-  let values: any;
+interface JsonTypes {
+  object: Record<string, unknown>;
+  string: string;
+  boolean: boolean;
+  number: number;
+}
+
+type JsonValues<T extends Record<string, keyof JsonTypes>> = { [Key in keyof T]: JsonTypes[T[Key]] };
+
+const isObject = (value: unknown): value is JsonTypes["object"] =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Parse JSON that is an object, with values of these types under these keys. */
+function jsonOf<const T extends Record<string, keyof JsonTypes>>(data: Uint8Array, types: T): JsonValues<T> {
+  let values: unknown;
   try {
     values = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
   } catch {
     throw new WireError("a message holds JSON that cannot be read");
   }
-  const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
   if (!isObject(values)) throw new WireError("a message holds JSON that is not an object");
   for (const [key, type] of Object.entries(types)) {
     const value = values[key];
     const fits = type === "object" ? isObject(value) : typeof value === type;
-    const isWhole = type !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity; // 1e400 is read so
+    const isWhole = typeof value !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity; // 1e400 is read so
     if (!fits || !isWhole) {
       const name = { boolean: "bool", string: "str", object: "dict", number: "int" }[type];
       throw new WireError(`a message's '${key}' is missing or not of type ${name}`);
     }
   }
-  return values;
+  return values as JsonValues<T>;
 }
 
 /** A peer's text as it may be shown: 64 characters of it, without control codes. */
 function label(text: string): string {
-  return [...text].slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
+  return Array.from(text).slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
 }
 
 function parseHello(data: Uint8Array): Hello {
@@ -336,7 +347,7 @@ function parseReceipt(data: Uint8Array): Receipt {
   return { kind: "receipt", sequence };
 }
 
-const FROM_SENDER: Record<number, (data: Uint8Array) => FromSender> = {
+const FROM_SENDER: Partial<Record<number, (data: Uint8Array) => FromSender>> = {
   0x01: parseHello,
   0x02: parseTile,
   0x03: parseTile,
@@ -347,7 +358,7 @@ const FROM_SENDER: Record<number, (data: Uint8Array) => FromSender> = {
   0x08: parseGap,
 };
 
-const FROM_RECEIVER: Record<number, (data: Uint8Array) => FromReceiver> = {
+const FROM_RECEIVER: Partial<Record<number, (data: Uint8Array) => FromReceiver>> = {
   0x81: parseWelcome,
   0x85: parsePong,
   0x86: parseReport,

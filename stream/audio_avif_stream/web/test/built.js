@@ -18,7 +18,6 @@ var AwakeClock = class {
 
 // src/concealment.ts
 var DECAY_LOG10_PER_S = 10;
-var MOST_CHANGE = 0.15;
 function mix(a, b, share) {
   return a.map((x, band) => x + (b[band] - x) * share);
 }
@@ -37,25 +36,6 @@ function overNoise(fading, floor, noise) {
 function fadeIn(logMel, frameS2) {
   return logMel.map((frame, i) => frame.map((x) => x + Math.min(i * DECAY_LOG10_PER_S * frameS2 - 1, 0)));
 }
-function resampleFrames(before, logMel, count) {
-  const known2 = [before, ...logMel];
-  return Array.from({ length: count }, (_, i) => {
-    const place = (i + 1) * logMel.length / count;
-    const left = Math.min(Math.floor(place), logMel.length - 1);
-    return mix(known2[left], known2[left + 1], place - left);
-  });
-}
-var FrameStretcher = class {
-  allowance = 0;
-  push(before, logMel, wanted) {
-    const share = MOST_CHANGE * logMel.length;
-    this.allowance = Math.min(this.allowance + share, Math.max(1, share));
-    const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
-    if (!change) return logMel;
-    this.allowance -= Math.abs(change);
-    return resampleFrames(before, logMel, logMel.length + change);
-  }
-};
 
 // src/errors.ts
 var WireError = class extends Error {
@@ -119,6 +99,268 @@ function frameS(mel) {
 }
 function isUsual(mel) {
   return Object.keys(USUAL_MEL).every((key) => mel[key] === USUAL_MEL[key]);
+}
+
+// src/features.ts
+var LINEAR_HZ = 1e3;
+var LINEAR_MELS = 15;
+var LOG_STEP = Math.log(6.4) / 27;
+function toMel(hz) {
+  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
+}
+function toHz(mel) {
+  return mel < LINEAR_MELS ? 200 * mel / 3 : LINEAR_HZ * Math.exp(LOG_STEP * (mel - LINEAR_MELS));
+}
+function bandAt(hz, mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
+}
+function melFilters(mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  const edge = (i) => toHz(low + (high - low) * i / (mel.n_mels + 1));
+  const binHz = mel.rate_hz / mel.n_fft;
+  return Array.from({ length: mel.n_mels }, (_, band) => {
+    const [left, centre, right] = [edge(band), edge(band + 1), edge(band + 2)];
+    const first = Math.floor(left / binHz) + 1;
+    const count = Math.max(0, Math.ceil(right / binHz) - first);
+    const weights = new Float64Array(count).map((_2, i) => {
+      const hz = (first + i) * binHz;
+      return Math.max(0, Math.min((hz - left) / (centre - left), (right - hz) / (right - centre))) * 2 / (right - left);
+    });
+    return { first, weights };
+  });
+}
+function fft(re, im) {
+  const size = re.length;
+  for (let i = 1, j = 0; i < size; i++) {
+    let bit = size >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) {
+      [re[i], re[j]] = [re[j], re[i]];
+      [im[i], im[j]] = [im[j], im[i]];
+    }
+  }
+  for (let span = 2; span <= size; span *= 2) {
+    const half = span / 2;
+    for (let k = 0; k < half; k++) {
+      const [cos, sin] = [Math.cos(-2 * Math.PI * k / span), Math.sin(-2 * Math.PI * k / span)];
+      for (let a = k; a < size; a += span) {
+        const b = a + half;
+        const [x, y] = [re[b] * cos - im[b] * sin, re[b] * sin + im[b] * cos];
+        re[b] = re[a] - x;
+        im[b] = im[a] - y;
+        re[a] += x;
+        im[a] += y;
+      }
+    }
+  }
+}
+function normal() {
+  let state = 1;
+  const uniform = () => {
+    state = state + 1831565813 | 0;
+    let t = Math.imul(state ^ state >>> 15, 1 | state);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
+  };
+  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
+var LogMelStream = class {
+  constructor(mel) {
+    this.mel = mel;
+    this.pending = new Float64Array(mel.n_fft / 2);
+    this.window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
+    this.filters = melFilters(mel);
+  }
+  mel;
+  pending;
+  window;
+  filters;
+  push(samples) {
+    const { n_fft, hop_samples } = this.mel;
+    const all = new Float64Array(this.pending.length + samples.length);
+    all.set(this.pending);
+    all.set(samples, this.pending.length);
+    const frames = [];
+    let at = 0;
+    for (; at + n_fft <= all.length; at += hop_samples) frames.push(this.frame(all.subarray(at, at + n_fft)));
+    this.pending = all.slice(at);
+    return frames;
+  }
+  /** The last frames, whose windows reach beyond the end into silence. */
+  flush() {
+    return this.push(new Float64Array(this.mel.n_fft / 2));
+  }
+  frame(samples) {
+    const re = samples.map((x, i) => x * this.window[i]);
+    const im = new Float64Array(samples.length);
+    fft(re, im);
+    return Float32Array.from(this.filters, ({ first, weights }) => {
+      const sum = weights.reduce((sum2, weight, i) => sum2 + weight * Math.hypot(re[first + i], im[first + i]), 0);
+      return Math.log10(Math.max(sum, this.mel.floor));
+    });
+  }
+};
+function naturalFluctuation(mel, count) {
+  const edge = mel.n_fft / mel.hop_samples;
+  const noise = new Float64Array((count + edge) * mel.hop_samples + mel.n_fft).map(normal());
+  const frames = new LogMelStream(mel).push(noise).slice(edge, edge + count);
+  for (let band = 0; band < mel.n_mels; band++) {
+    const mean2 = frames.reduce((sum, frame) => sum + frame[band], 0) / count;
+    for (const frame of frames) frame[band] -= mean2;
+  }
+  return frames;
+}
+
+// src/noise.ts
+var QUIET_LOG10 = -3;
+var WINDOW_S = 1.5;
+var WINDOW_BLOCKS = 6;
+var SMOOTHING_S = 0.06;
+var AVERAGE_S = 0.3;
+var NEAR_LOG10 = 0.4;
+var RISE_LOG10_PER_S = 0.15;
+var NEIGHBOURS = 2;
+var NATURAL_NOISE_FRAMES = 256;
+var FloorTracker = class {
+  constructor(mel) {
+    this.mel = mel;
+    this.floor = new Float32Array(mel.n_mels).fill(QUIET_LOG10);
+    this.minimum = this.floor.slice();
+    this.smoothed = new Float32Array(mel.n_mels);
+    this.block = new Float32Array(mel.n_mels).fill(Infinity);
+  }
+  mel;
+  floor;
+  smoothed;
+  minimum;
+  block;
+  blocks = [];
+  frames = 0;
+  push(logMel) {
+    for (const frame of logMel) this.pushFrame(frame);
+  }
+  pushFrame(frame) {
+    const dt = frameS(this.mel);
+    const smoothing = 1 - Math.exp(-dt / SMOOTHING_S);
+    const averaging = 1 - Math.exp(-dt / AVERAGE_S);
+    for (let band = 0; band < this.mel.n_mels; band++) {
+      const around = frame.subarray(Math.max(0, band - NEIGHBOURS), band + NEIGHBOURS + 1);
+      const level = around.reduce((sum, x) => sum + x, 0) / around.length;
+      this.smoothed[band] += (this.frames ? smoothing : 1) * (level - this.smoothed[band]);
+      this.block[band] = Math.min(this.block[band], this.smoothed[band]);
+      const window = Math.min(this.block[band], ...this.blocks.map((block) => block[band]));
+      this.minimum[band] = Math.min(window, Math.max(this.minimum[band], QUIET_LOG10) + RISE_LOG10_PER_S * dt);
+      const isNear = this.smoothed[band] < this.minimum[band] + NEAR_LOG10;
+      const mean2 = isNear ? this.floor[band] + averaging * (frame[band] - this.floor[band]) : this.floor[band];
+      this.floor[band] = Math.min(Math.max(mean2, this.minimum[band]), this.minimum[band] + NEAR_LOG10);
+    }
+    this.frames++;
+    if (this.frames % Math.max(1, Math.round(WINDOW_S / WINDOW_BLOCKS / dt)) === 0) {
+      this.blocks = [...this.blocks, this.block].slice(-WINDOW_BLOCKS);
+      this.block = new Float32Array(this.mel.n_mels).fill(Infinity);
+    }
+  }
+};
+function fromPixel(pixel, tile) {
+  return tile.log10_min + pixel * (tile.log10_max - tile.log10_min) / 255;
+}
+function noiseEnvelope(levels, nMels, tile) {
+  const groups = levels.length;
+  const lines = Array.from(
+    { length: groups },
+    (_, point) => Float64Array.from({ length: nMels }, (_2, band) => {
+      const place = Math.min(Math.max((band + 0.5) * groups / nMels - 0.5, 0), groups - 1);
+      return Math.max(0, 1 - Math.abs(place - point));
+    })
+  );
+  const groupOf = (band) => Math.floor(band * groups / nMels);
+  const means = lines[0].map(() => 0).slice(0, groups);
+  const system = Array.from(means, (_, group) => {
+    const bands = [...Array(nMels).keys()].filter((band) => groupOf(band) === group);
+    const row = lines.map((line) => bands.reduce((sum, band) => sum + line[band], 0) / bands.length);
+    return [...row, fromPixel(levels[group], tile)];
+  });
+  const points = solve(system);
+  return Float32Array.from({ length: nMels }, (_, band) => {
+    const value = points.reduce((sum, point, i) => sum + point * lines[i][band], 0);
+    return Math.min(Math.max(value, tile.log10_min), tile.log10_max);
+  });
+}
+function solve(rows) {
+  for (let i = 0; i < rows.length; i++) {
+    rows[i] = rows[i].map((x) => x / rows[i][i]);
+    for (let j = 0; j < rows.length; j++) {
+      const factor = rows[j][i];
+      if (j !== i) rows[j] = rows[j].map((x, k) => x - factor * rows[i][k]);
+    }
+  }
+  return rows.map((row) => row[rows.length]);
+}
+var known = null;
+var NoiseSource = class {
+  fluctuation;
+  at = 0;
+  constructor(mel) {
+    if (known?.mel !== mel) known = { mel, frames: naturalFluctuation(mel, NATURAL_NOISE_FRAMES) };
+    this.fluctuation = known.frames;
+  }
+  frames(envelope, count) {
+    return Array.from({ length: count }, () => {
+      const fluctuation = this.fluctuation[this.at++ % NATURAL_NOISE_FRAMES];
+      return envelope.map((x, band) => x + fluctuation[band]);
+    });
+  }
+};
+
+// src/background.ts
+var QUIET_LOG102 = 0.5;
+var Background = class {
+  constructor(mel, tile) {
+    this.mel = mel;
+    this.tile = tile;
+    this.tracker = new FloorTracker(mel);
+    this.noise = new NoiseSource(mel);
+    this.fadingFrame = new Float32Array(mel.n_mels).fill(tile.log10_min);
+  }
+  mel;
+  tile;
+  pause = null;
+  concealedFrames = 0;
+  noiseFrames = 0;
+  /** Tests replace it by one that does not fluctuate. */
+  noise;
+  tracker;
+  fadingFrame;
+  /** Take the frames of a tile that is spoken; it ends the pause. */
+  push(logMel) {
+    this.tracker.push(logMel);
+    this.fadingFrame = logMel[logMel.length - 1];
+    this.pause = null;
+  }
+  /** Whether frames hold little more than the background. */
+  isQuiet(logMel) {
+    return Math.max(...logMel.map(mean)) < mean(this.tracker.floor) + QUIET_LOG102;
+  }
+  /** Conceal a short gap by frames that lead from one frame to another. */
+  interpolate(before, after, count) {
+    this.concealedFrames += count;
+    return interpolate(before, after, count);
+  }
+  /** Make frames: the pause's noise, or concealment. */
+  frames(count) {
+    if (this.pause) this.noiseFrames += count;
+    else this.concealedFrames += count;
+    const floor = this.pause?.envelope ?? this.tracker.floor;
+    const fading = decay(this.fadingFrame, floor, count, frameS(this.mel));
+    this.fadingFrame = fading[count - 1];
+    const frames = overNoise(fading, floor, this.noise.frames(floor, count));
+    return frames.map((frame) => frame.map((x) => Math.max(x, this.tile.log10_min)));
+  }
+};
+function mean(frame) {
+  return frame.reduce((sum, x) => sum + x, 0) / frame.length;
 }
 
 // src/container.ts
@@ -341,6 +583,7 @@ var Reader = class {
     }
   }
 };
+var isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 function jsonOf(data, types) {
   let values;
   try {
@@ -348,12 +591,11 @@ function jsonOf(data, types) {
   } catch {
     throw new WireError("a message holds JSON that cannot be read");
   }
-  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
   if (!isObject(values)) throw new WireError("a message holds JSON that is not an object");
   for (const [key, type] of Object.entries(types)) {
     const value = values[key];
     const fits = type === "object" ? isObject(value) : typeof value === type;
-    const isWhole = type !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity;
+    const isWhole = typeof value !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity;
     if (!fits || !isWhole) {
       const name = { boolean: "bool", string: "str", object: "dict", number: "int" }[type];
       throw new WireError(`a message's '${key}' is missing or not of type ${name}`);
@@ -362,7 +604,7 @@ function jsonOf(data, types) {
   return values;
 }
 function label(text) {
-  return [...text].slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
+  return Array.from(text).slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
 }
 function parseHello(data) {
   const reader = new Reader(data);
@@ -743,7 +985,10 @@ var Link = class {
   async closed(code, reason, wasOpen) {
     this.stopTimers();
     const final = this.user.whyFinal(code, reason);
-    if (final !== null) return this.fail(final);
+    if (final !== null) {
+      this.fail(final);
+      return;
+    }
     const refusal = wasOpen ? "" : await whyRefused();
     if (this.isClosed) return;
     if (refusal) this.lose(refusal, "refused");
@@ -828,6 +1073,13 @@ var Connection = class {
   }
 };
 
+// src/rounding.ts
+function roundHalfToEven(value) {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 ? below + 1 : below;
+}
+
 // src/jitter.ts
 var TileCounts = class {
   received = 0;
@@ -877,7 +1129,7 @@ var TileQueue = class {
     if (tile ?? copy) this.next++;
     return tile ?? copy;
   }
-  /** Stop waiting for the tiles before the oldest that is here; say how many are lost. */
+  /** Stop waiting for the tiles before the oldest that is here; return how many are lost. */
   giveUpMissing() {
     if (!this.tiles.size || this.next === null) return 0;
     const missing = Math.min(...this.tiles.keys(), ...this.copies.keys()) - this.next;
@@ -896,7 +1148,7 @@ var TileQueue = class {
       this.next = sequence;
     }
   }
-  /** Drop all but the newest so many; say whether any were dropped. */
+  /** Drop all but the `count` newest tiles; return whether any were dropped. */
   keepNewest(count) {
     if (this.tiles.size <= count) return false;
     const numbers = this.sorted();
@@ -908,8 +1160,9 @@ var TileQueue = class {
     this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
   }
 };
-var WINDOW_S = 10;
+var WINDOW_S2 = 10;
 var WINDOW_TILES = 20;
+var LATER_PERCENT = 5;
 var MOST_TILES = 512;
 var CLOCK_JUMP_S = 1;
 var ArrivalWatch = class {
@@ -933,11 +1186,11 @@ var ArrivalWatch = class {
     this.last = { nowS, frame: firstFrame };
     this.transits.push({ nowS, transitS, counts });
     if (this.transits.length > MOST_TILES) this.transits.shift();
-    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S) this.transits.shift();
+    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S2) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
     counted.sort((a, b) => a - b);
-    const later = Math.floor(this.transits.length * 0.05);
+    const later = Math.floor(this.transits.length * LATER_PERCENT / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
   }
 };
@@ -946,11 +1199,12 @@ function median(values) {
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
+var WATCH_S2 = 1;
 var DepthWatch = class {
   depthsS = [];
   most;
   constructor(tileS) {
-    this.most = Math.max(3, Math.round(1 / tileS));
+    this.most = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
   }
   reset() {
     this.depthsS = [];
@@ -965,322 +1219,235 @@ var DepthWatch = class {
   }
 };
 
-// src/features.ts
-var LINEAR_HZ = 1e3;
-var LINEAR_MELS = 15;
-var LOG_STEP = Math.log(6.4) / 27;
-function toMel(hz) {
-  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
-}
-function toHz(mel) {
-  return mel < LINEAR_MELS ? 200 * mel / 3 : LINEAR_HZ * Math.exp(LOG_STEP * (mel - LINEAR_MELS));
-}
-function bandAt(hz, mel) {
-  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
-  return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
-}
-function melFilters(mel) {
-  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
-  const edge = (i) => toHz(low + (high - low) * i / (mel.n_mels + 1));
-  const binHz = mel.rate_hz / mel.n_fft;
-  return Array.from({ length: mel.n_mels }, (_, band) => {
-    const [left, centre, right] = [edge(band), edge(band + 1), edge(band + 2)];
-    const first = Math.floor(left / binHz) + 1;
-    const count = Math.max(0, Math.ceil(right / binHz) - first);
-    const weights = new Float64Array(count).map((_2, i) => {
-      const hz = (first + i) * binHz;
-      return Math.max(0, Math.min((hz - left) / (centre - left), (right - hz) / (right - centre))) * 2 / (right - left);
-    });
-    return { first, weights };
+// src/time_scaling.ts
+var MOST_CHANGE = 0.15;
+function resampleFrames(before, logMel, count) {
+  const known2 = [before, ...logMel];
+  return Array.from({ length: count }, (_, i) => {
+    const place = (i + 1) * logMel.length / count;
+    const left = Math.min(Math.floor(place), logMel.length - 1);
+    return mix(known2[left], known2[left + 1], place - left);
   });
 }
-function fft(re, im) {
-  const size = re.length;
-  for (let i = 1, j = 0; i < size; i++) {
-    let bit = size >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) {
-      [re[i], re[j]] = [re[j], re[i]];
-      [im[i], im[j]] = [im[j], im[i]];
-    }
-  }
-  for (let span = 2; span <= size; span *= 2) {
-    const half = span / 2;
-    for (let k = 0; k < half; k++) {
-      const [cos, sin] = [Math.cos(-2 * Math.PI * k / span), Math.sin(-2 * Math.PI * k / span)];
-      for (let a = k; a < size; a += span) {
-        const b = a + half;
-        const [x, y] = [re[b] * cos - im[b] * sin, re[b] * sin + im[b] * cos];
-        re[b] = re[a] - x;
-        im[b] = im[a] - y;
-        re[a] += x;
-        im[a] += y;
-      }
-    }
-  }
-}
-function normal() {
-  let state = 1;
-  const uniform = () => {
-    state = state + 1831565813 | 0;
-    let t = Math.imul(state ^ state >>> 15, 1 | state);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
-  };
-  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-}
-var LogMelStream = class {
-  constructor(mel) {
-    this.mel = mel;
-    this.pending = new Float64Array(mel.n_fft / 2);
-    this.window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
-    this.filters = melFilters(mel);
-  }
-  mel;
-  pending;
-  window;
-  filters;
-  push(samples) {
-    const { n_fft, hop_samples } = this.mel;
-    const all = new Float64Array(this.pending.length + samples.length);
-    all.set(this.pending);
-    all.set(samples, this.pending.length);
-    const frames = [];
-    let at = 0;
-    for (; at + n_fft <= all.length; at += hop_samples) frames.push(this.frame(all.subarray(at, at + n_fft)));
-    this.pending = all.slice(at);
-    return frames;
-  }
-  /** The last frames, whose windows reach beyond the end into silence. */
-  flush() {
-    return this.push(new Float64Array(this.mel.n_fft / 2));
-  }
-  frame(samples) {
-    const re = samples.map((x, i) => x * this.window[i]);
-    const im = new Float64Array(samples.length);
-    fft(re, im);
-    return Float32Array.from(this.filters, ({ first, weights }) => {
-      const sum = weights.reduce((sum2, weight, i) => sum2 + weight * Math.hypot(re[first + i], im[first + i]), 0);
-      return Math.log10(Math.max(sum, this.mel.floor));
-    });
-  }
-};
-function naturalFluctuation(mel, count) {
-  const edge = mel.n_fft / mel.hop_samples;
-  const noise = new Float64Array((count + edge) * mel.hop_samples + mel.n_fft).map(normal());
-  const frames = new LogMelStream(mel).push(noise).slice(edge, edge + count);
-  for (let band = 0; band < mel.n_mels; band++) {
-    const mean = frames.reduce((sum, frame) => sum + frame[band], 0) / count;
-    for (const frame of frames) frame[band] -= mean;
-  }
-  return frames;
-}
-
-// src/noise.ts
-var QUIET_LOG10 = -3;
-var WINDOW_S2 = 1.5;
-var WINDOW_BLOCKS = 6;
-var SMOOTHING_S = 0.06;
-var AVERAGE_S = 0.3;
-var NEAR_LOG10 = 0.4;
-var RISE_LOG10_PER_S = 0.15;
-var NEIGHBOURS = 2;
-var NATURAL_NOISE_FRAMES = 256;
-var FloorTracker = class {
-  constructor(mel) {
-    this.mel = mel;
-    this.floor = new Float32Array(mel.n_mels).fill(QUIET_LOG10);
-    this.minimum = this.floor.slice();
-    this.smoothed = new Float32Array(mel.n_mels);
-    this.block = new Float32Array(mel.n_mels).fill(Infinity);
-  }
-  mel;
-  floor;
-  smoothed;
-  minimum;
-  block;
-  blocks = [];
-  frames = 0;
-  push(logMel) {
-    for (const frame of logMel) this.pushFrame(frame);
-  }
-  pushFrame(frame) {
-    const dt = frameS(this.mel);
-    const smoothing = 1 - Math.exp(-dt / SMOOTHING_S);
-    const averaging = 1 - Math.exp(-dt / AVERAGE_S);
-    for (let band = 0; band < this.mel.n_mels; band++) {
-      const around = frame.subarray(Math.max(0, band - NEIGHBOURS), band + NEIGHBOURS + 1);
-      const level = around.reduce((sum, x) => sum + x, 0) / around.length;
-      this.smoothed[band] += (this.frames ? smoothing : 1) * (level - this.smoothed[band]);
-      this.block[band] = Math.min(this.block[band], this.smoothed[band]);
-      const window = Math.min(this.block[band], ...this.blocks.map((block) => block[band]));
-      this.minimum[band] = Math.min(window, Math.max(this.minimum[band], QUIET_LOG10) + RISE_LOG10_PER_S * dt);
-      const isNear = this.smoothed[band] < this.minimum[band] + NEAR_LOG10;
-      const mean = isNear ? this.floor[band] + averaging * (frame[band] - this.floor[band]) : this.floor[band];
-      this.floor[band] = Math.min(Math.max(mean, this.minimum[band]), this.minimum[band] + NEAR_LOG10);
-    }
-    this.frames++;
-    if (this.frames % Math.max(1, Math.round(WINDOW_S2 / WINDOW_BLOCKS / dt)) === 0) {
-      this.blocks = [...this.blocks, this.block].slice(-WINDOW_BLOCKS);
-      this.block = new Float32Array(this.mel.n_mels).fill(Infinity);
-    }
-  }
-};
-function fromPixel(pixel, tile) {
-  return tile.log10_min + pixel * (tile.log10_max - tile.log10_min) / 255;
-}
-function noiseEnvelope(levels, nMels, tile) {
-  const groups = levels.length;
-  const lines = Array.from(
-    { length: groups },
-    (_, point) => Float64Array.from({ length: nMels }, (_2, band) => {
-      const place = Math.min(Math.max((band + 0.5) * groups / nMels - 0.5, 0), groups - 1);
-      return Math.max(0, 1 - Math.abs(place - point));
-    })
-  );
-  const groupOf = (band) => Math.floor(band * groups / nMels);
-  const means = lines[0].map(() => 0).slice(0, groups);
-  const system = Array.from(means, (_, group) => {
-    const bands = [...Array(nMels).keys()].filter((band) => groupOf(band) === group);
-    const row = lines.map((line) => bands.reduce((sum, band) => sum + line[band], 0) / bands.length);
-    return [...row, fromPixel(levels[group], tile)];
-  });
-  const points = solve(system);
-  return Float32Array.from({ length: nMels }, (_, band) => {
-    const value = points.reduce((sum, point, i) => sum + point * lines[i][band], 0);
-    return Math.min(Math.max(value, tile.log10_min), tile.log10_max);
-  });
-}
-function solve(rows) {
-  for (let i = 0; i < rows.length; i++) {
-    rows[i] = rows[i].map((x) => x / rows[i][i]);
-    for (let j = 0; j < rows.length; j++) {
-      const factor = rows[j][i];
-      if (j !== i) rows[j] = rows[j].map((x, k) => x - factor * rows[i][k]);
-    }
-  }
-  return rows.map((row) => row[rows.length]);
-}
-var known = null;
-var NoiseSource = class {
-  fluctuation;
-  at = 0;
-  constructor(mel) {
-    if (known?.mel !== mel) known = { mel, frames: naturalFluctuation(mel, NATURAL_NOISE_FRAMES) };
-    this.fluctuation = known.frames;
-  }
-  frames(envelope, count) {
-    return Array.from({ length: count }, () => {
-      const fluctuation = this.fluctuation[this.at++ % NATURAL_NOISE_FRAMES];
-      return envelope.map((x, band) => x + fluctuation[band]);
-    });
+var FrameStretcher = class {
+  shortenedFrames = 0;
+  lengthenedFrames = 0;
+  allowance = 0;
+  /** Take a tile; return it with as many frames more, or fewer, as are wanted and allowed. */
+  push(before, logMel, wanted) {
+    const share = MOST_CHANGE * logMel.length;
+    this.allowance = Math.min(this.allowance + share, Math.max(1, share));
+    const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
+    if (!change) return logMel;
+    this.allowance -= Math.abs(change);
+    this.shortenedFrames += Math.max(0, -change);
+    this.lengthenedFrames += Math.max(0, change);
+    return resampleFrames(before, logMel, logMel.length + change);
   }
 };
 
-// src/decoder.ts
-var PLAYOUT = { mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
-var LEAST_BUFFER_S = 0.06;
-var MAX_INTERPOLATED_FRAMES = 32;
-var MAX_FILL_FRAMES = 128;
+// src/playout.ts
 var CATCH_UP_S = 0.3;
-var FADE_LOG10_PER_S = 10;
-var PAUSE_FRAMES = 2;
-var QUIET_LOG102 = 0.5;
 var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var Decoder = class {
-  constructor(mel, tile, vocoder, leastS = LEAST_BUFFER_S) {
-    this.mel = mel;
-    this.tile = tile;
-    this.vocoder = vocoder;
-    this.leastS = leastS;
-    this.frameS = frameS(mel);
-    this.tileS = tile.frames * this.frameS;
-    this.arrivals = new ArrivalWatch(this.frameS);
-    this.depth = new DepthWatch(this.tileS);
-    this.floor = new FloorTracker(mel);
-    this.noise = new NoiseSource(mel);
-    this.lastFrame = this.fadingFrame = new Float32Array(mel.n_mels).fill(tile.log10_min);
+var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var Pacer = class {
+  constructor(config, tileS, frameS2) {
+    this.config = config;
+    this.tileS = tileS;
+    this.frameS = frameS2;
+    this.arrivals = new ArrivalWatch(frameS2);
+    this.depth = new DepthWatch(tileS);
   }
-  mel;
-  tile;
-  vocoder;
-  leastS;
-  concealedFrames = 0;
-  /** How long this machine takes for a tile, now and then excepted; whoever drives the decoder measures it. */
-  processingS = 0;
-  frameS;
+  config;
   tileS;
-  tiles = new TileQueue();
+  frameS;
+  /** How long this machine takes for a tile; the caller of the decoder measures and sets it. */
+  processingS = 0;
   arrivals;
   depth;
   stretcher = new FrameStretcher();
-  floor;
-  noise;
-  pause = null;
   copies = 0;
-  hasBegun = false;
-  isSilent = true;
-  wasSkipped = false;
-  lastFrame;
-  fadingFrame;
-  nextFrame = 0;
-  bridgedFrames = 0;
-  unheardOfFrames = 0;
+  /** How much sound to hold ready against jitter, and until copies have come. */
+  get targetS() {
+    const { leastS, mostS, concealAtS } = this.config;
+    const marginS = Math.min(leastS, concealAtS + this.frameS);
+    const jitterS = Math.max(leastS, Math.min(this.arrivals.latenessS, mostS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, mostS);
+  }
+  /** How much sound should be waiting when a tile arrives on time. */
+  get depthS() {
+    return this.targetS + this.processingS;
+  }
+  /** Frames left out to catch up. */
+  get shortenedFrames() {
+    return this.stretcher.shortenedFrames;
+  }
+  /** Frames put in to fall back. */
+  get lengthenedFrames() {
+    return this.stretcher.lengthenedFrames;
+  }
+  /** Take note of a packet that arrived at `nowS`, and of how many copies came with it. */
+  push(firstFrame, copyCount, nowS) {
+    this.arrivals.push(firstFrame, nowS);
+    this.copies = Math.max(this.copies, copyCount);
+  }
+  /** The next packet comes after silence: earlier arrivals say nothing about it. */
+  forgetArrivals() {
+    this.arrivals.reset();
+  }
+  /** The sound was interrupted: earlier depths of the buffer say nothing about later ones. */
+  forgetDepths() {
+    this.depth.reset();
+  }
+  /** How much sound should be waiting now that a tile which begins at `firstFrame` is opened. */
+  dueS(firstFrame, nowS) {
+    return this.depthS - (nowS - firstFrame * this.frameS - this.arrivals.baseS);
+  }
+  /** How many tiles the buffer has room for, with a surplus that can be caught up with soon. */
+  roomTiles(bufferedS) {
+    const roomS = this.depthS + this.tileS + Math.max(this.tileS, CATCH_UP_S) - bufferedS;
+    return Math.max(0, Math.floor(roomS / this.tileS));
+  }
+  /**
+   * Make a tile shorter or longer where the buffer is too deep or too shallow; `before` is the frame spoken last.
+   * Quiet frames are changed sooner than speech, and a shallow buffer is filled sooner than a deep one is emptied.
+   */
+  pushFrames(before, logMel, surplusS, isQuiet) {
+    const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
+    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
+    const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
+    this.depth.adjust((paced.length - logMel.length) * this.frameS);
+    return paced;
+  }
+};
+
+// src/position.ts
+var StreamPosition = class {
+  constructor(hopSamples) {
+    this.hopSamples = hopSamples;
+  }
+  hopSamples;
   pushedSamples = 0;
   emittedSamples = 0;
   jumps = [];
   leftOutSamples = 0;
+  endSample = Infinity;
+  /** Samples that the vocoder has taken in and not given out. */
+  get heldSamples() {
+    return this.pushedSamples - this.emittedSamples;
+  }
+  /** The vocoder takes in so many frames. */
+  push(frames) {
+    this.pushedSamples += frames * this.hopSamples;
+  }
+  /** The next frame spoken lies so many frames later in the stream; negative where it lies earlier. */
+  leaveOut(frames) {
+    if (frames) this.jumps.push({ at: this.pushedSamples, samples: frames * this.hopSamples });
+  }
+  /** The stream ends before this sample; `emit` cuts off the samples from there on. */
+  endAt(sample) {
+    this.endSample = sample;
+  }
+  /** Give the vocoder's output its place in the stream. */
+  emit(samples) {
+    const firstSample = this.nextSample();
+    this.emittedSamples += samples.length;
+    const beyond = Math.min(samples.length, Math.max(0, this.nextSample() - this.endSample));
+    return { samples: samples.subarray(0, samples.length - beyond), firstSample: Math.max(0, firstSample) };
+  }
+  /** Stream position of the vocoder's next sample, which may lie before a jump that its input has passed. */
+  nextSample() {
+    while (this.jumps.length && this.jumps[0].at <= this.emittedSamples) {
+      this.leftOutSamples += this.jumps[0].samples;
+      this.jumps.shift();
+    }
+    return this.emittedSamples + this.leftOutSamples;
+  }
+};
+
+// src/decoder.ts
+var MAX_INTERPOLATED_FRAMES = 32;
+var MAX_FILL_FRAMES = 128;
+var FADE_LOG10_PER_S = 10;
+var PAUSE_FRAMES = 2;
+var SPARE = 1.5;
+var Decoder = class {
+  constructor(mel, tile, vocoder, playout = BROWSER_PLAYOUT) {
+    this.mel = mel;
+    this.tile = tile;
+    this.vocoder = vocoder;
+    this.frameS = frameS(mel);
+    this.tileS = tile.frames * this.frameS;
+    this.pacer = new Pacer(playout, this.tileS, this.frameS);
+    this.background = new Background(mel, tile);
+    this.position = new StreamPosition(mel.hop_samples);
+    this.lastFrame = new Float32Array(mel.n_mels).fill(tile.log10_min);
+  }
+  mel;
+  tile;
+  vocoder;
+  pacer;
+  background;
+  frameS;
+  tileS;
+  tiles = new TileQueue();
+  position;
+  lastFrame;
+  /** The stream's frame after the last tile; null before the first tile. */
+  nextFrame = null;
+  /** Frames made up since that tile. */
+  bridgedFrames = 0;
+  /** Of those, the frames made up since any packet came. */
+  unheardOfFrames = 0;
+  isSilent = true;
+  wasSkipped = false;
   isEnding = false;
-  end_ = null;
+  /** What became of the tiles. */
   get counts() {
     return this.tiles.counts;
   }
-  /** How much sound is to be held ready: `leastS`, or what 95 of 100 tiles need, and until copies have come. */
-  get targetS() {
-    const marginS = Math.min(this.leastS, PLAYOUT.concealAtS + this.frameS);
-    const jitterS = Math.max(this.leastS, Math.min(this.arrivals.latenessS, PLAYOUT.mostS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, PLAYOUT.mostS);
-  }
-  /** With less sound than this waiting to be played, some must be made up. */
+  /** With less sound than this waiting to be played, some must be made up; a pause's noise is never made late. */
   get urgentS() {
-    if (this.pause && this.cutOffS <= 0) {
-      return Math.max(this.depthS - this.frameS, PLAYOUT.concealAtS / 2 + this.processingS);
+    const { depthS, processingS, config } = this.pacer;
+    if (this.background.pause && this.cutOffS <= 0) {
+      return Math.max(depthS - this.frameS, config.concealAtS / 2 + processingS);
     }
-    return PLAYOUT.concealAtS + this.processingS;
+    return config.concealAtS + processingS;
   }
-  /** Whether nothing will be said before a packet comes, however little sound is left. */
+  /** Whether nothing is spoken before a packet comes, however little sound is left. */
   get isWaiting() {
-    return this.isEnding || this.isSilent && !this.pause;
+    return this.isEnding || this.isSilent && !this.background.pause;
   }
-  get depthS() {
-    return this.targetS + this.processingS;
-  }
+  /** For how long nothing has come beyond what is concealed in full; in a pause a tile's time more. */
   get cutOffS() {
-    return this.unheardOfFrames * this.frameS - PLAYOUT.maxConcealS - (this.pause ? this.tileS : 0);
+    const expectedS = this.background.pause ? this.tileS : 0;
+    return this.unheardOfFrames * this.frameS - this.pacer.config.maxConcealS - expectedS;
   }
   /** Whether a copy of this tile would be of use. */
   needs(sequence) {
     return this.tiles.needs(sequence);
   }
-  /** Take a packet that arrived at `nowS`, and the copies that came with it. */
+  /** Take a packet that arrived at `nowS`, those of its copies that are needed, and how many copies it had. */
   push(packet, copies, copyCount, nowS) {
-    if (this.isSilent && !this.tiles.size) this.arrivals.reset();
-    this.arrivals.push(packet.firstFrame, nowS);
-    this.copies = Math.max(this.copies, copyCount);
+    if (this.isSilent && !this.tiles.size) this.pacer.forgetArrivals();
+    this.pacer.push(packet.firstFrame, copyCount, nowS);
     this.unheardOfFrames = 0;
     this.tiles.push(packet, copies);
   }
   /** What to speak next, given how much sound is waiting to be played; null to wait for more packets. */
-  nextFrames(bufferedS, nowS) {
-    bufferedS -= this.unfilledS();
-    if (!this.isEnding) this.skipBacklog(bufferedS);
+  nextFrames(waitingS, nowS) {
+    const bufferedS = waitingS - this.unfilledS();
+    if (!this.isEnding && this.tiles.keepNewest(this.pacer.roomTiles(bufferedS))) this.wasSkipped = true;
     for (let packet; packet = this.nextPacket(bufferedS); ) {
-      if (!this.hasBegun) this.begin(packet.firstFrame);
+      if (this.nextFrame === null) {
+        this.nextFrame = packet.firstFrame;
+        this.position.leaveOut(packet.firstFrame);
+      }
       if (packet.firstFrame < this.nextFrame) this.counts.damaged++;
       else if (packet.kind === "pause") {
-        this.pause = packet;
+        this.background.pause = packet;
         const speech = this.isEnding ? this.speakPause() : null;
         if (speech) return speech;
       } else if (packet.logMel) return this.join(packet, packet.logMel, bufferedS, nowS);
@@ -1289,85 +1456,74 @@ var Decoder = class {
     if (!this.isEnding && bufferedS <= this.urgentS && !this.tiles.size) return this.bridge();
     return this.isEnding ? this.speakPause() : null;
   }
+  /** The next packet in order, once the missing ones before it have been waited for. */
   nextPacket(bufferedS) {
     const packet = this.tiles.pop();
     if (packet) return packet;
     const hasWaited = bufferedS <= this.urgentS || this.isEnding;
     return hasWaited && this.tiles.giveUpMissing() ? this.tiles.pop() : null;
   }
-  begin(firstFrame) {
-    this.hasBegun = true;
-    this.nextFrame = firstFrame;
-    this.jumps.push({ at: 0, samples: firstFrame * this.mel.hop_samples });
-  }
   /** How much of the silence at the start stands for frames that the vocoder has yet to take in. */
   unfilledS() {
-    const held = this.pushedSamples - this.emittedSamples;
-    return this.pushedSamples ? Math.max(0, this.vocoder.latencySamples - held) / this.mel.rate_hz : 0;
+    if (!this.position.pushedSamples) return 0;
+    return Math.max(0, this.vocoder.latencySamples - this.position.heldSamples) / this.mel.rate_hz;
   }
-  /** Drop the tiles for which the buffer, with what can be caught up with soon, has no room. */
-  skipBacklog(bufferedS) {
-    const roomS = this.depthS + this.tileS + Math.max(this.tileS, CATCH_UP_S) - bufferedS;
-    if (this.tiles.keepNewest(Math.max(0, Math.floor(roomS / this.tileS)))) this.wasSkipped = true;
+  /** Frames of the stream between what was spoken and this frame. */
+  gapBefore(firstFrame) {
+    return firstFrame - (this.nextFrame ?? 0) - this.bridgedFrames;
+  }
+  /** All frames before this one are spoken or left out. */
+  wentOnTo(nextFrame) {
+    this.nextFrame = nextFrame;
+    this.bridgedFrames = 0;
+    this.isSilent = false;
   }
   /** Put a tile's frames after the last ones spoken: fill a gap, keep the depth of the buffer. */
   join(tile, logMel, bufferedS, nowS) {
-    const gap = tile.firstFrame - this.nextFrame - this.bridgedFrames;
-    const dueS = this.depthS - (nowS - tile.firstFrame * this.frameS - this.arrivals.baseS);
-    let frames = logMel;
-    let silenceS = 0;
-    if (this.isSilent) {
-      this.depth.reset();
-      silenceS = Math.max(0, dueS);
-      if (this.pushedSamples) frames = fadeIn(logMel, this.frameS);
-      else silenceS += this.vocoder.latencySamples / this.mel.rate_hz;
-    } else {
-      const fill = this.fill(gap, logMel[0], Math.round((dueS - bufferedS) / this.frameS));
-      if (!this.isEnding) {
-        if (gap || this.wasSkipped) this.depth.reset();
-        frames = this.paced(logMel, bufferedS + fill.length * this.frameS - dueS);
-      }
-      frames = [...fill, ...frames];
-    }
-    this.leaveOut(gap + logMel.length - frames.length);
-    this.nextFrame = tile.firstFrame + tile.frames;
-    this.bridgedFrames = 0;
-    this.fadingFrame = logMel[logMel.length - 1];
-    this.floor.push(logMel);
-    this.pause = null;
-    this.isSilent = this.wasSkipped = false;
+    const gap = this.gapBefore(tile.firstFrame);
+    const dueS = this.pacer.dueS(tile.firstFrame, nowS);
+    const { frames, silenceS } = this.isSilent ? this.afterSilence(logMel, dueS) : { frames: this.afterSound(logMel, gap, dueS, bufferedS), silenceS: 0 };
+    this.position.leaveOut(gap + logMel.length - frames.length);
+    this.background.push(logMel);
+    this.wentOnTo(tile.firstFrame + tile.frames);
+    this.wasSkipped = false;
     return { logMel: frames, tile, silenceS };
   }
-  /** Frames for a gap before a tile: a short one is interpolated, of longer ones what the buffer needs is noise. */
+  /** The frames of the first tile after silence, and how long the silence goes on before them. */
+  afterSilence(logMel, dueS) {
+    this.pacer.forgetDepths();
+    const silenceS = Math.max(0, dueS);
+    if (this.position.pushedSamples) return { frames: fadeIn(logMel, this.frameS), silenceS };
+    return { frames: logMel, silenceS: silenceS + this.vocoder.latencySamples / this.mel.rate_hz };
+  }
+  /** The frames that fill the gap before a tile, and its own, as many as the pace asks for. */
+  afterSound(logMel, gap, dueS, bufferedS) {
+    const fill = this.fill(gap, logMel[0], roundHalfToEven((dueS - bufferedS) / this.frameS));
+    if (this.isEnding) return [...fill, ...logMel];
+    if (gap || this.wasSkipped) this.pacer.forgetDepths();
+    const surplusS = bufferedS + fill.length * this.frameS - dueS;
+    return [...fill, ...this.pacer.pushFrames(this.lastFrame, logMel, surplusS, this.background.isQuiet(logMel))];
+  }
+  /** Frames for a gap before a tile: a short gap's time is kept, of longer ones what the buffer needs. */
   fill(gap, after, needed) {
-    if (!this.pause && gap > 0 && gap <= MAX_INTERPOLATED_FRAMES && !this.wasSkipped) {
-      this.concealedFrames += gap;
-      return interpolate(this.lastFrame, after, gap);
+    const { pause } = this.background;
+    if (!pause && gap > 0 && gap <= MAX_INTERPOLATED_FRAMES && !this.wasSkipped) {
+      return this.background.interpolate(this.lastFrame, after, gap);
     }
-    const wanted = this.isEnding ? this.pause ? gap : 0 : needed;
-    return this.background(Math.max(0, Math.min(gap, wanted, MAX_FILL_FRAMES)));
+    const wanted = this.isEnding ? pause ? gap : 0 : needed;
+    const frames = Math.max(0, Math.min(gap, wanted, MAX_FILL_FRAMES));
+    return frames ? this.background.frames(frames) : [];
   }
-  /** Make a tile shorter or longer where the buffer is too deep or shallow, in pauses sooner than in speech. */
-  paced(logMel, surplusS) {
-    surplusS = this.depth.push(surplusS + this.depthS) - this.depthS;
-    const mean = (frame) => frame.reduce((sum, x) => sum + x, 0) / frame.length;
-    const isPause = Math.max(...logMel.map(mean)) < mean(this.floor.floor) + QUIET_LOG102;
-    const tolerance = isPause || surplusS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (Math.abs(surplusS) < tolerance * this.frameS) return logMel;
-    const paced = this.stretcher.push(this.lastFrame, logMel, -Math.round(surplusS / this.frameS));
-    this.depth.adjust((paced.length - logMel.length) * this.frameS);
-    return paced;
-  }
-  /** A bit of background, over which the last sound decays, while nothing comes; silence after long. */
+  /** A piece of background, over which the last sound decays, while nothing comes; silence after long. */
   bridge() {
     if (this.isWaiting) return null;
     const cutOffS = this.cutOffS;
-    if (cutOffS >= PLAYOUT.fadeS) {
+    if (cutOffS >= this.pacer.config.fadeS) {
       this.isSilent = true;
-      this.pause = null;
+      this.background.pause = null;
       return null;
     }
-    let frames = this.background(this.pause ? PAUSE_FRAMES : 1);
+    let frames = this.background.frames(this.pieceFrames());
     if (cutOffS > 0) {
       frames = frames.map((frame) => frame.map((x) => Math.max(x - cutOffS * FADE_LOG10_PER_S, this.tile.log10_min)));
     }
@@ -1376,75 +1532,53 @@ var Decoder = class {
     this.unheardOfFrames += frames.length;
     return { logMel: frames, tile: null, silenceS: 0 };
   }
-  /** Noise as the pause's or as heard so far, over it what is left of the last sound. */
-  background(count) {
-    if (!count) return [];
-    if (!this.pause) this.concealedFrames += count;
-    const floor = this.pause?.envelope ?? this.floor.floor;
-    const fading = decay(this.fadingFrame, floor, count, this.frameS);
-    this.fadingFrame = fading[count - 1];
-    const frames = overNoise(fading, floor, this.noise.frames(floor, count));
-    return frames.map((frame) => frame.map((x) => Math.max(x, this.tile.log10_min)));
+  /** How much is made up at once: little, but where a vocoder is slow, enough for its sound to stay ahead. */
+  pieceFrames() {
+    const least = this.background.pause ? PAUSE_FRAMES : 1;
+    const sustained = Math.ceil(SPARE * this.pacer.processingS / this.frameS);
+    return Math.max(least, Math.min(sustained, this.tile.frames));
   }
   /** All of the pause that is known, at the end of a stream. */
   speakPause() {
-    if (!this.pause) return null;
-    const end = this.pause.firstFrame + this.pause.frames;
-    const frames = end - this.nextFrame - this.bridgedFrames;
+    const { pause } = this.background;
+    if (!pause) return null;
+    const endFrame = pause.firstFrame + pause.frames;
+    const frames = this.gapBefore(endFrame);
     const spoken = Math.min(frames, MAX_FILL_FRAMES);
     if (spoken <= 0) return null;
-    const noise = this.background(spoken);
-    this.leaveOut(frames - spoken);
-    this.nextFrame = end;
-    this.bridgedFrames = 0;
-    this.isSilent = false;
+    const noise = this.background.frames(spoken);
+    this.position.leaveOut(frames - spoken);
+    this.wentOnTo(endFrame);
     return { logMel: noise, tile: null, silenceS: 0 };
-  }
-  leaveOut(frames) {
-    if (frames) this.jumps.push({ at: this.pushedSamples, samples: frames * this.mel.hop_samples });
   }
   /** Run the vocoder on the frames; return the samples that are now final. */
   async speak(speech) {
     this.lastFrame = speech.logMel[speech.logMel.length - 1];
-    this.pushedSamples += speech.logMel.length * this.mel.hop_samples;
-    return this.cut(await this.vocoder.push(speech.logMel));
+    this.position.push(speech.logMel.length);
+    return this.position.emit(await this.vocoder.push(speech.logMel));
   }
   /** No more packets will come; without a bye the stream broke off. What is here is still to be asked for. */
   end(bye) {
     this.isEnding = true;
     if (bye) {
       this.tiles.end(bye.tiles);
-      this.end_ = bye.samples;
+      this.position.endAt(bye.samples);
     }
   }
-  /** The vocoder's last samples. */
+  /** The vocoder's last samples; a stream that said bye ends at its last sample exactly. */
   async flush() {
-    return this.cut(this.pushedSamples ? await this.vocoder.flush() : new Float32Array(0));
-  }
-  cut(samples) {
-    const firstSample = Math.max(0, this.position());
-    this.emittedSamples += samples.length;
-    if (this.end_ !== null) {
-      samples = samples.subarray(0, samples.length - Math.min(samples.length, Math.max(0, this.position() - this.end_)));
-    }
-    return { samples, firstSample };
-  }
-  /** Stream position of the vocoder's next sample, which may lie before a jump that its input has passed. */
-  position() {
-    while (this.jumps.length && this.jumps[0].at <= this.emittedSamples) this.leftOutSamples += this.jumps.shift().samples;
-    return this.emittedSamples + this.leftOutSamples;
+    return this.position.emit(await this.vocoder.flush());
   }
 };
 
 // src/history.ts
 var HISTORY_FRAMES = 2048;
-var Kind = /* @__PURE__ */ ((Kind2) => {
-  Kind2[Kind2["nothing"] = 0] = "nothing";
-  Kind2[Kind2["tile"] = 1] = "tile";
-  Kind2[Kind2["pause"] = 2] = "pause";
-  Kind2[Kind2["lost"] = 3] = "lost";
-  return Kind2;
-})(Kind || {});
+var Kind = {
+  nothing: 0,
+  tile: 1,
+  pause: 2,
+  lost: 3
+};
 var MOST_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
@@ -1470,7 +1604,7 @@ var History = class {
     else this.fillLost(firstFrame);
     this.pause = null;
     for (let t = 0; t < frames; t++) {
-      this.put(firstFrame + t, 1 /* tile */, (row) => pixels[row * width + t]);
+      this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
   /** From here on it is quiet; the noise's column is low band first. */
@@ -1485,17 +1619,17 @@ var History = class {
     const { firstFrame, column } = this.pause;
     const from = Math.max(firstFrame, this.end, until - HISTORY_FRAMES);
     for (let frame = from; frame < until; frame++) {
-      this.put(frame, 2 /* pause */, (row) => column[this.bands - 1 - row]);
+      this.put(frame, Kind.pause, (row) => column[this.bands - 1 - row]);
     }
   }
   fillLost(until) {
     if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
-    for (let frame = this.end; frame < until; frame++) this.put(frame, 3 /* lost */, () => 0);
+    for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
     if (frame < this.end - HISTORY_FRAMES) return;
     for (let passed = this.end && Math.max(this.end, frame - HISTORY_FRAMES); this.end && passed < frame; passed++) {
-      this.kinds[passed % HISTORY_FRAMES] = 0 /* nothing */;
+      this.kinds[passed % HISTORY_FRAMES] = Kind.nothing;
       this.dirty.push(passed);
     }
     const column = frame % HISTORY_FRAMES;
@@ -1895,6 +2029,8 @@ var TileCutter = class {
 export {
   ArrivalWatch,
   AwakeClock,
+  BROWSER_PLAYOUT,
+  Background,
   CLOSE,
   Connection,
   Decoder,
@@ -1905,7 +2041,6 @@ export {
   HISTORY_FRAMES,
   History,
   Kind,
-  LEAST_BUFFER_S,
   Link,
   ListenerProtocol,
   LogMelStream,
@@ -1915,6 +2050,7 @@ export {
   NOISE_LEVELS,
   NoiseSource,
   PING_S,
+  Pacer,
   PictureWriter,
   Player,
   Publisher,
@@ -1925,6 +2061,7 @@ export {
   SUBPROTOCOL,
   Sink,
   StillTemplate,
+  StreamPosition,
   TILE_HEADER_BYTES,
   TileCounts,
   TileCutter,
@@ -1946,12 +2083,14 @@ export {
   isUsual,
   median,
   melOf,
+  mix,
   naturalFluctuation,
   noiseEnvelope,
   openOutlet,
   overNoise,
   parse,
   pingBytes,
+  roundHalfToEven,
   tileBytes,
   tileOf,
   toPixels

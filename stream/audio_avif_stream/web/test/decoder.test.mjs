@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   ArrivalWatch,
   Decoder,
+  DepthWatch,
   FloorTracker,
   TileQueue,
   USUAL_MEL,
@@ -88,7 +89,7 @@ test("a steady stream is spoken whole, in order and where it belongs", async () 
     await listener.advance(TILE_S);
   }
   assert.equal(listener.decoder.counts.received, 40);
-  assert.equal(listener.decoder.concealedFrames, 0);
+  assert.equal(listener.decoder.background.concealedFrames, 0);
   assert.equal(listener.vocoder.said.length, 320);
   let at = 0;
   for (const { samples, firstSample } of listener.chunks) {
@@ -105,7 +106,7 @@ test("a lost tile is led over, and told", async () => {
     await listener.advance(TILE_S);
   }
   assert.equal(listener.decoder.counts.lost, 1);
-  assert.ok(listener.decoder.concealedFrames >= 4 && listener.decoder.concealedFrames <= 12);
+  assert.ok(listener.decoder.background.concealedFrames >= 4 && listener.decoder.background.concealedFrames <= 12);
   assert.ok(listener.vocoder.said.every((level) => level <= -1 && level > -5.6));
 });
 
@@ -116,7 +117,7 @@ test("a damaged tile is concealed like a lost one", async () => {
     await listener.advance(TILE_S);
   }
   assert.equal(listener.decoder.counts.damaged, 1);
-  assert.ok(listener.decoder.concealedFrames > 0);
+  assert.ok(listener.decoder.background.concealedFrames > 0);
 });
 
 test("a copy stands in for a tile that never came", async () => {
@@ -169,7 +170,7 @@ test("a pause goes on as noise until the next tile, and no longer than it is tol
     await listener.hear({ kind: "pause", sequence: 10 + i, firstFrame: 80 + 24 * i, frames: 8, envelope: frame(-4) });
     await listener.advance(3 * TILE_S);
   }
-  assert.equal(listener.decoder.concealedFrames, 0);
+  assert.equal(listener.decoder.background.concealedFrames, 0);
   const noise = listener.vocoder.said.slice(110);
   const mean = noise.reduce((sum, x) => sum + x, 0) / noise.length;
   assert.ok(Math.abs(mean + 4) < 0.1, `${mean}`);
@@ -212,6 +213,12 @@ test("lateness is that of the later arrivals, and a burst after a stall counts o
   assert.ok(Math.abs(watch.latenessS - 0.05) < 1e-6, `${watch.latenessS}`);
   for (let i = 100; i < 115; i++) watch.push(8 * i, nowS + 15 * TILE_S);
   assert.ok(watch.latenessS < 0.1, `${watch.latenessS}`);
+});
+
+test("the usual depth is that of the last second, whose halves are rounded as Python rounds them", () => {
+  const watch = new DepthWatch(0.08); // 12.5 tiles a second: 12 depths
+  const depths = [1, ...Array(6).fill(0), ...Array(6).fill(1)].map((depth) => watch.push(depth));
+  assert.equal(depths.at(-1), 0.5);
 });
 
 test("gaps are led over, ends decay to the background, starts rise", () => {

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { beforeEach, test } from "node:test";
 import { AwakeClock, Connection, Publisher, parse } from "./built.js";
 
-const bytes = (name) => new Uint8Array(readFileSync(new URL(`../../../tests/data/wire/good/${name}.bin`, import.meta.url)));
+const bytes = (name) => new Uint8Array(readFileSync(new URL(`../../../../tests/data/wire/good/${name}.bin`, import.meta.url)));
 const PONG = Uint8Array.from([0x85, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
 
 let nowS, timers, sockets, states;

@@ -1,5 +1,6 @@
 // What the tests look into; build.mjs makes built.js of it, so that they need nothing but node.
 export * from "../src/awake.js";
+export * from "../src/background.js";
 export * from "../src/concealment.js";
 export * from "../src/config.js";
 export * from "../src/connection.js";
@@ -14,9 +15,13 @@ export * from "../src/noise.js";
 export * from "../src/outlet.js";
 export * from "../src/picture_writer.js";
 export * from "../src/player.js";
+export * from "../src/playout.js";
+export * from "../src/position.js";
 export * from "../src/publisher.js";
 export * from "../src/resample.js";
 export * from "../src/ring.js";
+export * from "../src/rounding.js";
 export * from "../src/sink.js";
-export * from "../src/wire.js";
 export * from "../src/tiles.js";
+export * from "../src/time_scaling.js";
+export * from "../src/wire.js";

@@ -16,7 +16,7 @@ import {
 } from "./built.js";
 
 const TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
-const bytes = (name) => new Uint8Array(readFileSync(new URL(`../../../tests/data/wire/${name}`, import.meta.url)));
+const bytes = (name) => new Uint8Array(readFileSync(new URL(`../../../../tests/data/wire/${name}`, import.meta.url)));
 
 test("what is written is what Python wrote", () => {
   for (const name of ["tile", "tile_last", "tile_whole_still"]) {

@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { ListenerProtocol, MAX_MESSAGE_BYTES, TileError, WireError, inspectStill, parse, pingBytes } from "./built.js";
 
-const FOLDER = new URL("../../../tests/data/wire/", import.meta.url);
+const FOLDER = new URL("../../../../tests/data/wire/", import.meta.url);
 const bytes = (name) => new Uint8Array(readFileSync(new URL(name, FOLDER)));
 const good = (name) => parse(bytes(`good/${name}.bin`));
 const errors = JSON.parse(readFileSync(new URL("malformed/errors.json", FOLDER)));
