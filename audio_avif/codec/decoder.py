@@ -18,7 +18,7 @@ from audio_avif.codec.position import Chunk, StreamPosition
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
 from audio_avif.link.jitter import TileCounts, TileQueue
-from audio_avif.link.messages import Bye, Hello, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Bye, Hello, MediaPacket, PausePacket, TilePacket
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels
 from audio_avif.types import FloatArray
@@ -86,6 +86,11 @@ class Decoder:
         return self._tiles.counts
 
     @property
+    def vocoder_latency_samples(self) -> int:
+        """How many samples the vocoder's output ends before the newest frame's centre."""
+        return self._vocoder.latency_samples
+
+    @property
     def urgent_s(self) -> float:
         """With less sound than this waiting to be played, some must be made up; a pause's noise is never made late."""
         pacer = self.pacer
@@ -135,7 +140,7 @@ class Decoder:
                 self._position.leave_out(packet.first_frame)
             if packet.first_frame < self._next_frame:
                 self.counts.damaged += 1
-            elif isinstance(packet, NoisePacket):
+            elif isinstance(packet, PausePacket):
                 self.background.pause = packet
                 if not self._is_timed and (frames := self._speak_pause()) is not None:
                     return frames
@@ -145,7 +150,7 @@ class Decoder:
             return self._bridge()
         return self._speak_pause() if self._is_ending else None
 
-    def _next_packet(self, buffered_s: float) -> TilePacket | NoisePacket | None:
+    def _next_packet(self, buffered_s: float) -> TilePacket | PausePacket | None:
         """The next one in order, once the missing ones before it have been waited for."""
         has_waited = buffered_s <= self.urgent_s if self._is_timed else len(self._tiles) > _REORDER_TILES
         packet = self._tiles.pop()

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from audio_avif.link.messages import Bundle, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, MediaPacket, PausePacket, TilePacket
 
 
 @dataclass
@@ -30,7 +30,7 @@ class TileQueue:
 
     def __init__(self, capacity: int = 128) -> None:
         self._capacity = capacity
-        self._tiles: dict[int, TilePacket | NoisePacket] = {}
+        self._tiles: dict[int, TilePacket | PausePacket] = {}
         self._copies: dict[int, TilePacket] = {}
         self._next_sequence: int | None = None
         self.counts = TileCounts()
@@ -57,7 +57,7 @@ class TileQueue:
             for number in sorted(self._copies)[: -self._capacity]:
                 del self._copies[number]
 
-    def pop(self) -> TilePacket | NoisePacket | None:
+    def pop(self) -> TilePacket | PausePacket | None:
         """The next tile in order, or a copy of it, if it is here."""
         sequence = self._next_sequence
         if sequence is None:

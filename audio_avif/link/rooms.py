@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from audio_avif.errors import Refusal, RemoteProtocolError
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, MediaPacket, Ping
+from audio_avif.errors import PeerRefused
+from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping
+from audio_avif.link.takeover import DISPLACED, RESUMED, Tenure, Verdict
 
 KEEP_S = 1.0
 """What a late listener gets at once, and how much waits at most for a slow one."""
-
-SILENT_S = 3.0
-"""A publisher that has not been heard for so long makes way for another."""
 
 _MOST_KEPT = 64  # messages; the narrowest tiles come 31 times a second
 
@@ -165,19 +163,17 @@ class Listener:
 class _Stream:
     """What a room knows of the stream in it."""
 
-    hello: Hello
+    tenure: Tenure
     first: Entry
     received: int = -1
     ping: Entry | None = None
     recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
-    heard_s: float = 0.0
-    broke_off_s: float | None = None
-    is_over: bool = False
 
     @property
     def keep_s(self) -> float:
         """How far back a late listener is told; a wide tile is not left out for its width."""
-        return max(KEEP_S, 1.5 * self.hello.tile.frames * self.hello.mel.frame_s)
+        hello = self.tenure.hello
+        return max(KEEP_S, 1.5 * hello.tile.frames * hello.mel.frame_s)
 
     def trim(self, now_s: float) -> None:
         """Forget what nobody need be told any more."""
@@ -194,22 +190,17 @@ class Publication:
         self._stream = stream
 
     @property
-    def session(self) -> str:
-        """The stream's name."""
-        return self._stream.hello.session
-
-    @property
     def received(self) -> int:
         """The highest sequence number that has come, -1 before the first."""
         return self._stream.received
 
     def silent_s(self, now_s: float) -> float:
         """For how long nothing has come."""
-        return now_s - self._stream.heard_s
+        return self._stream.tenure.silent_s(now_s)
 
-    def is_silent(self, now_s: float) -> bool:
-        """Whether another may take the room."""
-        return self._stream.is_over or self.silent_s(now_s) > SILENT_S
+    def judge(self, session: str, now_s: float) -> Verdict:
+        """What another publisher may do here, one of this session."""
+        return self._stream.tenure.judge(session, now_s)
 
     def greeting(self, now_s: float) -> list[Entry]:
         """What a late listener must know of this stream."""
@@ -220,11 +211,11 @@ class Publication:
         stream, room = self._stream, self._room
         if room.publication is not self:
             return
-        stream.heard_s = now_s
-        if stream.is_over:
+        stream.tenure.hear(now_s)
+        if stream.tenure.has_bye:
             return  # its sender was not told, and says the end again
         if isinstance(message, Bye):
-            stream.is_over = True
+            stream.tenure.has_bye = True
             room.forward(room.entry(Kind.BYE, data, now_s), now_s)
         elif isinstance(message, Ping):
             stream.ping = room.entry(Kind.PING, data, now_s)
@@ -240,7 +231,7 @@ class Publication:
         """The connection has ended; the stream may go on over another."""
         if self._room.publication is self:
             self._room.publication = None
-            self._stream.broke_off_s = now_s
+            self._stream.tenure.break_off(now_s)
 
 
 class Room:
@@ -274,28 +265,23 @@ class Room:
         """A publisher says hello: a new stream begins, or the one that is here goes on.
 
         ``on_replaced`` is called with a close code and a reason once another takes over; ``received`` is what of the
-        stream has come elsewhere. Raises Refusal while another publishes, RemoteProtocolError for settings that changed
-        within a session.
+        stream has come elsewhere. Raises PeerRefused while another publishes, RemoteProtocolError for settings that
+        changed within a session.
         """
         stream, before = self._stream, self.publication
-        is_new = stream is None or stream.hello.session != hello.session
-        if stream is not None and not is_new:
-            if (hello.mel, hello.tile, hello.template) != (
-                stream.hello.mel,
-                stream.hello.tile,
-                stream.hello.template,
-            ):
-                raise RemoteProtocolError("a stream that goes on cannot change its settings; begin another session")
-            farewell = CLOSE_REPLACED, "the stream goes on over a newer connection"
+        verdict = Verdict.BEGIN if stream is None else stream.tenure.judge(hello.session, now_s)
+        if verdict is Verdict.WAIT:
+            raise PeerRefused(CLOSE_BUSY, f"somebody else publishes in room {self.name}; try again later")
+        is_new = stream is None or verdict is Verdict.BEGIN
+        if stream is None or is_new:
+            stream = self._stream = _Stream(Tenure(hello, now_s), self.entry(Kind.HELLO, data, now_s))
         else:
-            if before is not None and not before.is_silent(now_s):
-                raise Refusal(CLOSE_BUSY, f"somebody else publishes in room {self.name}; try again later")
-            stream = self._stream = _Stream(hello, self.entry(Kind.HELLO, data, now_s))
-            farewell = CLOSE_BUSY, "another stream has begun here"
-        stream.heard_s, stream.broke_off_s, stream.received = now_s, None, max(stream.received, received)
+            stream.tenure.require_same_settings(hello)
+        stream.tenure.connect(now_s)
+        stream.received = max(stream.received, received)
         self.publication = Publication(self, stream, on_replaced)
         if before is not None:
-            before.on_replaced(*farewell)
+            before.on_replaced(*(DISPLACED if is_new else RESUMED))
         if is_new:
             self.forward(stream.first, now_s)
         return self.publication
@@ -312,7 +298,7 @@ class Room:
     def greeting(self, now_s: float) -> list[Entry]:
         """The hello of the stream that is here, its newest ping and its last second; nothing where there is none."""
         stream = self._stream
-        if stream is None or stream.is_over:
+        if stream is None or stream.tenure.has_bye:
             return []
         stream.trim(now_s)
         return [stream.first, *([] if stream.ping is None else [stream.ping]), *stream.recent]
@@ -326,7 +312,7 @@ class Room:
     def forget(self, now_s: float, after_s: float) -> None:
         """Give up a stream whose publisher has been gone for so long."""
         stream = self._stream
-        if stream is not None and stream.broke_off_s is not None and now_s - stream.broke_off_s > after_s:
+        if stream is not None and stream.tenure.broke_off_s is not None and stream.tenure.lost_s(now_s) > after_s:
             self._stream = None
 
 

@@ -26,7 +26,7 @@ CORE_NAME, *SHELLS = PACKAGES
 # never in a circle.
 LAYERS = {
     "audio_avif": [
-        ["errors", "types", "config", "quiet", "notices"],
+        ["errors", "types", "config", "quiet", "notices", "optional"],
         ["signal", "still"],
         ["link", "vocoders"],
         ["codec", "recording"],

@@ -457,7 +457,7 @@ def test_delay_pauses_and_losses_are_told(tab: Tab, room: Room) -> None:
     assert figures["concealedMs"] > 100
     assert tab.get("document.getElementById('lost').textContent") == "3"
     kinds = {type(packet).__name__ for packet in stream.packets}
-    assert kinds == {"TilePacket", "NoisePacket"}
+    assert kinds == {"TilePacket", "PausePacket"}
     assert tab.complaints == []
 
 

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from audio_avif.errors import ConnectionFailed, Refused
+from audio_avif.errors import ConnectionFailed, RefusedForGood
 from audio_avif.link.messages import DEFAULT_PORT, MAX_MESSAGE_BYTES, SUBPROTOCOL
 from audio_avif_stream.serving.security import explain_tls_failure
 
@@ -74,9 +74,13 @@ class Host:
 
 
 async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnection:
-    """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver, Refused for good."""
+    """Open a connection.
+
+    Raises ConnectionFailed with one sentence for each way in which this can fail, and RefusedForGood where another
+    attempt would fail alike.
+    """
     if address.host.count(":") == 1:
-        raise Refused(f"{address.host!r} is not a host; give the port with --port")
+        raise RefusedForGood(f"{address.host!r} is not a host; give the port with --port")
     headers = {} if address.token is None else {"Authorization": f"Bearer {address.token}"}
     try:
         connection = await connect_websocket(
@@ -99,10 +103,10 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
         if address.tls is None:
             raise ConnectionFailed(f"{address} hung up; is {address.program} running there?") from error
-        kind = Refused if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
+        kind = RefusedForGood if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
         raise kind(explain_tls_failure(error, str(address), address.program)) from error
     except (InvalidURI, ValueError) as error:
-        raise Refused(f"{address} is not an address; --host takes a name or an IP address") from error
+        raise RefusedForGood(f"{address} is not an address; --host takes a name or an IP address") from error
     except InvalidMessage as error:
         or_tls = f" (if it has TLS, say --host wss://{address})" if address.tls is None else ""
         raise ConnectionFailed(
@@ -110,13 +114,13 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
         ) from error
     except InvalidStatus as error:
         if error.response.status_code == 401:
-            raise Refused(
+            raise RefusedForGood(
                 f"{address} wants its token; give the one that {address.program} shows there with --token"
                 if address.token is None
                 else f"{address} refuses this token; give the one that {address.program} shows there with --token"
             ) from error
         if error.response.status_code == 404 and not address.path:
-            raise Refused(f"what listens on {address} is a relay; name a room with --room") from error
+            raise RefusedForGood(f"what listens on {address} is a relay; name a room with --room") from error
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error

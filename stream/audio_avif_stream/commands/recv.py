@@ -216,7 +216,7 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif_stream.receiving.receiver import BindAddress, Receiver, listen
     from audio_avif_stream.receiving.replay import replay, replay_clock
     from audio_avif_stream.receiving.saving import Saver
-    from audio_avif_stream.receiving.session import Stage
+    from audio_avif_stream.receiving.stage import Stage
     from audio_avif_stream.receiving.stream_recording import Recorder
     from audio_avif_stream.receiving.web_view import Window
     from audio_avif_stream.runtime.realtime import hurrying
@@ -242,21 +242,6 @@ def _run(options: argparse.Namespace) -> None:
             stack.enter_context(hurrying())
         output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
         stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
-        if replaying is not None:
-            replay(
-                options.replay,
-                vocoder,
-                output,
-                playout,
-                replaying,
-                live_line,
-                stats_json,
-                save_tiles=options.save_tiles,
-                first_stream=earlier_streams + 1,
-                resume_s=options.resume_s,
-                saver=saver,
-            )
-            return
         window = None if options.web is None else Window(recorder, options.web, options.resume_s)
         stage = Stage(
             vocoder,
@@ -270,6 +255,9 @@ def _run(options: argparse.Namespace) -> None:
             resume_s=options.resume_s,
             saver=saver,
         )
+        if replaying is not None:
+            replay(options.replay, stage, replaying, earlier_streams + 1)
+            return
         receiver = Receiver(stage, options.once, earlier_streams)
         if options.metrics is not None:
             stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))

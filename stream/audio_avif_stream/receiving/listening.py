@@ -7,8 +7,8 @@ is lost, the next relay of the list is tried; it says the last second again, of 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import CloseCode
 
 from audio_avif.edge import console
-from audio_avif.errors import ConnectionFailed, Refusal, Refused, RemoteProtocolError
+from audio_avif.errors import ConnectionFailed, PeerRefused, RefusedForGood, RemoteProtocolError
 from audio_avif.link.messages import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -29,13 +29,16 @@ from audio_avif.link.messages import (
     Bye,
     Gap,
     Hello,
-    NoisePacket,
+    PausePacket,
     Ping,
     Pong,
     TilePacket,
 )
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
+from audio_avif.link.takeover import Verdict
 from audio_avif_stream.client.connection import Address, connect
+from audio_avif_stream.client.greeting import close_code, close_text
+from audio_avif_stream.client.reconnecting import Backoff, keep_trying
 from audio_avif_stream.receiving.receiver import Receiver
 from audio_avif_stream.receiving.session import Session
 from audio_avif_stream.runtime.awake import AwakeClock
@@ -47,12 +50,12 @@ from audio_avif_stream.telemetry.trace import ClockOffset
 log = logging.getLogger(__name__)
 
 _CONNECT_S = 5.0
-_BACKOFF_S, _LONGEST_BACKOFF_S, _JITTER = 0.1, 5.0, 0.2
+_MAX_BACKOFF_S = 5.0
 _PING_S = 1.0
 _SILENT_S = 3.0  # a relay answers pings; a path on which nothing comes back for so long is dead
 _WAITING_S = 2.0
 _MOST_WAITING = 512  # messages, while the vocoder warms up or the stream before is played to its end
-_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE, Bundle.TYPE)
+_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE, Bundle.TYPE)
 _FINAL = (CLOSE_PROTOCOL_ERROR, CLOSE_TOO_MANY_MESSAGES, CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM)
 
 
@@ -167,11 +170,11 @@ class Hearing:
         if before is not None:
             before.line.end()
             await settled(before.carrying)
-            if before.session.can_resume(hello):
+            if before.session.judge(hello) is Verdict.RESUME:
                 newest = before.newest
         try:
             session = self._receiver.session_for(hello)
-        except Refusal as error:
+        except PeerRefused as error:
             if error.code != CloseCode.GOING_AWAY:
                 self._complaints.tell("refusal", f"a stream is not played: {error}")
             return
@@ -181,7 +184,7 @@ class Hearing:
     async def _carry(self, stream: _Stream, protocol: ReceiverProtocol) -> None:
         try:
             await stream.session.carry(stream.line, stream.first, protocol)
-        except (RemoteProtocolError, Refusal) as error:
+        except (RemoteProtocolError, PeerRefused) as error:
             stream.is_spoiled = True
             self._complaints.tell("spoiled", f"the rest of a stream is not played: {error}")
         except Exception as error:  # a fault of this stream is no reason to stop listening to others
@@ -223,33 +226,34 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
 
 
 async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name: str) -> None:
-    """Raises ConnectionFailed where every relay fails at first, Refused where one says no for good."""
+    """Raises ConnectionFailed where every relay fails at first, RefusedForGood where one says no for good."""
     loop = asyncio.get_running_loop()
-    backoff_s, attempts, has_been_connected = _BACKOFF_S, 0, False
+    backoff = Backoff(_MAX_BACKOFF_S, attempts=len(relays))
+    turns = itertools.cycle(relays)
+    failures, has_been_connected = 0, False
+
+    async def attempt() -> tuple[Address, ClientConnection]:
+        relay = next(turns)
+        return relay, await connect(relay, _CONNECT_S)
+
+    def on_failure(failure: ConnectionFailed, next_s: float) -> None:
+        nonlocal failures
+        failures += 1
+        if not has_been_connected and failures >= len(relays):
+            raise failure
+        log.debug("%s", failure)
+
     while True:
-        relay = relays[attempts % len(relays)]
-        attempts += 1
-        try:
-            connection = await connect(relay, _CONNECT_S)
-        except Refused:
-            raise
-        except ConnectionFailed as failure:
-            if not has_been_connected and attempts >= len(relays):
-                raise
-            log.debug("%s", failure)
-        else:
-            has_been_connected, connected_s = True, loop.time()
-            console.tell(f"(listening to room {room_name} at {relay})")
-            hearing.reconnected()
-            why = await _listen(hearing, connection, room_name)
-            hearing.broke_off()
-            if loop.time() - connected_s > _LONGEST_BACKOFF_S:  # else it may be full, and say so at once
-                backoff_s = _BACKOFF_S
-            elsewhere = "the next relay" if len(relays) > 1 else "it again"
-            log.warning("%s; trying %s", why, elsewhere)
-        await asyncio.sleep(backoff_s * random.uniform(1 - _JITTER, 1 + _JITTER))
-        if attempts % len(relays) == 0:
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+        relay, connection = await keep_trying(attempt, backoff, on_failure)
+        has_been_connected, connected_s = True, loop.time()
+        console.tell(f"(listening to room {room_name} at {relay})")
+        hearing.reconnected()
+        why = await _listen(hearing, connection, room_name)
+        hearing.broke_off()
+        if loop.time() - connected_s > _MAX_BACKOFF_S:  # else it may be full, and say so at once
+            backoff.reset()
+        log.warning("%s; trying %s", why, "the next relay" if len(relays) > 1 else "it again")
+        await asyncio.sleep(backoff.next_s())
 
 
 async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str) -> str:
@@ -294,10 +298,10 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
 
 
 def _how_it_ended(closed: ConnectionClosed) -> str:
-    """One sentence's beginning. Raises ConnectionFailed for a relay that said no for good."""
-    if closed.rcvd is None:
+    """One sentence's beginning. Raises RefusedForGood for a relay that said no for good."""
+    if (code := close_code(closed)) is None:
         return "the connection to the relay was lost"
-    reason = "".join(filter(str.isprintable, closed.rcvd.reason)) or f"code {closed.rcvd.code}"
-    if closed.rcvd.code in _FINAL:
-        raise Refused(f"the relay refused: {reason}")
+    reason = close_text(closed) or f"code {code}"
+    if code in _FINAL:
+        raise RefusedForGood(f"the relay refused: {reason}")
     return f"the relay ended the connection: {reason}"

@@ -13,33 +13,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
 from audio_avif.edge import console
-from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, Refusal, RemoteProtocolError
+from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, PeerRefused
 from audio_avif.link.messages import (
     CLOSE_BUSY,
-    CLOSE_PROTOCOL_ERROR,
     CLOSE_UNSUPPORTED,
     DEFAULT_PORT,
     SUBPROTOCOL,
     Hello,
 )
 from audio_avif.link.protocol import ReceiverProtocol
-from audio_avif_stream.receiving.session import Session, Stage
+from audio_avif.link.takeover import Verdict
+from audio_avif_stream.receiving.session import Session
+from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.runtime.interrupts import on_interrupt
-from audio_avif_stream.serving.admission import CLOSE_S, Entrance, address_of
+from audio_avif_stream.serving.admission import CLOSE_S, Entrance
 from audio_avif_stream.serving.connections import (
     PENDING_CONNECTIONS,
     WRITE_LIMIT_BYTES,
     Connection,
     bind_failure,
-    close_reason,
     is_local,
     outward_name,
 )
+from audio_avif_stream.serving.handshake import receive_hello, refusing
 from audio_avif_stream.serving.security import kept_token, new_token
 
 if TYPE_CHECKING:
@@ -86,47 +86,26 @@ class Receiver:
     async def handle(self, entrance: Entrance, connection: ServerConnection) -> None:
         """Serve one connection to its end."""
         line = Connection(connection, self.stage.limits)
-        try:
-            await self._attend(line, entrance)
-        except ConnectionClosed:
-            return
-        except (RemoteProtocolError, Refusal) as error:
-            code = error.code if isinstance(error, Refusal) else CLOSE_PROTOCOL_ERROR
-            if code != CloseCode.GOING_AWAY:
-                self.stage.complaints.tell(f"close {code}", f"{address_of(connection)} was refused: {error}")
-            await line.close(code, close_reason(error))
-        except Exception as error:  # a fault of this connection is no reason to stop listening to others
-            log.debug("a connection failed", exc_info=True)
-            self.stage.complaints.tell("failure", f"serving {address_of(connection)} failed: {error}")
-            await line.close(CloseCode.INTERNAL_ERROR, "the receiver failed")
-
-    async def _attend(self, line: Connection, entrance: Entrance) -> None:
-        limit_s = self.stage.limits.handshake_s
-        protocol = ReceiverProtocol()
-        try:
-            async with asyncio.timeout(limit_s):
-                first = await line.recv()
-        except TimeoutError as error:
-            raise RemoteProtocolError(f"the peer did not say hello within {limit_s:g} s (--handshake-s)") from error
-        hello = protocol.receive(first)
-        assert isinstance(hello, Hello) and isinstance(first, bytes)
-        session = self.session_for(hello)
-        entrance.admit(line.connection)
-        await session.carry(line, first, protocol)
+        async with refusing(line, self.stage.complaints, "receiver"):
+            protocol = ReceiverProtocol()
+            hello, first = await receive_hello(line, protocol, self.stage.limits.handshake_s)
+            session = self.session_for(hello)
+            entrance.admit(line.connection)
+            await session.carry(line, first, protocol)
 
     def session_for(self, hello: Hello) -> Session:
-        """The session that this hello goes on with, or a new one. Raises Refusal or RemoteProtocolError."""
+        """The session that this hello goes on with, or a new one. Raises PeerRefused or RemoteProtocolError."""
         for session in (self._current, self._newest):
-            if session is not None and session.can_resume(hello):
+            if session is not None and session.judge(hello) is Verdict.RESUME:
                 return session
         if self._is_closing:
-            raise Refusal(CloseCode.GOING_AWAY, "the receiver was closed")
+            raise PeerRefused(CloseCode.GOING_AWAY, "the receiver was closed")
         vocoder, before = self.stage.vocoder, self._current
         if hello.mel != vocoder.mel:
             reason = f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}"
-            raise Refusal(CLOSE_UNSUPPORTED, reason)
-        if before is not None and not before.is_deserted:
-            raise Refusal(CLOSE_BUSY, "another stream is playing here; try again when it is over")
+            raise PeerRefused(CLOSE_UNSUPPORTED, reason)
+        if before is not None and before.judge(hello) is not Verdict.BEGIN:
+            raise PeerRefused(CLOSE_BUSY, "another stream is playing here; try again when it is over")
         self._streams += 1
         session = self._current = self._newest = Session(hello, self.stage, self._streams)
         if before is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from audio_avif.edge import console
 from audio_avif.link.messages import Bundle, Hello, MediaPacket, Ping, Report, TilePacket, wire_bytes
 from audio_avif_stream.receiving.playout import Player, Playout
-from audio_avif_stream.telemetry.live_line import RateMeter
+from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
 
 
 class ReceiverStats:
@@ -15,6 +16,8 @@ class ReceiverStats:
     def __init__(self, hello: Hello, vocoder: str) -> None:
         self.rates = RateMeter()
         self.reconnections = 0
+        self.newest_sequence = -1
+        """The highest sequence number that has come, -1 before the first."""
         self._hello = hello
         self._vocoder = vocoder
         self._whole_stills = 0
@@ -24,6 +27,7 @@ class ReceiverStats:
 
     def media(self, message: MediaPacket, message_bytes: int) -> None:
         """Count a message; a pause lasts until the one that follows it."""
+        self.newest_sequence = max(self.newest_sequence, message.sequence)
         tile = message.tile if isinstance(message, Bundle) else message
         end_frame = tile.first_frame + tile.frames
         before = tile.first_frame if self._end_frame is None else self._end_frame
@@ -90,6 +94,32 @@ class ReceiverStats:
             f"codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps buffer {figures['buffer_ms']:3.0f} delay {delay} ms "
             f"lost {figures['lost_tiles']} concealed {figures['concealed_tiles']} xruns {figures['underruns']}"
         )
+
+
+class FigureDisplay:
+    """Shows a stream's figures: the live line at each call, a line of JSON once a second, and a sentence at the end."""
+
+    def __init__(self, stats: ReceiverStats, live_line: LiveLine, stats_json: JsonLines, now_s: float) -> None:
+        self._stats = stats
+        self._live_line = live_line
+        self._stats_json = stats_json
+        self._told_s = now_s
+
+    def show(self, figures: dict[str, Any], now_s: float) -> None:
+        """Show the figures as they are now."""
+        self._live_line.update(self._stats.live_text(figures), now_s)
+        if now_s >= self._told_s + 1:
+            self._told_s = now_s
+            self._stats_json.write(figures)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._live_line.close()
+
+    def conclude(self, figures: dict[str, Any]) -> None:
+        """Tell the figures of the whole stream."""
+        self._stats_json.write({**figures, "is_final": True})
+        console.tell(conclusion(figures))
 
 
 def conclusion(figures: dict[str, Any]) -> str:

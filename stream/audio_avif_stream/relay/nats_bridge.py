@@ -19,10 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from audio_avif.errors import ConnectionFailed, Refusal, RemoteProtocolError
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, MediaPacket, Ping, Pong
+from audio_avif.errors import ConnectionFailed, PeerRefused, RemoteProtocolError
+from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping, Pong
 from audio_avif.link.protocol import ReceiverProtocol
-from audio_avif.link.rooms import SILENT_S, Entry, Kind, Publication, Room, Rooms
+from audio_avif.link.rooms import Entry, Kind, Publication, Room, Rooms
+from audio_avif.link.takeover import DISPLACED, RESUMED, SILENT_S, Verdict
 from audio_avif_stream.runtime.tasks import cancel
 from audio_avif_stream.telemetry.trace import ClockOffset
 
@@ -203,7 +204,7 @@ class NatsBridge:
     async def claim(self, name: str, session: str) -> int:
         """Make sure that nobody publishes in this room elsewhere; return what of this session has come there.
 
-        Raises Refusal where somebody does.
+        Raises PeerRefused where somebody does.
         """
         before = self._claims.get(name)
         if before is not None:
@@ -278,14 +279,16 @@ class NatsBridge:
                 await _respond(msg, _BUSY)
             else:
                 claim.is_lost = True
-        elif publication.session == session:
-            self._give_up(name, publication, CLOSE_REPLACED, "the stream goes on over a newer connection")
-            await _respond(msg, _FREE + struct.pack(">q", publication.received))
-        elif publication.is_silent(now_s):
-            self._give_up(name, publication, CLOSE_BUSY, "another stream has begun here")
-            await _respond(msg, _FREE)
-        else:
-            await _respond(msg, _BUSY)
+            return
+        match publication.judge(session, now_s):
+            case Verdict.RESUME:
+                self._give_up(name, publication, *RESUMED)
+                await _respond(msg, _FREE + struct.pack(">q", publication.received))
+            case Verdict.BEGIN:
+                self._give_up(name, publication, *DISPLACED)
+                await _respond(msg, _FREE)
+            case Verdict.WAIT:
+                await _respond(msg, _BUSY)
 
     def _give_up(self, name: str, publication: Publication, code: int, reason: str) -> None:
         """The room is another relay's now, however long it takes to close this connection."""
@@ -376,7 +379,7 @@ class NatsBridge:
                     remote.publication.take(message, data, now_s)
                 else:
                     assert isinstance(message, MediaPacket | Gap)
-        except (RemoteProtocolError, Refusal) as error:
+        except (RemoteProtocolError, PeerRefused) as error:
             log.debug("room %s: %s", name, error)
 
     def _drop(self, name: str, now_s: float) -> None:
@@ -456,8 +459,8 @@ def _subject(name: str, kind: str) -> str:
     return f"{_PREFIX}.room.{name.replace('.', '%2E')}.{kind}"
 
 
-def _busy(name: str) -> Refusal:
-    return Refusal(CLOSE_BUSY, f"somebody else publishes in room {name}; try again later")
+def _busy(name: str) -> PeerRefused:
+    return PeerRefused(CLOSE_BUSY, f"somebody else publishes in room {name}; try again later")
 
 
 async def _respond(msg: Msg, data: bytes) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
-from audio_avif.errors import Refusal
+from audio_avif.errors import PeerRefused
 from audio_avif.link.rooms import Listener
 from audio_avif_stream.relay.room_tokens import Role
 from audio_avif_stream.serving.admission import MeteredConnection
@@ -25,7 +25,7 @@ class Visit:
 
     role: Role
     room: str
-    refusal: Refusal | None = None
+    refusal: PeerRefused | None = None
 
 
 class RelayConnection(MeteredConnection):

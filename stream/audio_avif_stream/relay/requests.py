@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from audio_avif.errors import Refusal
+from audio_avif.errors import PeerRefused
 from audio_avif.link.messages import CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM
 from audio_avif_stream.relay.peers import RelayConnection, Visit
 from audio_avif_stream.relay.room_tokens import Doors, Role, has_key
@@ -67,14 +67,14 @@ class Door:
     def _visit(self, connection: RelayConnection, role: Role, room: str, request: Request) -> Visit:
         keys = self.doors.keys(room)
         if keys is None:
-            return Visit(role, room, Refusal(CLOSE_UNKNOWN_ROOM, f"there is no room {room[:64]!r} here"))
+            return Visit(role, room, PeerRefused(CLOSE_UNKNOWN_ROOM, f"there is no room {room[:64]!r} here"))
         token = keys.of(role)
         if token is None:
             return Visit(role, room)
         lines = request.headers.get_all("Sec-WebSocket-Protocol")
         subprotocols = [one.strip() for line in lines for one in line.split(",")]
         if not has_key(token, request.headers.get_all("Authorization"), subprotocols):
-            return Visit(role, room, Refusal(CLOSE_UNAUTHORIZED, f"room {room} asks for its token to {role}"))
+            return Visit(role, room, PeerRefused(CLOSE_UNAUTHORIZED, f"room {room} asks for its token to {role}"))
         self._entrance.trust(connection)
         return Visit(role, room)
 

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from audio_avif import __version__
 from audio_avif.edge import console
-from audio_avif.errors import ConnectionFailed, Refusal, RemoteProtocolError
+from audio_avif.errors import ConnectionFailed, PeerRefused, RemoteProtocolError
 from audio_avif.link.messages import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -132,8 +132,8 @@ class Relay:
             await (self._publish(line, visit.room) if visit.role == "publish" else self._listen(line, visit.room))
         except ConnectionClosed:
             return
-        except (RemoteProtocolError, Refusal) as error:
-            code = error.code if isinstance(error, Refusal) else CLOSE_PROTOCOL_ERROR
+        except (RemoteProtocolError, PeerRefused) as error:
+            code = error.code if isinstance(error, PeerRefused) else CLOSE_PROTOCOL_ERROR
             self._complaints.tell(f"close {code}", f"{address_of(connection)} was refused: {error}")
             await line.close(code, close_reason(error))
         except Exception as error:  # a fault of this connection is no reason to leave the others
@@ -152,7 +152,7 @@ class Relay:
             raise RemoteProtocolError(reason) from error
         assert isinstance(hello, Hello)
         if not hello.live:
-            raise Refusal(CLOSE_UNSUPPORTED, "a relay carries live streams only; send without --no-realtime")
+            raise PeerRefused(CLOSE_UNSUPPORTED, "a relay carries live streams only; send without --no-realtime")
         public = public_hello(hello)
         publication = await self._begin(name, public, functools.partial(self._close_beside, line))
         self._entrance.admit(line.connection)
@@ -166,7 +166,7 @@ class Relay:
                 message = protocol.receive(data)
                 if not allowance.take(now_s):
                     reason = f"it sent more than {limits.messages_per_s} messages a second (--max-messages-per-second)"
-                    raise Refusal(CLOSE_TOO_MANY_MESSAGES, reason)
+                    raise PeerRefused(CLOSE_TOO_MANY_MESSAGES, reason)
                 assert isinstance(data, bytes) and not isinstance(message, Hello)
                 if isinstance(message, Gap):
                     raise RemoteProtocolError("the peer sent a gap, which only a relay may")
@@ -183,7 +183,7 @@ class Relay:
         await line.close()
 
     async def _begin(self, name: str, hello: Hello, on_replaced: Callable[[int, str], None]) -> Publication:
-        """Let a publisher in, here and at the other relays. Raises Refusal, or RemoteProtocolError for its hello."""
+        """Let a publisher in, here and at the other relays. Raises PeerRefused, or RemoteProtocolError for its hello."""
         data, bridge = hello.to_bytes(), self._bridge
         if bridge is None:
             return self._enter(name).begin(hello, data, self.now_s(), on_replaced)
@@ -203,7 +203,7 @@ class Relay:
         assert isinstance(connection, RelayConnection)
         if len(self._listening) >= self._config.most_listeners:
             reason = f"there are {self._config.most_listeners} listeners here (--max-listeners); try again later"
-            raise Refusal(CloseCode.TRY_AGAIN_LATER, reason)
+            raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
         room = self._enter(name)
         self._entrance.admit(connection)
         listener = Listener(connection.write, framed, self.rooms.traffic)
@@ -220,7 +220,7 @@ class Relay:
                     raise RemoteProtocolError("a listener may send pings and nothing else")
                 ping, now_s = Ping.parse(data), loop.time()
                 if not allowance.take(now_s):
-                    raise Refusal(CLOSE_TOO_MANY_MESSAGES, f"it sent more than {_PINGS_PER_S} pings a second")
+                    raise PeerRefused(CLOSE_TOO_MANY_MESSAGES, f"it sent more than {_PINGS_PER_S} pings a second")
                 listener.say(framed(Pong(ping.sent_us, round(now_s * 1e6)).to_bytes()))
         finally:
             connection.leave()
@@ -231,7 +231,7 @@ class Relay:
         room = self.rooms.enter(name, self.now_s())
         if room is None:
             reason = f"there are {self._config.most_rooms} rooms here (--max-rooms); try again later"
-            raise Refusal(CloseCode.TRY_AGAIN_LATER, reason)
+            raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
         return room
 
     def _close_beside(self, line: Connection, code: int, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
@@ -13,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from audio_avif.errors import Refusal
+from audio_avif.errors import PeerRefused
 from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, Message
 from audio_avif_stream.serving.security import Limits
 
@@ -26,7 +27,7 @@ class Line(Protocol):
     """What carries a stream: a connection, or a recording of one."""
 
     async def recv(self) -> bytes | str:
-        """The next message. Raises ConnectionClosed after the last, Refusal for one that may not be."""
+        """The next message. Raises ConnectionClosed after the last, PeerRefused for one that may not be."""
         ...
 
     async def send(self, message: bytes) -> None:
@@ -56,7 +57,7 @@ class Connection:
         return self.connection.transport.get_write_buffer_size() > WRITE_LIMIT_BYTES // 4
 
     async def recv(self) -> bytes | str:
-        """The next message. Raises ConnectionClosed after the last, Refusal for what websockets itself refuses."""
+        """The next message. Raises ConnectionClosed after the last, PeerRefused for what websockets itself refuses."""
         with self._telling_faults():
             return await self.connection.recv()
 
@@ -77,7 +78,7 @@ class Connection:
                 reason = f"it sent a message of more than {self._limits.message_bytes} bytes (--max-message-bytes)"
             elif closed.sent.code == CLOSE_TOO_MANY_MESSAGES:
                 reason = closed.sent.reason
-            raise Refusal(closed.sent.code, reason) from closed
+            raise PeerRefused(closed.sent.code, reason) from closed
 
     async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """End it; a peer that does not answer is cut off."""
@@ -87,8 +88,26 @@ class Connection:
 async def say(line: Line, message: Message) -> None:
     """Send what may be left out: a path that is full, or gone, must not keep the stream from coming in."""
     if not line.is_backed_up:
-        with suppress(ConnectionClosed, Refusal):  # whoever receives hears of it
+        with suppress(ConnectionClosed, PeerRefused):  # whoever receives hears of it
             await line.send(message.to_bytes())
+
+
+class Closings:
+    """Closes lines without waiting for peers that may be gone."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def close(self, line: Line, code: int, reason: str) -> None:
+        """Begin to close a line."""
+        task = asyncio.create_task(line.close(code, reason))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def wait(self) -> None:
+        """Wait until all these lines are closed."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 def close_reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import Pacer, PlayoutConfig
 from audio_avif.codec.position import Chunk
 from audio_avif.config import EncoderConfig, TileConfig
-from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, PausePacket, TilePacket
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.boxes import inspect_still
@@ -150,7 +150,7 @@ def test_a_pause_costs_next_to_nothing_and_takes_its_time(tile_frames: int, live
     encoder = Encoder(MEL, tile, replace(FAST, dtx=True))
     packets = encoder.push(samples) + encoder.flush()
     assert [packet.sequence for packet in packets] == list(range(len(packets))) and encoder.bye().tiles == len(packets)
-    pauses = [packet for packet in packets if isinstance(packet, NoisePacket)]
+    pauses = [packet for packet in packets if isinstance(packet, PausePacket)]
     paused_s = encoder.noise_tiles * tile_frames * FRAME_S
     assert 2.5 < paused_s < 6.5
     assert sum(packet.payload_bytes for packet in pauses) * 8e-3 / paused_s < 0.5

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_avif.errors import FileError, Refusal, RemoteProtocolError
+from audio_avif.errors import FileError, PeerRefused, RemoteProtocolError
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
 from audio_avif.link.rooms import KEEP_S, Listener, Publication, Room, Rooms, Traffic
 from audio_avif_stream.relay.room_tokens import BEARER_SUBPROTOCOL, Doors, Keys, has_key, is_room_name, read_rooms
@@ -150,7 +150,7 @@ def test_a_second_publisher_is_refused_until_the_first_is_gone_or_silent() -> No
     stage = Stage()
     stage.publish(a_hello())
     stage.now_s += 2.9
-    with pytest.raises(Refusal, match="somebody else publishes in room demo") as refused:
+    with pytest.raises(PeerRefused, match="somebody else publishes in room demo") as refused:
         stage.publish(a_hello("second"))
     assert refused.value.code == CLOSE_BUSY and stage.farewells == []
     stage.now_s += 0.2

@@ -21,9 +21,10 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from audio_avif.errors import ConnectionFailed, Refusal
+from audio_avif.errors import ConnectionFailed, PeerRefused
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
-from audio_avif.link.rooms import KEEP_S, SILENT_S, Rooms
+from audio_avif.link.rooms import KEEP_S, Rooms
+from audio_avif.link.takeover import SILENT_S
 from audio_avif_stream.relay.nats_bridge import _BUSY, NatsBridge
 from audio_avif_stream.relay.server import Relay, RelayConfig
 from audio_avif_stream.serving.admission import CLOSE_S
@@ -417,7 +418,7 @@ async def claimed(client: Slow) -> int:
 
 
 def test_a_relay_that_stands_still_for_a_moment_keeps_its_room() -> None:
-    with pytest.raises(Refusal, match="somebody else publishes in room talk"):
+    with pytest.raises(PeerRefused, match="somebody else publishes in room talk"):
         asyncio.run(claimed(Slow()))
 
 

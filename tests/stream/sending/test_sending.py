@@ -37,7 +37,7 @@ from audio_avif.link.messages import (
     CLOSE_UNSUPPORTED,
     SUBPROTOCOL,
     Bye,
-    NoisePacket,
+    PausePacket,
     Ping,
     Pong,
     Receipt,
@@ -47,7 +47,7 @@ from audio_avif.link.messages import (
 from audio_avif.link.outbox import Outbox
 from audio_avif_stream.client.connection import Host
 from audio_avif_stream.commands import send as send_module
-from audio_avif_stream.sending import sender as sender_module
+from audio_avif_stream.sending import transfer as transfer_module
 from audio_avif_stream.sending.sender_stats import SenderStats
 from audio_avif_stream.telemetry.trace import ClockOffset
 from audio_avif_tools.network.proxy import Proxy, Scenario, relaying
@@ -305,7 +305,7 @@ def tiles(connection: ServerConnection, count: int, *, with_receipts: bool = Tru
         assert isinstance(data, bytes)
         if data[0] == Bye.TYPE:
             break
-        if data[0] in (TilePacket.TYPE, NoisePacket.TYPE):
+        if data[0] in (TilePacket.TYPE, PausePacket.TYPE):
             found.append(int.from_bytes(data[1:5], "big"))
             if with_receipts:
                 connection.send(Receipt(found[-1]).to_bytes())
@@ -407,7 +407,7 @@ def test_a_farewell_that_is_cut_is_said_again() -> None:
 def test_a_live_stream_that_is_over_looks_for_its_receiver_no_longer_than_a_farewell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "_FAREWELL_S", 2.0)
+    monkeypatch.setattr(transfer_module, "FAREWELL_S", 2.0)
     said = write_wav(tmp_path / "said.wav", speech(0.5))
     calls = 0
 
