@@ -319,11 +319,11 @@ class Room:
 class Rooms:
     """All rooms by their names; they come into being when they are entered, and go when nobody is left."""
 
-    def __init__(self, framed: Callable[[bytes], bytes], resume_s: float, most_rooms: int) -> None:
+    def __init__(self, framed: Callable[[bytes], bytes], resume_s: float, max_rooms: int) -> None:
         self.traffic = Traffic()
         self._framed = framed
         self._resume_s = resume_s
-        self._most_rooms = most_rooms
+        self.max_rooms = max_rooms
         self._rooms: dict[str, Room] = {}
 
     def __iter__(self) -> Iterator[Room]:
@@ -334,9 +334,9 @@ class Rooms:
 
     def enter(self, name: str, now_s: float) -> Room | None:
         """The room of this name, or None where there would be too many."""
-        if name not in self._rooms and len(self._rooms) >= self._most_rooms:
+        if name not in self._rooms and len(self._rooms) >= self.max_rooms:
             self.tidy(now_s)
-        if name not in self._rooms and len(self._rooms) >= self._most_rooms:
+        if name not in self._rooms and len(self._rooms) >= self.max_rooms:
             return None
         return self._rooms.setdefault(name, Room(name, self._framed, self.traffic))
 

@@ -254,9 +254,7 @@ class Session:
 
     def _figures(self, player: Player) -> dict[str, Any]:
         is_connected = self.carriage.line is not None
-        return self._stats.figures(
-            player, is_connected=is_connected, refused_connections=self._stage.complaints.count
-        )
+        return self._stats.figures(player, is_connected=is_connected, refused_connections=self._stage.complaints.count)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

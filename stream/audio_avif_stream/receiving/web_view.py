@@ -12,8 +12,9 @@ from audio_avif.link.messages import Bye, Gap, Hello
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication
 from audio_avif_stream.receiving.stream_recording import Recorder
+from audio_avif_stream.relay.publishers import public_hello
 from audio_avif_stream.relay.room_tokens import Doors, Keys
-from audio_avif_stream.relay.server import Relay, RelayConfig, public_hello
+from audio_avif_stream.relay.server import Relay, RelayConfig
 from audio_avif_stream.serving.connections import outward_name
 from audio_avif_stream.serving.security import Limits
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
@@ -49,7 +50,7 @@ class Window:
             tls=tls,
             doors=Doors(rooms={_ROOM: keys}),
             limits=Limits(connections=64),
-            most_listeners=_MOST_PAGES,
+            max_listeners=_MOST_PAGES,
             resume_s=self._resume_s,
         )
         relay = Relay(config, LiveLine(False), JsonLines(None))

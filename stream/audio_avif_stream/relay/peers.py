@@ -8,11 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
 from audio_avif.errors import PeerRefused
-from audio_avif.link.rooms import Listener
+from audio_avif.link.rooms import Listener, Room, Rooms
 from audio_avif_stream.relay.room_tokens import Role
 from audio_avif_stream.serving.admission import MeteredConnection
 
@@ -80,3 +80,12 @@ class RelayConnection(MeteredConnection):
 def framed(message: bytes) -> bytes:
     """A message as a server writes it, which is the same for every listener."""
     return Frame(Opcode.BINARY, message).serialize(mask=False)
+
+
+def enter_room(rooms: Rooms, name: str, now_s: float) -> Room:
+    """The room of this name. Raises PeerRefused where there would be too many rooms."""
+    room = rooms.enter(name, now_s)
+    if room is None:
+        reason = f"there are {rooms.max_rooms} rooms here (--max-rooms); try again later"
+        raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
+    return room

@@ -53,7 +53,9 @@ class Page:
 
 
 @lru_cache(maxsize=64)
-def _answer(name: str, file: Traversable) -> Page:
+def _answer(path: str) -> Page:
+    file = _files()[path]
+    name = file.name.removesuffix(_PACKED)
     headers = dict(_HEADERS)
     if file.name.endswith(_PACKED):
         headers["Content-Encoding"] = "gzip"
@@ -79,5 +81,4 @@ def _files() -> dict[str, Traversable]:
 def page(path: str) -> Page | None:
     """What a GET of ``path`` is answered with; None for a path that is none of the page's."""
     wanted = path.partition("?")[0]
-    file = _files().get(wanted[1:]) if wanted.startswith("/") else None
-    return _answer(file.name.removesuffix(_PACKED), file) if file is not None else None
+    return _answer(wanted[1:]) if wanted.startswith("/") and wanted[1:] in _files() else None

@@ -103,7 +103,7 @@ def test_a_relay_that_stood_still_does_not_cut_its_listeners_off(monkeypatch: py
         looked = asyncio.Semaphore(0)
         monkeypatch.setattr(relay.rooms, "tidy", lambda now_s: looked.release())
         connection = Mock(remote_address=("127.0.0.1", 1))
-        listener = relay._listening[connection] = Listener(Mock(), bytes, relay.rooms.traffic)
+        listener = relay._listeners.connected[connection] = Listener(Mock(), bytes, relay.rooms.traffic)
         listener.pause(relay.now_s())
         ticking = asyncio.create_task(relay._tick())
         for step_s in (1.0, 60.0, *[1.0] * 7):

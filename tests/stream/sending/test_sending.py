@@ -267,7 +267,7 @@ def test_a_sender_whose_receiver_is_away_can_be_interrupted(number: signal.Signa
         took_s = time.monotonic() - began_s
     in_time(took_s < 4, took_s)
     assert ended.code == 0 and "Traceback" not in ended.err
-    assert "was not told that the stream is over" in ended.err
+    assert "could not be told that the stream has ended" in ended.err
 
 
 # ------------------------------------------------------------------------------------------ what a receiver may answer
