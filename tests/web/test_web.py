@@ -193,7 +193,7 @@ class Playing:
 
 def as_python_hears(stream: Stream) -> FloatArray:
     """The receiver's output ``[samples]``, decoded in its own time."""
-    decoder = Decoder(replace(stream.hello, live=False), open_stream(load_vocoder("embedded", "cpu")))
+    decoder = Decoder(replace(stream.hello, live=False), open_stream(load_vocoder(device="cpu", name="embedded")))
     heard = []
 
     def speak() -> None:

@@ -226,7 +226,7 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif_stream.telemetry.prometheus import serve_metrics
 
     tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
-    vocoder = load_vocoder(options.vocoder, options.provider)
+    vocoder = load_vocoder(device=options.provider, name=options.vocoder)
     playout = PlayoutConfig(options.buffer_ms / 1e3)
     with ExitStack() as stack:
         earlier_streams = stack.enter_context(_folder(options.save_tiles))
