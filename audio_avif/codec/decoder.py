@@ -1,7 +1,7 @@
 """Packets to samples, without any I/O.
 
-Whoever drives a ``Decoder`` tells it the time and how much sound is still waiting to be played; the decoder decides
-what comes next.
+The caller of a ``Decoder`` passes the time and how much sound waits to be played; the decoder decides what is played
+next.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Decoder:
 
     @property
     def counts(self) -> TileCounts:
-        """What became of the tiles."""
+        """Counts of the tiles by what happened to them."""
         return self._tiles.counts
 
     @property
@@ -100,7 +100,7 @@ class Decoder:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing will be said before a packet comes, however little sound is left."""
+        """Whether nothing is played before a packet comes, however little sound is left."""
         return not self._is_timed or (self._is_silent and self.background.pause is None)
 
     @property

@@ -62,7 +62,7 @@ class FloorTracker:
         self._lag_frames = mel.n_fft // mel.hop_samples  # frames so far apart share no samples
         natural = _natural_fluctuation(mel, 0)
         change = np.abs(natural[:, self._lag_frames :] - natural[:, : -self._lag_frames]).mean(axis=1)
-        self._least_change = (_STEADY_SHARE if spares_tones else 0.0) * (self._across @ change)
+        self._min_change = (_STEADY_SHARE if spares_tones else 0.0) * (self._across @ change)
         self.reset()
 
     def reset(self) -> None:
@@ -102,7 +102,7 @@ class FloorTracker:
         before = self._recent[0] if self._recent else frame
         self._recent.append(frame)
         self._change = self._change + self._averaging * (self._across @ np.abs(frame - before) - self._change)
-        return np.asarray(self._change >= self._least_change)
+        return np.asarray(self._change >= self._min_change)
 
 
 class PauseDetector:

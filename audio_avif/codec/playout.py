@@ -18,26 +18,26 @@ _TOLERANCE_IN_SPEECH_FRAMES = 2.0
 class PlayoutConfig:
     """How a live stream is kept in time.
 
-    At least ``least_s`` of sound, and as much as 95 of 100 tiles need, up to ``most_s``, is held ready against jitter.
+    At least ``min_s`` of sound, and as much as 95 of 100 tiles need, up to ``max_s``, is held ready against jitter.
     With less than ``conceal_at_s`` left and no tile here, concealment is spoken: ``max_conceal_s`` of it, then it fades
     within ``fade_s`` until tiles come again. To the depths is added what is played while this machine makes sound of a
     tile.
     """
 
-    least_s: float = 0.04
-    most_s: float = 1.0
+    min_s: float = 0.04
+    max_s: float = 1.0
     conceal_at_s: float = 0.025
     max_conceal_s: float = 1.0
     fade_s: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least_s <= 10:
-            raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.least_s}")
+        if not 0 <= self.min_s <= 10:
+            raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.min_s}")
 
     def target_s(self, lateness_s: float, frame_s: float) -> float:
         """What to hold ready where 95 of 100 tiles come no later than ``lateness_s`` after the earliest."""
-        margin_s = min(self.least_s, self.conceal_at_s + frame_s)
-        return max(self.least_s, min(lateness_s, self.most_s) + margin_s)
+        margin_s = min(self.min_s, self.conceal_at_s + frame_s)
+        return max(self.min_s, min(lateness_s, self.max_s) + margin_s)
 
 
 class Pacer:
@@ -59,7 +59,7 @@ class Pacer:
     @property
     def target_s(self) -> float:
         """How much sound is to be held ready against jitter, as the arrivals are now, and until copies have come."""
-        copies_s = min(self._copies * self._tile_s, self.config.most_s)
+        copies_s = min(self._copies * self._tile_s, self.config.max_s)
         return self.config.target_s(self._arrivals.lateness_s, self._frame_s) + copies_s
 
     @property

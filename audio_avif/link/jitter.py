@@ -11,7 +11,7 @@ from audio_avif.link.messages import Bundle, MediaPacket, PausePacket, TilePacke
 
 @dataclass
 class TileCounts:
-    """What became of a stream's tiles and pauses."""
+    """Counts of a stream's tiles and pauses by what happened to them."""
 
     received: int = 0
     repeated: int = 0
@@ -39,7 +39,7 @@ class TileQueue:
         return len(self._tiles)
 
     def push(self, packet: MediaPacket) -> None:
-        """Take what arrives; the first tile sets where the stream begins."""
+        """Take a packet; the first tile sets where the stream begins."""
         tile = packet.tile if isinstance(packet, Bundle) else packet
         if self._next_sequence is None:
             self._next_sequence = tile.sequence
@@ -108,7 +108,7 @@ class TileQueue:
 _WINDOW_S = 10.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
 _LATER_PERCENT = 5
-_MOST_TILES = 512  # an honest stream has no more in its window
+_MAX_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 
 
@@ -116,21 +116,21 @@ class ArrivalWatch:
     """Follows how late tiles come: the 95th percentile over the last ten seconds says what the buffer must hold.
 
     A tile's transit is its arrival less its place in the stream, by two clocks that need not agree; its lateness is
-    what that exceeds the least one of the window by, so drifting clocks do no harm. Tiles that a stall has held back
+    its transit less the smallest transit in the window, so drifting clocks do no harm. Tiles that a stall has held back
     arrive in one burst, of which the first alone counts: one stall is one late arrival, and does not open the buffer
     for seconds. After Ramjee et al. 1994 and the delay histogram of WebRTC's NetEq.
 
-    ``base_s`` is the least transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the greatest
+    ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the greatest
     while there are fewer than 20 arrivals; both are 0 before the first.
     """
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
-        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MOST_TILES)  # arrival, transit, counts?
+        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MAX_TILES)  # arrival, transit, counts?
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: the next tile comes by another path, or after a long break."""
+        """Forget the arrivals: the next tile comes by another path, or after a long break."""
         self._transits.clear()
         self._last: tuple[float, int] | None = None
         self.base_s = self.lateness_s = 0.0

@@ -322,7 +322,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Gap:
-    """A relay's word to one listener: so many messages were left out here, since it did not take them in time."""
+    """From a relay to one listener: how many messages were dropped here, since it did not read them in time."""
 
     TYPE: ClassVar[int] = 0x08
 
@@ -390,7 +390,7 @@ class Pong:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one tile at the receiver.
+    """How one tile was played at the receiver.
 
     ``first_sample`` is the stream position of the first sample that this tile's arrival let the receiver speak;
     ``received_us`` is on the receiver's clock, and what follows are the durations after it, in order, until that sample
@@ -419,7 +419,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The receiver has this tile or pause: sent at once, so that the sender sees what the path does to its stream."""
+    """The receiver has this tile or pause; sent at once, so that the sender can estimate the path."""
 
     TYPE: ClassVar[int] = 0x87
 

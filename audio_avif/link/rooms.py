@@ -1,4 +1,4 @@
-"""Rooms: one stream each, who publishes it, and who listens; no sockets in here, and no clock.
+"""Rooms: one stream each, its publisher, and its listeners; without sockets or a clock.
 
 A room takes messages from a `Publication` and offers them to its sinks. A `Listener` is a sink with a bounded queue:
 one that falls behind loses its own oldest tiles, and nobody waits for it.
@@ -17,13 +17,13 @@ from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, P
 from audio_avif.link.takeover import DISPLACED, RESUMED, Tenure, Verdict
 
 KEEP_S = 1.0
-"""What a late listener gets at once, and how much waits at most for a slow one."""
+"""How much of the stream a late listener gets at once, and how much is queued for a slow one."""
 
-_MOST_KEPT = 64  # messages; the narrowest tiles come 31 times a second
+_MAX_KEPT = 64  # messages; the narrowest tiles come 31 times a second
 
 
 class Kind(IntEnum):
-    """What a message is to a queue."""
+    """The kind of a message, by which a queue treats it."""
 
     HELLO = 1
     MEDIA = 2
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass
 class Traffic:
-    """What has come and gone through all rooms."""
+    """Counts of the messages of all rooms."""
 
     received_messages: int = 0
     sent_messages: int = 0
@@ -55,7 +55,7 @@ class Sink(Protocol):
     """What a room gives its messages to."""
 
     def greet(self, entries: list[Entry]) -> None:
-        """What a late listener must know: the hello, the newest ping, the last second."""
+        """Take what a late listener needs: the hello, the newest ping, the last second."""
         ...
 
     def offer(self, entry: Entry, now_s: float) -> None:
@@ -106,17 +106,17 @@ class Listener:
             self._drop_old(now_s)
 
     def say(self, frame: bytes) -> None:
-        """Write what concerns this listener alone, where the way is clear."""
+        """Write a frame for this listener alone, unless messages wait."""
         if self._is_clear:
             self._send(frame)
 
     def pause(self, now_s: float) -> None:
-        """What was written last has not left yet."""
+        """Record that written bytes wait to be sent."""
         self._is_clear = False
         self.blocked_s = now_s
 
     def resume(self) -> None:
-        """All that was written has left."""
+        """Record that all bytes were sent, and write what waits."""
         self._is_clear = True
         self.blocked_s = None
         while self._waiting and self._is_clear:
@@ -133,7 +133,7 @@ class Listener:
         self._write(frame)
 
     def _forget_unbegun(self) -> None:
-        """Another stream begins: of what waits only the end of the one this listener was told of still matters."""
+        """Drop what waits of earlier streams, except the end of the one that this listener was told of."""
         kept: deque[_Waiting] = deque()
         for waiting in self._waiting:
             if waiting.entry.kind is Kind.HELLO:
@@ -148,7 +148,7 @@ class Listener:
         at = 0
         while at < len(self._waiting) - 1:
             waiting = self._waiting[at]
-            is_old = now_s - waiting.entry.at_s > KEEP_S or len(self._waiting) > _MOST_KEPT
+            is_old = now_s - waiting.entry.at_s > KEEP_S or len(self._waiting) > _MAX_KEPT
             if waiting.entry.kind is not Kind.MEDIA:
                 at += 1
             elif is_old:
@@ -167,7 +167,7 @@ class _Stream:
     first: Entry
     received: int = -1
     ping: Entry | None = None
-    recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
+    recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
 
     @property
     def keep_s(self) -> float:
@@ -182,7 +182,7 @@ class _Stream:
 
 
 class Publication:
-    """A publisher's hold on its room, until its connection ends or another takes over."""
+    """A publisher's hold on its room, until its connection ends or another one takes over."""
 
     def __init__(self, room: Room, stream: _Stream, on_replaced: Callable[[int, str], None]) -> None:
         self.on_replaced = on_replaced
@@ -247,7 +247,7 @@ class Room:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody would miss this room."""
+        """Whether the room has no stream, publisher or sink."""
         return not self.sinks and self._stream is None and self.publication is None
 
     def entry(self, kind: Kind, data: bytes, now_s: float) -> Entry:
@@ -262,7 +262,7 @@ class Room:
         on_replaced: Callable[[int, str], None],
         received: int = -1,
     ) -> Publication:
-        """A publisher says hello: a new stream begins, or the one that is here goes on.
+        """Take a publisher's hello: begin a new stream, or resume the one that is here.
 
         ``on_replaced`` is called with a close code and a reason once another takes over; ``received`` is what of the
         stream has come elsewhere. Raises PeerRefused while another publishes, RemoteProtocolError for settings that
@@ -287,12 +287,12 @@ class Room:
         return self.publication
 
     def join(self, sink: Sink, now_s: float) -> None:
-        """Let a sink in, and tell it of the stream that is here."""
+        """Add a sink, and greet it with the stream that is here."""
         self.sinks[sink] = None
         sink.greet(self.greeting(now_s))
 
     def leave(self, sink: Sink) -> None:
-        """Let a sink go."""
+        """Remove a sink."""
         self.sinks.pop(sink, None)
 
     def greeting(self, now_s: float) -> list[Entry]:
@@ -310,14 +310,14 @@ class Room:
             sink.offer(entry, now_s)
 
     def forget(self, now_s: float, after_s: float) -> None:
-        """Give up a stream whose publisher has been gone for so long."""
+        """Forget a stream whose publisher has been gone for longer than ``after_s``."""
         stream = self._stream
         if stream is not None and stream.tenure.broke_off_s is not None and stream.tenure.lost_s(now_s) > after_s:
             self._stream = None
 
 
 class Rooms:
-    """All rooms by their names; they come into being when they are entered, and go when nobody is left."""
+    """All rooms by name; a room is made when it is entered, and removed when it is empty."""
 
     def __init__(self, framed: Callable[[bytes], bytes], resume_s: float, max_rooms: int) -> None:
         self.traffic = Traffic()
@@ -341,7 +341,7 @@ class Rooms:
         return self._rooms.setdefault(name, Room(name, self._framed, self.traffic))
 
     def tidy(self, now_s: float) -> None:
-        """Give up streams that nobody resumed, and rooms in which nobody is."""
+        """Forget streams that were not resumed, and remove empty rooms."""
         for room in self:
             room.forget(now_s, self._resume_s)
             if room.is_empty:

@@ -1,4 +1,4 @@
-"""The way to a receiver: its address, and a connection to it or one sentence that says why there is none."""
+"""Connections to a receiver or a relay: addresses, and one sentence for each way in which connecting can fail."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Address:
 
     @property
     def url(self) -> str:
-        """As the WebSocket client wants it."""
+        """The URL for the WebSocket client."""
         return f"{'ws' if self.tls is None else 'wss'}://{self}{self.path}"
 
     @property
     def program(self) -> str:
-        """What should listen there."""
+        """The program that should listen there."""
         return "audio-avif-relay" if self.path else "audio-avif-recv"
 
 
 @dataclass(frozen=True)
 class Host:
-    """What ``--host`` says: a host, whether it is to be reached by TLS, and its port if that was named."""
+    """The value of ``--host``: a host, whether to connect by TLS, and the port if it is given."""
 
     name: str
     is_secure: bool = False
@@ -93,7 +93,7 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
             write_limit=4096,
             open_timeout=within_s,
             close_timeout=2,
-            ping_interval=None,  # who connects watches the path himself
+            ping_interval=None,  # the callers watch the path themselves
             proxy=None,
         )
     except TimeoutError as error:

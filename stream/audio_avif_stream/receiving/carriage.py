@@ -13,7 +13,7 @@ from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.serving.connections import Closings, Line, say
 
 if TYPE_CHECKING:
-    from audio_avif_stream.receiving.web_view import Window
+    from audio_avif_stream.receiving.web_view import WebView
 
 _HELD_REPORTS = 256
 
@@ -21,7 +21,7 @@ _HELD_REPORTS = 256
 class Carriage:
     """The line that carries a session now, if any; ``farewell`` is the close code and reason it ends with."""
 
-    def __init__(self, recorder: Recorder | Window) -> None:
+    def __init__(self, recorder: Recorder | WebView) -> None:
         self.line: Line | None = None
         self.lines = 0
         """How many lines have carried the session."""

@@ -1,7 +1,7 @@
-"""A receiver that calls: it listens to a room of a relay, and plays what is published as if it had been sent here.
+"""A receiver that connects to a relay: it plays the streams of a room as if their senders were connected to it.
 
-Each stream of the room becomes a line of a `Session`, whose sender seems to be at its other end. When the connection
-is lost, the next relay of the list is tried; it says the last second again, of which what is here already is left out.
+Each stream of the room becomes a line of a `Session`. When the connection is lost, the next relay of the list is tried;
+it repeats the last second, and messages that are here already are left out.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ _MAX_BACKOFF_S = 5.0
 _PING_S = 1.0
 _SILENT_S = 3.0  # a relay answers pings; a path on which nothing comes back for so long is dead
 _WAITING_S = 2.0
-_MOST_WAITING = 512  # messages, while the vocoder warms up or the stream before is played to its end
+_MAX_WAITING = 512  # messages, while the vocoder warms up or the stream before is played to its end
 _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE, Bundle.TYPE)
 _FINAL = (CLOSE_PROTOCOL_ERROR, CLOSE_TOO_MANY_MESSAGES, CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM)
 
 
 class _StreamLine:
-    """What carries one stream of the room: a part of the connection to the relay."""
+    """The line of one stream: its share of the connection to the relay."""
 
-    is_backed_up = True  # so that nobody speaks to the publisher, who does not hear
+    is_backed_up = True  # so that no receipts are sent: the publisher does not get them
 
     def __init__(self) -> None:
         self.has_ended = False
-        self._messages: deque[bytes] = deque(maxlen=_MOST_WAITING)
+        self._messages: deque[bytes] = deque(maxlen=_MAX_WAITING)
         self._changed = asyncio.Event()
 
     def put(self, message: bytes) -> None:
@@ -75,7 +75,7 @@ class _StreamLine:
         self._changed.set()
 
     def end(self) -> None:
-        """Nothing more comes on this line."""
+        """End the line: no more messages come."""
         self.has_ended = True
         self._changed.set()
 
@@ -89,16 +89,16 @@ class _StreamLine:
         return self._messages.popleft()
 
     async def send(self, message: bytes) -> None:
-        """Say nothing: a welcome is for a sender."""
+        """Drop the message: a welcome is for a sender."""
 
     async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """The session is over; the connection waits for the next stream."""
+        """End the line of a session that is over; the connection waits for the next stream."""
         self.end()
 
 
 @dataclass
 class _Stream:
-    """A stream of the room as it comes; one that ``is_spoiled`` is not played any more."""
+    """A stream of the room; the rest of one that ``is_spoiled`` is not played."""
 
     first: bytes
     hello: Hello
@@ -109,8 +109,8 @@ class _Stream:
     is_spoiled: bool = False
 
 
-class Hearing:
-    """What is heard in a room, given to the sessions of a receiver."""
+class RoomStreams:
+    """Gives the streams of a room to the sessions of a receiver."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -120,7 +120,7 @@ class Hearing:
         self._relay_ahead = ClockOffset()
 
     def reconnected(self) -> None:
-        """Another relay speaks, with a clock of its own."""
+        """Forget the clock of the relay before: this one has its own."""
         self._relay_ahead.restart()
 
     def pong(self, pong: Pong, now_us: int) -> None:
@@ -133,9 +133,9 @@ class Hearing:
             self._stream.line.end()
 
     async def take(self, data: bytes) -> None:
-        """Take a message of the publisher's, or the relay's word on those that it left out.
+        """Take a message of the publisher, or a gap from the relay.
 
-        Raises RemoteProtocolError for one of these that makes no sense; tiles are left to the session.
+        Raises RemoteProtocolError for a malformed one; media messages are checked by the session.
         """
         kind, stream = data[0], self._stream
         if kind == Hello.TYPE:
@@ -158,7 +158,7 @@ class Hearing:
                 self._stream.line.put(data)
 
     async def _begin(self, first: bytes) -> None:
-        """A stream begins, or goes on over another connection."""
+        """Begin a stream, or resume it over another connection."""
         protocol = ReceiverProtocol()
         hello = protocol.receive(first)
         assert isinstance(hello, Hello)
@@ -193,11 +193,11 @@ class Hearing:
             self._complaints.tell("failure", f"a stream failed: {error}")
 
     def close(self) -> None:
-        """Tell what is left to tell."""
+        """Log the warnings that were held back."""
         self._complaints.close()
 
     def _ping(self, stream: _Stream, ping: Ping) -> None:
-        """Say the publisher's clock by ours, once both ways are known."""
+        """Translate the publisher's clock to this receiver's, once both offsets are known."""
         if self._relay_ahead.round_trip_ms is not None and ping.receiver_ahead_us:
             ahead_us = ping.receiver_ahead_us - self._relay_ahead.ahead_us
             stream.line.put(replace(ping, receiver_ahead_us=ahead_us).to_bytes())
@@ -215,18 +215,21 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
     Raises ConnectionFailed where none can be reached at first, or one refuses, and what made playing fail.
     """
     on_interrupt(receiver.finished.set)
-    hearing = Hearing(receiver)
+    streams = RoomStreams(receiver)
     try:
-        await unless(receiver.finished, _keep_connected(hearing, relays, room_name))
+        await unless(receiver.finished, _keep_connected(streams, relays, room_name))
     finally:
         await receiver.close()
-        hearing.close()
+        streams.close()
     if receiver.error is not None:
         raise receiver.error
 
 
-async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name: str) -> None:
-    """Raises ConnectionFailed where every relay fails at first, RefusedForGood where one says no for good."""
+async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_name: str) -> None:
+    """Stay connected to one of the relays.
+
+    Raises ConnectionFailed where every relay fails at first, RefusedForGood where one refuses.
+    """
     loop = asyncio.get_running_loop()
     backoff = Backoff(_MAX_BACKOFF_S, attempts=len(relays))
     turns = itertools.cycle(relays)
@@ -247,17 +250,17 @@ async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name
         relay, connection = await keep_trying(attempt, backoff, on_failure)
         has_been_connected, connected_s = True, loop.time()
         console.tell(f"(listening to room {room_name} at {relay})")
-        hearing.reconnected()
-        why = await _listen(hearing, connection, room_name)
-        hearing.broke_off()
+        streams.reconnected()
+        why = await _listen(streams, connection, room_name)
+        streams.broke_off()
         if loop.time() - connected_s > _MAX_BACKOFF_S:  # else it may be full, and say so at once
             backoff.reset()
         log.warning("%s; trying %s", why, "the next relay" if len(relays) > 1 else "it again")
         await asyncio.sleep(backoff.next_s())
 
 
-async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str) -> str:
-    """Hear a relay until the connection ends; return why. Raises ConnectionFailed where to come back is no use."""
+async def _listen(streams: RoomStreams, connection: ClientConnection, room_name: str) -> str:
+    """Receive from a relay until the connection ends; return why. Raises RefusedForGood where the relay refuses."""
     loop = asyncio.get_running_loop()
     awake = AwakeClock()
     began_s, heard_s = loop.time(), awake.now_s()
@@ -283,10 +286,10 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
                 raise RemoteProtocolError("the relay sent what is no message of this protocol")
             if data[0] == Pong.TYPE:
                 answer: Any = protocol.receive(data)
-                hearing.pong(answer, round(now_s * 1e6))
+                streams.pong(answer, round(now_s * 1e6))
             else:
                 has_heard = is_taking = True  # the stream before may have to be played first; the relay is not at fault
-                await hearing.take(data)
+                await streams.take(data)
                 is_taking, heard_s = False, awake.now_s()
     except ConnectionClosed as closed:
         return _how_it_ended(closed)
@@ -298,7 +301,7 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
 
 
 def _how_it_ended(closed: ConnectionClosed) -> str:
-    """One sentence's beginning. Raises RefusedForGood for a relay that said no for good."""
+    """Say how the connection ended. Raises RefusedForGood where the relay would refuse again."""
     if (code := close_code(closed)) is None:
         return "the connection to the relay was lost"
     reason = close_text(closed) or f"code {code}"

@@ -24,7 +24,7 @@ from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.receiving.outputs import Output
 from audio_avif_stream.receiving.saving import Saver
 from audio_avif_stream.receiving.tile_folder import TileFolder
-from audio_avif_stream.runtime.realtime import take_turns
+from audio_avif_stream.runtime.realtime import normal_priority
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Playout:
         self._received_s: dict[int, float] = {}
 
     def begin(self) -> None:
-        """The stream starts."""
+        """Begin the stream."""
         self.output.begin(self.decoder.hello.live)
         self.saver.begin(self.decoder.hello)
 
@@ -90,7 +90,7 @@ class Playout:
         self.decoder.push(packet, received_s)
 
     def advance(self) -> bool:
-        """Speak what is due first, if anything is; say whether anything was."""
+        """Play what is due first, if anything is; return whether anything was."""
         started_s = self._clock()
         frames = self.decoder.next_frames(self.output.buffered_s, started_s)
         if frames is not None:
@@ -100,7 +100,7 @@ class Playout:
         return frames is not None
 
     def wait_s(self) -> float | None:
-        """How long to wait for packets before some sound must be made up; None for as long as they take."""
+        """How long to wait for packets before concealment is due; None where there is no limit."""
         if self.decoder.is_waiting:
             return None
         return max(0.0, self.output.buffered_s - self.decoder.urgent_s) + 0.001
@@ -156,7 +156,7 @@ class Player:
 
     @property
     def decoder(self) -> Decoder:
-        """What decides; its figures may be read at any time."""
+        """The decoder; its figures may be read at any time."""
         return self.playout.decoder
 
     @property
@@ -189,7 +189,7 @@ class Player:
 
     def _run(self) -> None:
         if not self.decoder.hello.live:
-            take_turns()
+            normal_priority()
         try:
             self.playout.begin()
             is_over = False
@@ -200,7 +200,7 @@ class Player:
             self.playout.finish()
         except AudioAvifError as error:
             self.error = error
-        except Exception as error:  # the thread's last words must reach the user
+        except Exception as error:  # the user must learn of it
             log.debug("playout failed", exc_info=True)
             self.error = AudioAvifError(f"playing the stream failed: {error}")
         finally:

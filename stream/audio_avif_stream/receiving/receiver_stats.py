@@ -1,4 +1,4 @@
-"""The figures of a stream as the receiver has it, be it live or replayed."""
+"""The figures of a stream at the receiver, live or replayed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
 
 
 class ReceiverStats:
-    """What has been received of one stream, and what became of it."""
+    """Counts what was received of one stream, and what was played."""
 
     def __init__(self, hello: Hello, vocoder: str) -> None:
         self.rates = RateMeter()
@@ -42,7 +42,7 @@ class ReceiverStats:
         self._sample_zero_s = (message.sample_zero_us + message.receiver_ahead_us) / 1e6
 
     def report(self, report: Report) -> None:
-        """Learn when a sample is heard, and with that the delay."""
+        """Compute the delay from a report, which says when a sample is heard."""
         if self._hello.live and self._sample_zero_s is not None:
             waits_us = report.wait_us + report.decode_us + report.vocoder_us + report.buffer_us + report.device_us
             heard_s = (report.received_us + waits_us) / 1e6
@@ -123,7 +123,7 @@ class FigureDisplay:
 
 
 def conclusion(figures: dict[str, Any]) -> str:
-    """What is said when a stream is over."""
+    """The summary of a stream in one sentence."""
     return (
         "played {played_s:.1f} s: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost, "
         "{concealed_ms} ms concealed, {underruns} underruns".format(**figures)

@@ -1,4 +1,4 @@
-"""Plays a recording through the code of a live stream: in its own time, or as fast as can be computed."""
+"""Plays a recording through the code of a live stream: in real time, or as fast as this machine can."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _TICK_S = 0.1
 
 
 class ReplayClock(Protocol):
-    """The recording's time: what the receiver's clock showed when it was recorded."""
+    """The clock of a recording: the time that the receiver's clock showed then."""
 
     is_virtual: bool
 
     def __call__(self) -> float:
-        """How late it is."""
+        """Return the time."""
         ...
 
     def move_to(self, now_s: float) -> None:
-        """Return when it is so late, at once where it is already."""
+        """Return when it is that time, at once where it is past."""
         ...
 
 
 class VirtualClock:
-    """A clock that stands still until it is moved on."""
+    """A clock that advances only when it is moved."""
 
     is_virtual = True
 
@@ -46,11 +46,11 @@ class VirtualClock:
         self._now_s = 0.0
 
     def __call__(self) -> float:
-        """How late it is."""
+        """Return the time."""
         return self._now_s
 
     def move_to(self, now_s: float) -> None:
-        """Let it be so late at once."""
+        """Advance to that time at once."""
         self._now_s = max(self._now_s, now_s)
 
 
@@ -63,7 +63,7 @@ class PacedClock:
         self._ahead_s: float | None = None
 
     def __call__(self) -> float:
-        """How late it is."""
+        """Return the time."""
         return time.monotonic() + (self._ahead_s or 0.0)
 
     def move_to(self, now_s: float) -> None:
@@ -87,7 +87,7 @@ def replay_clock(speed: str, targets: Sequence[str]) -> ReplayClock:
 
 @dataclass(frozen=True)
 class _Step:
-    """A message of the stream that plays, or None where the stream broke off for good, and when that was."""
+    """A message of the stream that plays, or None where the stream ended without a bye; and when."""
 
     at_s: float
     message: SenderMessage | None
@@ -95,7 +95,7 @@ class _Step:
 
 
 def _steps(events: Iterator[Event], resume_s: float) -> Iterator[_Step]:
-    """One stream after the other, each from its hello to its bye or its breaking off; a hello again is a return."""
+    """Yield one stream after the other, from hello to bye or lost connection; a repeated hello resumes it."""
     protocol = ReceiverProtocol()
     session: str | None = None
     ended_s: float | None = None
@@ -174,7 +174,7 @@ class _Stream:
         self._display = FigureDisplay(self.stats, stage.live_line, stage.stats_json, self._shown_s)
 
     def play_until(self, at_s: float) -> None:
-        """Let time go on, and make sound up where none comes."""
+        """Advance the time, with concealment where no packets come."""
         while (wait_s := self._playout.wait_s()) is not None and (due_s := self._clock() + wait_s) < at_s:
             self._clock.move_to(due_s)
             self._speak()
@@ -189,7 +189,7 @@ class _Stream:
             self.stats.ping(step.message, step.message_bytes)
 
     def finish(self, bye: Bye | None) -> None:
-        """Play what is here to its end."""
+        """End the stream, and play what is here."""
         self._playout.decoder.end(bye)
         self._speak()
         self._playout.finish()

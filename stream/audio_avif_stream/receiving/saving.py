@@ -1,4 +1,4 @@
-"""What was heard of each stream, kept as a picture of sound: ``audio-avif`` plays it, and browsers show it."""
+"""Each stream as it was heard, saved as an AVIF picture that ``audio-avif`` plays and browsers show."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from audio_avif.link.messages import Hello
 from audio_avif.recording.codec import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
 from audio_avif.recording.grid import PageWriter, max_cells
 from audio_avif.types import FloatArray
-from audio_avif_stream.runtime.realtime import take_turns
+from audio_avif_stream.runtime.realtime import normal_priority
 
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".avif"
-_MOST_WAITING = 2048  # a minute of the narrowest tiles
+_MAX_WAITING = 2048  # a minute of the narrowest tiles
 _LOSSLESS = 100
 
 
@@ -43,7 +43,7 @@ class Saver:
         self._is_open = False
         self._is_waited_for = False
         self._has_fallen_behind = False
-        self._room = threading.Semaphore(_MOST_WAITING)
+        self._room = threading.Semaphore(_MAX_WAITING)
         self._inbox: SimpleQueue[Hello | FloatArray | _End | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         if self._path is None:
@@ -94,7 +94,7 @@ class Saver:
         self.close()
 
     def _run(self, path: Path) -> None:
-        take_turns()
+        normal_priority()
         picture: _Picture | None = None
         while True:
             item = self._inbox.get()
@@ -182,14 +182,14 @@ class _Page:
         tile = hello.tile
         self._config = FileConfig(_LOSSLESS, log10_min=tile.log10_min, log10_max=tile.log10_max)
         self._encoder = PictureEncoder(self._config, channels=1, mel=hello.mel)
-        self._most_frames = max_cells(CELL_FRAMES, hello.mel.n_mels) * CELL_FRAMES
+        self._max_frames = max_cells(CELL_FRAMES, hello.mel.n_mels) * CELL_FRAMES
         self._cells = PageWriter()
         self.is_broken = False
 
     @property
     def room_frames(self) -> int:
         """How many more frames fit."""
-        return self._most_frames - self.frames
+        return self._max_frames - self.frames
 
     @property
     def seconds(self) -> float:

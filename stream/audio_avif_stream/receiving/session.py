@@ -73,27 +73,27 @@ class Session:
         return verdict
 
     def make_way(self) -> None:
-        """Another stream begins: play no more than the output has already."""
+        """Give way to another stream: play no more than the output already has."""
         self.carriage.farewell = DISPLACED
         self.end(None)
         self.hurry()
 
     def leave(self) -> None:
-        """The receiver ends: play what has come."""
+        """End because the receiver closes: play what has come."""
         self.carriage.farewell = (int(CloseCode.GOING_AWAY), "the receiver was closed")
         self.end(None)
 
     def hurry(self) -> None:
-        """Play no more than the output has already."""
+        """Play no more than the output already has."""
         if self.player is not None:
             self.player.stop()
 
     def abandon(self) -> None:
-        """Do not even wait for the output."""
+        """Stop at once, without waiting for the output."""
         self._is_played.set()
 
     def end(self, bye: Bye | None) -> None:
-        """No more will come; the second call does nothing."""
+        """End the stream: what has come is played; the second call does nothing."""
         if self._is_ending:
             return
         self._tenure.has_bye, self._tenure.is_given_up = bye is not None, bye is None
@@ -127,7 +127,7 @@ class Session:
             self.is_over.set()
 
     async def part(self) -> None:
-        """Close what carries the stream, and let the sender know how it ended."""
+        """Close the line, and tell the sender how the stream ended."""
         await self.carriage.part()
 
     async def carry(self, line: Line, first: bytes, protocol: ReceiverProtocol) -> None:
@@ -198,7 +198,7 @@ class Session:
             self._tenure.hear(self._awake.now_s())
 
     def _wait_for_sender(self) -> None:
-        """Nothing carries the stream any more."""
+        """React to the loss of the line: wait for the sender, or end the stream."""
         if not self._is_ending:
             if self._stage.resume_s > 0:
                 log.warning("the connection broke off; waiting %g s for its sender (--resume-s)", self._stage.resume_s)

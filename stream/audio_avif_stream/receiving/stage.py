@@ -16,7 +16,7 @@ from audio_avif_stream.serving.security import Limits
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 
 if TYPE_CHECKING:
-    from audio_avif_stream.receiving.web_view import Window
+    from audio_avif_stream.receiving.web_view import WebView
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Stage:
     live_line: LiveLine
     stats_json: JsonLines
     save_tiles: Path | None = None
-    recorder: Recorder | Window = field(default_factory=lambda: Recorder(None))
+    recorder: Recorder | WebView = field(default_factory=lambda: Recorder(None))
     complaints: Complaints = field(default_factory=Complaints)
     limits: Limits = field(default_factory=Limits)
     resume_s: float = 60.0

@@ -11,7 +11,7 @@ from audio_avif.errors import PeerRefused, RemoteProtocolError
 from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, Ping, Pong
 from audio_avif.link.rooms import Listener, Room, Rooms
 from audio_avif_stream.relay.peers import RelayConnection, enter_room, framed
-from audio_avif_stream.serving.admission import Entrance, address_of
+from audio_avif_stream.serving.admission import Admission, address_of
 from audio_avif_stream.serving.connections import Connection
 from audio_avif_stream.serving.security import MessageAllowance
 
@@ -24,7 +24,7 @@ class Listeners:
     def __init__(
         self,
         rooms: Rooms,
-        entrance: Entrance,
+        admission: Admission,
         max_listeners: int,
         now_s: Callable[[], float],
         on_joined: Callable[[Room], None],
@@ -33,7 +33,7 @@ class Listeners:
         """How many were cut off."""
         self.connected: dict[RelayConnection, Listener] = {}
         self._rooms = rooms
-        self._entrance = entrance
+        self._admission = admission
         self._max_listeners = max_listeners
         self._now_s = now_s
         self._on_joined = on_joined
@@ -51,7 +51,7 @@ class Listeners:
             reason = f"there are {self._max_listeners} listeners here (--max-listeners); try again later"
             raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
         room = enter_room(self._rooms, name, self._now_s())
-        self._entrance.admit(connection)
+        self._admission.admit(connection)
         listener = Listener(connection.write, framed, self._rooms.traffic)
         connection.listen(listener, self._now_s)
         self.connected[connection] = listener
@@ -69,7 +69,7 @@ class Listeners:
         for connection, listener in list(self.connected.items()):
             if listener.blocked_s is not None and now_s - listener.blocked_s > stall_s:
                 self.stalled += 1
-                self._entrance.complaints.tell(
+                self._admission.complaints.tell(
                     "stalled", f"{address_of(connection)} took nothing for {stall_s:g} s (--stall-s); cut off"
                 )
                 connection.transport.abort()

@@ -14,7 +14,7 @@ from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication, Rooms
 from audio_avif_stream.relay.nats_bridge import NatsBridge
 from audio_avif_stream.relay.peers import enter_room
-from audio_avif_stream.serving.admission import Entrance, too_many_messages
+from audio_avif_stream.serving.admission import Admission, too_many_messages
 from audio_avif_stream.serving.connections import Closings, Connection, say
 from audio_avif_stream.serving.handshake import receive_hello, welcome
 from audio_avif_stream.serving.security import MessageAllowance
@@ -23,22 +23,24 @@ from audio_avif_stream.serving.security import MessageAllowance
 class Publishers:
     """Serves publishers: hello, then messages into the room until the bye or the end of the connection."""
 
-    def __init__(self, rooms: Rooms, bridge: NatsBridge | None, entrance: Entrance, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self, rooms: Rooms, bridge: NatsBridge | None, admission: Admission, now_s: Callable[[], float]
+    ) -> None:
         self.count = 0
         self._rooms = rooms
         self._bridge = bridge
-        self._entrance = entrance
+        self._admission = admission
         self._now_s = now_s
         self._closings = Closings()
 
     async def serve(self, line: Connection, name: str) -> None:
         """Serve one publisher. Raises PeerRefused or RemoteProtocolError for one that breaks the rules."""
-        limits, protocol = self._entrance.limits, ReceiverProtocol()
+        limits, protocol = self._admission.limits, ReceiverProtocol()
         hello, _ = await receive_hello(line, protocol, limits.handshake_s)
         if not hello.live:
             raise PeerRefused(CLOSE_UNSUPPORTED, "a relay carries live streams only; send without --no-realtime")
         publication = await self._begin(name, public_hello(hello), functools.partial(self._closings.close, line))
-        self._entrance.admit(line.connection)
+        self._admission.admit(line.connection)
         self.count += 1
         try:
             await welcome(line, "relay", 0, publication.received, "audio-avif-relay")
@@ -51,7 +53,7 @@ class Publishers:
         await line.close()
 
     async def _receive(self, line: Connection, protocol: ReceiverProtocol, publication: Publication) -> None:
-        loop, limits = asyncio.get_running_loop(), self._entrance.limits
+        loop, limits = asyncio.get_running_loop(), self._admission.limits
         allowance = MessageAllowance(limits.messages_per_s)
         while not protocol.is_over:
             data = await line.recv()

@@ -1,4 +1,4 @@
-"""The relay on the network: who may come in, and a connection for each publisher and listener."""
+"""The relay on the network: it accepts connections and gives each to the publishers or the listeners."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from audio_avif_stream.relay.nats_bridge import NatsBridge
 from audio_avif_stream.relay.peers import RelayConnection, framed
 from audio_avif_stream.relay.publishers import Publishers
 from audio_avif_stream.relay.relay_stats import RelayStats
-from audio_avif_stream.relay.requests import PAGE_S, Door
-from audio_avif_stream.relay.room_tokens import Doors
+from audio_avif_stream.relay.requests import PAGE_S, RequestCheck
+from audio_avif_stream.relay.room_tokens import RoomTokens
 from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.runtime.interrupts import on_interrupt
 from audio_avif_stream.runtime.tasks import cancel, unless
-from audio_avif_stream.serving.admission import CLOSE_S, Complaints, Entrance
+from audio_avif_stream.serving.admission import CLOSE_S, Admission, Complaints
 from audio_avif_stream.serving.connections import (
     PENDING_CONNECTIONS,
     WRITE_LIMIT_BYTES,
@@ -48,8 +48,8 @@ _KEEPALIVE_S = 20.0
 class RelayConfig:
     """Where a relay listens, and what it allows.
 
-    Where other machines can connect and ``doors`` asks for no token to publish, one is made unless ``is_open``, and
-    kept in ``token_file``. ``origins`` are pages of other servers that may connect, ``*`` for all of them;
+    Where other machines can connect and ``room_tokens`` asks for no token to publish, one is made unless ``is_open``
+    and kept in ``token_file``. ``origins`` are pages of other servers that may connect, ``*`` for all of them;
     ``resume_s`` is how long a stream whose connection broke off waits for its publisher, ``stall_s`` how long a
     listener may take nothing. ``nats_url`` is where the relay meets others.
     """
@@ -58,7 +58,7 @@ class RelayConfig:
     port: int = DEFAULT_PORT
     port_option: str = "--port"
     tls: ssl.SSLContext | None = None
-    doors: Doors = field(default_factory=Doors)
+    room_tokens: RoomTokens = field(default_factory=RoomTokens)
     is_open: bool = False
     token_file: Path | None = None
     origins: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class RelayConfig:
 
 
 class Relay:
-    """Gives what publishers say to all who listen in their rooms, without opening a picture."""
+    """Passes the messages of publishers on to all listeners of their rooms, without decoding a picture."""
 
     def __init__(self, config: RelayConfig, live_line: LiveLine, stats_json: JsonLines) -> None:
         self.rooms = Rooms(framed, config.resume_s, config.max_rooms)
@@ -82,14 +82,14 @@ class Relay:
         self._bridge = (
             None if config.nats_url is None else NatsBridge(config.nats_url, self.rooms, config.resume_s, self.now_s)
         )
-        self._entrance = Entrance(config.limits, None, Complaints())
-        self._door = Door(self._entrance, config.doors, config.origins, config.has_web)
-        self._publishers = Publishers(self.rooms, self._bridge, self._entrance, self.now_s)
+        self._admission = Admission(config.limits, None, Complaints())
+        self._requests = RequestCheck(self._admission, config.room_tokens, config.origins, config.has_web)
+        self._publishers = Publishers(self.rooms, self._bridge, self._admission, self.now_s)
         self._listeners = Listeners(
-            self.rooms, self._entrance, config.max_listeners, self.now_s, on_joined=self._on_joined
+            self.rooms, self._admission, config.max_listeners, self.now_s, on_joined=self._on_joined
         )
         self._stats = RelayStats(
-            self.rooms, self._publishers, self._listeners, self._entrance.complaints, live_line, stats_json
+            self.rooms, self._publishers, self._listeners, self._admission.complaints, live_line, stats_json
         )
         self._server: Server | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Relay:
         """Serve one connection to its end."""
         line, visit = Connection(connection, self._config.limits), connection.visit
         assert visit is not None
-        async with refusing(line, self._entrance.complaints, "relay"):
+        async with refusing(line, self._admission.complaints, "relay"):
             if visit.refusal is not None:
                 raise visit.refusal
             group = self._publishers if visit.role == "publish" else self._listeners
@@ -123,7 +123,7 @@ class Relay:
             await self.close()
 
     async def _failure(self) -> None:
-        """Raise what ended the ticking, without which nobody would be cut off and nothing forgotten."""
+        """Raise what ended the tick task; the relay must not run without it."""
         assert self._ticking is not None
         await self._ticking
 
@@ -136,19 +136,20 @@ class Relay:
         if config.tls is not None:
             tls_options = {"ssl": config.tls, "ssl_handshake_timeout": limits.handshake_s + 1}
         try:
-            listening = self._entrance.listening_socket(config.host, config.port)
-            self._door.is_local = is_local(listening)
+            listening = self._admission.listening_socket(config.host, config.port)
+            self._requests.is_local = is_local(listening)
             self._require_token()
             self._server = await serve(
                 self.handle,  # type: ignore[arg-type]  # the factory below makes no other connections
                 sock=listening,
-                create_connection=functools.partial(RelayConnection, self._entrance),  # type: ignore[arg-type]
-                process_request=self._door.check,  # type: ignore[arg-type]
+                create_connection=functools.partial(RelayConnection, self._admission),  # type: ignore[arg-type]
+                process_request=self._requests.check,  # type: ignore[arg-type]
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=None,
                 max_size=limits.message_bytes,
                 write_limit=WRITE_LIMIT_BYTES,
-                open_timeout=PAGE_S + limits.handshake_s,  # the entrance comes first, and tells
+                open_timeout=PAGE_S
+                + limits.handshake_s,  # the admission closes slow connections before, with a warning
                 ping_interval=_KEEPALIVE_S,
                 ping_timeout=_KEEPALIVE_S,
                 close_timeout=CLOSE_S,
@@ -163,21 +164,21 @@ class Relay:
         return listening
 
     async def close(self) -> None:
-        """Send everybody away, with the reason."""
+        """Close all connections, with the reason."""
         assert self._server is not None and self._ticking is not None
         await cancel([self._ticking])
         for room in self.rooms:
             room.sinks.clear()
-        self._entrance.close()
+        self._admission.close()
         self._server.close(code=CloseCode.GOING_AWAY, reason="the relay was closed")
         await self._server.wait_closed()
         if self._bridge is not None:
             await self._bridge.close()
-        self._entrance.complaints.close()
+        self._admission.complaints.close()
         self._stats.conclude()
 
     async def _tick(self) -> None:
-        """Cut off listeners that take nothing, give up streams and rooms, and tell the figures."""
+        """Cut off stalled listeners, forget streams and rooms that ended, and show the figures."""
         loop = asyncio.get_running_loop()
         self._stats.update(loop.time())
         while True:
@@ -190,18 +191,18 @@ class Relay:
             self._stats.update(loop.time())
 
     def _require_token(self) -> None:
-        """Ask for a token to publish, where other machines can connect and nothing was said about it."""
-        doors, file = self._door.doors, self._config.token_file
-        if asks_to_publish(doors) or self._door.is_local or self._config.is_open:
+        """Require a token to publish where other machines can connect and the options name none."""
+        room_tokens, file = self._requests.room_tokens, self._config.token_file
+        if asks_to_publish(room_tokens) or self._requests.is_local or self._config.is_open:
             return
         made = new_token() if file is None else kept_token(file)
-        self._door.doors = Doors(replace(doors.usual, publish=made))
+        self._requests.room_tokens = RoomTokens(replace(room_tokens.usual, publish=made))
 
     def _announce(self, listening: socket.socket) -> None:
         """Print what to type at both ends."""
-        config, doors = self._config, self._door.doors
-        made_token = None if doors is config.doors else doors.usual.publish
+        config, room_tokens = self._config, self._requests.room_tokens
+        made_token = None if room_tokens is config.room_tokens else room_tokens.usual.publish
         port, is_tls = listening.getsockname()[1], config.tls is not None
-        announce(config.host, port, is_tls, doors, made_token, config.has_web)
-        if not self._door.is_local:
-            warn_of_open_network(is_tls, doors)
+        announce(config.host, port, is_tls, room_tokens, made_token, config.has_web)
+        if not self._requests.is_local:
+            warn_of_open_network(is_tls, room_tokens)

@@ -20,7 +20,7 @@ from audio_avif_stream.sending import transfer
 from audio_avif_stream.sending.capture import Source
 from audio_avif_stream.sending.outgoing import OutgoingStream
 from audio_avif_stream.sending.production import Producer
-from audio_avif_stream.sending.sender_stats import Telling, conclusion
+from audio_avif_stream.sending.sender_stats import FigureOutputs, conclusion
 from audio_avif_stream.sending.transfer import HURRY_S, SILENT_S, GaveUp, Transfer
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Sender:
         source: Source,
         connect: Callable[[float], Awaitable[ClientConnection]],
         config: StreamConfig,
-        telling: Telling,
+        telling: FigureOutputs,
     ) -> None:
         self.stop = asyncio.Event()
         self.latest: dict[str, Any] | None = None
@@ -63,7 +63,7 @@ class Sender:
         self._producer = Producer(self._stream, source, self.stop)
         self._connect = connect
         self._config = config
-        self._telling = telling
+        self._outputs = telling
         self._connected_in_s = 0.0
 
     async def run(self) -> None:
@@ -90,7 +90,7 @@ class Sender:
             self._stream.stats.is_connected = False
             current.connection.transport.abort()
             await cancel([producing, telling])
-            self._telling.live_line.close()
+            self._outputs.live_line.close()
             self._conclude()
 
     async def _open(self, connect_s: float, welcome_s: float) -> Transfer:
@@ -102,7 +102,7 @@ class Sender:
         protocol, welcome = await greet(connection, stream.hello, welcome_s)
         stream.resume(welcome, loop.time())
         can_come_back = self._config.reconnect_s > 0
-        return Transfer(stream, connection, protocol, self._telling.trace, self.stop, can_come_back)
+        return Transfer(stream, connection, protocol, self._outputs.trace, self.stop, can_come_back)
 
     async def _come_back(self, why: str) -> Transfer | None:
         """Connect again; None where the user interrupts. Raises ConnectionFailed where that fails for too long."""
@@ -157,16 +157,16 @@ class Sender:
         while True:
             self.latest = stats.figures()
             if stats.tiles:
-                self._telling.live_line.update(stats.live_text(self.latest), loop.time())
+                self._outputs.live_line.update(stats.live_text(self.latest), loop.time())
             ticks += 1
             if ticks % 10 == 0:
-                self._telling.stats_json.write(self.latest)
+                self._outputs.stats_json.write(self.latest)
             await asyncio.sleep(_TELL_S)
 
     def _conclude(self) -> None:
         if not self._stream.stats.tiles:
             return
         figures = self._stream.stats.figures()
-        self._telling.trace.write({"summary": figures})
-        self._telling.stats_json.write({**figures, "is_final": True})
+        self._outputs.trace.write({"summary": figures})
+        self._outputs.stats_json.write({**figures, "is_final": True})
         console.tell(conclusion(figures))

@@ -325,7 +325,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
         return really(*arguments)
 
     monkeypatch.setattr(saving, "encode_cell", encode)
-    monkeypatch.setattr(saving, "_MOST_WAITING", 100)
+    monkeypatch.setattr(saving, "_MAX_WAITING", 100)
     yield go.set
     go.set()
 

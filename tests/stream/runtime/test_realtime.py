@@ -19,11 +19,11 @@ def scheduling_while(is_hurrying: bool, takes_turns: bool = False) -> int:
 
     def inner() -> None:
         if takes_turns:
-            urgency.take_turns()
+            urgency.normal_priority()
         found.append(os.sched_getscheduler(0))
 
     def outer() -> None:
-        with urgency.hurrying() if is_hurrying else nullcontext():
+        with urgency.realtime_priority() if is_hurrying else nullcontext():
             thread = threading.Thread(target=inner)
             thread.start()
             thread.join()
