@@ -120,8 +120,8 @@ class ArrivalWatch:
     arrive in one burst, of which the first alone counts: one stall is one late arrival, and does not open the buffer
     for seconds. After Ramjee et al. 1994 and the delay histogram of WebRTC's NetEq.
 
-    ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the greatest
-    while there are fewer than 20 arrivals; both are 0 before the first.
+    ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the
+    greatest while there are fewer than 20 arrivals; both are 0 before the first.
     """
 
     def __init__(self, frame_s: float) -> None:

@@ -26,7 +26,8 @@ CORE_NAME, *SHELLS = PACKAGES
 # never in a circle.
 LAYERS = {
     "audio_avif": [
-        ["errors", "types", "config", "quiet", "notices", "optional"],
+        ["errors", "types", "config", "quiet", "notices"],
+        ["optional"],
         ["signal", "still"],
         ["link", "vocoders"],
         ["codec", "recording"],

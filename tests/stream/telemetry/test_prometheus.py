@@ -173,7 +173,7 @@ def test_every_metric_that_the_documentation_names_is_one() -> None:
 def sentences() -> tuple[set[str], set[str]]:
     """All texts within the stream programs, and those of them that are logged as warnings; ``…`` for what varies."""
     texts, warnings = set(), set()
-    for path in sorted((ROOT / "stream").glob("*.py")):
+    for path in sorted((ROOT / "stream").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         constants = {
             target.id: node.value
