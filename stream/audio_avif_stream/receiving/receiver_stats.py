@@ -100,14 +100,17 @@ class FigureDisplay:
     """Shows a stream's figures: the live line at each call, a line of JSON once a second, and a sentence at the end."""
 
     def __init__(self, stats: ReceiverStats, live_line: LiveLine, stats_json: JsonLines, now_s: float) -> None:
-        self._stats = stats
+        self.stats = stats
+        self.latest: dict[str, Any] | None = None
+        """The figures that were shown last, for another thread to read."""
         self._live_line = live_line
         self._stats_json = stats_json
         self._told_s = now_s
 
     def show(self, figures: dict[str, Any], now_s: float) -> None:
         """Show the figures as they are now."""
-        self._live_line.update(self._stats.live_text(figures), now_s)
+        self.latest = figures
+        self._live_line.update(self.stats.live_text(figures), now_s)
         if now_s >= self._told_s + 1:
             self._told_s = now_s
             self._stats_json.write(figures)
@@ -117,7 +120,8 @@ class FigureDisplay:
         self._live_line.close()
 
     def conclude(self, figures: dict[str, Any]) -> None:
-        """Tell the figures of the whole stream."""
+        """Show the figures of the whole stream."""
+        self.latest = figures
         self._stats_json.write({**figures, "is_final": True})
         console.tell(conclusion(figures))
 

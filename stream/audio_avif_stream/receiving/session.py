@@ -40,13 +40,12 @@ class Session:
     def __init__(self, hello: Hello, stage: Stage, number: int) -> None:
         self.player: Player | None = None
         self.error: Exception | None = None
-        self.figures: dict[str, Any] | None = None
         self.is_over = asyncio.Event()
         self.carriage = Carriage(stage.recorder)
         self._stage = stage
         self._number = number
-        self._stats = ReceiverStats(hello, stage.vocoder.name)
-        self._display = FigureDisplay(self._stats, stage.live_line, stage.stats_json, time.monotonic())
+        stats = ReceiverStats(hello, stage.vocoder.name)
+        self._display = FigureDisplay(stats, stage.live_line, stage.stats_json, time.monotonic())
         self._awake = AwakeClock(time.monotonic)
         now_s = self._awake.now_s()
         self._tenure = Tenure(hello, now_s, plays_out=True, broke_off_s=now_s)
@@ -57,6 +56,15 @@ class Session:
     def hello(self) -> Hello:
         """The stream's first message."""
         return self._tenure.hello
+
+    @property
+    def figures(self) -> dict[str, Any] | None:
+        """The newest figures; any thread may read them."""
+        return self._display.latest
+
+    @property
+    def _stats(self) -> ReceiverStats:
+        return self._display.stats
 
     @property
     def _is_ending(self) -> bool:
@@ -118,8 +126,7 @@ class Session:
         try:
             self._display.close()
             if self.player is not None:
-                self.figures = self._figures(self.player)
-                self._display.conclude(self.figures)
+                self._display.conclude(self._figures(self.player))
         except (AudioAvifError, OSError) as error:
             self.error = self.error or error
         finally:
@@ -235,8 +242,7 @@ class Session:
         """Send reports, show the figures, and give up a sender that has gone."""
         assert self.player is not None
         await self.carriage.send_reports()
-        self.figures = self._figures(self.player)
-        self._display.show(self.figures, now_s)
+        self._display.show(self._figures(self.player), now_s)
         awake_s = self._awake.now_s()
         if self._is_ending:
             return
