@@ -14,7 +14,7 @@ _QUIET_LOG10 = 0.5  # frames no louder than this above the background hold no sp
 
 
 class Background:
-    """Makes frames where no tile has any: noise at the background's level, over which the last sound decays.
+    """Makes frames where no tile gives any: noise at the background's level, over which the last sound decays.
 
     ``pause`` is the pause that is being heard, None outside of pauses; its levels then take the place of the tracked
     background.

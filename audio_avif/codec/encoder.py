@@ -72,7 +72,7 @@ class Encoder:
         return Bye(self.packets, self.samples)
 
     def _encode(self, tile: PixelTile, is_last: bool) -> MediaPacket | None:
-        """A picture, or in a pause from time to time what its noise is like."""
+        """Encode a tile as a picture, or in a pause from time to time as a description of its noise."""
         copies = tuple(reversed(self._copies))
         packet: TilePacket | PausePacket
         if self._pauses is None or not self._pauses.push(tile.log_mel[:, : tile.frames]):

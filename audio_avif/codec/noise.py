@@ -66,7 +66,7 @@ class FloorTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with the floor of a quiet room."""
+        """Forget the past; start with the floor of a quiet room."""
         self.floor: FloatArray = np.full(self._mel.n_mels, _QUIET_LOG10, np.float32)
         self.frames = 0
         self._minimum = self.floor
@@ -98,7 +98,7 @@ class FloorTracker:
             self._block = None
 
     def _is_noise(self, frame: FloatArray) -> npt.NDArray[np.bool_]:
-        """Which bands changed of late as much as noise does ``[n_mels]``."""
+        """Which bands have changed lately as much as noise does ``[n_mels]``."""
         before = self._recent[0] if self._recent else frame
         self._recent.append(frame)
         self._change = self._change + self._averaging * (self._across @ np.abs(frame - before) - self._change)

@@ -1,4 +1,4 @@
-"""The quality of each tile, chosen so that a stream's rate is what was asked for; docs/rate.md has how and how well."""
+"""Chooses the quality of each tile so that a stream has the requested rate; see docs/rate.md."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class RateControl:
         self._account(max(0.0, excess_s))
 
     def _account(self, excess_s: float) -> None:
-        """Add to the newest tile what was spent beyond its time."""
+        """Charge the newest tile with what was spent beyond its time."""
         self._ahead_s = _clipped(self._ahead_s + excess_s)
         before_s = sum(self._excess_s)
         self._excess_s[-1] += _clipped(before_s + excess_s) - before_s
@@ -132,7 +132,7 @@ class RateControl:
         return min(wanted, default=None)
 
     def _bounds(self, target_kbps: float) -> tuple[int, int]:
-        """The least and the greatest quality that this tile should have."""
+        """The minimum and maximum quality for this tile."""
         low, high = self.quality - self._max_step, self.quality + self._max_step
         bitrate_kbps = self._config.bitrate_kbps
         if bitrate_kbps is None:

@@ -1,4 +1,4 @@
-"""Tiles in the order they are played, and how deep the playout buffer must be for the way they come."""
+"""Tiles in playing order, and the buffer depth that their arrivals require."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TileQueue:
         return True
 
     def end(self, tiles: int) -> None:
-        """The stream had so many tiles; those at its end that never came are lost."""
+        """End the stream, which had so many tiles; those at its end that never came are lost."""
         newest = max(self._tiles, default=(self._next_sequence or 0) - 1)
         self.counts.lost += max(0, tiles - 1 - newest)
 
@@ -136,7 +136,7 @@ class ArrivalWatch:
         self.base_s = self.lateness_s = 0.0
 
     def push(self, first_frame: int, now_s: float) -> None:
-        """A tile has arrived."""
+        """Record the arrival of a tile."""
         transit_s = now_s - first_frame * self._frame_s
         if self._transits and transit_s < self.base_s - _CLOCK_JUMP_S:
             self.reset()  # one of the clocks has jumped: nothing comes so early
@@ -176,6 +176,6 @@ class DepthWatch:
         return median(self._depths_s)
 
     def adjust(self, change_s: float) -> None:
-        """The buffer has been made so much deeper on purpose."""
+        """Record that the buffer was made so much deeper on purpose."""
         for i in range(len(self._depths_s)):
             self._depths_s[i] += change_s

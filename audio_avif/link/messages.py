@@ -181,7 +181,7 @@ class TilePacket:
 
     @property
     def payload_bytes(self) -> int:
-        """What counts as codec rate."""
+        """The bytes that count as codec rate."""
         return len(self.payload)
 
     def still(self, template: StillTemplate) -> bytes:
@@ -205,7 +205,7 @@ class PausePacket:
 
     @property
     def payload_bytes(self) -> int:
-        """What counts as codec rate."""
+        """The bytes that count as codec rate."""
         return len(self.levels)
 
     def to_bytes(self) -> bytes:
@@ -239,7 +239,7 @@ class Bundle:
 
     @property
     def payload_bytes(self) -> int:
-        """What counts as codec rate."""
+        """The bytes that count as codec rate."""
         return self.tile.payload_bytes + sum(copy.payload_bytes for copy in self.copies)
 
     def to_bytes(self) -> bytes:

@@ -52,7 +52,7 @@ class Traffic:
 
 
 class Sink(Protocol):
-    """What a room gives its messages to."""
+    """An object that a room gives its messages to."""
 
     def greet(self, entries: list[Entry]) -> None:
         """Take what a late listener needs: the hello, the newest ping, the last second."""
@@ -144,7 +144,7 @@ class Listener:
         self._waiting = kept
 
     def _drop_old(self, now_s: float) -> None:
-        """Drop tiles from the front, but for the newest message."""
+        """Drop old tiles, but never the newest message."""
         at = 0
         while at < len(self._waiting) - 1:
             waiting = self._waiting[at]
@@ -176,7 +176,7 @@ class _Stream:
         return max(KEEP_S, 1.5 * hello.tile.frames * hello.mel.frame_s)
 
     def trim(self, now_s: float) -> None:
-        """Forget what nobody need be told any more."""
+        """Forget messages that are too old for a late listener."""
         while self.recent and now_s - self.recent[0].at_s > self.keep_s:
             self.recent.popleft()
 

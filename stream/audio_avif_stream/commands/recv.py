@@ -265,7 +265,7 @@ async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> 
 
 @contextmanager
 def _folder(path: Path | None) -> Iterator[int]:
-    """Make the folder for tiles; give how many streams have left theirs there already.
+    """Make the folder for tiles; yield how many streams have tiles there already.
 
     After a failure folders that were made, and in which nothing was put, are removed. Raises FileError.
     """

@@ -73,7 +73,7 @@ class SpeakerOutput:
 
     @property
     def underruns(self) -> int:
-        """Times the device found too little sound."""
+        """How often the device found too little sound."""
         return self._speaker.underruns
 
     @property
@@ -87,7 +87,7 @@ class SpeakerOutput:
         return self._speaker.buffered_s
 
     def begin(self, is_live: bool) -> None:
-        """A stream starts."""
+        """Begin a stream."""
         self._is_live = is_live
 
     def write(self, samples: FloatArray) -> None:
@@ -232,7 +232,7 @@ class PipeOutput(_Clocked):
         pass
 
     def close(self, has_failed: bool = False) -> None:
-        """Leave standard output to its owner."""
+        """Leave standard output open."""
 
 
 class TeeOutput:
@@ -268,12 +268,12 @@ class TeeOutput:
             output.write(samples)
 
     def silence(self, seconds: float) -> None:
-        """Let time pass in each."""
+        """Play silence in each."""
         for output in self._outputs:
             output.silence(seconds)
 
     def rest(self) -> None:
-        """No sound is due in any."""
+        """Expect no sound in any."""
         for output in self._outputs:
             output.rest()
 

@@ -35,7 +35,7 @@ _PROCESSING_MEMORY_S = 5.0
 def open_decoder(
     hello: Hello, vocoder: Vocoder, config: PlayoutConfig, clock: Callable[[], float] | None = time.monotonic
 ) -> Decoder:
-    """Return a decoder that knows how long this machine takes for a tile, and has met all code and shapes once.
+    """Return a decoder that is warmed up and knows how long this machine takes for a tile.
 
     Without a clock the machine is taken for infinitely fast.
     """
@@ -161,7 +161,7 @@ class Player:
 
     @property
     def output(self) -> Output:
-        """Where the sound goes."""
+        """The output."""
         return self.playout.output
 
     @property
@@ -184,7 +184,7 @@ class Player:
         self._inbox.put(_End(bye))
 
     def stop(self) -> None:
-        """Play no more than what the output has already."""
+        """Play no more than the output already has."""
         self._is_stopped = True
 
     def _run(self) -> None:
@@ -208,7 +208,7 @@ class Player:
             self._on_done()
 
     def _take_arrivals(self) -> bool:
-        """Wait for a packet, or until the output needs more; take all that came, and say whether the end did."""
+        """Wait for a packet, or until the output needs more; take all that came; return whether the end did."""
         try:
             item = self._inbox.get(timeout=self.playout.wait_s())
             while True:

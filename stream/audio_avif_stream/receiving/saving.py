@@ -37,7 +37,7 @@ class Saver:
     """
 
     def __init__(self, path: str | Path | None, is_patient: bool = False) -> None:
-        """Raises FileError for a picture that cannot be written, or that would not be known as one."""
+        """Start the thread. Raises FileError for a path that cannot be written or does not end in .avif."""
         self._path = None if path is None else Path(path)
         self._is_patient = is_patient
         self._is_open = False
@@ -55,7 +55,7 @@ class Saver:
         self._thread.start()
 
     def begin(self, hello: Hello) -> None:
-        """A stream begins."""
+        """Begin a stream."""
         if self._thread is None:
             return
         self._is_open = True
@@ -74,7 +74,7 @@ class Saver:
             log.warning("this machine is too slow for --save; some of the stream is left out of its picture")
 
     def end(self, samples: int) -> None:
-        """The stream is over, after so many samples; the second call does nothing."""
+        """End the stream, which had so many samples; the second call does nothing."""
         if self._is_open:
             self._is_open = False
             self._inbox.put(_End(samples))
@@ -120,7 +120,7 @@ class _End:
 
 
 class _Picture:
-    """A stream's picture, and the next one where that is full. What fails is told once, and ends it."""
+    """A stream's picture, and the next one where it is full. A failure is logged once, and ends the saving."""
 
     def __init__(self, hello: Hello, path: Path) -> None:
         self._hello = hello
@@ -229,7 +229,7 @@ class _Page:
 
 
 def _free_names(path: Path) -> Iterator[Path]:
-    """FILE.avif, FILE-2.avif and so on, without those that are there."""
+    """Yield FILE.avif, FILE-2.avif and so on, without those that exist."""
     for number in count(1):
         name = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         if not os.path.lexists(name):
