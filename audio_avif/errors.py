@@ -6,11 +6,14 @@
     ├── FileError         a file or stream of sound that cannot be read or written
     ├── DeviceError       a sound device that is missing, busy or refuses the format
     ├── ModelError        a model that is missing, damaged or made for another mel definition
+    ├── MissingPackage    an optional package that is not installed
     ├── TileError         a picture that is not the tile that was promised
     ├── ProtocolError     a wire message that breaks the protocol
     │   ├── LocalProtocolError    this side misused the protocol: a bug here
-    │   └── RemoteProtocolError   the peer did: refuse the message, keep the program
-    └── ConnectionFailed  a peer that cannot be reached, refuses or vanished
+    │   └── RemoteProtocolError   the peer misused it: refuse the message, keep the program
+    ├── ConnectionFailed  a peer that cannot be reached, refuses or vanished
+    │   └── RefusedForGood        the peer refused this side, and would refuse it again
+    └── PeerRefused       this side refuses the peer, with a close code
 
 A caller's mistake in the Python API is a ``ValueError`` or ``TypeError`` instead.
 """
@@ -34,6 +37,10 @@ class ModelError(AudioAvifError):
     """A model is missing, damaged or made for another mel definition."""
 
 
+class MissingPackage(AudioAvifError):
+    """An optional package is not installed."""
+
+
 class TileError(AudioAvifError):
     """A picture is not the tile that was promised; the stream goes on without it."""
 
@@ -54,13 +61,13 @@ class ConnectionFailed(AudioAvifError):
     """A peer cannot be reached, refuses the stream or vanished."""
 
 
-class Refusal(AudioAvifError):
-    """What the peer wants cannot be; ``code`` is the WebSocket close code that says why."""
+class RefusedForGood(ConnectionFailed):
+    """The peer refused this side, or this side's own rules forbid the peer; another attempt would fail alike."""
+
+
+class PeerRefused(AudioAvifError):
+    """This side refuses what the peer asks for; ``code`` is the WebSocket close code that tells the peer why."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-
-
-class Refused(ConnectionFailed):
-    """The receiver, or this machine for it, said no; to ask again would not change that."""

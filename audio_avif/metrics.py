@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audio_avif.config import RATE_HZ
-from audio_avif.errors import AudioAvifError
+from audio_avif.errors import AudioAvifError, MissingPackage
+from audio_avif.optional import absent_packages, install_command, missing_sentence
 from audio_avif.quiet import quiet_c_libraries
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
@@ -27,8 +28,7 @@ from audio_avif.types import FloatArray
 if TYPE_CHECKING:
     import onnxruntime
 
-INSTALL = "pip install 'audio-avif[bench]'"
-_INSTALL_REPORT = "pip install 'audio-avif[report]'"
+INSTALL = install_command("bench")
 MAX_CLIP_S = 20
 """The longest clip that is scored: PESQ's reference code overruns its tables where speech starts and stops 50 times."""
 
@@ -53,17 +53,17 @@ class Score:
 
     def missing(self) -> str | None:
         """One sentence that names the packages to install, or None where the score can be had."""
-        absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
-        command = _INSTALL_REPORT if {*self.packages} <= {"pesq", "pystoi"} else INSTALL
-        return f"{self.title} needs {' and '.join(absent)}; install with: {command}" if absent else None
+        absent = absent_packages(self.packages)
+        extra = "report" if {*self.packages} <= {"pesq", "pystoi"} else "bench"
+        return missing_sentence(self.title, absent, extra) if absent else None
 
     def __call__(self, original: FloatArray, heard: FloatArray) -> float:
         """The score, or NaN where there is none.
 
-        Raises AudioAvifError where its packages are missing, ValueError for unequal, long or non-finite samples.
+        Raises MissingPackage where its packages are missing, ValueError for unequal, long or non-finite samples.
         """
         if (reason := self.missing()) is not None:
-            raise AudioAvifError(reason)
+            raise MissingPackage(reason)
         if original.ndim != 1 or original.shape != heard.shape:
             raise ValueError(f"a score compares equally long clips, not {original.shape} with {heard.shape}")
         if original.size > MAX_CLIP_S * RATE_HZ:

@@ -21,9 +21,9 @@ from audio_avif.signal.features import log_mel
 from audio_avif.signal.samples import as_samples
 from audio_avif.still.tiles import from_pixels, to_pixels
 from audio_avif.types import FloatArray
-from audio_avif.vocoders import registry
 from audio_avif.vocoders.onnx_model import OnnxVocoder, has_cuda
 from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.vocoders.registry import load_vocoder as load_vocoder
 
 TARGET_SR = MelConfig().rate_hz
 
@@ -31,11 +31,6 @@ TARGET_SR = MelConfig().rate_hz
 def get_device() -> str:
     """``"cuda"`` where ONNX Runtime finds an NVIDIA device, else ``"cpu"``."""
     return "cuda" if has_cuda() else "cpu"
-
-
-def load_vocoder(device: str | None = None, name: str = "default") -> Vocoder:
-    """Load a vocoder by name or path for that device. Raises ModelError."""
-    return registry.load_vocoder(name, device or get_device())
 
 
 def wav_to_logmel(sound: str | Path | npt.NDArray[Any]) -> FloatArray:

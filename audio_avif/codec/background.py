@@ -7,14 +7,14 @@ import numpy as np
 from audio_avif.codec import concealment
 from audio_avif.codec.noise import FloorTracker, NoiseSource, noise_envelope
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.link.messages import NoisePacket
+from audio_avif.link.messages import PausePacket
 from audio_avif.types import FloatArray
 
 _QUIET_LOG10 = 0.5  # frames no louder than this above the background hold no speech
 
 
 class Background:
-    """Makes frames where no tile has any: noise at the background's level, over which the last sound decays.
+    """Makes frames where no tile gives any: noise at the background's level, over which the last sound decays.
 
     ``pause`` is the pause that is being heard, None outside of pauses; its levels then take the place of the tracked
     background.
@@ -26,7 +26,7 @@ class Background:
         self._tracker = FloorTracker(mel)
         self._noise = NoiseSource(mel)
         self._fading_frame: FloatArray = np.full(mel.n_mels, tile.log10_min, np.float32)
-        self.pause: NoisePacket | None = None
+        self.pause: PausePacket | None = None
         self.concealed_frames = 0
         self.noise_frames = 0
 

@@ -26,7 +26,7 @@ def decay(before: FloatArray, floor: FloatArray, frames: int, frame_s: float) ->
 
 
 def over_noise(fading: FloatArray, floor: FloatArray, noise: FloatArray) -> FloatArray:
-    """What is heard of ``fading`` frames ``[n_mels, frames]`` before background ``noise`` of the same shape.
+    """Join ``fading`` frames ``[n_mels, frames]`` with background ``noise`` of the same shape.
 
     The louder of the two in each band; where ``decay`` has arrived at ``floor`` ``[n_mels]``, the noise alone.
     """

@@ -1,7 +1,7 @@
 """Packets to samples, without any I/O.
 
-Whoever drives a ``Decoder`` tells it the time and how much sound is still waiting to be played; the decoder decides
-what comes next.
+The caller of a ``Decoder`` passes the time and how much sound waits to be played; the decoder decides what is played
+next.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from audio_avif.codec.position import Chunk, StreamPosition
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
 from audio_avif.link.jitter import TileCounts, TileQueue
-from audio_avif.link.messages import Bye, Hello, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Bye, Hello, MediaPacket, PausePacket, TilePacket
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels
 from audio_avif.types import FloatArray
@@ -35,7 +35,7 @@ WARM_UP_TILES = 4
 
 
 def warm_up(hello: Hello, vocoder: VocoderStream) -> None:
-    """Decode and speak WARM_UP_TILES silent tiles, so that no code or shape is met first in real time."""
+    """Decode and speak WARM_UP_TILES silent tiles, so that no code or shape runs for the first time in a stream."""
     height, width = hello.mel.n_mels, hello.tile.frames
     still = encode_still(np.zeros((height, width), np.uint8), EncoderConfig())
     for _ in range(WARM_UP_TILES):
@@ -82,12 +82,17 @@ class Decoder:
 
     @property
     def counts(self) -> TileCounts:
-        """What became of the tiles."""
+        """Counts of the tiles by what happened to them."""
         return self._tiles.counts
 
     @property
+    def vocoder_latency_samples(self) -> int:
+        """How many samples the vocoder's output ends before the newest frame's centre."""
+        return self._vocoder.latency_samples
+
+    @property
     def urgent_s(self) -> float:
-        """With less sound than this waiting to be played, some must be made up; a pause's noise is never made late."""
+        """With less sound than this waiting to be played, concealment or a pause's noise is due."""
         pacer = self.pacer
         if self.background.pause is not None and self._cut_off_s <= 0:
             return max(pacer.depth_s - self._frame_s, pacer.config.conceal_at_s / 2 + pacer.processing_s)
@@ -95,7 +100,7 @@ class Decoder:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing will be said before a packet comes, however little sound is left."""
+        """Whether nothing is played before a packet comes, however little sound is left."""
         return not self._is_timed or (self._is_silent and self.background.pause is None)
 
     @property
@@ -109,12 +114,12 @@ class Decoder:
 
     @property
     def _cut_off_s(self) -> float:
-        """For how long nothing has come beyond what is concealed in full; in a pause a wide tile's time more."""
+        """How long nothing has come beyond the time that is concealed in full; in a pause a wide tile's time more."""
         expected_s = 0.0 if self.background.pause is None else self.tile_s
         return self._unheard_of_frames * self._frame_s - self.pacer.config.max_conceal_s - expected_s
 
     def push(self, packet: MediaPacket, now_s: float = 0.0) -> None:
-        """Take a packet that arrived at ``now_s``, which a live stream needs to be told."""
+        """Take a packet that arrived at ``now_s``; only a live stream needs the time."""
         if self._is_silent and not len(self._tiles):
             self.pacer.forget_arrivals()
         self.pacer.push(packet, now_s)
@@ -135,7 +140,7 @@ class Decoder:
                 self._position.leave_out(packet.first_frame)
             if packet.first_frame < self._next_frame:
                 self.counts.damaged += 1
-            elif isinstance(packet, NoisePacket):
+            elif isinstance(packet, PausePacket):
                 self.background.pause = packet
                 if not self._is_timed and (frames := self._speak_pause()) is not None:
                     return frames
@@ -145,8 +150,8 @@ class Decoder:
             return self._bridge()
         return self._speak_pause() if self._is_ending else None
 
-    def _next_packet(self, buffered_s: float) -> TilePacket | NoisePacket | None:
-        """The next one in order, once the missing ones before it have been waited for."""
+    def _next_packet(self, buffered_s: float) -> TilePacket | PausePacket | None:
+        """Return the next packet in order, once the wait for missing ones before it is over."""
         has_waited = buffered_s <= self.urgent_s if self._is_timed else len(self._tiles) > _REORDER_TILES
         packet = self._tiles.pop()
         if packet is None and (has_waited or self._is_ending) and self._tiles.give_up_missing():
@@ -163,7 +168,7 @@ class Decoder:
         return from_pixels(pixels, self.hello.tile)[:, : tile.frames]
 
     def _unfilled_s(self) -> float:
-        """How much of the silence at the start stands for frames that the vocoder has yet to take in."""
+        """How much of the silence at the start will be filled by frames that the vocoder has not taken yet."""
         if not self._position.pushed_samples:
             return 0.0
         return max(0, self._vocoder.latency_samples - self._position.held_samples) / self.hello.mel.rate_hz
@@ -173,7 +178,7 @@ class Decoder:
         return first_frame - (self._next_frame or 0) - self._bridged_frames
 
     def _went_on_to(self, next_frame: int) -> None:
-        """All frames before this one are spoken or left out."""
+        """Record that all frames before this one are spoken or left out."""
         self._next_frame = next_frame
         self._bridged_frames = 0
         self._is_silent = False
@@ -220,7 +225,7 @@ class Decoder:
         return self.background.frames(frames) if frames else np.zeros((after.size, 0), np.float32)
 
     def _bridge(self) -> Frames | None:
-        """A bit of background, over which the last sound decays, while nothing comes; silence after long."""
+        """Return concealment while nothing comes: background, over which the last sound decays; at last silence."""
         if self.is_waiting:
             return None
         if self._cut_off_s >= self.pacer.config.fade_s:
@@ -236,13 +241,13 @@ class Decoder:
         return Frames(frames, None)
 
     def _piece_frames(self) -> int:
-        """How much is made up at once: little, but where a vocoder is slow, enough for its sound to stay ahead."""
+        """How many frames are concealed at once: few, but enough that a slow vocoder's sound stays ahead."""
         least = 1 if self.background.pause is None else _PAUSE_FRAMES
         sustained = math.ceil(_SPARE * self.pacer.processing_s / self._frame_s)
         return max(least, min(sustained, self.hello.tile.frames))
 
     def _speak_pause(self) -> Frames | None:
-        """All of the pause that is known, where no clock says when more is needed."""
+        """Return all known frames of a pause, for a stream without a clock."""
         pause = self.background.pause
         if pause is None:
             return None
@@ -263,12 +268,12 @@ class Decoder:
         return self._position.emit(self._vocoder.push(frames.log_mel))
 
     def end(self, bye: Bye | None) -> None:
-        """No more packets will come; without a bye the stream broke off. What is here is still to be asked for."""
+        """End the stream; without a bye it was cut off. The frames that are here can still be asked for."""
         self._is_ending = True
         if bye is not None:
             self._tiles.end(bye.tiles)
             self._position.end_at(bye.samples)
 
     def flush(self) -> Chunk:
-        """The vocoder's last samples; a stream that said bye ends at its last sample exactly."""
+        """Return the vocoder's last samples; a stream with a bye ends at its last sample exactly."""
         return self._position.emit(self._vocoder.flush())

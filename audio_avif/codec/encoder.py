@@ -11,7 +11,7 @@ import numpy.typing as npt
 from audio_avif.codec.noise import PauseDetector, noise_levels
 from audio_avif.codec.rate_control import RateControl
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.link.messages import Bundle, Bye, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, Bye, MediaPacket, PausePacket, TilePacket
 from audio_avif.signal.features import LogMelStream
 from audio_avif.signal.samples import as_samples
 from audio_avif.still.avif import encode_still
@@ -72,9 +72,9 @@ class Encoder:
         return Bye(self.packets, self.samples)
 
     def _encode(self, tile: PixelTile, is_last: bool) -> MediaPacket | None:
-        """A picture, or in a pause from time to time what its noise is like."""
+        """Encode a tile as a picture, or in a pause from time to time as a description of its noise."""
         copies = tuple(reversed(self._copies))
-        packet: TilePacket | NoisePacket
+        packet: TilePacket | PausePacket
         if self._pauses is None or not self._pauses.push(tile.log_mel[:, : tile.frames]):
             self._pause_tiles = 0
             packet = self._picture(tile)
@@ -90,12 +90,12 @@ class Encoder:
         self.rate.spend(sum(copy.payload_bytes for copy in copies))
         return Bundle(packet, copies) if copies else packet
 
-    def _noise(self, tile: PixelTile) -> NoisePacket:
+    def _noise(self, tile: PixelTile) -> PausePacket:
         levels = noise_levels(tile.log_mel[:, : tile.frames], self.tile)
         self.rate.spend(len(levels), self._tile_s)
         if self._copies:
             self._copies.popleft()
-        return NoisePacket(self.packets, tile.first_frame, tile.frames, levels)
+        return PausePacket(self.packets, tile.first_frame, tile.frames, levels)
 
     def _picture(self, tile: PixelTile) -> TilePacket:
         whole_stills: set[bytes] = set()

@@ -62,11 +62,11 @@ class FloorTracker:
         self._lag_frames = mel.n_fft // mel.hop_samples  # frames so far apart share no samples
         natural = _natural_fluctuation(mel, 0)
         change = np.abs(natural[:, self._lag_frames :] - natural[:, : -self._lag_frames]).mean(axis=1)
-        self._least_change = (_STEADY_SHARE if spares_tones else 0.0) * (self._across @ change)
+        self._min_change = (_STEADY_SHARE if spares_tones else 0.0) * (self._across @ change)
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with the floor of a quiet room."""
+        """Forget the past; start with the floor of a quiet room."""
         self.floor: FloatArray = np.full(self._mel.n_mels, _QUIET_LOG10, np.float32)
         self.frames = 0
         self._minimum = self.floor
@@ -98,11 +98,11 @@ class FloorTracker:
             self._block = None
 
     def _is_noise(self, frame: FloatArray) -> npt.NDArray[np.bool_]:
-        """Which bands changed of late as much as noise does ``[n_mels]``."""
+        """Which bands have changed lately as much as noise does ``[n_mels]``."""
         before = self._recent[0] if self._recent else frame
         self._recent.append(frame)
         self._change = self._change + self._averaging * (self._across @ np.abs(frame - before) - self._change)
-        return np.asarray(self._change >= self._least_change)
+        return np.asarray(self._change >= self._min_change)
 
 
 class PauseDetector:

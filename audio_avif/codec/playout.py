@@ -1,4 +1,4 @@
-"""How deep the playout buffer of a live stream is, and how it is kept there."""
+"""The depth of a live stream's playout buffer: its target, and the changes that keep it there."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _TOLERANCE_IN_SPEECH_FRAMES = 2.0
 
 @dataclass(frozen=True)
 class PlayoutConfig:
-    """How a live stream is kept in time.
+    """The playout buffer and the concealment of a live stream.
 
-    At least ``least_s`` of sound, and as much as 95 of 100 tiles need, up to ``most_s``, is held ready against jitter.
+    At least ``min_s`` of sound, and as much as 95 of 100 tiles need, up to ``max_s``, is held ready against jitter.
     With less than ``conceal_at_s`` left and no tile here, concealment is spoken: ``max_conceal_s`` of it, then it fades
     within ``fade_s`` until tiles come again. To the depths is added what is played while this machine makes sound of a
     tile.
     """
 
-    least_s: float = 0.04
-    most_s: float = 1.0
+    min_s: float = 0.04
+    max_s: float = 1.0
     conceal_at_s: float = 0.025
     max_conceal_s: float = 1.0
     fade_s: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least_s <= 10:
-            raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.least_s}")
+        if not 0 <= self.min_s <= 10:
+            raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.min_s}")
 
     def target_s(self, lateness_s: float, frame_s: float) -> float:
-        """What to hold ready where 95 of 100 tiles come no later than ``lateness_s`` after the earliest."""
-        margin_s = min(self.least_s, self.conceal_at_s + frame_s)
-        return max(self.least_s, min(lateness_s, self.most_s) + margin_s)
+        """How much sound to hold ready where 95 of 100 tiles come at most ``lateness_s`` after the earliest."""
+        margin_s = min(self.min_s, self.conceal_at_s + frame_s)
+        return max(self.min_s, min(lateness_s, self.max_s) + margin_s)
 
 
 class Pacer:
-    """Keeps the playout buffer as deep as the arrivals call for.
+    """Keeps the playout buffer as deep as the arrivals require.
 
-    ``processing_s`` is how long this machine takes for a tile; whoever drives the decoder measures and sets it.
+    ``processing_s`` is how long this machine takes for a tile; the caller of the decoder measures and sets it.
     """
 
     def __init__(self, config: PlayoutConfig, tile_s: float, frame_s: float) -> None:
@@ -58,8 +58,8 @@ class Pacer:
 
     @property
     def target_s(self) -> float:
-        """How much sound is to be held ready against jitter, as the arrivals are now, and until copies have come."""
-        copies_s = min(self._copies * self._tile_s, self.config.most_s)
+        """How much sound to hold ready against jitter, and until copies of lost tiles have come."""
+        copies_s = min(self._copies * self._tile_s, self.config.max_s)
         return self.config.target_s(self._arrivals.lateness_s, self._frame_s) + copies_s
 
     @property
@@ -78,18 +78,18 @@ class Pacer:
         return self._stretcher.lengthened_frames
 
     def push(self, packet: MediaPacket, now_s: float) -> None:
-        """Take note of a packet that arrived at ``now_s``."""
+        """Record a packet that arrived at ``now_s``."""
         first_frame = packet.tile.first_frame if isinstance(packet, Bundle) else packet.first_frame
         self._arrivals.push(first_frame, now_s)
         if isinstance(packet, Bundle):
             self._copies = max(self._copies, len(packet.copies))
 
     def forget_arrivals(self) -> None:
-        """The next packet comes after silence: earlier arrivals say nothing about it."""
+        """Forget earlier arrivals: the next packet comes after silence."""
         self._arrivals.reset()
 
     def forget_depths(self) -> None:
-        """The sound was interrupted: earlier depths of the buffer say nothing about later ones."""
+        """Forget earlier depths of the buffer: the sound was interrupted."""
         self._depth.reset()
 
     def due_s(self, first_frame: int, now_s: float) -> float:
@@ -97,7 +97,7 @@ class Pacer:
         return self.depth_s - (now_s - first_frame * self._frame_s - self._arrivals.base_s)
 
     def room_tiles(self, buffered_s: float) -> int:
-        """How many tiles the buffer has room for, with what can be caught up with soon."""
+        """How many tiles the buffer has room for, counting what can soon be shortened away."""
         room_s = self.depth_s + self._tile_s + max(self._tile_s, _CATCH_UP_S) - buffered_s
         return max(0, int(room_s / self._tile_s))
 

@@ -1,4 +1,4 @@
-"""The quality of each tile, chosen so that a stream's rate is what was asked for; docs/rate.md has how and how well."""
+"""Chooses the quality of each tile so that a stream has the requested rate; see docs/rate.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMIT_SHARE = 0.95
 _MEMORY_S = 0.05 * WINDOW_S  # beyond this, too much or too little is forgotten: to make good for it would be heard
 _CORRECTION_S = 0.7  # in which the correction alone would make good for a surplus
 _SOON_S = 0.5
-_LEAST_KBPS = 0.1  # of any target: a limit may be zero
+_MIN_KBPS = 0.1  # of any target: a limit may be zero
 _START_QUALITY = 56
 _START_SLACK = 0.1  # of a tile's time, for the first one
 _MAX_TRIALS = 6
@@ -115,7 +115,7 @@ class RateControl:
         self._account(max(0.0, excess_s))
 
     def _account(self, excess_s: float) -> None:
-        """Add to the newest tile what was spent beyond its time."""
+        """Charge the newest tile with what was spent beyond its time."""
         self._ahead_s = _clipped(self._ahead_s + excess_s)
         before_s = sum(self._excess_s)
         self._excess_s[-1] += _clipped(before_s + excess_s) - before_s
@@ -128,11 +128,11 @@ class RateControl:
     def _wanted_kbps(self) -> float | None:
         wanted = [] if self._config.bitrate_kbps is None else [self._config.bitrate_kbps]
         if self.limit_kbps is not None:
-            wanted.append(max(_LEAST_KBPS, LIMIT_SHARE * self.limit_kbps))
+            wanted.append(max(_MIN_KBPS, LIMIT_SHARE * self.limit_kbps))
         return min(wanted, default=None)
 
     def _bounds(self, target_kbps: float) -> tuple[int, int]:
-        """The least and the greatest quality that this tile should have."""
+        """The minimum and maximum quality for this tile."""
         low, high = self.quality - self._max_step, self.quality + self._max_step
         bitrate_kbps = self._config.bitrate_kbps
         if bitrate_kbps is None:
@@ -150,8 +150,8 @@ def _lasts_s(payload_bytes: int, kbps: float) -> float:
     return payload_bytes / (125 * kbps)
 
 
-def _fitting(lasts_s: Callable[[int], float], first: float, low: int, high: int, least_s: float, most_s: float) -> int:
-    """A quality near ``first`` whose tile lasts ``least_s`` to ``most_s``, else the one that comes closest.
+def _fitting(lasts_s: Callable[[int], float], first: float, low: int, high: int, min_s: float, max_s: float) -> int:
+    """A quality near ``first`` whose tile lasts ``min_s`` to ``max_s``, else the one that comes closest.
 
     From ``low`` to ``high``, and below where even ``low`` is too large.
     """
@@ -161,12 +161,12 @@ def _fitting(lasts_s: Callable[[int], float], first: float, low: int, high: int,
     while max(low, lowest) <= high and len(misses_s) < _MAX_TRIALS:
         quality = min(high, max(low, lowest, quality))
         size_s = lasts_s(quality)
-        if least_s <= size_s <= most_s:
+        if min_s <= size_s <= max_s:
             return quality
-        misses_s[quality] = max(least_s - size_s, size_s - most_s)
-        if size_s < least_s:
-            lowest, quality = quality + 1, math.ceil(_scaled(quality, least_s / size_s))
+        misses_s[quality] = max(min_s - size_s, size_s - max_s)
+        if size_s < min_s:
+            lowest, quality = quality + 1, math.ceil(_scaled(quality, min_s / size_s))
         else:
             low = low if quality > low else 0
-            high, quality = quality - 1, math.floor(_scaled(quality, most_s / size_s))
+            high, quality = quality - 1, math.floor(_scaled(quality, max_s / size_s))
     return min(misses_s, key=lambda quality: misses_s[quality])

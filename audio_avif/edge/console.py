@@ -1,4 +1,4 @@
-"""What all commands share: how they fail, how they log, and the arguments they check."""
+"""Helpers of all commands: exit codes, signals, logging, and argument types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 def run(program: str, body: Callable[[], None]) -> int:
     """Run a command's body and return its exit code: 0, 1 after a failure told in one sentence, 130 after Ctrl-C.
 
-    A reader of our output that goes away ends the command without a word, as it does in a shell.
+    Where the reader of the output goes away, the command ends silently, as in a shell.
     """
     try:
         body()
@@ -35,7 +35,7 @@ def run(program: str, body: Callable[[], None]) -> int:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, for a command that has something to put away."""
+    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, for a command that must clean up."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -45,10 +45,10 @@ def sigterm_interrupts() -> Iterator[None]:
 
 @contextmanager
 def interrupted_once() -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM raise KeyboardInterrupt, for a command whose threads finish what they are at.
+    """Let the first Ctrl-C or SIGTERM raise KeyboardInterrupt, for a command whose threads finish their current work.
 
-    The next ones are ignored until the program has ended, or they would break off what puts things away. Not for
-    commands that run an event loop, which has its own way.
+    Later ones are ignored until the program has ended, or they would interrupt the cleaning up. Not for commands that
+    run an event loop, which handles signals itself.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -70,7 +70,7 @@ def interrupted_once() -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Print a line on standard error; where nobody reads it any more, what the program does goes on."""
+    """Print a line on standard error; a closed standard error does not stop the program."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 

@@ -122,7 +122,7 @@ def _sounddevice() -> Any:
 
 
 class _Stream:
-    """What microphone and speaker share: finding, opening, starting and closing a device at its own rate."""
+    """The base of microphone and speaker: finds, opens, starts and closes a device at its own rate."""
 
     _kind: str
 
@@ -165,7 +165,7 @@ class _Stream:
         raise NotImplementedError
 
     def _on_finished(self) -> None:
-        """PortAudio calls this when the callbacks end, whoever ended them."""
+        """Record that the callbacks have ended; PortAudio calls this."""
         self._has_vanished = not self._is_closing
 
     def _check(self) -> None:
@@ -182,7 +182,7 @@ class _Stream:
         )
 
     def start(self) -> None:
-        """Let the callbacks run. Raises DeviceError where the device refuses."""
+        """Start the callbacks. Raises DeviceError where the device refuses."""
         import sounddevice as sd
 
         try:
@@ -192,7 +192,7 @@ class _Stream:
             raise self._refusal(error) from error
 
     def close(self) -> None:
-        """Stop at once and give the device back; a device that has vanished is closed all the same."""
+        """Stop at once and close the device, even one that has vanished."""
         import sounddevice as sd
 
         self._is_closing = True
@@ -319,13 +319,13 @@ class Speaker(_Stream):
         return self._ring.fill / self.rate_hz + self._resampler.latency_s
 
     def close(self, *, drain: bool = False) -> None:
-        """Give the device back: at once, or after waiting until all that was written has been played."""
+        """Close the device: at once, or after waiting until all that was written has been played."""
         if drain and self._stream.active:
             self.drain()
         super().close()
 
     def drain(self) -> None:
-        """Wait until all that was written has been played; what is written next begins anew."""
+        """Wait until all that was written has been played; the next samples start a new sound."""
         import sounddevice as sd
 
         self.playing = False

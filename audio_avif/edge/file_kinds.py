@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: for messages about files whose names say something else."""
+"""Kinds of files by their first bytes, for messages about files with a misleading name."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ _PATTERNS = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _KINDS]
 
 
 def kind_of(head: bytes) -> FileKind | None:
-    """The kind of file that begins with these bytes, None for what is not known here."""
+    """The kind of file that begins with these bytes, None for an unknown kind."""
     return next((kind for pattern, kind in _PATTERNS if pattern.match(head)), None)
 
 
 def kind_of_file(path: str | Path) -> FileKind | None:
-    """The kind of a file, None for what is not known here or cannot be read."""
+    """The kind of a file, None for an unknown kind or an unreadable file."""
     try:
         with Path(path).open("rb") as file:
             return kind_of(file.read(KIND_BYTES))

@@ -1,4 +1,4 @@
-"""Files that one program at a time works on."""
+"""Locks on files that only one program at a time may work on."""
 
 from __future__ import annotations
 

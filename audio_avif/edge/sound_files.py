@@ -74,7 +74,7 @@ class SoundHeader:
 
 
 def read_header(path: str | Path) -> SoundHeader:
-    """Read what a sound file says of itself. Raises FileError where it cannot be read."""
+    """Read the header of a sound file. Raises FileError where it cannot be read."""
     headers = []
     for section in _find_readable(path):
         with _opened(path, section) as sound:
@@ -118,7 +118,7 @@ def _opened(path: str | Path, section: Section) -> Iterator[Any]:
 
     class Sequential(soundfile.SoundFile):  # type: ignore[misc, name-defined]  # soundfile has no types
         def seekable(self) -> bool:
-            """Say no: soundfile seeks after every read of a file that can, which tears holes into MP3."""
+            """Return False: soundfile seeks after every read of a seekable file, which loses samples of MP3."""
             return False
 
     with ExitStack() as stack:
@@ -239,7 +239,7 @@ def _raw_blocks(stream: IO[bytes], block_samples: int) -> Iterator[FloatArray]:
 
 
 def to_s16le(samples: FloatArray) -> bytes:
-    """Convert ``[samples] float32`` in -1..1 to raw 16-bit little-endian; what is louder is clipped."""
+    """Convert ``[samples] float32`` in -1..1 to raw 16-bit little-endian; louder samples are clipped."""
     clipped = np.clip(np.nan_to_num(samples), np.float32(-1.0), np.float32(32767 / 32768))
     pcm: npt.NDArray[np.int16] = np.rint(clipped * np.float32(32768)).astype("<i2")
     return pcm.tobytes()
@@ -259,7 +259,7 @@ def _wav_header(rate_hz: int, data_bytes: int) -> bytes:
 
 
 def require_writable(path: str | Path) -> None:
-    """Raises FileError where a file could not be written; changes nothing."""
+    """Raise FileError where a file could not be written; change nothing."""
     existed = os.path.exists(path)
     try:
         with Path(path).open("ab"):

@@ -1,1 +1,1 @@
-"""What happens between two ends, without I/O: messages, their order, arrivals, paths and rooms."""
+"""The link between two ends, without I/O: messages, protocol, jitter, congestion, takeover and rooms."""

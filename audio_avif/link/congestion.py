@@ -1,4 +1,4 @@
-"""What the path to the receiver carries, seen from how long receipts take: quality follows it before anything waits.
+"""The rate that the path to the receiver carries, estimated from how long receipts take.
 
 Delay-based control after Google Congestion Control (Carlucci et al., Analysis and Design of the Google Congestion
 Control for WebRTC, MMSys 2016) and LEDBAT (RFC 6817); the limit rises again as CUBIC's window does (RFC 9438).
@@ -10,9 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 
 QUEUE_S = 0.1
-"""A message that waits longer than this behind the one before it says that the path carries less than is sent."""
+"""A message that waits longer than this behind the one before shows that the path carries less than is sent."""
 HOLD_S = 0.15
-"""Nothing more is sent while what is under way is later than this, or will be."""
+"""Nothing is sent while the messages under way are later than this, or will be."""
 
 _BASE_WINDOW_S = 30.0
 _UNKNOWN_PATH_S = 1.0  # how much later than at once the first receipt may come before more is held back
@@ -21,7 +21,7 @@ _ASKED_WINDOW_S = 10.0
 _BACK_OFF = 0.85  # Carlucci et al., 3.3
 _PLATEAU = 0.95  # of what was carried: where the limit rises slowest
 _CUBIC = 0.008  # RFC 9438's C, relative to the plateau: 2.4 s from 0.85 up to it, twice as much after 5 s more
-_LONGEST_STEP_S = 0.2  # a pause says nothing about the path
+_MAX_STEP_S = 0.2  # a pause says nothing about the path
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Congestion:
             self._history.popleft()
 
     def received(self, number: int, now_s: float) -> None:
-        """The receipt of a message came back, or the answer to it; one that is not under way is no news.
+        """Record the receipt of a message, or the answer to it; ignore one that is not under way.
 
-        They come in the order of the messages: what was sent before and has none has lost it, or was lost itself.
+        Receipts come in order: an earlier message without one was lost, or its receipt was.
         """
         if number not in self._under_way:
             return
@@ -99,11 +99,11 @@ class Congestion:
 
     @property
     def _base_s(self) -> float:
-        """The path's own round trip: the least of the last half minute."""
+        """The path's own round trip: the smallest of the last half minute."""
         return self._round_trips[0][1] if self._round_trips else _UNKNOWN_PATH_S
 
     def may_send(self, now_s: float) -> bool:
-        """False while so much is under way that one more message would only wait."""
+        """Whether one more message would not have to queue on the path."""
         if not self._under_way:
             return True
         oldest = next(iter(self._under_way.values()))
@@ -123,7 +123,7 @@ class Congestion:
         return self._limit_kbps
 
     def _carried_kbps(self) -> float | None:
-        """What came through since messages began to wait for one another; None while they do not."""
+        """The rate received since messages began to queue; None while they do not."""
         if not self._busy:
             return None
         if len(self._busy) < 3:
@@ -140,14 +140,14 @@ class Congestion:
         self._fell_s = now_s
         self._clear_s = 0.0
         if self._limit_kbps is None:
-            self._asked_kbps = max(self._asked_kbps, self._most_sent_kbps(now_s))
+            self._asked_kbps = max(self._asked_kbps, self._max_sent_kbps(now_s))
         self._plateau_kbps = _PLATEAU * carried_kbps
         self._limit_kbps = min(self._limit_kbps or float("inf"), _BACK_OFF * carried_kbps)
         self._way_s = ((1 - self._limit_kbps / self._plateau_kbps) / _CUBIC) ** (1 / 3)
 
-    def _most_sent_kbps(self, now_s: float) -> float:
-        """The most that was sent in any second lately: what is asked for."""
-        most_bytes = in_window = 0
+    def _max_sent_kbps(self, now_s: float) -> float:
+        """The highest rate sent within any recent second: what the stream needs."""
+        max_bytes = in_window = 0
         start = 0
         messages = list(self._history)
         for message in messages:
@@ -155,11 +155,11 @@ class Congestion:
             while messages[start].sent_s <= message.sent_s - 1.0:
                 in_window -= messages[start].wire_bytes
                 start += 1
-            most_bytes = max(most_bytes, in_window)
-        return most_bytes * 8e-3 / min(1.0, now_s - messages[0].sent_s)
+            max_bytes = max(max_bytes, in_window)
+        return max_bytes * 8e-3 / min(1.0, now_s - messages[0].sent_s)
 
     def _rise(self, now_s: float) -> None:
-        step_s = min(now_s - self._received_s, _LONGEST_STEP_S)
+        step_s = min(now_s - self._received_s, _MAX_STEP_S)
         self._received_s = now_s
         if self._limit_kbps is None or self.queue_s > QUEUE_S / 2:
             return

@@ -1,4 +1,4 @@
-"""Tiles in the order they are played, and how deep the playout buffer must be for the way they come."""
+"""Tiles in playing order, and the buffer depth that their arrivals require."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from audio_avif.link.messages import Bundle, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, MediaPacket, PausePacket, TilePacket
 
 
 @dataclass
 class TileCounts:
-    """What became of a stream's tiles and pauses."""
+    """Counts of a stream's tiles and pauses by what happened to them."""
 
     received: int = 0
     repeated: int = 0
@@ -30,7 +30,7 @@ class TileQueue:
 
     def __init__(self, capacity: int = 128) -> None:
         self._capacity = capacity
-        self._tiles: dict[int, TilePacket | NoisePacket] = {}
+        self._tiles: dict[int, TilePacket | PausePacket] = {}
         self._copies: dict[int, TilePacket] = {}
         self._next_sequence: int | None = None
         self.counts = TileCounts()
@@ -39,7 +39,7 @@ class TileQueue:
         return len(self._tiles)
 
     def push(self, packet: MediaPacket) -> None:
-        """Take what arrives; the first tile sets where the stream begins."""
+        """Take a packet; the first tile sets where the stream begins."""
         tile = packet.tile if isinstance(packet, Bundle) else packet
         if self._next_sequence is None:
             self._next_sequence = tile.sequence
@@ -57,7 +57,7 @@ class TileQueue:
             for number in sorted(self._copies)[: -self._capacity]:
                 del self._copies[number]
 
-    def pop(self) -> TilePacket | NoisePacket | None:
+    def pop(self) -> TilePacket | PausePacket | None:
         """The next tile in order, or a copy of it, if it is here."""
         sequence = self._next_sequence
         if sequence is None:
@@ -100,7 +100,7 @@ class TileQueue:
         return True
 
     def end(self, tiles: int) -> None:
-        """The stream had so many tiles; those at its end that never came are lost."""
+        """End the stream, which had so many tiles; those at its end that never came are lost."""
         newest = max(self._tiles, default=(self._next_sequence or 0) - 1)
         self.counts.lost += max(0, tiles - 1 - newest)
 
@@ -108,7 +108,7 @@ class TileQueue:
 _WINDOW_S = 10.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
 _LATER_PERCENT = 5
-_MOST_TILES = 512  # an honest stream has no more in its window
+_MAX_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 
 
@@ -116,27 +116,27 @@ class ArrivalWatch:
     """Follows how late tiles come: the 95th percentile over the last ten seconds says what the buffer must hold.
 
     A tile's transit is its arrival less its place in the stream, by two clocks that need not agree; its lateness is
-    what that exceeds the least one of the window by, so drifting clocks do no harm. Tiles that a stall has held back
+    its transit less the smallest transit in the window, so drifting clocks do no harm. Tiles that a stall has held back
     arrive in one burst, of which the first alone counts: one stall is one late arrival, and does not open the buffer
     for seconds. After Ramjee et al. 1994 and the delay histogram of WebRTC's NetEq.
 
-    ``base_s`` is the least transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the greatest
-    while there are fewer than 20 arrivals; both are 0 before the first.
+    ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the
+    greatest while there are fewer than 20 arrivals; both are 0 before the first.
     """
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
-        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MOST_TILES)  # arrival, transit, counts?
+        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MAX_TILES)  # arrival, transit, counts?
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: the next tile comes by another path, or after a long break."""
+        """Forget the arrivals: the next tile comes by another path, or after a long break."""
         self._transits.clear()
         self._last: tuple[float, int] | None = None
         self.base_s = self.lateness_s = 0.0
 
     def push(self, first_frame: int, now_s: float) -> None:
-        """A tile has arrived."""
+        """Record the arrival of a tile."""
         transit_s = now_s - first_frame * self._frame_s
         if self._transits and transit_s < self.base_s - _CLOCK_JUMP_S:
             self.reset()  # one of the clocks has jumped: nothing comes so early
@@ -176,6 +176,6 @@ class DepthWatch:
         return median(self._depths_s)
 
     def adjust(self, change_s: float) -> None:
-        """The buffer has been made so much deeper on purpose."""
+        """Record that the buffer was made so much deeper on purpose."""
         for i in range(len(self._depths_s)):
             self._depths_s[i] += change_s

@@ -9,7 +9,7 @@ import json
 import struct
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from audio_avif.config import MAX_REDUNDANCY, MAX_TILE_FRAMES, MelConfig, TileConfig
 from audio_avif.errors import RemoteProtocolError, TileError
@@ -42,16 +42,6 @@ _MAX_CLOCK_US = 2**62  # differences of two such clocks fit the fields that carr
 def wire_bytes(message_bytes: int) -> int:
     """What a message from a sender costs on the wire: with its masked WebSocket frame header, TCP and IPv4."""
     return message_bytes + (6 if message_bytes < 126 else 8) + _IP_TCP_BYTES
-
-
-class Message(Protocol):
-    """One message of the protocol."""
-
-    TYPE: ClassVar[int]
-
-    def to_bytes(self) -> bytes:
-        """The whole message, type byte included."""
-        ...
 
 
 def _unpack(layout: str, data: bytes) -> tuple[Any, ...]:
@@ -191,7 +181,7 @@ class TilePacket:
 
     @property
     def payload_bytes(self) -> int:
-        """What counts as codec rate."""
+        """The bytes that count as codec rate."""
         return len(self.payload)
 
     def still(self, template: StillTemplate) -> bytes:
@@ -200,7 +190,7 @@ class TilePacket:
 
 
 @dataclass(frozen=True)
-class NoisePacket:
+class PausePacket:
     """A pause: background noise of this spectral envelope, which goes on until the next message's first frame.
 
     ``levels`` are pixel values, the mean of each of NOISE_LEVELS equal groups of bands, low to high.
@@ -215,14 +205,14 @@ class NoisePacket:
 
     @property
     def payload_bytes(self) -> int:
-        """What counts as codec rate."""
+        """The bytes that count as codec rate."""
         return len(self.levels)
 
     def to_bytes(self) -> bytes:
         return struct.pack(">BIIB", self.TYPE, self.sequence, self.first_frame, self.frames) + self.levels
 
     @classmethod
-    def parse(cls, data: bytes) -> NoisePacket:
+    def parse(cls, data: bytes) -> PausePacket:
         """Raises RemoteProtocolError for a message of the wrong size or one without frames."""
         _, sequence, first_frame, frames, levels = _unpack_exactly(f">BIIB{NOISE_LEVELS}s", data)
         if not 1 <= frames <= MAX_TILE_FRAMES:
@@ -239,7 +229,7 @@ class Bundle:
 
     TYPE: ClassVar[int] = 0x07
 
-    tile: TilePacket | NoisePacket
+    tile: TilePacket | PausePacket
     copies: tuple[TilePacket, ...]
 
     @property
@@ -249,7 +239,7 @@ class Bundle:
 
     @property
     def payload_bytes(self) -> int:
-        """What counts as codec rate."""
+        """The bytes that count as codec rate."""
         return self.tile.payload_bytes + sum(copy.payload_bytes for copy in self.copies)
 
     def to_bytes(self) -> bytes:
@@ -271,11 +261,11 @@ class Bundle:
         if not 2 <= count <= 1 + MAX_REDUNDANCY:
             raise RemoteProtocolError("a bundle has too few or too many parts")
         first, *others = parts
-        if first[0] not in (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE):
+        if first[0] not in (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE):
             raise RemoteProtocolError("a bundle's first part is neither tile nor pause")
         if any(part[0] not in (TilePacket.TYPE, TilePacket.STILL_TYPE) for part in others):
             raise RemoteProtocolError("a bundle's copies are not all tiles")
-        tile = NoisePacket.parse(first) if first[0] == NoisePacket.TYPE else TilePacket.parse(first)
+        tile = PausePacket.parse(first) if first[0] == PausePacket.TYPE else TilePacket.parse(first)
         copies = tuple(TilePacket.parse(part) for part in others)
         order = [tile, *copies]
         if any(a.sequence <= b.sequence or a.first_frame <= b.first_frame for a, b in pairwise(order)):
@@ -283,7 +273,7 @@ class Bundle:
         return cls(tile, copies)
 
 
-MediaPacket = TilePacket | NoisePacket | Bundle
+MediaPacket = TilePacket | PausePacket | Bundle
 
 
 @dataclass(frozen=True)
@@ -332,7 +322,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Gap:
-    """A relay's word to one listener: so many messages were left out here, since it did not take them in time."""
+    """From a relay to one listener: how many messages were dropped here, since it did not read them in time."""
 
     TYPE: ClassVar[int] = 0x08
 
@@ -400,7 +390,7 @@ class Pong:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one tile at the receiver.
+    """How one tile was played at the receiver.
 
     ``first_sample`` is the stream position of the first sample that this tile's arrival let the receiver speak;
     ``received_us`` is on the receiver's clock, and what follows are the durations after it, in order, until that sample
@@ -429,7 +419,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The receiver has this tile or pause: sent at once, so that the sender sees what the path does to its stream."""
+    """The receiver has this tile or pause; sent at once, so that the sender can estimate the path."""
 
     TYPE: ClassVar[int] = 0x87
 
@@ -442,3 +432,12 @@ class Receipt:
     def parse(cls, data: bytes) -> Receipt:
         """Raises RemoteProtocolError for a message of the wrong size."""
         return cls(*_unpack_exactly(">BI", data)[1:])
+
+
+SenderMessage = Hello | MediaPacket | Ping | Bye | Gap
+"""What a receiver can get: a sender's messages, and a relay's own Gap among them."""
+
+ReceiverMessage = Welcome | Pong | Report | Receipt
+"""What a sender can get."""
+
+Message = SenderMessage | ReceiverMessage

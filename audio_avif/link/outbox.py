@@ -1,4 +1,4 @@
-"""The tiles of a stream that the receiver does not have yet: those that wait, and those that are on their way."""
+"""The tiles that the receiver does not have yet: waiting to be sent, or under way."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Outbox:
             self._under_way.popleft()
 
     def resume(self, received: int, now_s: float) -> int:
-        """A new connection to a receiver that has all up to ``received``; return how many are taken back to wait."""
+        """Resume with a receiver that has all tiles up to ``received``; return how many wait again."""
         self.received(received)
         taken_back = len(self._under_way)
         self._waiting.extendleft(reversed(self._under_way))

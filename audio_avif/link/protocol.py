@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from audio_avif.errors import LocalProtocolError, RemoteProtocolError
 from audio_avif.link.messages import (
@@ -13,29 +14,30 @@ from audio_avif.link.messages import (
     Gap,
     Hello,
     MediaPacket,
-    Message,
-    NoisePacket,
+    PausePacket,
     Ping,
     Pong,
     Receipt,
+    ReceiverMessage,
     Report,
+    SenderMessage,
     TilePacket,
     Welcome,
 )
 
-_FROM_SENDER: dict[int, Callable[[bytes], Message]] = {
+_T = TypeVar("_T")
+
+_FROM_SENDER: dict[int, Callable[[bytes], SenderMessage]] = {
     Hello.TYPE: Hello.parse,
     TilePacket.TYPE: TilePacket.parse,
     TilePacket.STILL_TYPE: TilePacket.parse,
     Bye.TYPE: Bye.parse,
     Ping.TYPE: Ping.parse,
-    NoisePacket.TYPE: NoisePacket.parse,
+    PausePacket.TYPE: PausePacket.parse,
     Bundle.TYPE: Bundle.parse,
     Gap.TYPE: Gap.parse,
 }
-
-
-_FROM_RECEIVER: dict[int, Callable[[bytes], Message]] = {
+_FROM_RECEIVER: dict[int, Callable[[bytes], ReceiverMessage]] = {
     Welcome.TYPE: Welcome.parse,
     Pong.TYPE: Pong.parse,
     Report.TYPE: Report.parse,
@@ -43,7 +45,7 @@ _FROM_RECEIVER: dict[int, Callable[[bytes], Message]] = {
 }
 
 
-def _parse(data: bytes | str, parsers: dict[int, Callable[[bytes], Message]]) -> Message:
+def _parse(data: bytes | str, parsers: dict[int, Callable[[bytes], _T]]) -> _T:
     if isinstance(data, str):
         raise RemoteProtocolError("the peer sent a text message; this protocol is binary")
     if not data or data[0] not in parsers:
@@ -54,10 +56,10 @@ def _parse(data: bytes | str, parsers: dict[int, Callable[[bytes], Message]]) ->
     return parsers[data[0]](data)
 
 
-def _tiles_of(message: Message) -> tuple[TilePacket | NoisePacket, ...]:
+def _tiles_of(message: SenderMessage) -> tuple[TilePacket | PausePacket, ...]:
     if isinstance(message, Bundle):
         return (message.tile, *message.copies)
-    return (message,) if isinstance(message, TilePacket | NoisePacket) else ()
+    return (message,) if isinstance(message, TilePacket | PausePacket) else ()
 
 
 @dataclass
@@ -67,7 +69,7 @@ class ReceiverProtocol:
     hello: Hello | None = None
     is_over: bool = False
 
-    def receive(self, data: bytes | str) -> Message:
+    def receive(self, data: bytes | str) -> SenderMessage:
         """Parse one message from the sender. Raises RemoteProtocolError; the stream cannot go on after it."""
         message = _parse(data, _FROM_SENDER)
         if isinstance(message, Hello):
@@ -103,7 +105,7 @@ class SenderProtocol:
         self._is_over = isinstance(message, Bye)
         return message.to_bytes()
 
-    def receive(self, data: bytes | str) -> Message:
+    def receive(self, data: bytes | str) -> ReceiverMessage:
         """Parse one message from the receiver. Raises RemoteProtocolError."""
         message = _parse(data, _FROM_RECEIVER)
         if isinstance(message, Welcome) == self.is_welcome:

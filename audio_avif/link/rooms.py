@@ -1,4 +1,4 @@
-"""Rooms: one stream each, who publishes it, and who listens; no sockets in here, and no clock.
+"""Rooms: one stream each, its publisher, and its listeners; without sockets or a clock.
 
 A room takes messages from a `Publication` and offers them to its sinks. A `Listener` is a sink with a bounded queue:
 one that falls behind loses its own oldest tiles, and nobody waits for it.
@@ -12,20 +12,18 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from audio_avif.errors import Refusal, RemoteProtocolError
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, MediaPacket, Ping
+from audio_avif.errors import PeerRefused
+from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping
+from audio_avif.link.takeover import DISPLACED, RESUMED, Tenure, Verdict
 
 KEEP_S = 1.0
-"""What a late listener gets at once, and how much waits at most for a slow one."""
+"""How much of the stream a late listener gets at once, and how much is queued for a slow one."""
 
-SILENT_S = 3.0
-"""A publisher that has not been heard for so long makes way for another."""
-
-_MOST_KEPT = 64  # messages; the narrowest tiles come 31 times a second
+_MAX_KEPT = 64  # messages; the narrowest tiles come 31 times a second
 
 
 class Kind(IntEnum):
-    """What a message is to a queue."""
+    """The kind of a message, by which a queue treats it."""
 
     HELLO = 1
     MEDIA = 2
@@ -45,7 +43,7 @@ class Entry:
 
 @dataclass
 class Traffic:
-    """What has come and gone through all rooms."""
+    """Counts of the messages of all rooms."""
 
     received_messages: int = 0
     sent_messages: int = 0
@@ -54,10 +52,10 @@ class Traffic:
 
 
 class Sink(Protocol):
-    """What a room gives its messages to."""
+    """An object that a room gives its messages to."""
 
     def greet(self, entries: list[Entry]) -> None:
-        """What a late listener must know: the hello, the newest ping, the last second."""
+        """Take what a late listener needs: the hello, the newest ping, the last second."""
         ...
 
     def offer(self, entry: Entry, now_s: float) -> None:
@@ -108,17 +106,17 @@ class Listener:
             self._drop_old(now_s)
 
     def say(self, frame: bytes) -> None:
-        """Write what concerns this listener alone, where the way is clear."""
+        """Write a frame for this listener alone, unless messages wait."""
         if self._is_clear:
             self._send(frame)
 
     def pause(self, now_s: float) -> None:
-        """What was written last has not left yet."""
+        """Record that written bytes wait to be sent."""
         self._is_clear = False
         self.blocked_s = now_s
 
     def resume(self) -> None:
-        """All that was written has left."""
+        """Record that all bytes were sent, and write what waits."""
         self._is_clear = True
         self.blocked_s = None
         while self._waiting and self._is_clear:
@@ -135,7 +133,7 @@ class Listener:
         self._write(frame)
 
     def _forget_unbegun(self) -> None:
-        """Another stream begins: of what waits only the end of the one this listener was told of still matters."""
+        """Drop what waits of earlier streams, except the end of the one that this listener was told of."""
         kept: deque[_Waiting] = deque()
         for waiting in self._waiting:
             if waiting.entry.kind is Kind.HELLO:
@@ -146,11 +144,11 @@ class Listener:
         self._waiting = kept
 
     def _drop_old(self, now_s: float) -> None:
-        """Drop tiles from the front, but for the newest message."""
+        """Drop old tiles, but never the newest message."""
         at = 0
         while at < len(self._waiting) - 1:
             waiting = self._waiting[at]
-            is_old = now_s - waiting.entry.at_s > KEEP_S or len(self._waiting) > _MOST_KEPT
+            is_old = now_s - waiting.entry.at_s > KEEP_S or len(self._waiting) > _MAX_KEPT
             if waiting.entry.kind is not Kind.MEDIA:
                 at += 1
             elif is_old:
@@ -165,38 +163,31 @@ class Listener:
 class _Stream:
     """What a room knows of the stream in it."""
 
-    hello: Hello
+    tenure: Tenure
     first: Entry
     received: int = -1
     ping: Entry | None = None
-    recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MOST_KEPT))
-    heard_s: float = 0.0
-    broke_off_s: float | None = None
-    is_over: bool = False
+    recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
 
     @property
     def keep_s(self) -> float:
         """How far back a late listener is told; a wide tile is not left out for its width."""
-        return max(KEEP_S, 1.5 * self.hello.tile.frames * self.hello.mel.frame_s)
+        hello = self.tenure.hello
+        return max(KEEP_S, 1.5 * hello.tile.frames * hello.mel.frame_s)
 
     def trim(self, now_s: float) -> None:
-        """Forget what nobody need be told any more."""
+        """Forget messages that are too old for a late listener."""
         while self.recent and now_s - self.recent[0].at_s > self.keep_s:
             self.recent.popleft()
 
 
 class Publication:
-    """A publisher's hold on its room, until its connection ends or another takes over."""
+    """A publisher's hold on its room, until its connection ends or another one takes over."""
 
     def __init__(self, room: Room, stream: _Stream, on_replaced: Callable[[int, str], None]) -> None:
         self.on_replaced = on_replaced
         self._room = room
         self._stream = stream
-
-    @property
-    def session(self) -> str:
-        """The stream's name."""
-        return self._stream.hello.session
 
     @property
     def received(self) -> int:
@@ -205,11 +196,11 @@ class Publication:
 
     def silent_s(self, now_s: float) -> float:
         """For how long nothing has come."""
-        return now_s - self._stream.heard_s
+        return self._stream.tenure.silent_s(now_s)
 
-    def is_silent(self, now_s: float) -> bool:
-        """Whether another may take the room."""
-        return self._stream.is_over or self.silent_s(now_s) > SILENT_S
+    def judge(self, session: str, now_s: float) -> Verdict:
+        """What another publisher may do here, one of this session."""
+        return self._stream.tenure.judge(session, now_s)
 
     def greeting(self, now_s: float) -> list[Entry]:
         """What a late listener must know of this stream."""
@@ -220,11 +211,11 @@ class Publication:
         stream, room = self._stream, self._room
         if room.publication is not self:
             return
-        stream.heard_s = now_s
-        if stream.is_over:
+        stream.tenure.hear(now_s)
+        if stream.tenure.has_bye:
             return  # its sender was not told, and says the end again
         if isinstance(message, Bye):
-            stream.is_over = True
+            stream.tenure.has_bye = True
             room.forward(room.entry(Kind.BYE, data, now_s), now_s)
         elif isinstance(message, Ping):
             stream.ping = room.entry(Kind.PING, data, now_s)
@@ -240,7 +231,7 @@ class Publication:
         """The connection has ended; the stream may go on over another."""
         if self._room.publication is self:
             self._room.publication = None
-            self._stream.broke_off_s = now_s
+            self._stream.tenure.break_off(now_s)
 
 
 class Room:
@@ -256,7 +247,7 @@ class Room:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody would miss this room."""
+        """Whether the room has no stream, publisher or sink."""
         return not self.sinks and self._stream is None and self.publication is None
 
     def entry(self, kind: Kind, data: bytes, now_s: float) -> Entry:
@@ -271,48 +262,43 @@ class Room:
         on_replaced: Callable[[int, str], None],
         received: int = -1,
     ) -> Publication:
-        """A publisher says hello: a new stream begins, or the one that is here goes on.
+        """Take a publisher's hello: begin a new stream, or resume the one that is here.
 
         ``on_replaced`` is called with a close code and a reason once another takes over; ``received`` is what of the
-        stream has come elsewhere. Raises Refusal while another publishes, RemoteProtocolError for settings that changed
-        within a session.
+        stream has come elsewhere. Raises PeerRefused while another publishes, RemoteProtocolError for settings that
+        changed within a session.
         """
         stream, before = self._stream, self.publication
-        is_new = stream is None or stream.hello.session != hello.session
-        if stream is not None and not is_new:
-            if (hello.mel, hello.tile, hello.template) != (
-                stream.hello.mel,
-                stream.hello.tile,
-                stream.hello.template,
-            ):
-                raise RemoteProtocolError("a stream that goes on cannot change its settings; begin another session")
-            farewell = CLOSE_REPLACED, "the stream goes on over a newer connection"
+        verdict = Verdict.BEGIN if stream is None else stream.tenure.judge(hello.session, now_s)
+        if verdict is Verdict.WAIT:
+            raise PeerRefused(CLOSE_BUSY, f"somebody else publishes in room {self.name}; try again later")
+        is_new = stream is None or verdict is Verdict.BEGIN
+        if stream is None or is_new:
+            stream = self._stream = _Stream(Tenure(hello, now_s), self.entry(Kind.HELLO, data, now_s))
         else:
-            if before is not None and not before.is_silent(now_s):
-                raise Refusal(CLOSE_BUSY, f"somebody else publishes in room {self.name}; try again later")
-            stream = self._stream = _Stream(hello, self.entry(Kind.HELLO, data, now_s))
-            farewell = CLOSE_BUSY, "another stream has begun here"
-        stream.heard_s, stream.broke_off_s, stream.received = now_s, None, max(stream.received, received)
+            stream.tenure.require_same_settings(hello)
+        stream.tenure.connect(now_s)
+        stream.received = max(stream.received, received)
         self.publication = Publication(self, stream, on_replaced)
         if before is not None:
-            before.on_replaced(*farewell)
+            before.on_replaced(*(DISPLACED if is_new else RESUMED))
         if is_new:
             self.forward(stream.first, now_s)
         return self.publication
 
     def join(self, sink: Sink, now_s: float) -> None:
-        """Let a sink in, and tell it of the stream that is here."""
+        """Add a sink, and greet it with the stream that is here."""
         self.sinks[sink] = None
         sink.greet(self.greeting(now_s))
 
     def leave(self, sink: Sink) -> None:
-        """Let a sink go."""
+        """Remove a sink."""
         self.sinks.pop(sink, None)
 
     def greeting(self, now_s: float) -> list[Entry]:
         """The hello of the stream that is here, its newest ping and its last second; nothing where there is none."""
         stream = self._stream
-        if stream is None or stream.is_over:
+        if stream is None or stream.tenure.has_bye:
             return []
         stream.trim(now_s)
         return [stream.first, *([] if stream.ping is None else [stream.ping]), *stream.recent]
@@ -324,20 +310,20 @@ class Room:
             sink.offer(entry, now_s)
 
     def forget(self, now_s: float, after_s: float) -> None:
-        """Give up a stream whose publisher has been gone for so long."""
+        """Forget a stream whose publisher has been gone for longer than ``after_s``."""
         stream = self._stream
-        if stream is not None and stream.broke_off_s is not None and now_s - stream.broke_off_s > after_s:
+        if stream is not None and stream.tenure.broke_off_s is not None and stream.tenure.lost_s(now_s) > after_s:
             self._stream = None
 
 
 class Rooms:
-    """All rooms by their names; they come into being when they are entered, and go when nobody is left."""
+    """All rooms by name; a room is made when it is entered, and removed when it is empty."""
 
-    def __init__(self, framed: Callable[[bytes], bytes], resume_s: float, most_rooms: int) -> None:
+    def __init__(self, framed: Callable[[bytes], bytes], resume_s: float, max_rooms: int) -> None:
         self.traffic = Traffic()
         self._framed = framed
         self._resume_s = resume_s
-        self._most_rooms = most_rooms
+        self.max_rooms = max_rooms
         self._rooms: dict[str, Room] = {}
 
     def __iter__(self) -> Iterator[Room]:
@@ -348,14 +334,14 @@ class Rooms:
 
     def enter(self, name: str, now_s: float) -> Room | None:
         """The room of this name, or None where there would be too many."""
-        if name not in self._rooms and len(self._rooms) >= self._most_rooms:
+        if name not in self._rooms and len(self._rooms) >= self.max_rooms:
             self.tidy(now_s)
-        if name not in self._rooms and len(self._rooms) >= self._most_rooms:
+        if name not in self._rooms and len(self._rooms) >= self.max_rooms:
             return None
         return self._rooms.setdefault(name, Room(name, self._framed, self.traffic))
 
     def tidy(self, now_s: float) -> None:
-        """Give up streams that nobody resumed, and rooms in which nobody is."""
+        """Forget streams that were not resumed, and remove empty rooms."""
         for room in self:
             room.forget(now_s, self._resume_s)
             if room.is_empty:

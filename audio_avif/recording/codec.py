@@ -463,7 +463,7 @@ def decode(picture: bytes, vocoder: Vocoder | None = None) -> tuple[FloatArray, 
     if vocoder is None:
         from audio_avif.vocoders.registry import load_vocoder
 
-        vocoder = load_vocoder("default", "cpu")
+        vocoder = load_vocoder(device="cpu", name="default")
     require_fit(vocoder, reader.info.mel)
     joiner = PartJoiner(reader.info.mel.hop_samples)
     parts = [joiner.push(speak_part(part, vocoder), part.is_last) for part in cut_parts(reader.log_mels())]

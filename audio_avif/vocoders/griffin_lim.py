@@ -22,7 +22,7 @@ _MAX_LOG10 = 5.0  # no speech comes near; keeps what a damaged picture may hold 
 _REFINEMENTS = 5
 _OVERRELAXATION = 1.8  # steps of this power converge about twice as fast; 2 would no longer be sure to
 _ONSET_SHARE = 1e-4  # of a frame's magnitudes: far above the residue of silence, far below what overlap predicts
-_LEAST_WINDOW_SHARE = 0.05  # of the largest window sum; less is not divided by
+_MIN_WINDOW_SHARE = 0.05  # of the largest window sum; less is not divided by
 _TINY = 1e-12
 
 
@@ -90,7 +90,7 @@ def bins_of_bands(bands: DoubleArray, basis: DoubleArray, inverse: DoubleArray, 
 def _window_sum(grid: StftGrid, frames: int) -> DoubleArray:
     """The overlap-added squares of ``frames`` windows ``[(frames - 1) * hop_samples + n_fft]``, never near 0."""
     power = _overlap_add(np.broadcast_to(hann(grid.n_fft) ** 2, (frames, grid.n_fft)), grid.hop_samples)
-    bounded: DoubleArray = np.maximum(power, _LEAST_WINDOW_SHARE * power.max())
+    bounded: DoubleArray = np.maximum(power, _MIN_WINDOW_SHARE * power.max())
     return bounded
 
 

@@ -13,6 +13,7 @@ from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.protocol import Vocoder
 
 DEFAULT = "embedded"
+DEVICES = ("auto", "cpu", "cuda")
 MODEL_SUFFIX = ".onnx"
 _FOLDER_VARIABLE = "AUDIO_AVIF_MODELS"
 
@@ -40,11 +41,14 @@ def model_path(name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def load_vocoder(name: str, provider: str = "auto") -> Vocoder:
-    """Load a vocoder by its name or path: ``default``, ``griffin-lim``, a kept model, or an ``.onnx`` file.
+def load_vocoder(device: str | None = None, name: str = "default") -> Vocoder:
+    """Load a vocoder by its name or path: ``default``, ``griffin-lim``, an exported model, or an ``.onnx`` file.
 
-    Raises ModelError where there is none, or where its file is damaged.
+    ``device`` is ``cpu``, ``cuda``, or ``auto`` (as None is) for an NVIDIA device where there is one. Raises ModelError
+    where there is no such vocoder, its file is damaged, or it cannot run on the device; ValueError for another device.
     """
+    if device not in (None, *DEVICES):
+        raise ValueError(f"a vocoder runs on {', '.join(DEVICES)}, not {device!r}; give its name as name={device!r}")
     if name == GriffinLim.name:
         return GriffinLim()
     if name == "default":
@@ -58,4 +62,4 @@ def load_vocoder(name: str, provider: str = "auto") -> Vocoder:
         )
     from audio_avif.vocoders.onnx_model import OnnxVocoder
 
-    return OnnxVocoder(path, provider=provider)
+    return OnnxVocoder(path, provider=device or "auto")

@@ -27,6 +27,7 @@ CORE_NAME, *SHELLS = PACKAGES
 LAYERS = {
     "audio_avif": [
         ["errors", "types", "config", "quiet", "notices"],
+        ["optional"],
         ["signal", "still"],
         ["link", "vocoders"],
         ["codec", "recording"],

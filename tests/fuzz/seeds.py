@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.link.messages import Bundle, Hello, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, Hello, PausePacket, TilePacket
 from audio_avif.recording.codec import FORMAT, FileConfig, encode, encode_cell
 from audio_avif.recording.grid import PageWriter
 from audio_avif.recording.layout import PictureInfo, to_pixels
@@ -244,16 +244,16 @@ def decoder() -> Iterator[bytes]:
     tiles = [TilePacket(number, 8 * number, 8, body) for number, body in enumerate(bodies[:12])]
     wait = bytes([WAIT, 13])
 
-    def paced(packets: Sequence[TilePacket | NoisePacket | Bundle]) -> bytes:
+    def paced(packets: Sequence[TilePacket | PausePacket | Bundle]) -> bytes:
         return join_messages([part for packet in packets for part in (packet.to_bytes(), wait)])
 
     levels = bytes(range(20, 60, 5))
-    pauses = [NoisePacket(number, 8 * number, 8, levels) for number in range(4, 8)]
+    pauses = [PausePacket(number, 8 * number, 8, levels) for number in range(4, 8)]
     yield paced(tiles)
     yield paced([*tiles[:3], *tiles[6:]])
     yield paced([tiles[number ^ 1] for number in range(len(tiles))])
     yield paced([*tiles[:4], *pauses, *tiles[8:]])
-    yield paced([*tiles[:4], NoisePacket(4, 32, 8, levels), TilePacket(5, 8 * 400, 8, bodies[5])])
+    yield paced([*tiles[:4], PausePacket(4, 32, 8, levels), TilePacket(5, 8 * 400, 8, bodies[5])])
     yield paced([tiles[0], *(Bundle(new, (old,)) for old, new in pairwise(tiles))])
     yield paced([*tiles[:4], Bundle(pauses[2], (tiles[5], tiles[4])), *tiles[7:]])
     yield paced([*tiles[:6], *tiles[:6]])
@@ -261,7 +261,7 @@ def decoder() -> Iterator[bytes]:
     for hello in _hellos():
         own = frame_bodies(hello.tile.frames, hello.mel.n_mels)[:6]
         packets = [TilePacket(number, number * hello.tile.frames, 2, body) for number, body in enumerate(own)]
-        pause = NoisePacket(6, 6 * hello.tile.frames, 2, levels)
+        pause = PausePacket(6, 6 * hello.tile.frames, 2, levels)
         yield join_messages([hello.to_bytes(), *[packet.to_bytes() for packet in (*packets, pause)], wait])
     yield paced([*tiles[:2], TilePacket(2**32 - 1, 2**32 - 8, 8, bodies[0]), *tiles[2:6]])
     yield join_messages([tile.to_bytes() for tile in tiles])

@@ -153,7 +153,7 @@ class _Listener:
         self._is_live = hello.live
         self._now_s = 100.0
         self._buffered_s = 0.0
-        self._most_s = 2 * self._decoder.pacer.config.most_s + 4 * max(1.0, self._decoder.tile_s)
+        self._most_s = 2 * self._decoder.pacer.config.max_s + 4 * max(1.0, self._decoder.tile_s)
 
     def hear(self, packet: MediaPacket) -> None:
         self._decoder.push(packet, self._now_s)

@@ -18,7 +18,7 @@ from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import TileError
-from audio_avif.link.messages import Hello, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Hello, MediaPacket, PausePacket, TilePacket
 from audio_avif.types import FloatArray, Pixels
 
 MEL = MelConfig()
@@ -83,9 +83,9 @@ def damaged(sequence: int) -> TilePacket:
     return replace(tile(sequence), payload=bytes([DAMAGED]))
 
 
-def pause(sequence: int, first_frame: int, frames: int = 8, level: int = 60) -> NoisePacket:
+def pause(sequence: int, first_frame: int, frames: int = 8, level: int = 60) -> PausePacket:
     """A pause with background of that pixel value."""
-    return NoisePacket(sequence, first_frame, frames, bytes([level] * 8))
+    return PausePacket(sequence, first_frame, frames, bytes([level] * 8))
 
 
 @lru_cache

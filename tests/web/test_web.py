@@ -239,7 +239,7 @@ class Playing:
 
 def as_python_hears(stream: Stream) -> FloatArray:
     """The receiver's output ``[samples]``, decoded in its own time."""
-    decoder = Decoder(replace(stream.hello, live=False), open_stream(load_vocoder("embedded", "cpu")))
+    decoder = Decoder(replace(stream.hello, live=False), open_stream(load_vocoder(device="cpu", name="embedded")))
     heard = []
 
     def speak() -> None:
@@ -503,7 +503,7 @@ def test_delay_pauses_and_losses_are_told(tab: Tab, room: Room) -> None:
     assert figures["concealedMs"] > 100
     assert tab.get("document.getElementById('lost').textContent") == "3"
     kinds = {type(packet).__name__ for packet in stream.packets}
-    assert kinds == {"TilePacket", "NoisePacket"}
+    assert kinds == {"TilePacket", "PausePacket"}
     assert tab.complaints == []
 
 

@@ -1,1 +1,1 @@
-"""What every program that opens connections shares."""
+"""Connections that a program opens: addresses, handshake, and reconnecting."""

@@ -1,4 +1,4 @@
-"""The way to a receiver: its address, and a connection to it or one sentence that says why there is none."""
+"""Connections to a receiver or a relay: addresses, and one sentence for each way in which connecting can fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from audio_avif.errors import ConnectionFailed, Refused
+from audio_avif.errors import ConnectionFailed, RefusedForGood
 from audio_avif.link.messages import DEFAULT_PORT, MAX_MESSAGE_BYTES, SUBPROTOCOL
 from audio_avif_stream.serving.security import explain_tls_failure
 
@@ -39,18 +39,18 @@ class Address:
 
     @property
     def url(self) -> str:
-        """As the WebSocket client wants it."""
+        """The URL for the WebSocket client."""
         return f"{'ws' if self.tls is None else 'wss'}://{self}{self.path}"
 
     @property
     def program(self) -> str:
-        """What should listen there."""
+        """The program that should listen there."""
         return "audio-avif-relay" if self.path else "audio-avif-recv"
 
 
 @dataclass(frozen=True)
 class Host:
-    """What ``--host`` says: a host, whether it is to be reached by TLS, and its port if that was named."""
+    """The value of ``--host``: a host, whether to connect by TLS, and the port if it is given."""
 
     name: str
     is_secure: bool = False
@@ -74,9 +74,13 @@ class Host:
 
 
 async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnection:
-    """Raises ConnectionFailed with one sentence for each way in which a peer can be no receiver, Refused for good."""
+    """Open a connection.
+
+    Raises ConnectionFailed with one sentence for each way in which this can fail, and RefusedForGood where another
+    attempt would fail alike.
+    """
     if address.host.count(":") == 1:
-        raise Refused(f"{address.host!r} is not a host; give the port with --port")
+        raise RefusedForGood(f"{address.host!r} is not a host; give the port with --port")
     headers = {} if address.token is None else {"Authorization": f"Bearer {address.token}"}
     try:
         connection = await connect_websocket(
@@ -89,7 +93,7 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
             write_limit=4096,
             open_timeout=within_s,
             close_timeout=2,
-            ping_interval=None,  # who connects watches the path himself
+            ping_interval=None,  # the callers watch the path themselves
             proxy=None,
         )
     except TimeoutError as error:
@@ -99,10 +103,10 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
         if address.tls is None:
             raise ConnectionFailed(f"{address} hung up; is {address.program} running there?") from error
-        kind = Refused if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
+        kind = RefusedForGood if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
         raise kind(explain_tls_failure(error, str(address), address.program)) from error
     except (InvalidURI, ValueError) as error:
-        raise Refused(f"{address} is not an address; --host takes a name or an IP address") from error
+        raise RefusedForGood(f"{address} is not an address; --host takes a name or an IP address") from error
     except InvalidMessage as error:
         or_tls = f" (if it has TLS, say --host wss://{address})" if address.tls is None else ""
         raise ConnectionFailed(
@@ -110,13 +114,13 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
         ) from error
     except InvalidStatus as error:
         if error.response.status_code == 401:
-            raise Refused(
+            raise RefusedForGood(
                 f"{address} wants its token; give the one that {address.program} shows there with --token"
                 if address.token is None
                 else f"{address} refuses this token; give the one that {address.program} shows there with --token"
             ) from error
         if error.response.status_code == 404 and not address.path:
-            raise Refused(f"what listens on {address} is a relay; name a room with --room") from error
+            raise RefusedForGood(f"what listens on {address} is a relay; name a room with --room") from error
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error

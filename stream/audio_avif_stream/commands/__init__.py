@@ -1,1 +1,1 @@
-"""Command lines: arguments in, one call each."""
+"""The command lines: each parses its arguments and makes one call."""

@@ -1,29 +1,77 @@
-"""The options that programs which are connected to have in common."""
+"""Options that several commands have in common, as argparse parents, and the checks that go with them."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
+from pathlib import Path
 
+from audio_avif import __version__
 from audio_avif.edge import console
 from audio_avif.link.messages import MAX_MESSAGE_BYTES
-from audio_avif_stream.serving.security import Limits
+from audio_avif_stream.serving.security import Limits, is_token
+
+_COUNT = console.integer_in(1, 2**31 - 1)
 
 
-def seconds_from(least_s: float) -> Callable[[str], float]:
-    """A parser of durations of up to a day; argparse shows its name where it raises ValueError."""
-
-    def parse(text: str) -> float:
-        if not least_s <= (value := float(text)) <= 86_400:
-            raise ValueError(f"{text} is out of range")
-        return value
-
-    parse.__name__ = f"number of seconds ({least_s:g} to 86400)"
-    return parse
+def command(
+    program: str, description: str, epilog: str, parents: list[argparse.ArgumentParser]
+) -> argparse.ArgumentParser:
+    """A parser for one command, with ``--version`` and what the parents hold."""
+    parser = argparse.ArgumentParser(prog=program, description=description, epilog=epilog, parents=parents)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
 
 
-def add_limits(group: argparse._ArgumentGroup, usual: Limits) -> None:
-    """Add an option for each of the limits, and for how long a stream waits for its sender."""
+def figures(live_line: str) -> argparse.ArgumentParser:
+    """Where the figures of a running command go; ``live_line`` says what ``--stats`` shows."""
+    parent = argparse.ArgumentParser(add_help=False)
+    group = parent.add_argument_group("figures")
+    group.add_argument("--stats", action="store_true", help=f"show a live line: {live_line}")
+    group.add_argument("--stats-json", metavar="FILE|-", help="write the figures as a line of JSON a second")
+    group.add_argument(
+        "--metrics", type=console.port, metavar="PORT", help="serve the figures to Prometheus on this port of localhost"
+    )
+    return parent
+
+
+def sound_device(direction: str) -> argparse.ArgumentParser:
+    """The choice of an ``input`` or ``output`` device."""
+    parent = argparse.ArgumentParser(add_help=False)
+    group = parent.add_argument_group("sound device")
+    group.add_argument("--device", metavar="NAME", help=f"{direction} device: its name, part of it, or its number")
+    group.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
+    return parent
+
+
+def trusted_signers(server: str) -> argparse.ArgumentParser:
+    """Which certificates a command that connects to a ``server`` trusts."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help=f"certificates (PEM) that alone are trusted to sign the {server}'s, for wss:// (default: this machine's)",
+    )
+    return parent
+
+
+def security(
+    usual: Limits, docs: str, add_tokens: Callable[[argparse._ArgumentGroup], None]
+) -> argparse.ArgumentParser:
+    """TLS, tokens and limits of a command that listens; ``docs`` are the pages that explain them."""
+    parent = argparse.ArgumentParser(add_help=False)
+    group = parent.add_argument_group("security", f"See {docs}.")
+    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain (PEM): peers use wss://")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key (PEM)")
+    add_tokens(group)
+    group.add_argument("--no-token", action="store_true", help="let every sender in")
+    _add_limits(group, usual)
+    return parent
+
+
+def _add_limits(group: argparse._ArgumentGroup, usual: Limits) -> None:
     group.add_argument(
         "--resume-s",
         type=seconds_from(0),
@@ -31,7 +79,6 @@ def add_limits(group: argparse._ArgumentGroup, usual: Limits) -> None:
         metavar="S",
         help="how long a stream whose connection broke off waits for its sender (default: 60)",
     )
-    count = console.integer_in(1, 2**31 - 1)
     group.add_argument(
         "--max-message-bytes",
         type=console.integer_in(1, MAX_MESSAGE_BYTES),
@@ -41,14 +88,14 @@ def add_limits(group: argparse._ArgumentGroup, usual: Limits) -> None:
     )
     group.add_argument(
         "--max-messages-per-second",
-        type=count,
+        type=_COUNT,
         default=usual.messages_per_s,
         metavar="N",
         help=f"messages of a live stream, over four seconds (default: {usual.messages_per_s})",
     )
     group.add_argument(
         "--max-connections",
-        type=count,
+        type=_COUNT,
         default=usual.connections,
         metavar="N",
         help=f"connections that carry no stream (default: {usual.connections})",
@@ -62,7 +109,7 @@ def add_limits(group: argparse._ArgumentGroup, usual: Limits) -> None:
     )
     group.add_argument(
         "--max-handshake-bytes",
-        type=count,
+        type=_COUNT,
         default=usual.handshake_bytes,
         metavar="N",
         help=f"longest request for a connection (default: {usual.handshake_bytes})",
@@ -78,3 +125,40 @@ def limits_of(options: argparse.Namespace) -> Limits:
         options.handshake_s,
         options.max_handshake_bytes,
     )
+
+
+def seconds_from(min_s: float) -> Callable[[str], float]:
+    """A parser of durations of up to a day; argparse shows its name where it raises ValueError."""
+
+    def parse(text: str) -> float:
+        if not min_s <= (value := float(text)) <= 86_400:
+            raise ValueError(f"{text} is out of range")
+        return value
+
+    parse.__name__ = f"number of seconds ({min_s:g} to 86400)"
+    return parse
+
+
+def check_tls(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program where only one half of a certificate and its key is given."""
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together")
+
+
+def token_of(
+    parser: argparse.ArgumentParser, option: str, given: str | None, variable: str, reads_variable: bool = True
+) -> str | None:
+    """The token of an option, or else of an environment variable; wrong characters in it end the program."""
+    token = given
+    if token is None and reads_variable:
+        token = os.environ.get(variable) or None
+    if token is not None and not is_token(token):
+        parser.error(f"{option} (or {variable}) takes visible ASCII characters without spaces")
+    return token
+
+
+def print_devices() -> None:
+    """Print the sound devices, for ``--list-devices``."""
+    from audio_avif.edge.devices import format_devices, list_devices
+
+    print(format_devices(list_devices()))

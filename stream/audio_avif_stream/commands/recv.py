@@ -12,12 +12,21 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audio_avif import __version__
 from audio_avif.edge import console
 from audio_avif.errors import FileError
 from audio_avif.link.messages import DEFAULT_PORT
-from audio_avif_stream.commands.options import add_limits, limits_of
-from audio_avif_stream.serving.security import Limits, is_token
+from audio_avif_stream.commands.options import (
+    check_tls,
+    command,
+    figures,
+    limits_of,
+    print_devices,
+    security,
+    sound_device,
+    token_of,
+    trusted_signers,
+)
+from audio_avif_stream.serving.security import Limits
 
 if TYPE_CHECKING:
     from audio_avif_stream.receiving.receiver import Receiver
@@ -29,11 +38,17 @@ LATENCIES = {"low": ("embedded-low", 30.0), "balanced": ("default", 40.0), "safe
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Listen for a stream of audio-avif tiles and play it.",
-        epilog="Start this first; it prints what to type on the machine with the microphone. Or let it connect to an "
+    parser = command(
+        PROGRAM,
+        "Listen for a stream of audio-avif tiles and play it.",
+        "Start this first; it prints what to type on the machine with the microphone. Or let it connect to an "
         "audio-avif-relay, as any number of receivers may.",
+        [
+            sound_device("output"),
+            figures("rates, buffer and delay in ms, tiles lost and concealed, underruns"),
+            trusted_signers("relay"),
+            security(Limits(), "docs/security.md", _add_token),
+        ],
     )
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 for all (default: this machine only)")
     parser.add_argument("--port", type=console.port, help="port to listen on, 0 for any free one (default: 8765)")
@@ -45,19 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--room", metavar="NAME", help="the relay's room to play")
     parser.add_argument(
-        "--ca",
-        type=Path,
-        metavar="FILE",
-        help="certificates (PEM) that alone are trusted to sign the relay's, for wss:// (default: this machine's)",
-    )
-    parser.add_argument(
         "--output",
         action="append",
         metavar="speaker|FILE.wav|-",
         help="where the sound goes, - for raw s16le mono 16 kHz on standard output; may be repeated (default: speaker)",
     )
-    parser.add_argument("--device", metavar="NAME", help="output device: its name, part of it, or its number")
-    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
     parser.add_argument(
         "--vocoder",
         metavar="NAME|PATH",
@@ -96,18 +103,6 @@ def _parser() -> argparse.ArgumentParser:
         help="sound held ready against network jitter (default: by --latency)",
     )
     parser.add_argument(
-        "--stats",
-        action="store_true",
-        help="show a live line: rates, buffer and delay in ms, tiles lost and concealed, underruns",
-    )
-    parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
-    parser.add_argument(
-        "--metrics",
-        type=console.port,
-        metavar="PORT",
-        help="serve the same figures to Prometheus here",
-    )
-    parser.add_argument(
         "--web",
         nargs="?",
         type=console.port,
@@ -120,25 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--replay-speed", choices=("real", "full"), default="real", help="in its own time or at once (default: real)"
     )
-    _add_security(parser)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
-def _add_security(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("security", "docs/security.md says what each of these is for.")
-    group.add_argument(
-        "--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM form: senders use wss://"
-    )
-    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key in PEM form")
+def _add_token(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--token",
         metavar="TEXT",
         help="what a sender must show, or what the relay asks for; better given as AUDIO_AVIF_TOKEN, since other users "
         "of this machine see options (default: a new one where --host lets other machines in)",
     )
-    group.add_argument("--no-token", action="store_true", help="let every sender in")
-    add_limits(group, Limits())
 
 
 def _check_connect(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -179,8 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.buffer_ms = buffer_ms if options.buffer_ms is None else options.buffer_ms
     if "-" in options.output and options.stats_json == "-":
         parser.error("--output - and --stats-json - cannot share standard output")
-    if (options.tls_cert is None) != (options.tls_key is None):
-        parser.error("--tls-cert and --tls-key go together")
+    check_tls(parser, options)
     if options.no_token and options.token is not None:
         parser.error("--token and --no-token exclude each other")
     if options.connect is not None:
@@ -193,19 +178,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         beside = ("record", "web", "metrics", "tls_cert", "token")
         for name in (name for name in beside if getattr(options, name) is not None):
             parser.error(f"--{name.replace('_', '-')} is for listening, not for --replay")
-    if options.token is None and not options.no_token:
-        options.token = os.environ.get("AUDIO_AVIF_TOKEN") or None
-    if options.token is not None and not is_token(options.token):
-        parser.error("--token (or AUDIO_AVIF_TOKEN) takes visible ASCII characters without spaces")
+    options.token = token_of(parser, "--token", options.token, "AUDIO_AVIF_TOKEN", reads_variable=not options.no_token)
     return console.run(PROGRAM, lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
     console.log_to_stderr(PROGRAM)
     if options.list_devices:
-        from audio_avif.edge.devices import format_devices, list_devices
-
-        print(format_devices(list_devices()))
+        print_devices()
         return
 
     import platformdirs
@@ -216,17 +196,17 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif_stream.receiving.receiver import BindAddress, Receiver, listen
     from audio_avif_stream.receiving.replay import replay, replay_clock
     from audio_avif_stream.receiving.saving import Saver
-    from audio_avif_stream.receiving.session import Stage
+    from audio_avif_stream.receiving.stage import Stage
     from audio_avif_stream.receiving.stream_recording import Recorder
-    from audio_avif_stream.receiving.web_view import Window
-    from audio_avif_stream.runtime.realtime import hurrying
+    from audio_avif_stream.receiving.web_view import WebView
+    from audio_avif_stream.runtime.realtime import realtime_priority
     from audio_avif_stream.serving.security import server_context
     from audio_avif_stream.telemetry.figures import RECEIVER
     from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
     from audio_avif_stream.telemetry.prometheus import serve_metrics
 
     tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
-    vocoder = load_vocoder(options.vocoder, options.provider)
+    vocoder = load_vocoder(device=options.provider, name=options.vocoder)
     playout = PlayoutConfig(options.buffer_ms / 1e3)
     with ExitStack() as stack:
         earlier_streams = stack.enter_context(_folder(options.save_tiles))
@@ -239,25 +219,10 @@ def _run(options: argparse.Namespace) -> None:
             stack.enter_context(console.sigterm_interrupts())
         saver = stack.enter_context(Saver(options.save, is_patient=replaying is not None))
         if replaying is None:
-            stack.enter_context(hurrying())
+            stack.enter_context(realtime_priority())
         output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
         stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
-        if replaying is not None:
-            replay(
-                options.replay,
-                vocoder,
-                output,
-                playout,
-                replaying,
-                live_line,
-                stats_json,
-                save_tiles=options.save_tiles,
-                first_stream=earlier_streams + 1,
-                resume_s=options.resume_s,
-                saver=saver,
-            )
-            return
-        window = None if options.web is None else Window(recorder, options.web, options.resume_s)
+        web_view = None if options.web is None else WebView(recorder, options.web, options.resume_s)
         stage = Stage(
             vocoder,
             output,
@@ -265,11 +230,14 @@ def _run(options: argparse.Namespace) -> None:
             live_line,
             stats_json,
             options.save_tiles,
-            recorder if window is None else window,
+            recorder if web_view is None else web_view,
             limits=limits_of(options),
             resume_s=options.resume_s,
             saver=saver,
         )
+        if replaying is not None:
+            replay(options.replay, stage, replaying, earlier_streams + 1)
+            return
         receiver = Receiver(stage, options.once, earlier_streams)
         if options.metrics is not None:
             stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
@@ -278,7 +246,7 @@ def _run(options: argparse.Namespace) -> None:
             return
         token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
         address = BindAddress(options.host, options.port, options.token, options.no_token, tls, token_file)
-        asyncio.run(listen(receiver, address, window))
+        asyncio.run(listen(receiver, address, web_view))
 
 
 async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> None:
@@ -297,7 +265,7 @@ async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> 
 
 @contextmanager
 def _folder(path: Path | None) -> Iterator[int]:
-    """Make the folder for tiles; give how many streams have left theirs there already.
+    """Make the folder for tiles; yield how many streams have tiles there already.
 
     After a failure folders that were made, and in which nothing was put, are removed. Raises FileError.
     """

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from audio_avif import __version__
 from audio_avif.edge import console
 from audio_avif.link.messages import DEFAULT_PORT
-from audio_avif_stream.commands.options import add_limits, limits_of, seconds_from
-from audio_avif_stream.serving.security import Limits, is_token
+from audio_avif_stream.commands.options import check_tls, command, figures, limits_of, seconds_from, security, token_of
+from audio_avif_stream.serving.security import Limits
 
 PROGRAM = "audio-avif-relay"
 _TOKEN_VARIABLES = {"publish_token": "AUDIO_AVIF_PUBLISH_TOKEN", "listen_token": "AUDIO_AVIF_LISTEN_TOKEN"}
-_MOST_ARRIVALS = 512  # after a relay elsewhere has died, all its listeners come at once
+_MAX_ARRIVALS = 512  # after a relay elsewhere has died, all its listeners come at once
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Pass the streams of audio-avif-send on to any number of listeners, each in a room of its own.",
-        epilog="It prints what to type at both ends; listeners are audio-avif-recv --connect, or a browser.",
+    parser = command(
+        PROGRAM,
+        "Pass the streams of audio-avif-send on to any number of listeners, each in a room of its own.",
+        "It prints what to type at both ends; listeners are audio-avif-recv --connect, or a browser.",
+        [
+            figures("rooms, listeners, rates, drops"),
+            security(Limits(connections=_MAX_ARRIVALS), "docs/relay.md and docs/security.md", _add_tokens_and_limits),
+        ],
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: this machine only)"
@@ -55,22 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL|*",
         help="let pages of this other server connect too, like https://example.org; may be repeated",
     )
-    parser.add_argument("--stats", action="store_true", help="show a live line: rooms, listeners, rates, drops")
-    parser.add_argument("--stats-json", metavar="FILE|-", help="write the same figures as a line of JSON a second")
-    parser.add_argument(
-        "--metrics", type=console.port, metavar="PORT", help="serve the same figures to Prometheus here"
-    )
-    _add_security(parser)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
-def _add_security(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("security", "docs/relay.md and docs/security.md say what each of these is for.")
-    group.add_argument(
-        "--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM form: wss:// and https://"
-    )
-    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key in PEM form")
+def _add_tokens_and_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--publish-token",
         metavar="TEXT",
@@ -82,8 +72,6 @@ def _add_security(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="what a listener must show, in all rooms; better given as AUDIO_AVIF_LISTEN_TOKEN (default: none)",
     )
-    group.add_argument("--no-token", action="store_true", help="let every sender in")
-    add_limits(group, Limits(connections=_MOST_ARRIVALS))
     group.add_argument(
         "--stall-s",
         type=seconds_from(0.5),
@@ -102,8 +90,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options, checked; wrong usage ends the program with exit code 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (options.tls_cert is None) != (options.tls_key is None):
-        parser.error("--tls-cert and --tls-key go together")
+    check_tls(parser, options)
     if options.no_token and options.rooms is not None:
         parser.error("--no-token is for all rooms; with --rooms those are open that have no publish = in the file")
     for name, variable in _TOKEN_VARIABLES.items():
@@ -113,11 +100,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"{option} is for all rooms; with --rooms each room has its own in the file")
         if given is not None and options.no_token and name == "publish_token":
             parser.error(f"{option} and --no-token exclude each other")
-        if given is None and options.rooms is None and not (options.no_token and name == "publish_token"):
-            given = os.environ.get(variable) or None
-        if given is not None and not is_token(given):
-            parser.error(f"{option} (or {variable}) takes visible ASCII characters without spaces")
-        setattr(options, name, given)
+        reads_variable = options.rooms is None and not (options.no_token and name == "publish_token")
+        token = token_of(parser, option, given, variable, reads_variable)
+        setattr(options, name, token)
     return options
 
 
@@ -134,9 +119,9 @@ def _run(options: argparse.Namespace) -> None:
 async def _serve(options: argparse.Namespace) -> None:
     import platformdirs
 
-    from audio_avif_stream.relay.room_tokens import Doors, Keys, read_rooms
+    from audio_avif_stream.relay.room_tokens import RoomTokens, Tokens, read_rooms
     from audio_avif_stream.relay.server import Relay, RelayConfig
-    from audio_avif_stream.runtime.realtime import hurrying
+    from audio_avif_stream.runtime.realtime import realtime_priority
     from audio_avif_stream.serving.security import server_context
     from audio_avif_stream.telemetry.figures import RELAY
     from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
@@ -147,21 +132,21 @@ async def _serve(options: argparse.Namespace) -> None:
         options.host,
         options.port,
         tls=None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key),
-        doors=Doors(Keys(options.publish_token, options.listen_token), rooms),
+        room_tokens=RoomTokens(Tokens(options.publish_token, options.listen_token), rooms),
         is_open=options.no_token,
         token_file=platformdirs.user_state_path("audio-avif", appauthor=False) / "publish-token",
         origins=tuple(origin.rstrip("/") for origin in options.allow_origin),
         has_web=not options.no_web,
         limits=limits_of(options),
-        most_listeners=options.max_listeners,
-        most_rooms=options.max_rooms,
+        max_listeners=options.max_listeners,
+        max_rooms=options.max_rooms,
         resume_s=options.resume_s,
         stall_s=options.stall_s,
         nats_url=options.nats,
     )
     _allow_many_files(options.max_listeners + options.max_connections + options.max_rooms)
     with JsonLines(options.stats_json) as stats_json, ExitStack() as stack:
-        stack.enter_context(hurrying())
+        stack.enter_context(realtime_priority())
         relay = Relay(config, LiveLine(options.stats), stats_json)
         if options.metrics is not None:
             stack.callback(serve_metrics(options.metrics, relay.figures, RELAY))

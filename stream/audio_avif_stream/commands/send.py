@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
-from audio_avif import __version__
 from audio_avif.config import (
     MAX_BITRATE_KBPS,
     MAX_REDUNDANCY,
@@ -21,6 +18,7 @@ from audio_avif.config import (
     EncoderConfig,
 )
 from audio_avif.edge import console
+from audio_avif_stream.commands.options import command, figures, print_devices, sound_device, token_of, trusted_signers
 
 PROGRAM = "audio-avif-send"
 _TOKEN_VARIABLE = "AUDIO_AVIF_TOKEN"
@@ -32,10 +30,10 @@ async def send(options: argparse.Namespace) -> None:
     from audio_avif.config import TileConfig
     from audio_avif_stream.client.connection import Address, connect
     from audio_avif_stream.runtime.interrupts import on_interrupt
-    from audio_avif_stream.runtime.realtime import hurrying
+    from audio_avif_stream.runtime.realtime import realtime_priority
     from audio_avif_stream.sending.capture import open_source
     from audio_avif_stream.sending.sender import Sender, StreamConfig
-    from audio_avif_stream.sending.sender_stats import Telling
+    from audio_avif_stream.sending.sender_stats import FigureOutputs
     from audio_avif_stream.serving.security import client_context
     from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 
@@ -48,13 +46,13 @@ async def send(options: argparse.Namespace) -> None:
     )
     with ExitStack() as stack:
         if is_live:
-            stack.enter_context(hurrying())
+            stack.enter_context(realtime_priority())
         source = open_source(options.input, options.device, is_live)
         stack.callback(source.close)
         encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config)
         trace = stack.enter_context(JsonLines(options.trace))
         stats_json = stack.enter_context(JsonLines(options.stats_json))
-        telling = Telling(trace, stats_json, LiveLine(options.stats), options.metrics is not None)
+        telling = FigureOutputs(trace, stats_json, LiveLine(options.stats), options.metrics is not None)
         config = StreamConfig(is_live, options.reconnect_s)
         sender = Sender(encoder, source, partial(connect, address), config, telling)
         if options.metrics is not None:
@@ -67,11 +65,12 @@ async def send(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
-        epilog="Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
+    parser = command(
+        PROGRAM,
+        "Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
+        "Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
         "it prints the line to type here.",
+        [sound_device("input"), figures("rates, quality, drops, delay"), trusted_signers("receiver")],
     )
     parser.add_argument(
         "--host",
@@ -80,12 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=console.port, help="the receiver's port (default: 8765)")
     parser.add_argument("--room", metavar="NAME", help="publish in this room of the audio-avif-relay at --host")
-    parser.add_argument(
-        "--ca",
-        type=Path,
-        metavar="FILE",
-        help="certificates (PEM) that alone are trusted to sign the receiver's, for wss:// (default: this machine's)",
-    )
     parser.add_argument(
         "--token",
         metavar="TEXT",
@@ -97,8 +90,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="mic|FILE|-",
         help="where the sound comes from; - reads raw s16le mono 16 kHz from standard input (default: mic)",
     )
-    parser.add_argument("--device", metavar="NAME", help="input device: its name, part of it, or its number")
-    parser.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
     parser.add_argument(
         "--tile-frames",
         type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
@@ -143,15 +134,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how long to try again when the connection breaks, 0 for not at all (default: 600)",
     )
-    parser.add_argument("--stats", action="store_true", help="show a live line: rates, quality, drops, delay")
     parser.add_argument(
         "--trace", metavar="FILE|-", help="write a line of JSON for each tile: where its time went, stage by stage"
     )
-    parser.add_argument("--stats-json", metavar="FILE|-", help="write the stream's figures as a line of JSON a second")
-    parser.add_argument(
-        "--metrics", type=console.port, metavar="PORT", help="show the same to Prometheus on this port of this machine"
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
@@ -193,7 +178,6 @@ def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     from audio_avif.link.messages import DEFAULT_PORT
     from audio_avif_stream.client.connection import Host
     from audio_avif_stream.relay.room_tokens import ROOM_NAME_RULE, is_room_name
-    from audio_avif_stream.serving.security import is_token
 
     try:
         host = Host.parse(options.host)
@@ -208,10 +192,7 @@ def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     ports = (host.port, options.port, DEFAULT_PORT)
     options.host, options.is_secure = host.name, host.is_secure
     options.port = next(port for port in ports if port is not None)
-    where = "--token" if options.token is not None else f"${_TOKEN_VARIABLE}"
-    options.token = options.token if options.token is not None else os.environ.get(_TOKEN_VARIABLE) or None
-    if options.token is not None and not is_token(options.token):
-        parser.error(f"{where} is no token: it must be visible ASCII without spaces")
+    options.token = token_of(parser, "--token", options.token, _TOKEN_VARIABLE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -222,9 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     console.log_to_stderr(PROGRAM)
     if options.list_devices:
-        from audio_avif.edge.devices import format_devices, list_devices
-
-        print(format_devices(list_devices()))
+        print_devices()
         return
     asyncio.run(send(options))
 

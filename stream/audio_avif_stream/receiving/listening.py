@@ -1,14 +1,14 @@
-"""A receiver that calls: it listens to a room of a relay, and plays what is published as if it had been sent here.
+"""A receiver that connects to a relay: it plays the streams of a room as if their senders were connected to it.
 
-Each stream of the room becomes a line of a `Session`, whose sender seems to be at its other end. When the connection
-is lost, the next relay of the list is tried; it says the last second again, of which what is here already is left out.
+Each stream of the room becomes a line of a `Session`. When the connection is lost, the next relay of the list is tried;
+it repeats the last second, and messages that are here already are left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.frames import CloseCode
 
 from audio_avif.edge import console
-from audio_avif.errors import ConnectionFailed, Refusal, Refused, RemoteProtocolError
+from audio_avif.errors import ConnectionFailed, PeerRefused, RefusedForGood, RemoteProtocolError
 from audio_avif.link.messages import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -29,13 +29,16 @@ from audio_avif.link.messages import (
     Bye,
     Gap,
     Hello,
-    NoisePacket,
+    PausePacket,
     Ping,
     Pong,
     TilePacket,
 )
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
+from audio_avif.link.takeover import Verdict
 from audio_avif_stream.client.connection import Address, connect
+from audio_avif_stream.client.greeting import close_code, close_text
+from audio_avif_stream.client.reconnecting import Backoff, keep_trying
 from audio_avif_stream.receiving.receiver import Receiver
 from audio_avif_stream.receiving.session import Session
 from audio_avif_stream.runtime.awake import AwakeClock
@@ -47,23 +50,23 @@ from audio_avif_stream.telemetry.trace import ClockOffset
 log = logging.getLogger(__name__)
 
 _CONNECT_S = 5.0
-_BACKOFF_S, _LONGEST_BACKOFF_S, _JITTER = 0.1, 5.0, 0.2
+_MAX_BACKOFF_S = 5.0
 _PING_S = 1.0
 _SILENT_S = 3.0  # a relay answers pings; a path on which nothing comes back for so long is dead
 _WAITING_S = 2.0
-_MOST_WAITING = 512  # messages, while the vocoder warms up or the stream before is played to its end
-_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE, Bundle.TYPE)
+_MAX_WAITING = 512  # messages, while the vocoder warms up or the stream before is played to its end
+_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE, Bundle.TYPE)
 _FINAL = (CLOSE_PROTOCOL_ERROR, CLOSE_TOO_MANY_MESSAGES, CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM)
 
 
 class _StreamLine:
-    """What carries one stream of the room: a part of the connection to the relay."""
+    """The line of one stream: its share of the connection to the relay."""
 
-    is_backed_up = True  # so that nobody speaks to the publisher, who does not hear
+    is_backed_up = True  # so that no receipts are sent: the publisher does not get them
 
     def __init__(self) -> None:
         self.has_ended = False
-        self._messages: deque[bytes] = deque(maxlen=_MOST_WAITING)
+        self._messages: deque[bytes] = deque(maxlen=_MAX_WAITING)
         self._changed = asyncio.Event()
 
     def put(self, message: bytes) -> None:
@@ -72,7 +75,7 @@ class _StreamLine:
         self._changed.set()
 
     def end(self) -> None:
-        """Nothing more comes on this line."""
+        """End the line: no more messages come."""
         self.has_ended = True
         self._changed.set()
 
@@ -86,16 +89,16 @@ class _StreamLine:
         return self._messages.popleft()
 
     async def send(self, message: bytes) -> None:
-        """Say nothing: a welcome is for a sender."""
+        """Drop the message: a welcome is for a sender."""
 
     async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """The session is over; the connection waits for the next stream."""
+        """End the line of a session that is over; the connection waits for the next stream."""
         self.end()
 
 
 @dataclass
 class _Stream:
-    """A stream of the room as it comes; one that ``is_spoiled`` is not played any more."""
+    """A stream of the room; the rest of one that ``is_spoiled`` is not played."""
 
     first: bytes
     hello: Hello
@@ -106,8 +109,8 @@ class _Stream:
     is_spoiled: bool = False
 
 
-class Hearing:
-    """What is heard in a room, given to the sessions of a receiver."""
+class RoomStreams:
+    """Gives the streams of a room to the sessions of a receiver."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -117,7 +120,7 @@ class Hearing:
         self._relay_ahead = ClockOffset()
 
     def reconnected(self) -> None:
-        """Another relay speaks, with a clock of its own."""
+        """Forget the clock of the relay before: this one has its own."""
         self._relay_ahead.restart()
 
     def pong(self, pong: Pong, now_us: int) -> None:
@@ -130,9 +133,9 @@ class Hearing:
             self._stream.line.end()
 
     async def take(self, data: bytes) -> None:
-        """Take a message of the publisher's, or the relay's word on those that it left out.
+        """Take a message of the publisher, or a gap from the relay.
 
-        Raises RemoteProtocolError for one of these that makes no sense; tiles are left to the session.
+        Raises RemoteProtocolError for a malformed one; media messages are checked by the session.
         """
         kind, stream = data[0], self._stream
         if kind == Hello.TYPE:
@@ -155,7 +158,7 @@ class Hearing:
                 self._stream.line.put(data)
 
     async def _begin(self, first: bytes) -> None:
-        """A stream begins, or goes on over another connection."""
+        """Begin a stream, or resume it over another connection."""
         protocol = ReceiverProtocol()
         hello = protocol.receive(first)
         assert isinstance(hello, Hello)
@@ -167,11 +170,11 @@ class Hearing:
         if before is not None:
             before.line.end()
             await settled(before.carrying)
-            if before.session.can_resume(hello):
+            if before.session.judge(hello) is Verdict.RESUME:
                 newest = before.newest
         try:
             session = self._receiver.session_for(hello)
-        except Refusal as error:
+        except PeerRefused as error:
             if error.code != CloseCode.GOING_AWAY:
                 self._complaints.tell("refusal", f"a stream is not played: {error}")
             return
@@ -181,7 +184,7 @@ class Hearing:
     async def _carry(self, stream: _Stream, protocol: ReceiverProtocol) -> None:
         try:
             await stream.session.carry(stream.line, stream.first, protocol)
-        except (RemoteProtocolError, Refusal) as error:
+        except (RemoteProtocolError, PeerRefused) as error:
             stream.is_spoiled = True
             self._complaints.tell("spoiled", f"the rest of a stream is not played: {error}")
         except Exception as error:  # a fault of this stream is no reason to stop listening to others
@@ -190,11 +193,11 @@ class Hearing:
             self._complaints.tell("failure", f"a stream failed: {error}")
 
     def close(self) -> None:
-        """Tell what is left to tell."""
+        """Log the warnings that were held back."""
         self._complaints.close()
 
     def _ping(self, stream: _Stream, ping: Ping) -> None:
-        """Say the publisher's clock by ours, once both ways are known."""
+        """Translate the publisher's clock to this receiver's, once both offsets are known."""
         if self._relay_ahead.round_trip_ms is not None and ping.receiver_ahead_us:
             ahead_us = ping.receiver_ahead_us - self._relay_ahead.ahead_us
             stream.line.put(replace(ping, receiver_ahead_us=ahead_us).to_bytes())
@@ -212,48 +215,52 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
     Raises ConnectionFailed where none can be reached at first, or one refuses, and what made playing fail.
     """
     on_interrupt(receiver.finished.set)
-    hearing = Hearing(receiver)
+    streams = RoomStreams(receiver)
     try:
-        await unless(receiver.finished, _keep_connected(hearing, relays, room_name))
+        await unless(receiver.finished, _keep_connected(streams, relays, room_name))
     finally:
         await receiver.close()
-        hearing.close()
+        streams.close()
     if receiver.error is not None:
         raise receiver.error
 
 
-async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name: str) -> None:
-    """Raises ConnectionFailed where every relay fails at first, Refused where one says no for good."""
+async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_name: str) -> None:
+    """Stay connected to one of the relays.
+
+    Raises ConnectionFailed where every relay fails at first, RefusedForGood where one refuses.
+    """
     loop = asyncio.get_running_loop()
-    backoff_s, attempts, has_been_connected = _BACKOFF_S, 0, False
+    backoff = Backoff(_MAX_BACKOFF_S, attempts=len(relays))
+    turns = itertools.cycle(relays)
+    failures, has_been_connected = 0, False
+
+    async def attempt() -> tuple[Address, ClientConnection]:
+        relay = next(turns)
+        return relay, await connect(relay, _CONNECT_S)
+
+    def on_failure(failure: ConnectionFailed, next_s: float) -> None:
+        nonlocal failures
+        failures += 1
+        if not has_been_connected and failures >= len(relays):
+            raise failure
+        log.debug("%s", failure)
+
     while True:
-        relay = relays[attempts % len(relays)]
-        attempts += 1
-        try:
-            connection = await connect(relay, _CONNECT_S)
-        except Refused:
-            raise
-        except ConnectionFailed as failure:
-            if not has_been_connected and attempts >= len(relays):
-                raise
-            log.debug("%s", failure)
-        else:
-            has_been_connected, connected_s = True, loop.time()
-            console.tell(f"(listening to room {room_name} at {relay})")
-            hearing.reconnected()
-            why = await _listen(hearing, connection, room_name)
-            hearing.broke_off()
-            if loop.time() - connected_s > _LONGEST_BACKOFF_S:  # else it may be full, and say so at once
-                backoff_s = _BACKOFF_S
-            elsewhere = "the next relay" if len(relays) > 1 else "it again"
-            log.warning("%s; trying %s", why, elsewhere)
-        await asyncio.sleep(backoff_s * random.uniform(1 - _JITTER, 1 + _JITTER))
-        if attempts % len(relays) == 0:
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+        relay, connection = await keep_trying(attempt, backoff, on_failure)
+        has_been_connected, connected_s = True, loop.time()
+        console.tell(f"(listening to room {room_name} at {relay})")
+        streams.reconnected()
+        why = await _listen(streams, connection, room_name)
+        streams.broke_off()
+        if loop.time() - connected_s > _MAX_BACKOFF_S:  # else it may be full, and say so at once
+            backoff.reset()
+        log.warning("%s; trying %s", why, "the next relay" if len(relays) > 1 else "it again")
+        await asyncio.sleep(backoff.next_s())
 
 
-async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str) -> str:
-    """Hear a relay until the connection ends; return why. Raises ConnectionFailed where to come back is no use."""
+async def _listen(streams: RoomStreams, connection: ClientConnection, room_name: str) -> str:
+    """Receive from a relay until the connection ends; return why. Raises RefusedForGood where the relay refuses."""
     loop = asyncio.get_running_loop()
     awake = AwakeClock()
     began_s, heard_s = loop.time(), awake.now_s()
@@ -279,10 +286,10 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
                 raise RemoteProtocolError("the relay sent what is no message of this protocol")
             if data[0] == Pong.TYPE:
                 answer: Any = protocol.receive(data)
-                hearing.pong(answer, round(now_s * 1e6))
+                streams.pong(answer, round(now_s * 1e6))
             else:
                 has_heard = is_taking = True  # the stream before may have to be played first; the relay is not at fault
-                await hearing.take(data)
+                await streams.take(data)
                 is_taking, heard_s = False, awake.now_s()
     except ConnectionClosed as closed:
         return _how_it_ended(closed)
@@ -294,10 +301,10 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
 
 
 def _how_it_ended(closed: ConnectionClosed) -> str:
-    """One sentence's beginning. Raises ConnectionFailed for a relay that said no for good."""
-    if closed.rcvd is None:
+    """Say how the connection ended. Raises RefusedForGood where the relay would refuse again."""
+    if (code := close_code(closed)) is None:
         return "the connection to the relay was lost"
-    reason = "".join(filter(str.isprintable, closed.rcvd.reason)) or f"code {closed.rcvd.code}"
-    if closed.rcvd.code in _FINAL:
-        raise Refused(f"the relay refused: {reason}")
+    reason = close_text(closed) or f"code {code}"
+    if code in _FINAL:
+        raise RefusedForGood(f"the relay refused: {reason}")
     return f"the relay ended the connection: {reason}"

@@ -1,4 +1,4 @@
-"""Where a receiver's sound goes: a speaker, a WAV file or a pipe, behind one protocol."""
+"""Outputs of a receiver: a speaker, a WAV file or a pipe, behind one protocol."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _RING_S = 4.0  # the widest tile, the buffer's growth and copies last a second e
 
 
 class Output(Protocol):
-    """A place for 16 kHz mono sound. ``begin`` and ``end`` frame each stream; only one thread may use it."""
+    """An output for 16 kHz mono sound. ``begin`` and ``end`` enclose each stream; only one thread may use it."""
 
     @property
     def underruns(self) -> int:
-        """Times that sound was due and none was here."""
+        """How often sound was due and none was buffered."""
         ...
 
     @property
     def device_latency_s(self) -> float:
-        """What the device adds after a sample has left the buffer."""
+        """The device's own latency, after a sample has left the buffer."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class Output(Protocol):
         ...
 
     def begin(self, is_live: bool) -> None:
-        """A stream starts; a live one is played against the clock."""
+        """Begin a stream; a live one is played against the clock."""
         ...
 
     def write(self, samples: FloatArray) -> None:
@@ -47,19 +47,19 @@ class Output(Protocol):
         ...
 
     def silence(self, seconds: float) -> None:
-        """Let so much time pass before what is written next."""
+        """Play silence of this length before the next samples."""
         ...
 
     def rest(self) -> None:
-        """No sound is due until more is written: running out of it is no underrun."""
+        """Expect no sound until more is written: an empty buffer is no underrun until then."""
         ...
 
     def end(self) -> None:
-        """The stream is over: return when all of it has been played."""
+        """End the stream: return when all of it has been played."""
         ...
 
     def close(self, has_failed: bool = False) -> None:
-        """Give the file or device back; after a failure remove a file that was made for a stream and got none."""
+        """Close the file or device; after a failure remove a file that this output made and no stream used."""
         ...
 
 
@@ -73,12 +73,12 @@ class SpeakerOutput:
 
     @property
     def underruns(self) -> int:
-        """Times the device found too little sound."""
+        """How often the device found too little sound."""
         return self._speaker.underruns
 
     @property
     def device_latency_s(self) -> float:
-        """What the device adds after a sample has left the buffer."""
+        """The device's own latency, after a sample has left the buffer."""
         return self._speaker.device_latency_s
 
     @property
@@ -87,7 +87,7 @@ class SpeakerOutput:
         return self._speaker.buffered_s
 
     def begin(self, is_live: bool) -> None:
-        """A stream starts."""
+        """Begin a stream."""
         self._is_live = is_live
 
     def write(self, samples: FloatArray) -> None:
@@ -103,7 +103,7 @@ class SpeakerOutput:
         self._speaker.write(np.zeros(round(seconds * RATE_HZ), np.float32))
 
     def rest(self) -> None:
-        """Running dry is meant."""
+        """Count no underrun until more is written."""
         self._speaker.playing = False
 
     def end(self) -> None:
@@ -111,12 +111,12 @@ class SpeakerOutput:
         self._speaker.drain()
 
     def close(self, has_failed: bool = False) -> None:
-        """Give the device back."""
+        """Close the device."""
         self._speaker.close()
 
 
 class _Clocked:
-    """Sound written to something that takes it at once, played by an imaginary device that keeps the time."""
+    """An output that takes sound at once, and behaves as if a device played it by the clock."""
 
     device_latency_s = 0.0
 
@@ -129,19 +129,19 @@ class _Clocked:
 
     @property
     def buffered_s(self) -> float:
-        """How far the written sound reaches beyond now."""
+        """How long the written sound lasts beyond now."""
         if self._written_until_s is None or not self._is_live:
             return 0.0
         return max(0.0, self._written_until_s - self._clock())
 
     def begin(self, is_live: bool) -> None:
-        """The clock starts with the first sound."""
+        """Begin a stream; its clock starts with the first sound."""
         self._is_live = is_live
         self._is_resting = False
         self._written_until_s = None
 
     def write(self, samples: FloatArray) -> None:
-        """Take samples; time that has passed without any becomes a gap and counts as an underrun."""
+        """Write samples; time that passed without any becomes a gap and counts as an underrun."""
         if not samples.size:
             return
         self._written_until_s = self._until_s() + samples.size / RATE_HZ
@@ -166,11 +166,11 @@ class _Clocked:
         return until_s
 
     def rest(self) -> None:
-        """The gap that follows is meant."""
+        """Count no underrun for the gap that follows."""
         self._is_resting = True
 
     def end(self) -> None:
-        """A file needs no time to be played."""
+        """End the stream; a file needs no time to be played."""
 
     def _put(self, samples: FloatArray) -> None:
         raise NotImplementedError
@@ -217,7 +217,7 @@ class WavOutput(_Clocked):
 
 
 class PipeOutput(_Clocked):
-    """Raw s16le on standard output, without gaps: whoever plays it pauses by itself, and must not be made late."""
+    """Raw s16le on standard output, without gaps: the program that plays it runs out by itself."""
 
     def _put(self, samples: FloatArray) -> None:
         try:
@@ -232,11 +232,11 @@ class PipeOutput(_Clocked):
         pass
 
     def close(self, has_failed: bool = False) -> None:
-        """Leave standard output to its owner."""
+        """Leave standard output open."""
 
 
 class TeeOutput:
-    """Several outputs at once; the first keeps the time, so a recording beside a speaker follows the speaker."""
+    """Several outputs at once; the first keeps the time, so that a file beside a speaker follows the speaker."""
 
     def __init__(self, outputs: list[Output]) -> None:
         self._first = outputs[0]
@@ -244,7 +244,7 @@ class TeeOutput:
 
     @property
     def underruns(self) -> int:
-        """Those of the first output."""
+        """Underruns of the first output."""
         return self._first.underruns
 
     @property
@@ -258,7 +258,7 @@ class TeeOutput:
         return self._first.buffered_s
 
     def begin(self, is_live: bool) -> None:
-        """A stream starts; those that follow have no clock of their own."""
+        """Begin a stream; only the first output runs by the clock."""
         for output in self._outputs:
             output.begin(is_live and output is self._first)
 
@@ -268,12 +268,12 @@ class TeeOutput:
             output.write(samples)
 
     def silence(self, seconds: float) -> None:
-        """Let time pass in each."""
+        """Play silence in each."""
         for output in self._outputs:
             output.silence(seconds)
 
     def rest(self) -> None:
-        """No sound is due in any."""
+        """Expect no sound in any."""
         for output in self._outputs:
             output.rest()
 
@@ -283,7 +283,7 @@ class TeeOutput:
             output.end()
 
     def close(self, has_failed: bool = False) -> None:
-        """Give all back."""
+        """Close all outputs."""
         for output in self._outputs:
             output.close(has_failed)
 

@@ -12,19 +12,19 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-from audio_avif.codec.decoder import Decoder, Frames
+from audio_avif.codec.decoder import WARM_UP_TILES, Decoder, Frames, warm_up
 from audio_avif.codec.playout import PlayoutConfig
-from audio_avif.errors import AudioAvifError, TileError
-from audio_avif.link.messages import MAX_DURATION_US, Bundle, Bye, Hello, MediaPacket, NoisePacket, Report
-from audio_avif.still.boxes import inspect_still
+from audio_avif.errors import AudioAvifError
+from audio_avif.link.messages import MAX_DURATION_US, Bye, Hello, MediaPacket, Report
 from audio_avif.types import FloatArray
-from audio_avif.vocoders.protocol import VocoderStream
+from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.receiving.outputs import Output
 from audio_avif_stream.receiving.saving import Saver
-from audio_avif_stream.runtime.realtime import take_turns
+from audio_avif_stream.receiving.tile_folder import TileFolder
+from audio_avif_stream.runtime.realtime import normal_priority
 
 log = logging.getLogger(__name__)
 
@@ -32,53 +32,65 @@ _INBOX_PACKETS = 256
 _PROCESSING_MEMORY_S = 5.0
 
 
+def open_decoder(
+    hello: Hello, vocoder: Vocoder, config: PlayoutConfig, clock: Callable[[], float] | None = time.monotonic
+) -> Decoder:
+    """Return a decoder that is warmed up and knows how long this machine takes for a tile.
+
+    Without a clock the machine is taken for infinitely fast.
+    """
+    speaking = open_stream(vocoder)
+    decoder = Decoder(hello, speaking, config)
+    if clock is not None:
+        warm_up(hello, speaking)
+        began_s = clock()
+        warm_up(hello, speaking)
+        decoder.pacer.processing_s = (clock() - began_s) / WARM_UP_TILES
+    return decoder
+
+
 class Playout:
     """Plays one stream: ``begin``, ``arrive`` and ``advance`` as time goes on, ``finish``.
 
-    Nothing in here waits but the output; ``wait_s`` says when to come back though nothing arrives.
+    Only the output waits in here; ``wait_s`` says when to come back though nothing arrives.
     """
 
     def __init__(
         self,
-        hello: Hello,
-        vocoder: VocoderStream,
+        decoder: Decoder,
         output: Output,
-        config: PlayoutConfig,
-        processing_s: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        on_report: Callable[[Report], None] = lambda report: None,
-        save_tiles: Path | None = None,
-        stream_number: int = 1,
-        saver: Saver | None = None,
+        on_report: Callable[[Report], None],
+        tiles: TileFolder,
+        saver: Saver,
     ) -> None:
-        self.decoder = Decoder(hello, vocoder, config)
-        self.decoder.pacer.processing_s = processing_s
+        self.decoder = decoder
         self.output = output
-        self.saver = saver or Saver(None)
+        self.saver = saver
         self.played_samples = 0
-        self._processing_s = deque([processing_s], maxlen=max(2, round(_PROCESSING_MEMORY_S / self.decoder.tile_s)))
+        memory_tiles = max(2, round(_PROCESSING_MEMORY_S / decoder.tile_s))
+        self._processing_s = deque([decoder.pacer.processing_s], maxlen=memory_tiles)
         self._clock = clock
         self._on_report = on_report
-        self._save_tiles = save_tiles
-        self._stream_number = stream_number
+        self._tiles = tiles
         self._received_s: dict[int, float] = {}
 
     def begin(self) -> None:
-        """The stream starts."""
+        """Begin the stream."""
         self.output.begin(self.decoder.hello.live)
         self.saver.begin(self.decoder.hello)
 
     def arrive(self, packet: MediaPacket, received_s: float) -> None:
         """Take a packet that was received at that time of the clock."""
-        self._save(packet)
+        self._tiles.push(packet)
         self._received_s[packet.sequence] = received_s
         if len(self._received_s) > _INBOX_PACKETS:
             del self._received_s[next(iter(self._received_s))]
         self.decoder.push(packet, received_s)
 
     def advance(self) -> bool:
-        """Speak what is due first, if anything is; say whether anything was."""
+        """Play what is due first, if anything is; return whether anything was."""
         started_s = self._clock()
         frames = self.decoder.next_frames(self.output.buffered_s, started_s)
         if frames is not None:
@@ -88,7 +100,7 @@ class Playout:
         return frames is not None
 
     def wait_s(self) -> float | None:
-        """How long to wait for packets before some sound must be made up; None for as long as they take."""
+        """How long to wait for packets before concealment is due; None where there is no limit."""
         if self.decoder.is_waiting:
             return None
         return max(0.0, self.output.buffered_s - self.decoder.urgent_s) + 0.001
@@ -124,23 +136,6 @@ class Playout:
         self.output.write(samples)
         self.played_samples += samples.size
 
-    def _save(self, packet: MediaPacket) -> None:
-        """Keep a tile as a picture named by its place; what is none is not written: a viewer may be opened on it."""
-        tile = packet.tile if isinstance(packet, Bundle) else packet
-        if self._save_tiles is None or isinstance(tile, NoisePacket):
-            return
-        still = tile.still(self.decoder.hello.template)
-        place = tile.first_frame // self.decoder.hello.tile.frames
-        path = self._save_tiles / f"{self._stream_number:03d}-{place:06d}.avif"
-        try:
-            inspect_still(still)
-            path.write_bytes(still)
-        except TileError:
-            return
-        except OSError as error:
-            log.warning("%s cannot be written (%s); the tiles that follow are not saved", path, error.strerror)
-            self._save_tiles = None
-
 
 @dataclass(frozen=True)
 class _End:
@@ -150,31 +145,8 @@ class _End:
 class Player:
     """Plays one stream in a thread of its own; ``push`` and ``end`` never wait for it to catch up."""
 
-    def __init__(
-        self,
-        hello: Hello,
-        vocoder: VocoderStream,
-        output: Output,
-        playout: PlayoutConfig,
-        processing_s: float,
-        *,
-        on_report: Callable[[Report], None],
-        on_done: Callable[[], None],
-        save_tiles: Path | None,
-        stream_number: int,
-        saver: Saver,
-    ) -> None:
-        self.playout = Playout(
-            hello,
-            vocoder,
-            output,
-            playout,
-            processing_s,
-            on_report=on_report,
-            save_tiles=save_tiles,
-            stream_number=stream_number,
-            saver=saver,
-        )
+    def __init__(self, playout: Playout, on_done: Callable[[], None]) -> None:
+        self.playout = playout
         self.error: AudioAvifError | None = None
         self._on_done = on_done
         self._is_stopped = False
@@ -184,12 +156,12 @@ class Player:
 
     @property
     def decoder(self) -> Decoder:
-        """What decides; its figures may be read at any time."""
+        """The decoder; its figures may be read at any time."""
         return self.playout.decoder
 
     @property
     def output(self) -> Output:
-        """Where the sound goes."""
+        """The output."""
         return self.playout.output
 
     @property
@@ -212,12 +184,12 @@ class Player:
         self._inbox.put(_End(bye))
 
     def stop(self) -> None:
-        """Play no more than what the output has already."""
+        """Play no more than the output already has."""
         self._is_stopped = True
 
     def _run(self) -> None:
         if not self.decoder.hello.live:
-            take_turns()
+            normal_priority()
         try:
             self.playout.begin()
             is_over = False
@@ -228,7 +200,7 @@ class Player:
             self.playout.finish()
         except AudioAvifError as error:
             self.error = error
-        except Exception as error:  # the thread's last words must reach the user
+        except Exception as error:  # the user must learn of it
             log.debug("playout failed", exc_info=True)
             self.error = AudioAvifError(f"playing the stream failed: {error}")
         finally:
@@ -236,7 +208,7 @@ class Player:
             self._on_done()
 
     def _take_arrivals(self) -> bool:
-        """Wait for a packet, or until the output needs more; take all that came, and say whether the end did."""
+        """Wait for a packet, or until the output needs more; take all that came; return whether the end did."""
         try:
             item = self._inbox.get(timeout=self.playout.wait_s())
             while True:

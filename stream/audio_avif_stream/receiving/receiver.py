@@ -1,4 +1,4 @@
-"""Listens: which session a connection belongs to, and what becomes of one that does what it must not."""
+"""The receiver as a server: it accepts connections and gives each to the session that it belongs to."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
 from audio_avif.edge import console
-from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, Refusal, RemoteProtocolError
+from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, PeerRefused
 from audio_avif.link.messages import (
     CLOSE_BUSY,
-    CLOSE_PROTOCOL_ERROR,
     CLOSE_UNSUPPORTED,
     DEFAULT_PORT,
     SUBPROTOCOL,
     Hello,
 )
 from audio_avif.link.protocol import ReceiverProtocol
-from audio_avif_stream.receiving.session import Session, Stage
+from audio_avif.link.takeover import Verdict
+from audio_avif_stream.receiving.session import Session
+from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.runtime.interrupts import on_interrupt
-from audio_avif_stream.serving.admission import CLOSE_S, Entrance, address_of
+from audio_avif_stream.serving.admission import CLOSE_S, Admission
 from audio_avif_stream.serving.connections import (
     PENDING_CONNECTIONS,
     WRITE_LIMIT_BYTES,
     Connection,
     bind_failure,
-    close_reason,
     is_local,
     outward_name,
 )
+from audio_avif_stream.serving.handshake import receive_hello, refusing
 from audio_avif_stream.serving.security import kept_token, new_token
 
 if TYPE_CHECKING:
-    from audio_avif_stream.receiving.web_view import Window
+    from audio_avif_stream.receiving.web_view import WebView
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ _HURRY_S = 1.0  # how long after Ctrl-C each step towards the end may take
 
 @dataclass(frozen=True)
 class BindAddress:
-    """Where a receiver listens, the token and the TLS it is met with.
+    """Where a receiver listens, and the token and TLS that senders need.
 
     Without a token one is made where other machines can connect, unless ``is_open``, and kept in ``token_file``.
     """
@@ -66,7 +66,7 @@ class BindAddress:
 
 
 class Receiver:
-    """Plays one stream at a time: the connections of its session carry it, others are refused while it lasts."""
+    """Plays one stream at a time; connections of other streams are refused meanwhile."""
 
     def __init__(self, stage: Stage, is_once: bool = False, earlier_streams: int = 0) -> None:
         self.stage = stage
@@ -80,53 +80,32 @@ class Receiver:
         self._playing: set[asyncio.Task[None]] = set()
 
     def figures(self) -> dict[str, Any] | None:
-        """Those of the stream that plays, or of the last one; any thread may ask."""
+        """Return the figures of the stream that plays, or of the last one; any thread may call this."""
         return None if self._newest is None else self._newest.figures
 
-    async def handle(self, entrance: Entrance, connection: ServerConnection) -> None:
+    async def handle(self, admission: Admission, connection: ServerConnection) -> None:
         """Serve one connection to its end."""
         line = Connection(connection, self.stage.limits)
-        try:
-            await self._attend(line, entrance)
-        except ConnectionClosed:
-            return
-        except (RemoteProtocolError, Refusal) as error:
-            code = error.code if isinstance(error, Refusal) else CLOSE_PROTOCOL_ERROR
-            if code != CloseCode.GOING_AWAY:
-                self.stage.complaints.tell(f"close {code}", f"{address_of(connection)} was refused: {error}")
-            await line.close(code, close_reason(error))
-        except Exception as error:  # a fault of this connection is no reason to stop listening to others
-            log.debug("a connection failed", exc_info=True)
-            self.stage.complaints.tell("failure", f"serving {address_of(connection)} failed: {error}")
-            await line.close(CloseCode.INTERNAL_ERROR, "the receiver failed")
-
-    async def _attend(self, line: Connection, entrance: Entrance) -> None:
-        limit_s = self.stage.limits.handshake_s
-        protocol = ReceiverProtocol()
-        try:
-            async with asyncio.timeout(limit_s):
-                first = await line.recv()
-        except TimeoutError as error:
-            raise RemoteProtocolError(f"the peer did not say hello within {limit_s:g} s (--handshake-s)") from error
-        hello = protocol.receive(first)
-        assert isinstance(hello, Hello) and isinstance(first, bytes)
-        session = self.session_for(hello)
-        entrance.admit(line.connection)
-        await session.carry(line, first, protocol)
+        async with refusing(line, self.stage.complaints, "receiver"):
+            protocol = ReceiverProtocol()
+            hello, first = await receive_hello(line, protocol, self.stage.limits.handshake_s)
+            session = self.session_for(hello)
+            admission.admit(line.connection)
+            await session.carry(line, first, protocol)
 
     def session_for(self, hello: Hello) -> Session:
-        """The session that this hello goes on with, or a new one. Raises Refusal or RemoteProtocolError."""
+        """Return the session that this hello resumes, or a new one. Raises PeerRefused or RemoteProtocolError."""
         for session in (self._current, self._newest):
-            if session is not None and session.can_resume(hello):
+            if session is not None and session.judge(hello) is Verdict.RESUME:
                 return session
         if self._is_closing:
-            raise Refusal(CloseCode.GOING_AWAY, "the receiver was closed")
+            raise PeerRefused(CloseCode.GOING_AWAY, "the receiver was closed")
         vocoder, before = self.stage.vocoder, self._current
         if hello.mel != vocoder.mel:
             reason = f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}"
-            raise Refusal(CLOSE_UNSUPPORTED, reason)
-        if before is not None and not before.is_deserted:
-            raise Refusal(CLOSE_BUSY, "another stream is playing here; try again when it is over")
+            raise PeerRefused(CLOSE_UNSUPPORTED, reason)
+        if before is not None and before.judge(hello) is not Verdict.BEGIN:
+            raise PeerRefused(CLOSE_BUSY, "another stream is playing here; try again when it is over")
         self._streams += 1
         session = self._current = self._newest = Session(hello, self.stage, self._streams)
         if before is not None:
@@ -154,7 +133,7 @@ class Receiver:
             self.finished.set()
 
     async def close(self) -> None:
-        """Let nobody in any more; play what has come of the stream that plays, if any, unless that takes long."""
+        """Refuse new streams, and play what has come of the current one, unless that takes long."""
         self._is_closing = True
         session = self._current
         if session is None:
@@ -167,30 +146,30 @@ class Receiver:
             more_urgent()
 
 
-async def listen(receiver: Receiver, address: BindAddress, window: Window | None = None) -> None:
+async def listen(receiver: Receiver, address: BindAddress, web_view: WebView | None = None) -> None:
     """Accept streams until interrupted, or until the first is over where the receiver plays but one.
 
-    A ``window`` shows them to browsers. Raises ConnectionFailed where a port cannot be had, and what made playing fail.
+    A ``web_view`` shows them to browsers. Raises ConnectionFailed where it cannot listen, and what made playing fail.
     """
     on_interrupt(receiver.finished.set)
     stage = receiver.stage
     try:
-        entrance = Entrance(stage.limits, address.token, stage.complaints)
-        listening = entrance.listening_socket(address.host, address.port)
-        if entrance.token is None and not address.is_open and not is_local(listening):
-            entrance.token = new_token() if address.token_file is None else kept_token(address.token_file)
+        admission = Admission(stage.limits, address.token, stage.complaints)
+        listening = admission.listening_socket(address.host, address.port)
+        if admission.token is None and not address.is_open and not is_local(listening):
+            admission.token = new_token() if address.token_file is None else kept_token(address.token_file)
         server = await serve(
-            functools.partial(receiver.handle, entrance),
+            functools.partial(receiver.handle, admission),
             sock=listening,
             ssl=address.tls,
-            create_connection=entrance.connection,  # type: ignore[arg-type]  # a factory serves
-            process_request=entrance.check,
+            create_connection=admission.connection,  # type: ignore[arg-type]  # a factory serves
+            process_request=admission.check,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             origins=[None],  # a page in a browser names its origin; programs do not
             compression=None,
             max_size=stage.limits.message_bytes,
             write_limit=WRITE_LIMIT_BYTES,
-            open_timeout=stage.limits.handshake_s + 1,  # the entrance comes first, and tells
+            open_timeout=stage.limits.handshake_s + 1,  # the admission closes slow connections before, with a warning
             ping_timeout=None,  # a file that is held back does not let pongs through; the session looks after itself
             close_timeout=CLOSE_S,
             backlog=PENDING_CONNECTIONS,
@@ -198,14 +177,14 @@ async def listen(receiver: Receiver, address: BindAddress, window: Window | None
     except OSError as error:
         raise ConnectionFailed(bind_failure(error, address.host, address.port)) from error
     async with server:
-        _announce(address, entrance.token, listening)
-        if window is not None:
-            await window.open(address.host, entrance.token, address.token is None, address.tls)
+        _announce(address, admission.token, listening)
+        if web_view is not None:
+            await web_view.open(address.host, admission.token, address.token is None, address.tls)
         await receiver.finished.wait()
-        entrance.close()
+        admission.close()
         await receiver.close()
-        if window is not None:
-            await window.close()
+        if web_view is not None:
+            await web_view.close()
     stage.complaints.close()
     if receiver.error is not None:
         raise receiver.error

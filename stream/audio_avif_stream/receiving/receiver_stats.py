@@ -1,20 +1,23 @@
-"""The figures of a stream as the receiver has it, be it live or replayed."""
+"""The figures of a stream at the receiver, live or replayed."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from audio_avif.edge import console
 from audio_avif.link.messages import Bundle, Hello, MediaPacket, Ping, Report, TilePacket, wire_bytes
 from audio_avif_stream.receiving.playout import Player, Playout
-from audio_avif_stream.telemetry.live_line import RateMeter
+from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
 
 
 class ReceiverStats:
-    """What has been received of one stream, and what became of it."""
+    """Counts what was received of one stream, and what was played."""
 
     def __init__(self, hello: Hello, vocoder: str) -> None:
         self.rates = RateMeter()
         self.reconnections = 0
+        self.newest_sequence = -1
+        """The highest sequence number that has come, -1 before the first."""
         self._hello = hello
         self._vocoder = vocoder
         self._whole_stills = 0
@@ -24,6 +27,7 @@ class ReceiverStats:
 
     def media(self, message: MediaPacket, message_bytes: int) -> None:
         """Count a message; a pause lasts until the one that follows it."""
+        self.newest_sequence = max(self.newest_sequence, message.sequence)
         tile = message.tile if isinstance(message, Bundle) else message
         end_frame = tile.first_frame + tile.frames
         before = tile.first_frame if self._end_frame is None else self._end_frame
@@ -38,7 +42,7 @@ class ReceiverStats:
         self._sample_zero_s = (message.sample_zero_us + message.receiver_ahead_us) / 1e6
 
     def report(self, report: Report) -> None:
-        """Learn when a sample is heard, and with that the delay."""
+        """Compute the delay from a report, which says when a sample is heard."""
         if self._hello.live and self._sample_zero_s is not None:
             waits_us = report.wait_us + report.decode_us + report.vocoder_us + report.buffer_us + report.device_us
             heard_s = (report.received_us + waits_us) / 1e6
@@ -92,8 +96,38 @@ class ReceiverStats:
         )
 
 
+class FigureDisplay:
+    """Shows a stream's figures: the live line at each call, a line of JSON once a second, and a sentence at the end."""
+
+    def __init__(self, stats: ReceiverStats, live_line: LiveLine, stats_json: JsonLines, now_s: float) -> None:
+        self.stats = stats
+        self.latest: dict[str, Any] | None = None
+        """The figures that were shown last, for another thread to read."""
+        self._live_line = live_line
+        self._stats_json = stats_json
+        self._told_s = now_s
+
+    def show(self, figures: dict[str, Any], now_s: float) -> None:
+        """Show the figures as they are now."""
+        self.latest = figures
+        self._live_line.update(self.stats.live_text(figures), now_s)
+        if now_s >= self._told_s + 1:
+            self._told_s = now_s
+            self._stats_json.write(figures)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._live_line.close()
+
+    def conclude(self, figures: dict[str, Any]) -> None:
+        """Show the figures of the whole stream."""
+        self.latest = figures
+        self._stats_json.write({**figures, "is_final": True})
+        console.tell(conclusion(figures))
+
+
 def conclusion(figures: dict[str, Any]) -> str:
-    """What is said when a stream is over."""
+    """The summary of a stream in one sentence."""
     return (
         "played {played_s:.1f} s: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {lost_tiles} tiles lost, "
         "{concealed_ms} ms concealed, {underruns} underruns".format(**figures)

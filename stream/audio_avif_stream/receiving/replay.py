@@ -1,4 +1,4 @@
-"""Plays a recording through the code of a live stream: in its own time, or as fast as can be computed."""
+"""Plays a recording through the code of a live stream: in real time, or as fast as this machine can."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from audio_avif.codec.decoder import WARM_UP_TILES, warm_up
-from audio_avif.codec.playout import PlayoutConfig
-from audio_avif.edge import console
 from audio_avif.errors import FileError, ModelError, RemoteProtocolError
-from audio_avif.link.messages import Bye, Hello, MediaPacket, Message, Ping
+from audio_avif.link.messages import Bye, Hello, MediaPacket, Ping, SenderMessage
 from audio_avif.link.protocol import ReceiverProtocol
-from audio_avif.vocoders.protocol import Vocoder
-from audio_avif.vocoders.streaming import open_stream
-from audio_avif_stream.receiving.outputs import Output
-from audio_avif_stream.receiving.playout import Playout
-from audio_avif_stream.receiving.receiver_stats import ReceiverStats, conclusion
-from audio_avif_stream.receiving.saving import Saver
+from audio_avif_stream.receiving.playout import Playout, open_decoder
+from audio_avif_stream.receiving.receiver_stats import FigureDisplay, ReceiverStats
+from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.receiving.stream_recording import Event, Kind, read_recording
-from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+from audio_avif_stream.receiving.tile_folder import TileFolder
 
 log = logging.getLogger(__name__)
 
@@ -30,21 +24,21 @@ _TICK_S = 0.1
 
 
 class ReplayClock(Protocol):
-    """The recording's time: what the receiver's clock showed when it was recorded."""
+    """The clock of a recording: the time that the receiver's clock showed then."""
 
     is_virtual: bool
 
     def __call__(self) -> float:
-        """How late it is."""
+        """Return the time."""
         ...
 
     def move_to(self, now_s: float) -> None:
-        """Return when it is so late, at once where it is already."""
+        """Return when it is that time, at once where it is past."""
         ...
 
 
 class VirtualClock:
-    """A clock that stands still until it is moved on."""
+    """A clock that advances only when it is moved."""
 
     is_virtual = True
 
@@ -52,11 +46,11 @@ class VirtualClock:
         self._now_s = 0.0
 
     def __call__(self) -> float:
-        """How late it is."""
+        """Return the time."""
         return self._now_s
 
     def move_to(self, now_s: float) -> None:
-        """Let it be so late at once."""
+        """Advance to that time at once."""
         self._now_s = max(self._now_s, now_s)
 
 
@@ -69,7 +63,7 @@ class PacedClock:
         self._ahead_s: float | None = None
 
     def __call__(self) -> float:
-        """How late it is."""
+        """Return the time."""
         return time.monotonic() + (self._ahead_s or 0.0)
 
     def move_to(self, now_s: float) -> None:
@@ -93,15 +87,15 @@ def replay_clock(speed: str, targets: Sequence[str]) -> ReplayClock:
 
 @dataclass(frozen=True)
 class _Step:
-    """A message of the stream that plays, or None where the stream broke off for good, and when that was."""
+    """A message of the stream that plays, or None where the stream ended without a bye; and when."""
 
     at_s: float
-    message: Message | None
+    message: SenderMessage | None
     message_bytes: int = 0
 
 
 def _steps(events: Iterator[Event], resume_s: float) -> Iterator[_Step]:
-    """One stream after the other, each from its hello to its bye or its breaking off; a hello again is a return."""
+    """Yield one stream after the other, from hello to bye or lost connection; a repeated hello resumes it."""
     protocol = ReceiverProtocol()
     session: str | None = None
     ended_s: float | None = None
@@ -133,20 +127,7 @@ def _steps(events: Iterator[Event], resume_s: float) -> Iterator[_Step]:
         yield _Step(at_s, None)
 
 
-def replay(
-    path: str | Path,
-    vocoder: Vocoder,
-    output: Output,
-    config: PlayoutConfig,
-    clock: ReplayClock,
-    live_line: LiveLine,
-    stats_json: JsonLines,
-    *,
-    save_tiles: Path | None = None,
-    first_stream: int = 1,
-    resume_s: float = 60.0,
-    saver: Saver | None = None,
-) -> None:
+def replay(path: str | Path, stage: Stage, clock: ReplayClock, first_stream: int = 1) -> None:
     """Play a recording by a clock that is also the output's.
 
     In virtual time a machine is infinitely fast, and what is played is the same on every run. Raises FileError for a
@@ -154,7 +135,7 @@ def replay(
     """
     stream: _Stream | None = None
     streams = first_stream - 1
-    for step in _steps(read_recording(path), resume_s):
+    for step in _steps(read_recording(path), stage.resume_s):
         if stream is not None:
             stream.play_until(step.at_s)
         clock.move_to(step.at_s)
@@ -163,9 +144,7 @@ def replay(
                 stream.stats.reconnections += 1
                 continue
             streams += 1
-            stream = _Stream(
-                step.message, vocoder, output, config, clock, live_line, stats_json, save_tiles, streams, saver
-            )
+            stream = _Stream(step.message, stage, clock, streams)
         elif stream is not None and (step.message is None or isinstance(step.message, Bye)):
             stream.finish(step.message)
             stream = None
@@ -176,49 +155,26 @@ def replay(
 class _Stream:
     """One stream of the recording."""
 
-    def __init__(
-        self,
-        hello: Hello,
-        vocoder: Vocoder,
-        output: Output,
-        config: PlayoutConfig,
-        clock: ReplayClock,
-        live_line: LiveLine,
-        stats_json: JsonLines,
-        save_tiles: Path | None,
-        number: int,
-        saver: Saver | None,
-    ) -> None:
+    def __init__(self, hello: Hello, stage: Stage, clock: ReplayClock, number: int) -> None:
+        vocoder = stage.vocoder
         if hello.mel != vocoder.mel:
             raise ModelError(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} needs {vocoder.mel}")
         self.stats = ReceiverStats(hello, vocoder.name)
         self._clock = clock
-        self._live_line = live_line
-        self._stats_json = stats_json
-        speaking = open_stream(vocoder)
-        processing_s = 0.0
-        if not clock.is_virtual:
-            warm_up(hello, speaking)
-            began_s = clock()
-            warm_up(hello, speaking)
-            processing_s = (clock() - began_s) / WARM_UP_TILES
         self._playout = Playout(
-            hello,
-            speaking,
-            output,
-            config,
-            processing_s,
+            open_decoder(hello, vocoder, stage.playout, None if clock.is_virtual else clock),
+            stage.output,
             clock=clock,
             on_report=self.stats.report,
-            save_tiles=save_tiles,
-            stream_number=number,
-            saver=saver,
+            tiles=TileFolder(stage.save_tiles, number, hello),
+            saver=stage.saver,
         )
         self._playout.begin()
-        self._shown_s = self._told_s = clock()
+        self._shown_s = clock()
+        self._display = FigureDisplay(self.stats, stage.live_line, stage.stats_json, self._shown_s)
 
     def play_until(self, at_s: float) -> None:
-        """Let time go on, and make sound up where none comes."""
+        """Advance the time, with concealment where no packets come."""
         while (wait_s := self._playout.wait_s()) is not None and (due_s := self._clock() + wait_s) < at_s:
             self._clock.move_to(due_s)
             self._speak()
@@ -233,24 +189,17 @@ class _Stream:
             self.stats.ping(step.message, step.message_bytes)
 
     def finish(self, bye: Bye | None) -> None:
-        """Play what is here to its end."""
+        """End the stream, and play what is here."""
         self._playout.decoder.end(bye)
         self._speak()
         self._playout.finish()
-        self._live_line.close()
-        figures = self.stats.figures(self._playout, is_connected=False)
-        self._stats_json.write({**figures, "is_final": True})
-        console.tell(conclusion(figures))
+        self._display.close()
+        self._display.conclude(self.stats.figures(self._playout, is_connected=False))
 
     def _speak(self) -> None:
         while self._playout.advance():
             pass
         now_s = self._clock()
-        if now_s < self._shown_s + _TICK_S:
-            return
-        self._shown_s = now_s
-        figures = self.stats.figures(self._playout)
-        self._live_line.update(self.stats.live_text(figures), now_s)
-        if now_s >= self._told_s + 1:
-            self._told_s = now_s
-            self._stats_json.write(figures)
+        if now_s >= self._shown_s + _TICK_S:
+            self._shown_s = now_s
+            self._display.show(self.stats.figures(self._playout), now_s)

@@ -1,4 +1,4 @@
-"""What was heard of each stream, kept as a picture of sound: ``audio-avif`` plays it, and browsers show it."""
+"""Each stream as it was heard, saved as an AVIF picture that ``audio-avif`` plays and browsers show."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from audio_avif.link.messages import Hello
 from audio_avif.recording.codec import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
 from audio_avif.recording.grid import PageWriter, max_cells
 from audio_avif.types import FloatArray
-from audio_avif_stream.runtime.realtime import take_turns
+from audio_avif_stream.runtime.realtime import normal_priority
 
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".avif"
-_MOST_WAITING = 2048  # a minute of the narrowest tiles
+_MAX_WAITING = 2048  # a minute of the narrowest tiles
 _LOSSLESS = 100
 
 
@@ -37,13 +37,13 @@ class Saver:
     """
 
     def __init__(self, path: str | Path | None, is_patient: bool = False) -> None:
-        """Raises FileError for a picture that cannot be written, or that would not be known as one."""
+        """Start the thread. Raises FileError for a path that cannot be written or does not end in .avif."""
         self._path = None if path is None else Path(path)
         self._is_patient = is_patient
         self._is_open = False
         self._is_waited_for = False
         self._has_fallen_behind = False
-        self._room = threading.Semaphore(_MOST_WAITING)
+        self._room = threading.Semaphore(_MAX_WAITING)
         self._inbox: SimpleQueue[Hello | FloatArray | _End | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         if self._path is None:
@@ -55,7 +55,7 @@ class Saver:
         self._thread.start()
 
     def begin(self, hello: Hello) -> None:
-        """A stream begins."""
+        """Begin a stream."""
         if self._thread is None:
             return
         self._is_open = True
@@ -74,7 +74,7 @@ class Saver:
             log.warning("this machine is too slow for --save; some of the stream is left out of its picture")
 
     def end(self, samples: int) -> None:
-        """The stream is over, after so many samples; the second call does nothing."""
+        """End the stream, which had so many samples; the second call does nothing."""
         if self._is_open:
             self._is_open = False
             self._inbox.put(_End(samples))
@@ -94,7 +94,7 @@ class Saver:
         self.close()
 
     def _run(self, path: Path) -> None:
-        take_turns()
+        normal_priority()
         picture: _Picture | None = None
         while True:
             item = self._inbox.get()
@@ -120,7 +120,7 @@ class _End:
 
 
 class _Picture:
-    """A stream's picture, and the next one where that is full. What fails is told once, and ends it."""
+    """A stream's picture, and the next one where it is full. A failure is logged once, and ends the saving."""
 
     def __init__(self, hello: Hello, path: Path) -> None:
         self._hello = hello
@@ -182,14 +182,14 @@ class _Page:
         tile = hello.tile
         self._config = FileConfig(_LOSSLESS, log10_min=tile.log10_min, log10_max=tile.log10_max)
         self._encoder = PictureEncoder(self._config, channels=1, mel=hello.mel)
-        self._most_frames = max_cells(CELL_FRAMES, hello.mel.n_mels) * CELL_FRAMES
+        self._max_frames = max_cells(CELL_FRAMES, hello.mel.n_mels) * CELL_FRAMES
         self._cells = PageWriter()
         self.is_broken = False
 
     @property
     def room_frames(self) -> int:
         """How many more frames fit."""
-        return self._most_frames - self.frames
+        return self._max_frames - self.frames
 
     @property
     def seconds(self) -> float:
@@ -229,7 +229,7 @@ class _Page:
 
 
 def _free_names(path: Path) -> Iterator[Path]:
-    """FILE.avif, FILE-2.avif and so on, without those that are there."""
+    """Yield FILE.avif, FILE-2.avif and so on, without those that exist."""
     for number in count(1):
         name = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         if not os.path.lexists(name):

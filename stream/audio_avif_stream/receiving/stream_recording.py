@@ -25,7 +25,7 @@ _MAX_US = 2**53  # up to here seconds in floating point hold every microsecond
 
 
 class Kind(IntEnum):
-    """What a record tells."""
+    """The kind of a record."""
 
     BEGAN = 1
     MESSAGE = 2
@@ -34,7 +34,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """Something that came at ``at_s`` of the receiver's clock; only a message has ``data``."""
+    """A record: what came at ``at_s`` of the receiver's clock; only a message has ``data``."""
 
     kind: Kind
     at_s: float
@@ -42,9 +42,9 @@ class Event:
 
 
 class Recorder:
-    """Records the connection that plays, one after another; without a path it does nothing.
+    """Records the connections that play, one after another; without a path it does nothing.
 
-    ``now_s`` is of the clock of the receiver's pongs; what seems to come before what is there already came with it.
+    ``now_s`` is of the clock of the receiver's pongs; a time before that of the last record is taken for the same.
     """
 
     def __init__(self, path: str | Path | None) -> None:
@@ -64,7 +64,7 @@ class Recorder:
         return self._path is not None
 
     def opened(self, now_s: float) -> None:
-        """A connection begins: its messages follow, the hello first."""
+        """Record the beginning of a connection, whose messages follow, the hello first."""
         if self._path is not None and not self._has_begun:
             self._has_begun = True
             try:
@@ -75,11 +75,11 @@ class Recorder:
         self._append(Kind.BEGAN, now_s)
 
     def message(self, data: bytes, now_s: float) -> None:
-        """Keep a message as it came, before anyone has judged it."""
+        """Record a message as it came, before it is parsed."""
         self._append(Kind.MESSAGE, now_s, data)
 
     def closed(self, now_s: float) -> None:
-        """The connection has ended; the stream may go on over another."""
+        """Record the end of a connection; the stream may go on over another."""
         self._append(Kind.ENDED, now_s)
 
     def _append(self, kind: Kind, now_s: float, data: bytes = b"") -> None:
@@ -99,7 +99,7 @@ class Recorder:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        """What cannot be written is told once, and the stream goes on."""
+        """Log the failure once and stop recording; the stream goes on."""
         log.warning("%s cannot be written (%s); what follows is not recorded", self._path, error.strerror or error)
         self.close()
 
@@ -118,7 +118,7 @@ class Recorder:
 
 
 def _require_recording_or_nothing(path: str | Path) -> None:
-    """Nobody's letter shall be lost to a slip of the keyboard. Raises FileError."""
+    """Raise FileError where the path is a file that is no recording, which must not be overwritten."""
     if not Path(path).is_file() or not os.path.getsize(path):
         return
     try:

@@ -1,4 +1,4 @@
-"""``audio-avif-recv --web``: the stream that a receiver plays, shown to browsers by a small relay within it."""
+"""``audio-avif-recv --web``: a small relay inside the receiver shows the stream that plays to browsers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from audio_avif.link.messages import Bye, Gap, Hello
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication
 from audio_avif_stream.receiving.stream_recording import Recorder
-from audio_avif_stream.relay.room_tokens import Doors, Keys
-from audio_avif_stream.relay.server import Relay, RelayConfig, public_hello
+from audio_avif_stream.relay.publishers import public_hello
+from audio_avif_stream.relay.room_tokens import RoomTokens, Tokens
+from audio_avif_stream.relay.server import Relay, RelayConfig
 from audio_avif_stream.serving.connections import outward_name
 from audio_avif_stream.serving.security import Limits
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 
 _ROOM = "live"
-_MOST_PAGES = 50
+_MAX_LISTENERS = 50
 
 
-class Window:
-    """Shows the messages of the stream that plays, beside recording them; a session's recorder.
+class WebView:
+    """A session's recorder that also publishes the messages of the stream to web pages.
 
-    Only live streams are shown. Nobody can publish in here: the token for it is told to none.
+    Only live streams are shown. Nobody else can publish there: the token to publish is random and never shown.
     """
 
     def __init__(self, recorder: Recorder, port: int, resume_s: float) -> None:
@@ -37,19 +38,19 @@ class Window:
         self._publication: Publication | None = None
 
     async def open(self, host: str, token: str | None, is_told: bool, tls: ssl.SSLContext | None) -> None:
-        """Serve the page to those who have the token, and say where; the token, too, where it ``is_told``.
+        """Serve the web page to those who have the token, and print its address, with the token where it ``is_told``.
 
         Raises ConnectionFailed where the port cannot be had.
         """
-        keys = Keys(secrets.token_urlsafe(), token)
+        keys = Tokens(secrets.token_urlsafe(), token)
         config = RelayConfig(
             host,
             self._port,
             port_option="--web",
             tls=tls,
-            doors=Doors(rooms={_ROOM: keys}),
+            room_tokens=RoomTokens(rooms={_ROOM: keys}),
             limits=Limits(connections=64),
-            most_listeners=_MOST_PAGES,
+            max_listeners=_MAX_LISTENERS,
             resume_s=self._resume_s,
         )
         relay = Relay(config, LiveLine(False), JsonLines(None))
@@ -61,17 +62,17 @@ class Window:
         console.tell(f"(watch and hear it in a browser: {where}/#room={_ROOM}{shown})")
 
     async def close(self) -> None:
-        """Send the browsers away."""
+        """Disconnect the browsers."""
         if self._relay is not None:
             await self._relay.close()
 
     def opened(self, now_s: float) -> None:
-        """A connection begins."""
+        """A connection begins to carry the stream."""
         self._recorder.opened(now_s)
         self._protocol = ReceiverProtocol()
 
     def message(self, data: bytes, now_s: float) -> None:
-        """Show a message as it came; one that breaks the protocol ends the stream elsewhere."""
+        """Publish a message as it came; the session ends a stream that breaks the protocol."""
         self._recorder.message(data, now_s)
         if self._relay is None:
             return

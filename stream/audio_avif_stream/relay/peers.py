@@ -1,4 +1,4 @@
-"""A relay's connections: what each has come for, and writing to thousands of them without waiting for one."""
+"""A relay's connections: what each asks for, and writing to thousands of them without waiting for any."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
-from audio_avif.errors import Refusal
-from audio_avif.link.rooms import Listener
+from audio_avif.errors import PeerRefused
+from audio_avif.link.rooms import Listener, Room, Rooms
 from audio_avif_stream.relay.room_tokens import Role
 from audio_avif_stream.serving.admission import MeteredConnection
 
@@ -21,15 +21,15 @@ _KERNEL_BUFFER_BYTES = 8192  # some tiles; what is more waits where it can be dr
 
 @dataclass(frozen=True)
 class Visit:
-    """What a connection has come for; one that is refused learns why once it is open."""
+    """What a connection asks for; a refused one is told why once it is open."""
 
     role: Role
     room: str
-    refusal: Refusal | None = None
+    refusal: PeerRefused | None = None
 
 
 class RelayConnection(MeteredConnection):
-    """A connection that tells its listener when what was written has left."""
+    """A connection that tells its listener when its write buffer is empty."""
 
     visit: Visit | None = None
     on_lost: Callable[[RelayConnection], None] | None = None
@@ -37,7 +37,7 @@ class RelayConnection(MeteredConnection):
     _now_s: Callable[[], float] = time.monotonic
 
     def listen(self, listener: Listener, now_s: Callable[[], float]) -> None:
-        """Let a listener know when its way is clear, from the first byte that waits to none."""
+        """Tell this listener from now on whether any byte waits to be sent."""
         self._listener, self._now_s = listener, now_s
         self.transport.set_write_buffer_limits(1, 0)
         # TLS writes to a transport of its own, which would take 64 KiB before it tells.
@@ -50,33 +50,42 @@ class RelayConnection(MeteredConnection):
             )
 
     def leave(self) -> None:
-        """Tell no listener any more."""
+        """Stop telling the listener."""
         self._listener = None
 
     def write(self, frame: bytes) -> None:
-        """Write a whole frame, made elsewhere, behind what is there already."""
+        """Write a complete frame behind what is buffered already."""
         if self.protocol.state is State.OPEN:
             self.transport.write(frame)
 
     def pause_writing(self) -> None:
-        """Something waits to leave."""
+        """React to bytes that wait to be sent."""
         super().pause_writing()
         if self._listener is not None:
             self._listener.pause(self._now_s())
 
     def resume_writing(self) -> None:
-        """Nothing waits any more."""
+        """React to an empty write buffer."""
         super().resume_writing()
         if self._listener is not None:
             self._listener.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """React to the end of the connection."""
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost(self)
 
 
 def framed(message: bytes) -> bytes:
-    """A message as a server writes it, which is the same for every listener."""
+    """Return a message as a WebSocket frame, which is the same for every listener."""
     return Frame(Opcode.BINARY, message).serialize(mask=False)
+
+
+def enter_room(rooms: Rooms, name: str, now_s: float) -> Room:
+    """The room of this name. Raises PeerRefused where there would be too many rooms."""
+    room = rooms.enter(name, now_s)
+    if room is None:
+        reason = f"there are {rooms.max_rooms} rooms here (--max-rooms); try again later"
+        raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
+    return room

@@ -1,4 +1,4 @@
-"""Who may come into a relay, and to which room: tokens, origins, and what is no WebSocket's business."""
+"""HTTP requests to a relay: tokens and origins of WebSocket connections, and files for browsers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from audio_avif.errors import Refusal
+from audio_avif.errors import PeerRefused
 from audio_avif.link.messages import CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM
 from audio_avif_stream.relay.peers import RelayConnection, Visit
-from audio_avif_stream.relay.room_tokens import Doors, Role, has_key
-from audio_avif_stream.serving.admission import Entrance, address_of
+from audio_avif_stream.relay.room_tokens import Role, RoomTokens, has_key
+from audio_avif_stream.serving.admission import Admission, address_of
 
 PAGE_S = 60.0
-"""How long a browser may take to fetch the largest file of the page."""
+"""How long a browser may take to fetch the largest file of the web page."""
 
 _PAGES_AT_ONCE = 32
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -24,26 +24,26 @@ _NOTHING_HERE = "There is nothing here; rooms are at /publish/ROOM and /listen/R
 _PATHS: dict[str, Role] = {"/publish/": "publish", "/listen/": "listen"}
 
 
-class Door:
-    """Answers requests: a file, a refusal, or leave to come in.
+class RequestCheck:
+    """Answers requests: with a file, with a refusal, or by letting the connection open.
 
-    ``origins`` are pages of other servers that may connect, ``*`` for all. Programs get HTTP 401 for a wrong token;
-    a page in a browser does not see it and learns by a close code instead.
+    ``origins`` are web pages of other servers that may connect, ``*`` for all. Programs get HTTP 401 for a wrong token;
+    a web page cannot see that, and gets a close code instead.
     """
 
-    def __init__(self, entrance: Entrance, doors: Doors, origins: Sequence[str], has_web: bool) -> None:
-        self.doors = doors
+    def __init__(self, admission: Admission, room_tokens: RoomTokens, origins: Sequence[str], has_web: bool) -> None:
+        self.room_tokens = room_tokens
         self.is_local = True
         """Whether only this machine can connect."""
-        self._entrance = entrance
-        self._complaints = entrance.complaints
+        self._admission = admission
+        self._complaints = admission.complaints
         self._origins = origins
         self._has_web = has_web
         self._downloads: set[RelayConnection] = set()
 
     def check(self, connection: RelayConnection, request: Request) -> Response | None:
-        """The answer to a request, or None where the connection has its ``visit`` and may be opened."""
-        self._entrance.hear(connection)
+        """Return the answer to a request, or None where the connection may open; it then has its ``visit``."""
+        self._admission.hear(connection)
         path = request.path.partition("?")[0]
         prefix = next((prefix for prefix in _PATHS if path.startswith(prefix)), None)
         if prefix is None:
@@ -65,21 +65,21 @@ class Door:
         return response
 
     def _visit(self, connection: RelayConnection, role: Role, room: str, request: Request) -> Visit:
-        keys = self.doors.keys(room)
+        keys = self.room_tokens.keys(room)
         if keys is None:
-            return Visit(role, room, Refusal(CLOSE_UNKNOWN_ROOM, f"there is no room {room[:64]!r} here"))
+            return Visit(role, room, PeerRefused(CLOSE_UNKNOWN_ROOM, f"there is no room {room[:64]!r} here"))
         token = keys.of(role)
         if token is None:
             return Visit(role, room)
         lines = request.headers.get_all("Sec-WebSocket-Protocol")
         subprotocols = [one.strip() for line in lines for one in line.split(",")]
         if not has_key(token, request.headers.get_all("Authorization"), subprotocols):
-            return Visit(role, room, Refusal(CLOSE_UNAUTHORIZED, f"room {room} asks for its token to {role}"))
-        self._entrance.trust(connection)
+            return Visit(role, room, PeerRefused(CLOSE_UNAUTHORIZED, f"room {room} asks for its token to {role}"))
+        self._admission.trust(connection)
         return Visit(role, room)
 
     def _is_allowed(self, origins: list[str], hosts: list[str]) -> bool:
-        """Whether a page of this origin may connect: one of our own, or one that was named."""
+        """Whether a web page of this origin may connect: one of this relay, or one that the options name."""
         if "*" in self._origins:
             return True
         if len(origins) != 1 or len(hosts) != 1:
@@ -89,7 +89,7 @@ class Door:
             name = origin.hostname
         except ValueError:
             return False
-        # A stranger can let a name of his own lead to this machine; to a browser his page is then of this origin.
+        # An attacker's host name may resolve to this machine; to a browser that page is then of this origin.
         is_ours = not self.is_local or name in _OWN_NAMES
         return (is_ours and origin.netloc.lower() == hosts[0].lower()) or origins[0] in self._origins
 

@@ -1,4 +1,4 @@
-"""Who may enter which room: tokens for all rooms, or a file that names the rooms and theirs."""
+"""The tokens of a relay's rooms: the same for all rooms, or from a file that lists them."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from audio_avif_stream.serving.security import is_token, shows_token
 Role = Literal["publish", "listen"]
 
 BEARER_SUBPROTOCOL = "audio-avif.bearer."
-"""Before a token in base64url, offered as a second subprotocol by pages in browsers, which can set no header."""
+"""The prefix of a token in base64url as a second subprotocol, for web pages, which cannot set headers."""
 
 ROOM_NAME_RULE = "use 1 to 64 letters of the alphabet, digits, dots, hyphens or underscores"
 _ROOM_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")  # within a URL . and .. are no names
-_MOST_FILE_BYTES = 1 << 20
+_MAX_FILE_BYTES = 1 << 20
 
 
 def is_room_name(text: str) -> bool:
-    """Whether a room may be called so: 1 to 64 letters, digits, dots, hyphens or underscores."""
+    """Whether this is a valid room name: 1 to 64 letters, digits, dots, hyphens or underscores."""
     return _ROOM_NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
-class Keys:
-    """The tokens of a room; None lets everybody in."""
+class Tokens:
+    """The tokens of a room; None means that no token is needed."""
 
     publish: str | None = field(default=None, repr=False)
     listen: str | None = field(default=None, repr=False)
 
     def of(self, role: Role) -> str | None:
-        """The token for one who comes to do this."""
+        """Return the token for a role."""
         return self.publish if role == "publish" else self.listen
 
 
 @dataclass(frozen=True)
-class Doors:
-    """The keys of the rooms that there are, or of any room where ``rooms`` is None."""
+class RoomTokens:
+    """The tokens of the listed rooms, or ``usual`` for any room where ``rooms`` is None."""
 
-    usual: Keys = field(default_factory=Keys)
-    rooms: dict[str, Keys] | None = None
+    usual: Tokens = field(default_factory=Tokens)
+    rooms: dict[str, Tokens] | None = None
 
-    def keys(self, name: str) -> Keys | None:
-        """The keys of the room of this name, None where there is no such room."""
+    def keys(self, name: str) -> Tokens | None:
+        """Return the tokens of a room, None where there is no such room."""
         if not is_room_name(name):
             return None
         return self.usual if self.rooms is None else self.rooms.get(name)
 
 
-def read_rooms(path: Path) -> dict[str, Keys]:
-    """Read ``[rooms.NAME]`` tables with ``publish`` and ``listen``. Raises FileError for a file that does not serve."""
+def read_rooms(path: Path) -> dict[str, Tokens]:
+    """Read ``[rooms.NAME]`` tables with ``publish`` and ``listen``. Raises FileError for an unusable file."""
     try:
         with path.open("rb") as file:
-            text = file.read(_MOST_FILE_BYTES).decode()
+            text = file.read(_MAX_FILE_BYTES).decode()
         tables = tomllib.loads(text)
     except OSError as error:
         raise FileError(f"the file of rooms {path} cannot be read: {error.strerror} (--rooms)") from error
@@ -72,7 +72,7 @@ def read_rooms(path: Path) -> dict[str, Keys]:
     return {name: _keys(path, name, values) for name, values in rooms.items()}
 
 
-def _keys(path: Path, name: str, values: object) -> Keys:
+def _keys(path: Path, name: str, values: object) -> Tokens:
     if not is_room_name(name):
         raise FileError(f"{path}: {name!r} is no room's name; {ROOM_NAME_RULE}")
     if not isinstance(values, dict) or not set(values) <= {"publish", "listen"}:
@@ -80,11 +80,11 @@ def _keys(path: Path, name: str, values: object) -> Keys:
     for role, token in values.items():
         if not isinstance(token, str) or not is_token(token):
             raise FileError(f"{path}: {role} of room {name} is no token; it must be visible ASCII without spaces")
-    return Keys(values.get("publish"), values.get("listen"))
+    return Tokens(values.get("publish"), values.get("listen"))
 
 
 def has_key(token: str, authorization: Sequence[str], subprotocols: Sequence[str]) -> bool:
-    """Whether a request shows the token, in its ``Authorization`` or a subprotocol; the time taken tells nothing."""
+    """Whether a request has the token, in ``Authorization`` or a subprotocol; compared in constant time."""
     offered = [_unpacked(one) for one in subprotocols if one.startswith(BEARER_SUBPROTOCOL)]
     in_subprotocol = len(offered) == 1 and hmac.compare_digest(offered[0], token.encode())
     return shows_token(list(authorization), token) or in_subprotocol

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, told to a running event loop."""
+"""Ctrl-C and SIGTERM in a running event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound is due when it is due: the system is asked to run its threads before others, where it allows that."""
+"""Request real-time scheduling for the audio threads where the operating system permits it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def hurrying() -> Iterator[None]:
-    """Let this thread, and those it starts meanwhile, run before others: the least of Linux's real-time priorities.
+def realtime_priority() -> Iterator[None]:
+    """Run this thread, and those it starts meanwhile, at the lowest of Linux's real-time priorities.
 
-    Needs an ``rtprio`` limit (``ulimit -r``) of 1 or more, or root; else, and on other systems, nothing changes.
+    Needs an ``rtprio`` limit (``ulimit -r``) of 1 or more, or root; otherwise, and on other systems, nothing changes.
     """
     if not hasattr(os, "sched_setscheduler"):
         yield
@@ -26,8 +26,8 @@ def hurrying() -> Iterator[None]:
             os.sched_setscheduler(0, *before)
 
 
-def take_turns() -> None:
-    """Let this thread wait like any other: what has no clock would only be in everybody's way."""
+def normal_priority() -> None:
+    """Run this thread at normal priority: work without a deadline must not delay the audio threads."""
     if hasattr(os, "sched_setscheduler"):
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

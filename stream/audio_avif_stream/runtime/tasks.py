@@ -1,4 +1,4 @@
-"""Tasks that are waited for, given up and ended together."""
+"""Helpers that wait for tasks, or cancel them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | Non
 
 
 async def settled(task: asyncio.Task[Any]) -> None:
-    """Wait until a task is done, whatever comes of it."""
+    """Wait until a task is done, whether it succeeds or fails."""
     await asyncio.wait({task})
 
 
 async def cancel(tasks: list[asyncio.Task[Any]]) -> None:
-    """End tasks, and wait until they have."""
+    """Cancel tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

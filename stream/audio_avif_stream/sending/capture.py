@@ -1,4 +1,4 @@
-"""Where a sender's sound comes from: a microphone, a file or a pipe, as blocks that arrive in time."""
+"""Sources of a sender: a microphone, a file or a pipe, as blocks of samples that arrive in time."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Source(Protocol):
     """Blocks of sound until the source ends or is closed."""
 
     def blocks(self) -> AsyncIterator[Block]:
-        """Iterate once. Raises FileError or DeviceError where the source breaks."""
+        """Yield the blocks, once. Raises FileError or DeviceError where the source fails."""
         ...
 
     def close(self) -> None:
-        """Give the file or device back."""
+        """Close the file or device."""
         ...
 
 
@@ -58,7 +58,7 @@ class MicrophoneSource:
             self._loop.call_soon_threadsafe(self._has_data.set)
 
     async def blocks(self) -> AsyncIterator[Block]:
-        """Iterate over what the device captures; exact zeros for two seconds are reported."""
+        """Yield what the device captures; warn of two seconds of exact zeros."""
         zeros = ZeroWatch()
         self._microphone.start()
         while True:
@@ -71,7 +71,7 @@ class MicrophoneSource:
                 yield Block(samples, age_s)
 
     def close(self) -> None:
-        """Give the device back."""
+        """Close the device."""
         self._microphone.close()
 
 
@@ -94,7 +94,7 @@ class FileSource:
             try:
                 self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
             except RuntimeError:
-                return  # the event loop is gone, and so is whoever wanted the file
+                return  # the event loop has closed: nobody reads the file any more
 
     async def blocks(self) -> AsyncIterator[Block]:
         """Iterate over the file; a paced block comes when a microphone would have given it.
@@ -118,7 +118,7 @@ class FileSource:
             raise FileError(f"{self._path} holds no sound")
 
     def close(self) -> None:
-        """The reading thread is a daemon and ends with the program."""
+        """Do nothing: the reading thread is a daemon and ends with the program."""
 
 
 def _with_end(blocks: Iterator[FloatArray]) -> Iterator[FloatArray | AudioAvifError | None]:

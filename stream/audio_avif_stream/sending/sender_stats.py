@@ -1,4 +1,4 @@
-"""The figures of a stream as its sender has it, and where they go."""
+"""The figures of a stream at the sender, and where they are written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from audio_avif_stream.telemetry.trace import ClockOffset
 
 
 @dataclass(frozen=True)
-class Telling:
-    """Where a stream's figures go."""
+class FigureOutputs:
+    """Where a stream's figures are written and shown."""
 
     trace: JsonLines = field(default_factory=lambda: JsonLines(None))
     stats_json: JsonLines = field(default_factory=lambda: JsonLines(None))
@@ -24,18 +24,18 @@ class Telling:
 
     @property
     def wants_reports(self) -> bool:
-        """Whether anybody asks what becomes of the tiles."""
+        """Whether the receiver should report on each tile."""
         return bool(self.trace) or bool(self.stats_json) or self.live_line.is_shown or self.has_metrics
 
 
 class SenderStats:
-    """What has been sent of one stream, over how good a path, and what the receiver told of it."""
+    """Counts what was sent of one stream, and what the receiver reported."""
 
     def __init__(self, encoder: Encoder, outbox: Outbox, congestion: Congestion, clock: ClockOffset) -> None:
         self.rates = RateMeter()
         self.tiles = 0
         self.overhead_bytes = 0
-        """What carries the newest message's payload."""
+        """The newest message's wire bytes beside its payload."""
         self.limit_kbps: float | None = None
         self.is_connected = False
         self.reconnections = 0
@@ -95,7 +95,7 @@ class SenderStats:
 
 
 def conclusion(figures: dict[str, Any]) -> str:
-    """What is said when a stream is over."""
+    """The summary of a stream in one sentence."""
     text = "sent {sent_tiles} tiles: codec {codec_kbps:.2f} kbps, wire {wire_kbps:.2f} kbps, {dropped_tiles} dropped"
     if figures["whole_stills"]:
         text += ", {whole_stills} whole stills"

@@ -1,4 +1,4 @@
-"""Connections that carry no stream yet: how many there may be, how long and how much they may say, and their token."""
+"""Limits for connections that carry no stream yet: their number, time, bytes, and token."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from audio_avif_stream.serving.security import Limits, MessageAllowance, shows_t
 log = logging.getLogger(__name__)
 
 CLOSE_S = 2.0
-"""How long a peer that has been told to go may take."""
+"""How long a peer may take to answer a close."""
 
 _TELL_S = 5.0
-_MOST_UNREAD_BYTES = 65_536
+_MAX_UNREAD_BYTES = 65_536
 
 
 class Complaints:
-    """Warnings about peers: the first of a kind is told at once, those that follow as a number every few seconds."""
+    """Warnings about peers: the first of a kind is logged at once, later ones as a count every few seconds."""
 
     def __init__(self) -> None:
         self.count = 0
         self._waiting: dict[str, tuple[int, str]] = {}
 
     def tell(self, kind: str, text: str) -> None:
-        """Complain; must be called within the event loop."""
+        """Log a warning; to be called within the event loop."""
         self.count += 1
         if kind in self._waiting:
             self._waiting[kind] = self._waiting[kind][0] + 1, text
@@ -55,7 +55,7 @@ class Complaints:
             log.warning("%s%s", text, f" ... and {more - 1} more like it" if more > 1 else "")
 
     def close(self) -> None:
-        """Tell what is left."""
+        """Log the warnings that were held back."""
         for kind in list(self._waiting):
             self._tell_more(kind)
         self._waiting.clear()
@@ -72,11 +72,11 @@ class _Arrival:
     has_token: bool = False
 
 
-class Entrance:
-    """Keeps count of the connections that carry no stream, from the moment they are accepted.
+class Admission:
+    """Counts the connections that carry no stream, from the moment they are accepted.
 
-    Where there is one too many, the oldest of the address that has most of them makes room, those without the token
-    first: who floods displaces himself, and a sender that comes back gets in.
+    Where there is one too many, the oldest connection of the address that holds most of them is closed, those without
+    the token first: a flood evicts connections from its own address first, and a sender that comes back gets in.
     """
 
     def __init__(self, limits: Limits, token: str | None, complaints: Complaints) -> None:
@@ -87,7 +87,7 @@ class Entrance:
         self._accepted = 0
 
     def listening_socket(self, host: str, port: int) -> socket.socket:
-        """A bound socket, each connection of which comes in here. Raises OSError."""
+        """Return a bound socket whose connections are counted here. Raises OSError."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, address = found[0]
         listening = _ListeningSocket(family, kind)
@@ -157,32 +157,32 @@ class Entrance:
         return None
 
     def hear(self, connection: ServerConnection) -> None:
-        """This connection's request is complete."""
+        """Record that a connection's request is complete."""
         if (arrival := self._arrival(connection)) is not None:
             arrival.has_asked = True
 
     def trust(self, connection: ServerConnection) -> None:
-        """This connection has shown its token: it makes room for none that has not."""
+        """Record that a connection has shown its token: others are evicted before it."""
         if (arrival := self._arrival(connection)) is not None:
             arrival.has_token = True
 
     def admit(self, connection: ServerConnection) -> None:
-        """This connection carries a stream from now on and is counted no more."""
+        """Stop counting a connection: it carries a stream from now on."""
         self._arrivals.pop(connection.transport.get_extra_info("socket").fileno(), None)
 
     def close(self) -> None:
-        """Drop all that have no stream."""
+        """Close all connections that carry no stream."""
         for arrival in list(self._arrivals.values()):
             if arrival.socket.fileno() >= 0:
                 self._drop(arrival)
 
     def connection(self, *arguments: Any, **options: Any) -> ServerConnection:
-        """A connection that may say so much before its request is complete; websockets' ``create_connection``."""
+        """Make a connection with limits; for websockets' ``create_connection``."""
         return MeteredConnection(self, *arguments, **options)
 
 
 class _ListeningSocket(socket.socket):
-    """Tells of each connection as the event loop accepts it, TLS or not. (Not on Windows, which accepts otherwise.)"""
+    """Calls ``on_accept`` for each connection that the event loop accepts (not on Windows)."""
 
     on_accept: Callable[[socket.socket, str], None]
 
@@ -193,18 +193,18 @@ class _ListeningSocket(socket.socket):
 
 
 class MeteredConnection(ServerConnection):
-    """Counts what websockets does not: bytes of the request, control frames, and the time a peer takes to go."""
+    """Limits what websockets does not: bytes of the request, control frames, and the time a close takes."""
 
-    def __init__(self, entrance: Entrance, *arguments: Any, **options: Any) -> None:
+    def __init__(self, admission: Admission, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._entrance = entrance
+        self._admission = admission
         self._request_bytes = 0
-        self._control_frames = MessageAllowance(entrance.limits.messages_per_s)
+        self._control_frames = MessageAllowance(admission.limits.messages_per_s)
         self._is_leaving = False
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the network."""
-        limit = self._entrance.limits.handshake_bytes
+        limit = self._admission.limits.handshake_bytes
         if self.request is None:
             self._request_bytes += len(data)
             if self._request_bytes > limit:
@@ -212,8 +212,8 @@ class MeteredConnection(ServerConnection):
                     self._refuse(limit)
                 return
         super().data_received(data)
-        if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
-            self._entrance.complaints.tell("unread", f"{address_of(self)} pings and reads no answers; cut off")
+        if self.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
+            self._admission.complaints.tell("unread", f"{address_of(self)} pings and reads no answers; cut off")
             self.transport.abort()
         if self.protocol.close_expected() and not self._is_leaving:
             self._is_leaving = True
@@ -224,11 +224,11 @@ class MeteredConnection(ServerConnection):
         super().process_event(event)
         is_control = isinstance(event, Frame) and event.opcode in (Opcode.PING, Opcode.PONG)
         if is_control and self.state is State.OPEN and not self._control_frames.take(time.monotonic()):
-            self.protocol.fail(CLOSE_TOO_MANY_MESSAGES, too_many_messages(self._entrance.limits))
+            self.protocol.fail(CLOSE_TOO_MANY_MESSAGES, too_many_messages(self._admission.limits))
             self.send_data()
 
     def _refuse(self, limit: int) -> None:
-        self._entrance.complaints.tell(
+        self._admission.complaints.tell(
             "handshake bytes",
             f"{address_of(self)} asked for a stream in more than {limit} bytes (--max-handshake-bytes); refused",
         )
@@ -238,7 +238,7 @@ class MeteredConnection(ServerConnection):
 
 
 def too_many_messages(limits: Limits) -> str:
-    """What a peer is told that sends more than it may."""
+    """The close reason for a peer that sends more than it may."""
     return f"it sent more than {limits.messages_per_s} messages a second (--max-messages-per-second)"
 
 

@@ -1,4 +1,4 @@
-"""What a receiver asks of those who connect: limits, a token, and TLS for both ends (``docs/security.md``)."""
+"""Limits, tokens, and TLS for both ends (``docs/security.md``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OTHER_NAME = (62, 63, 64)
 
 @dataclass(frozen=True)
 class Limits:
-    """What a peer may ask of a receiver before it is sent away.
+    """What a peer may do before it is disconnected.
 
     ``connections`` are those that carry no stream; ``handshake_s`` is the time for TLS and HTTP together, and again for
     the hello; ``handshake_bytes`` are those of the HTTP request.
@@ -64,15 +64,15 @@ class MessageAllowance:
 
 
 def new_token() -> str:
-    """A token nobody guesses; it does not begin with a hyphen, so that it can follow ``--token``."""
+    """Return a random token; it does not begin with a hyphen, so that it can follow ``--token``."""
     return secrets.token_urlsafe(_TOKEN_BYTES).replace("-", "_")
 
 
 def kept_token(path: Path) -> str:
-    """The token that this file holds; a new one, kept there for its owner alone, if it holds none.
+    """Return the token in this file; write a new one, readable to its owner alone, where the file has none.
 
-    So a receiver that is started again is met with the token its sender has. Where nothing can be kept, the new one
-    holds until the receiver ends.
+    A receiver that is started again then accepts the token that its sender has. Where the file cannot be written, the
+    new token is valid until the receiver ends.
     """
     try:
         kept = path.read_text(encoding="ascii").strip()
@@ -97,7 +97,7 @@ def is_token(text: str) -> bool:
 
 
 def shows_token(authorization: list[str], token: str) -> bool:
-    """Whether these values of ``Authorization`` are one that holds the token; the time taken tells nothing."""
+    """Whether ``Authorization`` has one value, which holds the token; compared in constant time."""
     if len(authorization) != 1:
         return False
     scheme, _, given = authorization[0].partition(" ")
@@ -106,7 +106,7 @@ def shows_token(authorization: list[str], token: str) -> bool:
 
 
 def server_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 or later with this certificate chain. Raises FileError for files that do not serve."""
+    """Return a context for TLS 1.2 or later with this certificate chain. Raises FileError for unusable files."""
     _require_pem(cert, "certificate", b"-----BEGIN CERTIFICATE-----", "--tls-cert")
     _require_pem(key, "key", b"PRIVATE KEY-----", "--tls-key")
 
@@ -130,9 +130,9 @@ def server_context(cert: Path, key: Path) -> ssl.SSLContext:
 
 
 def client_context(ca: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or later that verifies the receiver: by this machine's authorities, or by those in ``ca`` alone.
+    """Return a context for TLS 1.2 or later that trusts this machine's authorities, or those in ``ca`` alone.
 
-    Raises FileError where ``ca`` does not serve.
+    Raises FileError where ``ca`` cannot be used.
     """
     if ca is not None:
         _require_pem(ca, "certificate", b"-----BEGIN CERTIFICATE-----", "--ca")
@@ -158,7 +158,7 @@ def _shown(mark: bytes) -> str:
 
 
 def explain_tls_failure(error: Exception, host: str, program: str = "audio-avif-recv") -> str:
-    """One sentence for whoever wanted a secure connection to ``program`` on ``host`` and got this instead."""
+    """Say in one sentence why there is no secure connection to ``program`` on ``host``."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_certificate(error, host)
     reason = getattr(error, "reason", None) or ""

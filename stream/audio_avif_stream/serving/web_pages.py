@@ -1,4 +1,4 @@
-"""The files of the page that watches and hears a stream, by the path a browser asks for; ``docs/browser.md``."""
+"""The files of the web page that shows and plays a stream, by request path; see ``docs/browser.md``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Page:
 
 
 @lru_cache(maxsize=64)
-def _answer(name: str, file: Traversable) -> Page:
+def _answer(path: str) -> Page:
+    file = _files()[path]
+    name = file.name.removesuffix(_PACKED)
     headers = dict(_HEADERS)
     if file.name.endswith(_PACKED):
         headers["Content-Encoding"] = "gzip"
@@ -66,7 +68,7 @@ def _answer(name: str, file: Traversable) -> Page:
 
 @lru_cache(maxsize=1)
 def _files() -> dict[str, Traversable]:
-    """Every path that is served, without its slash in front."""
+    """Return the file of every path that is served, without its leading slash."""
     files = {}
     for file in resources.files("audio_avif_stream").joinpath("web", "dist").iterdir():
         name = file.name.removesuffix(_PACKED)
@@ -77,7 +79,6 @@ def _files() -> dict[str, Traversable]:
 
 
 def page(path: str) -> Page | None:
-    """What a GET of ``path`` is answered with; None for a path that is none of the page's."""
+    """Return the answer to a GET of ``path``; None for an unknown path."""
     wanted = path.partition("?")[0]
-    file = _files().get(wanted[1:]) if wanted.startswith("/") else None
-    return _answer(file.name.removesuffix(_PACKED), file) if file is not None else None
+    return _answer(wanted[1:]) if wanted.startswith("/") and wanted[1:] in _files() else None

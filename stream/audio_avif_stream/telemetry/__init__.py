@@ -1,1 +1,1 @@
-"""Figures of running programs, and where they go."""
+"""Figures of running programs, and the places that show them."""

@@ -1,4 +1,4 @@
-"""What the programs tell of themselves: the keys of ``--stats-json``, what each means, and its Prometheus name."""
+"""The figures of the programs: keys of ``--stats-json``, meanings, and Prometheus names."""
 
 from __future__ import annotations
 

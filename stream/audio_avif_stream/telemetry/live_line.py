@@ -21,7 +21,7 @@ _RATE_WINDOW_S = 2.0
 
 
 class RateMeter:
-    """What a stream costs: over its whole length, and over its last two seconds."""
+    """The bit rate of a stream: over its whole length, and over its last two seconds."""
 
     def __init__(self) -> None:
         self._payload_bytes = 0
@@ -66,7 +66,7 @@ class LiveLine:
         self._live: Any = None
 
     def update(self, text: str, now_s: float) -> None:
-        """Show this text from now on."""
+        """Show this text."""
         if not self.is_shown:
             return
         if not self._is_terminal:
@@ -84,7 +84,7 @@ class LiveLine:
         self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -93,7 +93,7 @@ class LiveLine:
 class JsonLines:
     """Writes one JSON object a line to a file, or to standard output for ``-``.
 
-    The first line replaces what the file held. A program that fails before it leaves the file as it was, or none.
+    The first line replaces the file's contents. A program that fails before that leaves the file as it was.
     """
 
     def __init__(self, target: str | None) -> None:
@@ -115,7 +115,7 @@ class JsonLines:
         return self._file is not None
 
     def write(self, values: dict[str, Any]) -> None:
-        """Append one object; what cannot be written is reported once, and the stream goes on."""
+        """Append one object; a failure is logged once, and the stream goes on."""
         if self._file is None:
             return
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_avif.edge import console
 from audio_avif.errors import ConnectionFailed
+from audio_avif.optional import import_optional
 from audio_avif_stream.telemetry.figures import FigureTable
 
 if TYPE_CHECKING:
@@ -46,17 +47,13 @@ def serve_metrics(
     """Serve the figures on ``http://address:port/metrics``, 0 for any free port; return what ends it.
 
     ``figures`` is called in another thread, at any time: it returns a dict that nobody changes any more, or None while
-    there are none. Raises ConnectionFailed where prometheus_client is missing or the port cannot be had.
+    there are none. Raises MissingPackage without prometheus_client, ConnectionFailed where the port cannot be had.
     """
-    try:
-        from prometheus_client import CollectorRegistry, start_http_server
-    except ImportError as error:
-        reason = "--metrics needs prometheus_client; install it with: pip install 'audio-avif[metrics]'"
-        raise ConnectionFailed(reason) from error
-    registry = CollectorRegistry()
+    prometheus_client = import_optional("prometheus_client", "--metrics", "metrics")
+    registry = prometheus_client.CollectorRegistry()
     registry.register(_Collector(figures, table))
     try:
-        server, thread = start_http_server(port, address, registry)
+        server, thread = prometheus_client.start_http_server(port, address, registry)
     except OSError as error:
         raise ConnectionFailed(_bind_failure(error, address, port)) from error
     console.tell(f"metrics on http://{address}:{server.server_port}/metrics")

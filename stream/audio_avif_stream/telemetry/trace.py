@@ -19,7 +19,7 @@ class ClockOffset:
         self._is_outdated = False
 
     def restart(self) -> None:
-        """Another receiver, or the same with another clock: what is known holds until its first answer."""
+        """Expect another clock: what is known stays valid until its first answer."""
         self._is_outdated = True
 
     def push(self, pong: Pong, now_us: int) -> None:
@@ -50,7 +50,7 @@ class _Sent:
 
 
 class Trace:
-    """Joins what the sender knows of a tile with what the receiver reports of it."""
+    """Joins what the sender knows of a tile with the receiver's report on it."""
 
     def __init__(self, rate_hz: int, clock: ClockOffset) -> None:
         self.vocoder_latency_samples = 0

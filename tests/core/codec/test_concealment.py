@@ -82,7 +82,7 @@ def test_what_comes_after_silence_rises_by_20_db_in_100_ms() -> None:
 
 @pytest.fixture(scope="module")
 def vocoder() -> Vocoder:
-    return load_vocoder("embedded", "cpu")
+    return load_vocoder(device="cpu", name="embedded")
 
 
 @pytest.fixture(scope="module")

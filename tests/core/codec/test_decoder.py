@@ -21,6 +21,7 @@ from audio_avif.codec.playout import Pacer, PlayoutConfig
 from audio_avif.codec.position import Chunk
 from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, NoisePacket
+from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, PausePacket, TilePacket
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import RtisiLa
@@ -44,7 +45,7 @@ TILE_FRAMES = 8
 TILE_S = TILE_FRAMES * FRAME_S
 SPEECH = speech_like(1.5)
 PLENTY_S = 0.05  # of sound still to be played: nothing is urgent
-PLAYOUT = PlayoutConfig(least_s=0.04, conceal_at_s=0.025, max_conceal_s=0.2, fade_s=0.1)
+PLAYOUT = PlayoutConfig(min_s=0.04, conceal_at_s=0.025, max_conceal_s=0.2, fade_s=0.1)
 HELLO = Hello(MEL, TILE, Encoder(MEL, TILE, FAST).template, "")
 
 
@@ -55,7 +56,7 @@ def test_a_pause_costs_next_to_nothing_and_takes_its_time(tile_frames: int, live
     encoder = Encoder(MEL, tile, replace(FAST, dtx=True))
     packets = encoder.push(samples) + encoder.flush()
     assert [packet.sequence for packet in packets] == list(range(len(packets))) and encoder.bye().tiles == len(packets)
-    pauses = [packet for packet in packets if isinstance(packet, NoisePacket)]
+    pauses = [packet for packet in packets if isinstance(packet, PausePacket)]
     paused_s = encoder.noise_tiles * tile_frames * FRAME_S
     assert 2.5 < paused_s < 6.5
     assert sum(packet.payload_bytes for packet in pauses) * 8e-3 / paused_s < 0.5
@@ -379,7 +380,7 @@ def test_a_file_may_begin_with_a_pause() -> None:
 
 @telling
 def test_no_sound_lies_before_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = decoder_of(playout=PlayoutConfig(least_s=0.6), tile_frames=64)
+    decoder = decoder_of(playout=PlayoutConfig(min_s=0.6), tile_frames=64)
     stretched = lambda before, log_mel, surplus_s, is_quiet: np.repeat(log_mel, 2, axis=1)  # noqa: E731
     monkeypatch.setattr(decoder.pacer, "push_frames", stretched)
     decoder.push(pause(0, 0, 64), 0.0)
@@ -496,7 +497,7 @@ def test_whatever_arrives_real_frames_are_spoken_at_their_own_position(
     assert counts.received + counts.late + counts.repeated == len(arrivals) - arrivals.count(None)
 
 
-@pytest.mark.parametrize("least_s", [-0.001, 10.1, float("nan")])
-def test_an_impossible_playout_buffer_is_refused(least_s: float) -> None:
+@pytest.mark.parametrize("min_s", [-0.001, 10.1, float("nan")])
+def test_an_impossible_playout_buffer_is_refused(min_s: float) -> None:
     with pytest.raises(ValueError, match="playout buffer"):
-        PlayoutConfig(least_s=least_s)
+        PlayoutConfig(min_s=min_s)

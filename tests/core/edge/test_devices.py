@@ -20,7 +20,7 @@ import pytest
 
 from audio_avif.edge.devices import Device, Microphone, Speaker, ZeroWatch, list_devices
 from audio_avif.errors import DeviceError
-from audio_avif_stream.runtime.realtime import hurrying
+from audio_avif_stream.runtime.realtime import realtime_priority
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 from support.timing import best_of_attempts, in_time
 
@@ -56,7 +56,7 @@ def play_tone_and_record(seconds: float) -> tuple[np.ndarray, dict[str, int]]:
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(round(16_000 * seconds)) / 16_000)
     data = threading.Event()
     with (
-        hurrying(),
+        realtime_priority(),
         Microphone("mouth_mic", on_data=data.set, latency_s=HELD_S, ring_s=PATIENCE_S) as microphone,
         Speaker("mouth", latency_s=HELD_S) as speaker,
     ):
@@ -94,7 +94,7 @@ def hear_clicks(count: int) -> tuple[list[float], list[float]]:
     click[:8] = 0.9
     data = threading.Event()
     with (
-        hurrying(),
+        realtime_priority(),
         Microphone("mouth_mic", on_data=data.set) as microphone,
         Speaker("mouth") as speaker,
     ):

@@ -19,7 +19,7 @@ from audio_avif.link.messages import (
     Bye,
     Hello,
     Message,
-    NoisePacket,
+    PausePacket,
     Ping,
     Pong,
     Receipt,
@@ -114,7 +114,7 @@ I64 = st.integers(-(2**63), 2**63 - 1)
 CLOCK = st.integers(0, 2**62)
 NAME = st.text(max_size=64).filter(str.isprintable)
 TILES = st.builds(TilePacket, U32, U32, st.integers(1, 8), st.binary(min_size=1, max_size=300), st.booleans())
-PAUSES = st.builds(NoisePacket, U32, U32, st.integers(1, 8), st.binary(min_size=8, max_size=8))
+PAUSES = st.builds(PausePacket, U32, U32, st.integers(1, 8), st.binary(min_size=8, max_size=8))
 
 
 @st.composite

@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_avif.errors import FileError, Refusal, RemoteProtocolError
+from audio_avif.errors import FileError, PeerRefused, RemoteProtocolError
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
 from audio_avif.link.rooms import KEEP_S, Listener, Publication, Room, Rooms, Traffic
-from audio_avif_stream.relay.room_tokens import BEARER_SUBPROTOCOL, Doors, Keys, has_key, is_room_name, read_rooms
+from audio_avif_stream.relay.room_tokens import (
+    BEARER_SUBPROTOCOL,
+    RoomTokens,
+    Tokens,
+    has_key,
+    is_room_name,
+    read_rooms,
+)
 from support.golden import golden_messages
 
 TILE_S = 0.128
@@ -150,7 +157,7 @@ def test_a_second_publisher_is_refused_until_the_first_is_gone_or_silent() -> No
     stage = Stage()
     stage.publish(a_hello())
     stage.now_s += 2.9
-    with pytest.raises(Refusal, match="somebody else publishes in room demo") as refused:
+    with pytest.raises(PeerRefused, match="somebody else publishes in room demo") as refused:
         stage.publish(a_hello("second"))
     assert refused.value.code == CLOSE_BUSY and stage.farewells == []
     stage.now_s += 0.2
@@ -312,21 +319,21 @@ def test_whatever_happens_every_tile_is_heard_or_counted_in_order(steps: list[st
 
 @pytest.mark.parametrize("name", ["demo", "A.b_c-9", "x" * 64, "..."])
 def test_names_of_rooms(name: str) -> None:
-    assert is_room_name(name) and Doors().keys(name) == Keys()
+    assert is_room_name(name) and RoomTokens().keys(name) == Tokens()
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a/b", "ä", ".", "..", "a\n", "%41"])
 def test_names_that_are_none(name: str) -> None:
-    assert not is_room_name(name) and Doors().keys(name) is None
+    assert not is_room_name(name) and RoomTokens().keys(name) is None
 
 
 def test_a_file_names_the_rooms_and_their_tokens(tmp_path: Path) -> None:
     file = tmp_path / "rooms.toml"
     file.write_text('[rooms.talk]\npublish = "p"\nlisten = "l"\n[rooms.radio]\npublish = "q"\n[rooms."a.b"]\n')
-    doors = Doors(Keys("never", "used"), read_rooms(file))
-    assert doors.keys("talk") == Keys("p", "l")
-    assert doors.keys("radio") == Keys("q", None)
-    assert doors.keys("a.b") == Keys()
+    doors = RoomTokens(Tokens("never", "used"), read_rooms(file))
+    assert doors.keys("talk") == Tokens("p", "l")
+    assert doors.keys("radio") == Tokens("q", None)
+    assert doors.keys("a.b") == Tokens()
     assert doors.keys("other") is None
     assert "'p'" not in repr(doors)
 

@@ -107,7 +107,7 @@ def test_one_frame_is_spoken() -> None:
 
 @pytest.mark.parametrize("name", ["embedded", "embedded-low"])
 def test_a_part_is_spoken_as_the_vocoder_speaks_it_whole(name: str) -> None:
-    vocoder = load_vocoder(name, "cpu")
+    vocoder = load_vocoder(device="cpu", name=name)
     frames = log_mel(demo_clip())[:, :600]
     np.testing.assert_allclose(speak(frames, vocoder), vocoder.synthesize(frames), atol=1e-4)
     stream = open_stream(vocoder)
@@ -118,7 +118,7 @@ def test_a_part_is_spoken_as_the_vocoder_speaks_it_whole(name: str) -> None:
 def test_no_seam_is_heard_between_three_parts_of_speech() -> None:
     clip = demo_clip()
     whole = log_mel(np.resize(clip, 35 * 16_000))
-    vocoder = load_vocoder("embedded", "cpu")
+    vocoder = load_vocoder(device="cpu", name="embedded")
     part_frames = PART_FRAMES // 4
     parts = list(cut_parts([whole[None]], part_frames))
     assert len(parts) == 3

@@ -26,7 +26,7 @@ LEAST_GAINS = {"embedded": 0.2, "embedded-low": 0.08}  # over RTISI-LA, which ta
 
 @pytest.fixture(scope="module", params=LATENCIES_SAMPLES)
 def embedded(request: pytest.FixtureRequest) -> OnnxVocoder:
-    vocoder = load_vocoder(request.param, "cpu")
+    vocoder = load_vocoder(device="cpu", name=request.param)
     assert isinstance(vocoder, OnnxVocoder)
     return vocoder
 

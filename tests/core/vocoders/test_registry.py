@@ -45,11 +45,11 @@ def test_a_name_never_leaves_the_folder(folder: Path, name: str) -> None:
 
 
 def test_the_fallback_needs_no_file(folder: Path) -> None:
-    assert isinstance(registry.load_vocoder("griffin-lim"), GriffinLim)
+    assert isinstance(registry.load_vocoder(name="griffin-lim"), GriffinLim)
 
 
 def test_the_default_is_the_embedded_model(folder: Path) -> None:
-    vocoder = registry.load_vocoder("default", "cpu")
+    vocoder = registry.load_vocoder(device="cpu", name="default")
     assert isinstance(vocoder, OnnxVocoder) and vocoder.info.name == registry.DEFAULT
 
 
@@ -58,13 +58,13 @@ def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
     (folder / "ada.onnx").touch()
     known = "griffin-lim, ada, embedded, embedded-low, zoe"
     with pytest.raises(ModelError, match=f"no vocoder 'bob'; known here: {known}; audio-avif-export bob"):
-        registry.load_vocoder("bob")
+        registry.load_vocoder(name="bob")
 
 
 def test_a_folder_that_is_not_there_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_AVIF_MODELS", str(folder / "none"))
     with pytest.raises(ModelError, match="known here: griffin-lim, embedded, embedded-low;"):
-        registry.load_vocoder("bob")
+        registry.load_vocoder(name="bob")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model"], ids=["missing", "empty", "damaged"])
@@ -73,4 +73,9 @@ def test_a_path_that_is_no_model_is_a_model_error(folder: Path, content: bytes |
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError, match="bad"):
-        registry.load_vocoder(str(path), provider="cpu")
+        registry.load_vocoder(device="cpu", name=str(path))
+
+
+def test_a_name_in_the_place_of_the_device_is_a_callers_mistake() -> None:
+    with pytest.raises(ValueError, match="give its name as name='embedded'"):
+        registry.load_vocoder("embedded", "cpu")

@@ -58,7 +58,7 @@ def test_a_recording_is_made_or_played(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_low_latency_is_the_fastest_vocoder_and_the_least_buffer() -> None:
     delays = {
-        choice: open_stream(load_vocoder(name, "cpu")).latency_samples / 16 + buffer_ms
+        choice: open_stream(load_vocoder(device="cpu", name=name)).latency_samples / 16 + buffer_ms
         for choice, (name, buffer_ms) in recv.LATENCIES.items()
     }
     assert delays["low"] == 16 + 30 < delays["balanced"] == 48 + 40 < delays["safe"]

@@ -28,7 +28,7 @@ def stream(stage: Stage, lateness_s: list[float], tile_frames: int = 8, first: i
 
 
 def test_on_a_quiet_path_the_buffer_is_what_was_asked() -> None:
-    stage = Stage(decoder_of(playout=PlayoutConfig(least_s=0.04)))
+    stage = Stage(decoder_of(playout=PlayoutConfig(min_s=0.04)))
     stream(stage, [0.0] * 100)
     assert stage.decoder.pacer.target_s == pytest.approx(0.04)
     np.testing.assert_allclose(stage.delays_s(0.0), TILE_S + 0.04, atol=1e-6)
@@ -171,9 +171,9 @@ def test_a_stream_may_begin_with_a_pause() -> None:
     assert stage.delays_s(0)[-1] == pytest.approx(TILE_S + 0.04, abs=0.02)
 
 
-@pytest.mark.parametrize("least_s", [0.0, 0.01])
-def test_without_a_buffer_a_pause_is_filled_too(least_s: float) -> None:
-    stage = Stage(decoder_of(playout=PlayoutConfig(least_s)))
+@pytest.mark.parametrize("min_s", [0.0, 0.01])
+def test_without_a_buffer_a_pause_is_filled_too(min_s: float) -> None:
+    stage = Stage(decoder_of(playout=PlayoutConfig(min_s)))
     stream(stage, [0.0] * 20)
     for number in range(8):
         stage.arrive(pause(20 + number, 160 + 24 * number), (168 + 24 * number) * FRAME_S)

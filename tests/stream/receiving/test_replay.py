@@ -18,6 +18,7 @@ from audio_avif.link.messages import Bye, Hello, MediaPacket, Ping
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif_stream.receiving.outputs import open_output
 from audio_avif_stream.receiving.replay import replay, replay_clock
+from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.telemetry import figures
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
@@ -84,7 +85,7 @@ def heard(
     clock = replay_clock(speed, [str(to)])
     output = open_output([str(to)], None, 0.04, clock)
     with JsonLines(None if stats_json is None else str(stats_json)) as lines:
-        replay(path, VOCODER, output, config or PlayoutConfig(), clock, LiveLine(False), lines)
+        replay(path, Stage(VOCODER, output, config or PlayoutConfig(), LiveLine(False), lines), clock)
     output.close()
     return read_wav(to)
 

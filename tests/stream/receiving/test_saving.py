@@ -37,6 +37,7 @@ from audio_avif_stream.receiving import saving
 from audio_avif_stream.receiving.outputs import open_output
 from audio_avif_stream.receiving.replay import replay, replay_clock
 from audio_avif_stream.receiving.saving import Saver
+from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 from support.stage import hello_of
@@ -324,7 +325,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
         return really(*arguments)
 
     monkeypatch.setattr(saving, "encode_cell", encode)
-    monkeypatch.setattr(saving, "_MOST_WAITING", 100)
+    monkeypatch.setattr(saving, "_MAX_WAITING", 100)
     yield go.set
     go.set()
 
@@ -392,7 +393,8 @@ def replayed(recording: Path, folder: Path) -> tuple[FloatArray, Path]:
     clock = replay_clock("full", [str(wav)])
     output = open_output([str(wav)], None, 0.04, clock)
     with JsonLines(None) as lines, Saver(picture, is_patient=True) as saver:
-        replay(recording, GriffinLim(), output, PlayoutConfig(), clock, LiveLine(False), lines, saver=saver)
+        stage = Stage(GriffinLim(), output, PlayoutConfig(), LiveLine(False), lines, saver=saver)
+        replay(recording, stage, clock)
         output.close()
     return read_wav(wav), picture
 

@@ -19,14 +19,17 @@ from websockets.exceptions import ConnectionClosed
 from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.errors import Refusal
+from audio_avif.errors import PeerRefused
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED, Bye, Hello, Receipt, TilePacket
 from audio_avif.link.protocol import ReceiverProtocol
+from audio_avif.link.takeover import SILENT_S, Verdict
 from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif_stream.receiving import playout as playout_module
 from audio_avif_stream.receiving import session as session_module
 from audio_avif_stream.receiving.outputs import WavOutput
 from audio_avif_stream.receiving.receiver import Receiver
-from audio_avif_stream.receiving.session import SILENT_S, Session, Stage
+from audio_avif_stream.receiving.session import Session
+from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.receiving.stream_recording import Kind, Recorder, read_recording
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 from support.stream_helpers import (
@@ -313,12 +316,12 @@ def test_a_sender_does_not_seem_silent_for_having_waited_while_the_vocoder_warme
 
         async def another() -> None:
             await session._is_open.wait()
-            assert not session.is_deserted
+            assert session.judge(replace(HELLO, session="another")) is Verdict.WAIT
 
         line.coming.put_nowait(Peer(0).bye.to_bytes())
         await over(*map(asyncio.create_task, (another(), session.run(None), carry(session, line))))
 
-    monkeypatch.setattr(session_module, "warm_up", warm_up)
+    monkeypatch.setattr(playout_module, "warm_up", warm_up)
     monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     stage = stage_of(tmp_path)
     asyncio.run(meet(stage))
@@ -335,7 +338,7 @@ def test_a_receiver_that_is_done_takes_no_other_stream_while_the_last_connection
         async with asyncio.timeout(PATIENCE_S):
             await session.is_over.wait()
         assert not receiver.finished.is_set()
-        with pytest.raises(Refusal, match="the receiver was closed"):
+        with pytest.raises(PeerRefused, match="the receiver was closed"):
             receiver.session_for(replace(HELLO, session="another"))
         assert receiver.session_for(HELLO) is session  # whose sender may not have heard the end
         line.may_close.set()

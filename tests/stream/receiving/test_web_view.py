@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from audio_avif.link.messages import CLOSE_UNAUTHORIZED, Bye, Hello, Ping
 from audio_avif_stream.commands import recv
 from audio_avif_stream.receiving.stream_recording import Recorder
-from audio_avif_stream.receiving.web_view import Window
+from audio_avif_stream.receiving.web_view import WebView
 from support.golden import golden_messages
 from support.relay import Ear, bearer, settle, without_session
 from support.stream_helpers import PATIENCE_S, RECEIVER, Peer, Process, receiving, run, wait_until
@@ -95,7 +95,7 @@ def test_a_stream_that_comes_back_otherwise_is_not_shown_and_plays_on() -> None:
     other = replace(hello, tile=replace(hello.tile, log10_max=2.0))
 
     async def show() -> None:
-        window = Window(Recorder(None), 0, 60.0)
+        window = WebView(Recorder(None), 0, 60.0)
         await window.open("127.0.0.1", None, True, None)
         for said in (hello, other):
             window.opened(1.0)

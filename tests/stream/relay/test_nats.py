@@ -21,10 +21,12 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from audio_avif.errors import ConnectionFailed, Refusal
+from audio_avif.errors import MissingPackage, PeerRefused
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
-from audio_avif.link.rooms import KEEP_S, SILENT_S, Rooms
-from audio_avif_stream.relay.nats_bridge import _BUSY, NatsBridge
+from audio_avif.link.rooms import KEEP_S, Rooms
+from audio_avif.link.takeover import SILENT_S
+from audio_avif_stream.relay.nats_bridge import NatsBridge
+from audio_avif_stream.relay.nats_claims import _BUSY
 from audio_avif_stream.relay.server import Relay, RelayConfig
 from audio_avif_stream.serving.admission import CLOSE_S
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
@@ -380,7 +382,7 @@ def test_without_nats_each_relay_goes_on_and_they_meet_again(room: str) -> None:
             assert first_heard(ear, peer)[0] == Hello.TYPE
             hear_on(ear, *peer.tiles[:3])
         server.close()
-        here.wait_for("NATS is away; the listeners here hear only what is published here")
+        here.wait_for("NATS connection lost; listeners on this relay hear only local publishers until it is back")
         peer.send(*peer.tiles[3:6])
         hear_on(near, *peer.tiles[3:6])
         stack.enter_context(nats_server(port))
@@ -412,12 +414,12 @@ class Slow:
 async def claimed(client: Slow) -> int:
     """Claim a room, with this client."""
     bridge = NatsBridge("nats://nowhere", Rooms(bytes, 60.0, 1), 60.0)
-    bridge._nats = client  # type: ignore[assignment]
+    bridge.link._client = client  # type: ignore[assignment]
     return await bridge.claim("talk", "one")
 
 
 def test_a_relay_that_stands_still_for_a_moment_keeps_its_room() -> None:
-    with pytest.raises(Refusal, match="somebody else publishes in room talk"):
+    with pytest.raises(PeerRefused, match="somebody else publishes in room talk"):
         asyncio.run(claimed(Slow()))
 
 
@@ -459,7 +461,7 @@ def test_a_room_that_is_forgotten_while_the_others_are_asked_is_published_and_le
         relay = Relay(RelayConfig(port=0, nats_url="nats://nowhere", resume_s=0.0), LiveLine(False), JsonLines(None))
         assert relay._bridge is not None
         relay._bridge.open = partial(asyncio.sleep, 0)  # type: ignore[method-assign]
-        relay._bridge._nats = Alone(is_closed, lambda: relay.rooms.tidy(0.0))  # type: ignore[assignment]
+        relay._bridge.link._client = Alone(is_closed, lambda: relay.rooms.tidy(0.0))  # type: ignore[assignment]
         port = (await relay.open()).getsockname()[1]
         try:
             await asyncio.to_thread(speak, port)
@@ -489,5 +491,5 @@ def test_a_nats_server_that_is_not_there_is_told() -> None:
 
 def test_without_nats_py_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nats.aio.client", None)
-    with pytest.raises(ConnectionFailed, match=r"pip install 'audio-avif\[nats\]'"):
+    with pytest.raises(MissingPackage, match=r"pip install 'audio-avif\[nats\]'"):
         asyncio.run(NatsBridge("nats://nowhere", Rooms(bytes, 60.0, 1), 60.0).open())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -11,15 +12,17 @@ import pytest
 
 from audio_avif.codec.encoder import Encoder
 from audio_avif.link.messages import Hello
+from audio_avif.link.protocol import SenderProtocol
 from audio_avif.link.rooms import Listener
+from audio_avif.link.takeover import SILENT_S, Verdict
 from audio_avif_stream.receiving import session as session_module
-from audio_avif_stream.receiving.session import SILENT_S, Session
+from audio_avif_stream.receiving.session import Session
 from audio_avif_stream.relay import server as relay_server
 from audio_avif_stream.relay.server import Relay, RelayConfig
 from audio_avif_stream.runtime.awake import AwakeClock
-from audio_avif_stream.sending import sender as sender_module
-from audio_avif_stream.sending.sender import Sender, StreamConfig
-from audio_avif_stream.sending.sender_stats import Telling
+from audio_avif_stream.sending import transfer as transfer_module
+from audio_avif_stream.sending.outgoing import OutgoingStream
+from audio_avif_stream.sending.transfer import Transfer
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
 
 
@@ -61,13 +64,14 @@ def test_a_sender_that_stood_still_for_almost_as_long_as_a_dead_path_stays_conne
         ticks += 1
 
     async def watch() -> None:
-        monkeypatch.setattr(sender_module, "AwakeClock", lambda: AwakeClock(time))
-        monkeypatch.setattr(sender_module, "time", SimpleNamespace(time=time))
+        monkeypatch.setattr(transfer_module, "AwakeClock", lambda: AwakeClock(time))
+        monkeypatch.setattr(transfer_module, "time", SimpleNamespace(time=time))
         monkeypatch.setattr(asyncio, "sleep", sleep)
-        telling = Telling(JsonLines(None), JsonLines(None), LiveLine(False), False)
-        await Sender(Encoder(), Mock(), Mock(), StreamConfig(), telling)._watch(Mock())
+        stream = OutgoingStream(Encoder(), is_live=True, wants_reports=False)
+        transfer = Transfer(stream, Mock(), SenderProtocol(), JsonLines(None), asyncio.Event(), can_come_back=True)
+        await transfer._watch()
 
-    with pytest.raises(sender_module._Broken, match="nothing came from the receiver for 5 s"):
+    with pytest.raises(transfer_module.ConnectionBroke, match="nothing came from the receiver for 5 s"):
         asyncio.run(watch())
     assert ticks > len(steps_s) + 30  # five seconds of its own time, of which the standstill was one
 
@@ -76,18 +80,19 @@ def test_a_receiver_that_stood_still_does_not_give_its_sender_up(monkeypatch: py
     time = Time()
     monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=time))
     encoder = Encoder()
-    session = Session(Hello(encoder.mel, encoder.tile, encoder.template, "one"), Mock(), 1)
-    session._line = Mock()
+    hello = Hello(encoder.mel, encoder.tile, encoder.template, "one")
+    session = Session(hello, Mock(), 1)
+    session._tenure.connect(time.now_s)
     session._is_open.set()
 
-    def look() -> bool:
-        return session.is_deserted
+    def look() -> Verdict:
+        return session.judge(replace(hello, session="another"))
 
     time.run(SILENT_S - 1.5, look)
     time.now_s += 60.0
-    assert not session.is_deserted
+    assert look() is Verdict.WAIT
     time.run(1.0, look)
-    assert session.is_deserted
+    assert look() is Verdict.BEGIN
 
 
 def test_a_relay_that_stood_still_does_not_cut_its_listeners_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +103,7 @@ def test_a_relay_that_stood_still_does_not_cut_its_listeners_off(monkeypatch: py
         looked = asyncio.Semaphore(0)
         monkeypatch.setattr(relay.rooms, "tidy", lambda now_s: looked.release())
         connection = Mock(remote_address=("127.0.0.1", 1))
-        listener = relay._listening[connection] = Listener(Mock(), bytes, relay.rooms.traffic)
+        listener = relay._listeners.connected[connection] = Listener(Mock(), bytes, relay.rooms.traffic)
         listener.pause(relay.now_s())
         ticking = asyncio.create_task(relay._tick())
         for step_s in (1.0, 60.0, *[1.0] * 7):

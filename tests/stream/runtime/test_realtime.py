@@ -1,4 +1,4 @@
-"""The programs ask for punctual threads where the system grants them, and live without where it does not."""
+"""Threads get real-time priority where the system grants it, and run as before where it does not."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from contextlib import nullcontext, suppress
 
 import pytest
 
-from audio_avif_stream.runtime import realtime as urgency
+from audio_avif_stream.runtime import realtime
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="Linux schedules so")
 
 
-def scheduling_while(is_hurrying: bool, takes_turns: bool = False) -> int:
+def scheduling_while(is_realtime: bool, is_normal: bool = False) -> int:
     """The policy of a thread that another one begins."""
     found: list[int] = []
 
     def inner() -> None:
-        if takes_turns:
-            urgency.take_turns()
+        if is_normal:
+            realtime.normal_priority()
         found.append(os.sched_getscheduler(0))
 
     def outer() -> None:
-        with urgency.hurrying() if is_hurrying else nullcontext():
+        with realtime.realtime_priority() if is_realtime else nullcontext():
             thread = threading.Thread(target=inner)
             thread.start()
             thread.join()
@@ -36,7 +36,7 @@ def scheduling_while(is_hurrying: bool, takes_turns: bool = False) -> int:
     return found[0]
 
 
-def may_hurry() -> bool:
+def may_be_realtime() -> bool:
     """Whether the system grants it, asked in a thread that ends: root in a container may lack the capability."""
     granted: list[None] = []
 
@@ -51,11 +51,11 @@ def may_hurry() -> bool:
     return bool(granted)
 
 
-def test_who_hurries_runs_before_others_if_the_system_lets_it() -> None:
+def test_a_realtime_thread_runs_before_others_where_the_system_permits_it() -> None:
     usual = os.sched_getscheduler(0)
     assert scheduling_while(False) == usual
-    assert scheduling_while(True) == (os.SCHED_RR if may_hurry() else usual)
-    assert scheduling_while(True, takes_turns=True) == os.SCHED_OTHER
+    assert scheduling_while(True) == (os.SCHED_RR if may_be_realtime() else usual)
+    assert scheduling_while(True, is_normal=True) == os.SCHED_OTHER
 
 
 def test_where_it_is_refused_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ from audio_avif.link.messages import (
     CLOSE_UNSUPPORTED,
     SUBPROTOCOL,
     Bye,
-    NoisePacket,
+    PausePacket,
     Ping,
     Pong,
     Receipt,
@@ -47,7 +47,7 @@ from audio_avif.link.messages import (
 from audio_avif.link.outbox import Outbox
 from audio_avif_stream.client.connection import Host
 from audio_avif_stream.commands import send as send_module
-from audio_avif_stream.sending import sender as sender_module
+from audio_avif_stream.sending import transfer as transfer_module
 from audio_avif_stream.sending.sender_stats import SenderStats
 from audio_avif_stream.telemetry.trace import ClockOffset
 from audio_avif_tools.network.proxy import Proxy, Scenario, relaying
@@ -267,7 +267,7 @@ def test_a_sender_whose_receiver_is_away_can_be_interrupted(number: signal.Signa
         took_s = time.monotonic() - began_s
     in_time(took_s < 4, took_s)
     assert ended.code == 0 and "Traceback" not in ended.err
-    assert "was not told that the stream is over" in ended.err
+    assert "could not be told that the stream has ended" in ended.err
 
 
 # ------------------------------------------------------------------------------------------ what a receiver may answer
@@ -305,7 +305,7 @@ def tiles(connection: ServerConnection, count: int, *, with_receipts: bool = Tru
         assert isinstance(data, bytes)
         if data[0] == Bye.TYPE:
             break
-        if data[0] in (TilePacket.TYPE, NoisePacket.TYPE):
+        if data[0] in (TilePacket.TYPE, PausePacket.TYPE):
             found.append(int.from_bytes(data[1:5], "big"))
             if with_receipts:
                 connection.send(Receipt(found[-1]).to_bytes())
@@ -407,7 +407,7 @@ def test_a_farewell_that_is_cut_is_said_again() -> None:
 def test_a_live_stream_that_is_over_looks_for_its_receiver_no_longer_than_a_farewell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "_FAREWELL_S", 2.0)
+    monkeypatch.setattr(transfer_module, "FAREWELL_S", 2.0)
     said = write_wav(tmp_path / "said.wav", speech(0.5))
     calls = 0
 
@@ -609,7 +609,7 @@ def test_a_stream_with_tls_and_token_comes_back_too(certificates: Certificates, 
         ((*LOOPBACK, "--bitrate", "nan"), "--bitrate"),
         ((*LOOPBACK, "--redundancy", "9"), "--redundancy"),
         ((*LOOPBACK, "--reconnect-s", "-1"), "--reconnect-s"),
-        ((*LOOPBACK, "--token", "two words"), "--token is no token"),
+        ((*LOOPBACK, "--token", "two words"), "--token (or AUDIO_AVIF_TOKEN) takes visible ASCII"),
         ((*LOOPBACK, "--trace", "-", "--stats-json", "-"), "standard output"),
     ],
 )

@@ -32,7 +32,7 @@ from audio_avif_stream.client import connection as connecting
 from audio_avif_stream.receiving import receiver as receiver_module
 from audio_avif_stream.receiving.outputs import WavOutput
 from audio_avif_stream.receiving.receiver import BindAddress, Receiver, send_line
-from audio_avif_stream.receiving.session import Stage
+from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.serving.admission import Complaints
 from audio_avif_stream.serving.security import (
     Limits,

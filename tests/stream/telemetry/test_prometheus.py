@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audio_avif.errors import ConnectionFailed
+from audio_avif.errors import ConnectionFailed, MissingPackage
 from audio_avif_stream.telemetry.figures import RECEIVER, RELAY, SENDER, FigureTable
 from audio_avif_stream.telemetry.prometheus import serve_metrics
 from support.paths import ROOT
@@ -107,7 +107,7 @@ def test_a_port_in_use_is_told_in_one_sentence() -> None:
 
 def test_without_prometheus_client_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    with pytest.raises(ConnectionFailed, match=r"pip install 'audio-avif\[metrics\]'"):
+    with pytest.raises(MissingPackage, match=r"pip install 'audio-avif\[metrics\]'"):
         serve_metrics(0, lambda: None, RECEIVER)
 
 
@@ -173,7 +173,7 @@ def test_every_metric_that_the_documentation_names_is_one() -> None:
 def sentences() -> tuple[set[str], set[str]]:
     """All texts within the stream programs, and those of them that are logged as warnings; ``…`` for what varies."""
     texts, warnings = set(), set()
-    for path in sorted((ROOT / "stream").glob("*.py")):
+    for path in sorted((ROOT / "stream").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         constants = {
             target.id: node.value

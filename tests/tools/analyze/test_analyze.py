@@ -70,7 +70,7 @@ def talk(tmp_path: Path) -> Path:
 
 
 def test_the_last_chain_is_what_the_codec_makes() -> None:
-    samples, vocoder = speech(11.3), load_vocoder("embedded", "cpu")
+    samples, vocoder = speech(11.3), load_vocoder(device="cpu", name="embedded")
     mel = log_mel(samples)
     heard = Spoken(vocoder).say(Avif(70).show(samples, mel).log_mel, samples)
     decoded, _ = decode(encode(samples, RATE_HZ, FileConfig(quality=70)), vocoder)

@@ -578,7 +578,7 @@ class Silent:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_jobs, "load_vocoder", lambda name, provider: Silent())
+    monkeypatch.setattr(file_jobs, "load_vocoder", lambda device, name: Silent())
     monkeypatch.setattr(decoding, "cut_parts", partial(cut_parts, part_frames=300))
     with soundfile.SoundFile(tmp_path / "in.wav", "w", 8_000, 1) as file:
         for _ in range(10):

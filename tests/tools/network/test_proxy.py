@@ -18,7 +18,7 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
-from audio_avif.link.messages import Bundle, Bye, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, Bye, PausePacket, TilePacket
 from audio_avif_tools.network.proxy import ClientFrames, Loss, Proxy, Scenario, Way, disconnects, relaying
 from support.stream_helpers import wait_until
 
@@ -117,9 +117,9 @@ def test_frames_are_found_however_their_bytes_come(cuts: list[int]) -> None:
         b"\x01hello" * 40,
         tile(7).to_bytes(),
         TilePacket(8, 64, 8, bytes(300), is_whole_still=True).to_bytes(),
-        NoisePacket(9, 72, 8, bytes(8)).to_bytes(),
+        PausePacket(9, 72, 8, bytes(8)).to_bytes(),
         Bundle(tile(2**28), (tile(10, bytes(9)),)).to_bytes(),
-        Bundle(NoisePacket(12, 96, 8, bytes(8)), (tile(11),)).to_bytes(),
+        Bundle(PausePacket(12, 96, 8, bytes(8)), (tile(11),)).to_bytes(),
         Bye(13, 99).to_bytes(),
     ]
     frames = [frame(body) for body in bodies]

@@ -91,7 +91,7 @@ def measure(
     from audio_avif.vocoders.registry import load_vocoder
     from audio_avif_tools.analyze.stages import Split, analyze, mean_rows, voices_of
 
-    vocoder = load_vocoder(vocoder_name, "cpu")
+    vocoder = load_vocoder(device="cpu", name=vocoder_name)
     require_fit(vocoder, MelConfig())
     voices = voices_of(vocoder)
     rows_each = 1 + len(pictures) * len(voices)

@@ -99,7 +99,7 @@ def bench_receive(sound: FloatArray, model: Path) -> list[Row]:
     rows = [_receive_row("RTISI-LA, 8-frame tiles", sound, RtisiLa(MelConfig()), 8, 0.10)]
     for name in ("embedded", "embedded-low"):
         for tile_frames in (8, 4, 2):
-            stream = open_stream(load_vocoder(name, "cpu"))
+            stream = open_stream(load_vocoder(device="cpu", name=name))
             rows.append(_receive_row(f"`{name}`, {tile_frames}-frame tiles", sound, stream, tile_frames, 0.05))
     hifigan = OnnxVocoder(model, provider="cpu")
     for tile_frames, context_frames, lookahead_frames, limit in (
@@ -161,7 +161,7 @@ def bench_peers(sound: FloatArray) -> list[Row]:
     packets = [*encoder.push(sound), *encoder.flush()]
     ours_encode_s = time.perf_counter() - began_s
     stills = [packet.still(encoder.template) for packet in packets]
-    vocoder = open_stream(load_vocoder(DEFAULT, "cpu"))
+    vocoder = open_stream(load_vocoder(device="cpu", name=DEFAULT))
     began_s = time.perf_counter()
     for still in stills:
         vocoder.push(from_pixels(decode_still(still, encoder.tile.frames, encoder.mel.n_mels), encoder.tile))

@@ -324,7 +324,7 @@ def _run(options: argparse.Namespace) -> None:
     paths = sorted(options.clips.glob(options.match))[:: options.every]
     if not paths:
         raise FileError(f"there are no clips {options.match} in {options.clips}")
-    vocoder = load_vocoder("embedded", "cpu")
+    vocoder = load_vocoder(device="cpu", name="embedded")
     clips = [read_audio(path) for path in paths]
     if options.plot is not None:
         _, microphone = perform(SCENES[-2], clips[0], clips, 0)

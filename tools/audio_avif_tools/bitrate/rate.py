@@ -296,7 +296,7 @@ def range_rows(
 
     With them, one standard error of each score's difference from the first range's ``[ranges - 1, scores]``.
     """
-    vocoder = load_vocoder(DEFAULT, "cpu")
+    vocoder = load_vocoder(device="cpu", name=DEFAULT)
     rows, scores_by_range = [], []
     for limits in (*RANGES, None):
 

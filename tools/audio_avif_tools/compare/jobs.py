@@ -188,7 +188,7 @@ class Job:
 
 @lru_cache(maxsize=2)
 def _vocoder(name: str) -> Vocoder:
-    return load_vocoder(name, "cpu")
+    return load_vocoder(device="cpu", name=name)
 
 
 def require_vocoder(name: str) -> None:

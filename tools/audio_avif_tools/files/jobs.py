@@ -59,7 +59,7 @@ def report_on(files: Sequence[Input], output: Path, settings: Settings, vocoder_
 
     Raises the error of the only file, or FileError that names the files which failed once the others are done.
     """
-    vocoder = load_vocoder(vocoder_name, "cpu")
+    vocoder = load_vocoder(device="cpu", name=vocoder_name)
     settings.require_encoder()
     _require_other_files(files, output, settings)
     steps = 1 + len(settings.qualities)
@@ -131,7 +131,7 @@ def decode_all(jobs: Sequence[Decoding], info: PictureInfo | None, vocoder_name:
 
     Raises the error of the only file, or FileError that names the files which failed once the others are done.
     """
-    vocoder = load_vocoder(vocoder_name, "cpu")
+    vocoder = load_vocoder(device="cpu", name=vocoder_name)
 
     def work(job: Decoding, threads: Workers, tell: _Tell) -> Decoded:
         if not job.may_replace and os.path.exists(job.sound):

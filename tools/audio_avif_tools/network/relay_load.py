@@ -30,7 +30,7 @@ from audio_avif import __version__
 from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError, ConnectionFailed
-from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, NoisePacket, Ping, TilePacket
+from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, PausePacket, Ping, TilePacket
 
 PROGRAM = "audio-avif relay-load"
 _MOST_LISTENERS, _MOST_SECONDS = 10_000, 120
@@ -42,7 +42,7 @@ _PING_S = 1.0
 _TCP_IP_BYTES = 52
 _SO_TIMESTAMPNS, _MOST_TOLD_BYTES = 35, 64  # of Linux's asm-generic/socket.h; the socket module has no name for it
 _NAP_S = 0.001  # listeners elsewhere would not make the relay's kernel wake one of them for each message
-_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE)
+_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE)
 
 
 @dataclass(frozen=True)

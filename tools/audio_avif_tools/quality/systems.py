@@ -102,7 +102,7 @@ class Voice:
 
 @lru_cache(maxsize=16)
 def _vocoder(source: str) -> Vocoder:
-    return load_vocoder(source, "cpu")
+    return load_vocoder(device="cpu", name=source)
 
 
 def _ms(samples: int) -> float:

@@ -68,7 +68,7 @@ def _sound(readable: Readable, options: argparse.Namespace) -> FloatArray:
         phases = None if options.phase is None else _phases(options.phase, readable.config, frames)
         samples = _without_model(readable, iterations, momentum, phases)
     else:
-        vocoder = load_vocoder(options.vocoder, "cpu")
+        vocoder = load_vocoder(device="cpu", name=options.vocoder)
         for loss in _losses(readable.config, vocoder):
             print(f"note: {loss}")
         samples = _with_model(readable, vocoder)
