@@ -50,13 +50,14 @@ def write_page(report: Report, output: Path, path: Path, progress: Callable[[int
     ``progress`` is called with the number of recordings written. Raises FileError where a file cannot be read.
     """
     page = _templates().get_template("report.html.j2")
+    texts = page.generate(
+        report=report,
+        recordings=_recordings(report, progress),
+        link=partial(_link, output),
+        day=time.strftime("%Y-%m-%d", time.gmtime()),
+    )
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        page.stream(
-            report=report,
-            recordings=_recordings(report, progress),
-            link=partial(_link, output),
-            day=time.strftime("%Y-%m-%d", time.gmtime()),
-        ).dump(file)
+        file.writelines(texts)
 
 
 def _templates() -> Environment:

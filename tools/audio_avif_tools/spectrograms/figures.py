@@ -163,8 +163,8 @@ def _is_figure(sides: list[_Side], is_bright: bool) -> bool:
 def _largest_part(pixels: Pixels, is_drawn: Mask, rectangle: tuple[slice, slice]) -> Box:
     """The largest axes of the rectangle, without the lines that frame them; colour bars are left out."""
     rows, columns = rectangle
-    columns = _longest_run(is_drawn[rows, columns].any(axis=0), columns.start)
-    rows = _longest_run(is_drawn[rows, columns].any(axis=1), rows.start)
+    columns = _longest_run(is_drawn[rows, columns].T, columns.start)
+    rows = _longest_run(is_drawn[rows, columns], rows.start)
     top, bottom = _frame_lines(pixels[rows, columns]), _frame_lines(pixels[rows, columns][::-1])
     turned = pixels[rows, columns].transpose(1, 0, 2)
     left, right = _frame_lines(turned), _frame_lines(turned[::-1])
@@ -172,9 +172,9 @@ def _largest_part(pixels: Pixels, is_drawn: Mask, rectangle: tuple[slice, slice]
     return Box(columns.start + left, rows.start + top, width - left - right, height - top - bottom)
 
 
-def _longest_run(is_part: Mask, first: int) -> slice:
-    """The lines of the longest part; a gap as narrow as a grid's line does not end one."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_part, [False]]).astype(np.int8)))
+def _longest_run(is_drawn: Mask, first: int) -> slice:
+    """The rows of the longest part; a gap as narrow as a grid's line does not end one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_drawn.any(axis=1), [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     is_gap = starts[1:] - ends[:-1] >= _LEAST_MARGIN
     starts, ends = np.append(starts[:1], starts[1:][is_gap]), np.append(ends[:-1][is_gap], ends[-1:])

@@ -70,6 +70,7 @@ def settle(
     where what was given makes no sense, or leaves open what the array is.
     """
     remarks = [source.remark] if source.remark else []
+    assumed: tuple[str, ...] = ()
     try:
         source, layout_assumed = _with_bands_first(source, given, layout, remarks)
         _require_rows(source)
@@ -77,7 +78,7 @@ def settle(
             _require_no_axes(source, given)
         source, is_normalised = _as_shares(source, given, remarks)
         if source.settings is not None:
-            config, assumed = _changed(source.settings, given), ()
+            config = _changed(source.settings, given)
         else:
             config, assumed = _assume(source, given, is_normalised)
         usual_range_db = _NORMALISED_RANGE_DB if is_normalised else _USUAL_RANGE_DB

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from audio_avif.edge.sound_files import replacing
 from audio_avif.errors import FileError
@@ -179,12 +179,12 @@ def _from_picture(path: Path, file: IO[bytes], crop: Box | None) -> list[Source]
                 exif = image.getexif()
                 riffusion = riffusion_settings(exif)
                 settings, samples, remark = _parse(image.info.get("Description") or exif.get(_DESCRIPTION))
-                image = _cropped(ImageOps.exif_transpose(image), crop)  # as viewers show it
-                _check_size(path, image.height, image.width)
+                shown = _cropped(ImageOps.exif_transpose(image), crop)  # as viewers show it
+                _check_size(path, shown.height, shown.width)
                 if riffusion is not None and settings is None:
-                    return _from_riffusion(path, image, riffusion)
+                    return _from_riffusion(path, shown, riffusion)
                 said = {"settings": settings, "samples": samples, "remark": remark, "is_cropped": crop is not None}
-                return [_pixels(path, image, clear_gray, said)]
+                return [_pixels(path, shown, clear_gray, said)]
     except Image.DecompressionBombError as error:
         raise FileError(f"{path} is too large: at most {MAX_PIXELS} pixels are read") from error
     except FileError:
@@ -215,7 +215,7 @@ def _from_riffusion(path: Path, image: Image.Image, riffusion: RiffusionSettings
     ]
 
 
-def _clear_gray(image: Image.Image) -> int | None:
+def _clear_gray(image: ImageFile.ImageFile) -> int | None:
     """The value of a gray picture's pixels that are transparent, None where there is none or in other pictures."""
     value = image.info.get("transparency")
     if type(value) is not int or not (image.mode in ("1", "L") or image.mode.startswith("I")):
@@ -274,8 +274,11 @@ def load_array(path: Path, file: IO[bytes] | None = None) -> npt.NDArray[Any]:
     ``file`` is what to read where the path is a pipe that has been read already.
     """
     try:
-        is_mapped = not isinstance(file, io.BytesIO)  # nothing is read of a file that is too large
-        array = np.load(path if is_mapped else file, allow_pickle=False, mmap_mode="r" if is_mapped else None)
+        content = file if isinstance(file, io.BytesIO) else None
+        if content is None:  # mapped: nothing is read of a file that is too large
+            array = np.load(path, allow_pickle=False, mmap_mode="r")
+        else:
+            array = np.load(content, allow_pickle=False)
     except Exception as error:  # numpy raises several unrelated classes on damaged files
         raise FileError(f"{path} is no .npy array of numbers that can be opened") from error
     if not isinstance(array, np.ndarray):
@@ -311,5 +314,5 @@ def _from_array(path: Path, file: IO[bytes]) -> Source:
         transparent = array[:, :, 3] < 128 if array.shape[2] == 4 else None
         return Source(colours=np.ascontiguousarray(array[:, :, :3]), transparent=transparent, **said)
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # pixels, of either byte order
-        return Source(shares=array.astype(np.float32) / np.iinfo(array.dtype).max, **said)
+        return Source(shares=array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max), **said)
     return Source(values=array.astype(np.float32), **said)

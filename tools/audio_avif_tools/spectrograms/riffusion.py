@@ -115,7 +115,7 @@ def to_magnitudes(pixels: Pixels, settings: RiffusionSettings) -> list[FloatArra
         channels = [shares[:, :, channel] for channel in ((1, 2) if settings.is_stereo else (0,))]
     config = settings.config
     edges_hz = htk_edges(settings.min_hz, settings.max_hz, settings.bands)
-    padded_hz = np.fft.rfftfreq(settings.padded_samples, 1 / config.rate_hz)
+    padded_hz = np.asarray(np.fft.rfftfreq(settings.padded_samples, 1 / config.rate_hz), np.float64)
     sums = htk_filters(edges_hz, padded_hz).sum(axis=1)
     has_bins = sums > 0
     centres_hz, sums = edges_hz[1:-1][has_bins], sums[has_bins]
