@@ -542,7 +542,7 @@ def test_a_system_that_fails_is_named_with_the_clip(
     monkeypatch.setattr(Tiles, "code", fail)
     assert main(["--clips", str(clips), "--out", str(tmp_path / "out"), *few_settings]) == 1
     told = capfd.readouterr().err
-    assert "griffin-lim, 8-frame tiles, quality 50 fails on a_clean.wav: the model fails: out of luck" in told
+    assert "griffin-lim, 8-frame tiles, quality 50 failed on a_clean.wav: the model fails: out of luck" in told
     assert "Traceback" not in told
 
 
