@@ -1,4 +1,4 @@
-"""``make bench``: measure speed, delay and memory on this machine and write ``docs/bench.md``."""
+"""``make bench``: measures speed, delay and memory on this machine and writes ``docs/bench.md``."""
 
 from __future__ import annotations
 
@@ -158,9 +158,9 @@ def bench_peers(sound: FloatArray) -> list[Row]:
         return [Row("opusenc and opusdec (Debian opus-tools) are not installed", "")]
     encoder = Encoder()
     began_s = time.perf_counter()
-    packets = [*encoder.push(sound), *encoder.flush()]
+    packets = [each for each in (*encoder.push(sound), *encoder.flush()) if isinstance(each, TilePacket)]
     ours_encode_s = time.perf_counter() - began_s
-    stills = [packet.still(encoder.template) for packet in packets if isinstance(packet, TilePacket)]
+    stills = [packet.still(encoder.template) for packet in packets]
     vocoder = open_stream(load_vocoder(DEFAULT, "cpu"))
     began_s = time.perf_counter()
     for still in stills:
@@ -373,9 +373,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=PROGRAM, description="Measure speed, delay and memory, and write docs/bench.md."
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("docs/bench.md"), help="page to write (default: docs/bench.md)"
+        "--output", type=Path, default=Path("docs/bench.md"), help="the page to write (default: docs/bench.md)"
     )
-    parser.add_argument("--corpus", type=Path, help="folder of speech clips instead of the bundled one")
+    parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
     parser.add_argument(
         "--only",
         choices=("sending", "receiving", "peers", "delay", "memory", "files"),

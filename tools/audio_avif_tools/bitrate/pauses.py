@@ -326,7 +326,7 @@ def plot(name: str, microphone: FloatArray, vocoder: Vocoder, path: Path) -> Non
 def _run(options: argparse.Namespace) -> None:
     paths = sorted(options.clips.glob(options.match))[:: options.every]
     if not paths:
-        raise FileError(f"{options.clips} has no clips {options.match}")
+        raise FileError(f"there are no clips {options.match} in {options.clips}")
     vocoder = load_vocoder("embedded", "cpu")
     clips = [read_audio(path) for path in paths]
     if options.plot is not None:
@@ -349,9 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
     parser.add_argument("--match", default="*_clean_*.flac", metavar="GLOB", help="pattern of its file names")
     parser.add_argument("--every", type=console.integer_in(1, 100), default=1, metavar="N", help="only every Nth clip")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="file for a plot of one clip without and with pauses"
-    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw one clip without and with pauses")
     options = parser.parse_args(arguments)
     return console.run(PROGRAM, lambda: _run(options))
 

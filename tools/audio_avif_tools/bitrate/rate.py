@@ -219,7 +219,7 @@ def _rms_db(log10_difference: FloatArray) -> float:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first hold numbers."""
+    """A Markdown table whose columns but the first are numbers."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -456,7 +456,7 @@ on {date}: {machine}.
 
 
 def _least_kbps(mels: Sequence[FloatArray]) -> str:
-    """The mean rate of tiles of each width at quality 0."""
+    """What tiles of each width take at quality 0, on average."""
     rates = {
         tile_frames: np.mean([Coder(tile_frames).fixed(frames, 0).kbps for frames in mels])
         for tile_frames in TILE_FRAMES
@@ -553,7 +553,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=Path("docs/rate.md"),
         metavar="FILE",
-        help="page to write; its picture goes into images/ beside it (default: docs/rate.md)",
+        help="the page to write; its picture goes into images/ beside it (default: docs/rate.md)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""``make impair``: stream speech over impaired paths with the real programs and write ``docs/reliability.md``."""
+"""``make impair``: streams speech over impaired paths with the real programs and writes ``docs/reliability.md``."""
 
 from __future__ import annotations
 
@@ -484,9 +484,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description="Stream speech over impaired paths and write docs/reliability.md."
     )
-    parser.add_argument("--output", type=Path, default=PAGE, help=f"page to write (default: {PAGE})")
-    parser.add_argument("--corpus", type=Path, help="folder of speech clips instead of the bundled one")
-    parser.add_argument("--only", choices=TRIALS, help="measure only this scenario and keep the others of the page")
+    parser.add_argument("--output", type=Path, default=PAGE, help=f"the page to write (default: {PAGE})")
+    parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
+    parser.add_argument("--only", choices=TRIALS, help="measure this scenario again and keep the others of the page")
     parser.add_argument(
         "--seconds",
         type=console.integer_in(10, 3600),

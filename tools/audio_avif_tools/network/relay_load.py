@@ -41,7 +41,7 @@ _SETTLING_S = 1.0
 _PING_S = 1.0
 _TCP_IP_BYTES = 52
 _SO_TIMESTAMPNS, _MOST_TOLD_BYTES = 35, 64  # of Linux's asm-generic/socket.h; the socket module has no name for it
-_NAP_S = 0.001  # with listeners elsewhere, the relay's kernel would not wake one of them for each message
+_NAP_S = 0.001  # listeners elsewhere would not make the relay's kernel wake one of them for each message
 _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, NoisePacket.TYPE)
 
 

@@ -34,7 +34,7 @@ PICTURE = "images/reliability-soak.png"
 _STOP_S = 20.0
 _SETTLED_S = 120.0
 _WINDOW_S = 10.0
-_AHEAD_S = 0.3  # of speech queued at the virtual mouth
+_AHEAD_S = 0.3  # how much speech is queued at the virtual mouth
 _TEXT = (
     "Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor, and "
     "`audio-avif-recv` plays on another, as with a microphone and a loudspeaker. Where the system allows it, "
