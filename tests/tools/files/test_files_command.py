@@ -356,7 +356,7 @@ def test_a_pipe_that_cannot_be_read_is_told(tmp_path: Path, capsys: Capture, mon
     assert told_of(b"").startswith("audio-avif: standard input is not a sound file")
     assert told_of(b"text" * 99).startswith("audio-avif: standard input is not a sound file")
     monkeypatch.setattr(spooling, "MAX_BYTES", 1000)
-    assert "gives more than 0 GiB; save it as a file" in told_of(bytes(2000))
+    assert "holds more than 0 GiB; save it as a file" in told_of(bytes(2000))
     monkeypatch.setattr(sys, "stdin", None)
     assert "redirect a sound file to it" in told_failure(capsys, "-", "--output", tmp_path / "out.avif")
     assert files_in(tmp_path) == {"in"}
