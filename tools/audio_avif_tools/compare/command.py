@@ -68,14 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--depth",
-        type=_integers("comma-separated depths (8, 10 or 12)", lambda depth: depth in (8, 10, 12)),
+        type=_integers("depths (8, 10 or 12, comma-separated)", lambda depth: depth in (8, 10, 12)),
         default=[8],
         metavar="BITS,BITS",
         help="bit depths of formats named without one, where the format has them (default: 8)",
     )
     parser.add_argument(
         "--qualities",
-        type=_integers("comma-separated qualities from 0 to 100", lambda quality: 0 <= quality <= 100),
+        type=_integers("qualities (0 to 100, comma-separated)", lambda quality: 0 <= quality <= 100),
         metavar="Q,Q",
         help="qualities for all formats but PNG, whose quality is a number of gray levels (default: a ladder each)",
     )

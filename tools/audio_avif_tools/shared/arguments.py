@@ -19,7 +19,7 @@ def integers_in(low: int, high: int) -> Callable[[str], list[int]]:
     def parse(text: str) -> list[int]:
         return list(dict.fromkeys(map(parse_one, text.split(","))))
 
-    parse.__name__ = f"comma-separated numbers from {low} to {high}"
+    parse.__name__ = f"numbers ({low} to {high}, comma-separated)"
     return parse
 
 
