@@ -182,7 +182,7 @@ def test_chance_is_the_standard_error_that_rounding_makes() -> None:
     split = Split.of(tables, "embedded")
     assert split is not None
     assert split.chance == pytest.approx(np.sqrt(0.025) / 2)
-    assert split.sentence().endswith("moves a voice by 0.08; what is not more is chance.")
+    assert split.sentence().endswith("moves a voice by 0.08; smaller differences are chance.")
 
 
 def test_a_distance_costs_upwards_and_another_score_stands_in() -> None:
