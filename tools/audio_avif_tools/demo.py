@@ -1,4 +1,4 @@
-"""``make demo``: the main job on one machine, with a table of what it cost and a picture of what was sent and heard."""
+"""``make demo``: a stream on one machine, with a table of its delays and a picture of the sent and received sound."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ PROGRAM = "audio-avif demo"
 
 
 def has_speaker() -> bool:
-    """Whether there is an output device to play to; says why where there is none."""
+    """Return whether there is a default output device; print why not."""
     try:
         if any(device.is_default_output for device in list_devices()):
             return True
-        print("no sound output device here, so the sound goes to the WAV file alone", file=sys.stderr)
+        print("no sound output device found; the sound goes to the WAV file only", file=sys.stderr)
     except DeviceError as error:
         print(f"no speaker: {error}", file=sys.stderr)
     return False
 
 
 def stream(folder: Path, is_microphone: bool, seconds: float) -> StreamRecord:
-    """Run receiver and sender as two processes; leave ``received.wav`` and ``tiles/`` in the folder."""
+    """Run receiver and sender as two processes; write ``received.wav`` and ``tiles/`` into the folder."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -69,7 +69,7 @@ def _stop_after(sender: Program, seconds: float) -> None:
 
 
 def draw(folder: Path, is_microphone: bool) -> Path:
-    """Draw what was sent, the tiles as they arrived, and what was heard; return the picture's path."""
+    """Draw the sent sound, the received tiles and the decoded sound; return the picture's path."""
     from matplotlib.figure import Figure
 
     mel, tile = MelConfig(), TileConfig()
@@ -80,10 +80,10 @@ def draw(folder: Path, is_microphone: bool) -> Path:
     for place, still in stills.items():
         at = place * tile.frames
         tiles[:, at : at + tile.frames] = from_pixels(decode_still(still, tile.frames, mel.n_mels), tile)
-    panels = [] if is_microphone else [("sent: the sound before it was cut into tiles", log_mel(demo_clip()))]
+    panels = [] if is_microphone else [("sent: the sound before it is cut into tiles", log_mel(demo_clip()))]
     panels += [
-        ("received: the tiles as they arrived; where it is black, a pause came as a few bytes", tiles),
-        ("heard: the sound the vocoder made of them", heard),
+        ("received: the tiles; black where a pause was sent as a few bytes", tiles),
+        ("decoded: the sound that the vocoder made of the tiles", heard),
     ]
     figure = Figure(figsize=(11, 2.4 * len(panels)), layout="constrained")
     for axes, (title, picture) in zip(np.atleast_1d(figure.subplots(len(panels), 1, sharex=True)), panels, strict=True):
@@ -112,11 +112,11 @@ def _run(options: argparse.Namespace) -> None:
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"the folder {options.folder} cannot be made: {error.strerror}") from error
+        raise FileError(f"the folder {options.folder} cannot be created: {error.strerror}") from error
     for old in (options.folder / "tiles").glob("*.avif"):
         old.unlink()
     if options.mic:
-        print("wear headphones: with loudspeakers the microphone hears the receiver, and it howls", file=sys.stderr)
+        print("wear headphones: with loudspeakers the microphone picks up the receiver and feeds back", file=sys.stderr)
     record = stream(options.folder, options.mic, options.seconds)
     if not record.tiles:
         raise AudioAvifError("nothing was received; see the lines above")
@@ -125,7 +125,7 @@ def _run(options: argparse.Namespace) -> None:
     tiles = options.folder / "tiles"
     pictures = len(list(tiles.glob("*.avif")))
     print(f"sound    {options.folder / 'received.wav'}\npicture  {picture}")
-    print(f"tiles    {tiles}/  ({pictures} pictures; pauses come as a few bytes)")
+    print(f"tiles    {tiles}/  ({pictures} pictures; pauses are sent as a few bytes)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,11 +134,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=PROGRAM, description="Stream a clip from a sender to a receiver on this machine."
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path("demo"), help="where sound, picture and tiles go (default: demo)"
+        "--folder", type=Path, default=Path("demo"), help="folder for sound, picture and tiles (default: demo)"
     )
-    parser.add_argument("--mic", action="store_true", help="speak yourself instead of playing the clip")
+    parser.add_argument("--mic", action="store_true", help="stream from the microphone instead of the clip")
     parser.add_argument(
-        "--seconds", type=console.integer_in(2, 600), default=10, metavar="N", help="with --mic: how long (default: 10)"
+        "--seconds",
+        type=console.integer_in(2, 600),
+        default=10,
+        metavar="N",
+        help="with --mic: length in seconds (default: 10)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

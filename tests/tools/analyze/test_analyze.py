@@ -151,13 +151,13 @@ def rows_of(key: str = "pesq_wb", **levels: float) -> list[Row]:
     ("levels", "told"),
     [
         ((4.6, 4.4, 4.4, 4.1, 2.5, 3.1), "phase 1.60; over Griffin-Lim the vocoder embedded wins back 0.60"),
-        ((4.6, 4.4, 4.4, 4.1, 2.5, 3.1), "leaves 1.00: the model holds the quality back most."),
+        ((4.6, 4.4, 4.4, 4.1, 2.5, 3.1), "leaves 1.00: the model limits the quality most."),
         ((4.6, 4.4, 4.4, 2.1, 1.5, 1.9), "the picture 2.30 and phase"),
-        ((4.6, 4.4, 4.4, 2.1, 1.5, 1.9), ": the picture holds"),
+        ((4.6, 4.4, 4.4, 2.1, 1.5, 1.9), ": the picture limits"),
         ((4.6, 2.4, 2.4, 2.1, 1.5, 1.9), "the 80 mel bands cost 2.20, the picture 0.30"),
-        ((4.6, 2.4, 2.4, 2.1, 1.5, 1.9), ": the mel holds"),
-        ((4.6, 4.4, 4.4, 4.1, 2.5, 2.1), "loses another 0.40 and leaves 2.00: the model holds"),
-        ((4.6, 4.6, 4.6, 4.6, 4.6, 4.6), ": nothing holds the quality back."),
+        ((4.6, 2.4, 2.4, 2.1, 1.5, 1.9), ": the mel limits"),
+        ((4.6, 4.4, 4.4, 4.1, 2.5, 2.1), "loses another 0.40 and leaves 2.00: the model limits"),
+        ((4.6, 4.6, 4.6, 4.6, 4.6, 4.6), ": no stage limits the quality."),
     ],
 )
 def test_the_sentence_follows_from_the_table(levels: tuple[float, ...], told: str) -> None:
@@ -170,7 +170,7 @@ def test_the_sentence_follows_from_the_table(levels: tuple[float, ...], told: st
 def test_without_a_model_it_is_phase_that_holds_back() -> None:
     split = Split.of([rows_of(original=4.6, mel=4.4, pixels=4.4, avif=4.1, phase=2.5)], GRIFFIN_LIM)
     assert split is not None
-    assert "and phase 1.60: phase holds the quality back most." in split.sentence()
+    assert "and phase 1.60: phase limits the quality most." in split.sentence()
 
 
 def test_chance_is_the_standard_error_that_rounding_makes() -> None:
@@ -182,7 +182,7 @@ def test_chance_is_the_standard_error_that_rounding_makes() -> None:
     split = Split.of(tables, "embedded")
     assert split is not None
     assert split.chance == pytest.approx(np.sqrt(0.025) / 2)
-    assert split.sentence().endswith("moves a voice by 0.08; what is not more is chance.")
+    assert split.sentence().endswith("moves a voice by 0.08; smaller differences are chance.")
 
 
 def test_a_distance_costs_upwards_and_another_score_stands_in() -> None:
@@ -271,7 +271,7 @@ def test_what_has_no_score_is_told(samples: FloatArray, tmp_path: Path, capsys: 
     assert "true phase" in told.out and "Traceback" not in told.err
     assert (tmp_path / "out" / "analyze.json").exists()
     if not samples.any():
-        assert "No stage can be told from another" in told.out
+        assert "The stages cannot be compared" in told.out
 
 
 def test_failures_are_one_sentence(talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,7 +284,7 @@ def test_failures_are_one_sentence(talk: Path, tmp_path: Path, capsys: pytest.Ca
         ([str(talk), str(tmp_path / "text.wav")], "text.wav is not a sound file that can be read"),
         ([str(tmp_path / "empty.wav")], "empty.wav holds no sound"),
         ([str(talk), "--vocoder", "no-such"], "there is no vocoder 'no-such'"),
-        ([str(talk), "--output", str(tmp_path / "taken")], "cannot be made"),
+        ([str(talk), "--output", str(tmp_path / "taken")], "cannot be created"),
     ):
         assert main(arguments) == 1
         told = capsys.readouterr().err.strip()

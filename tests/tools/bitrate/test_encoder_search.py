@@ -96,7 +96,7 @@ def test_the_command_writes_its_page(
     ("arguments", "complaint"),
     [
         (["--clips", "nowhere"], "there is no folder nowhere"),
-        (["--clips", "CLIPS", "--every", "2"], "one clip is too few"),
+        (["--clips", "CLIPS", "--every", "2"], "needs two clips or more"),
         (["--clips", "CLIPS", "--out", "no/such/folder.md"], "cannot be written"),
     ],
 )

@@ -162,7 +162,7 @@ def test_failures_are_one_sentence(clip: Path, tmp_path: Path, capsys: pytest.Ca
     assert "one.wav is shorter than 0.5 s" in failure([str(tmp_path / "one.wav"), *out], capsys)
     assert "silence.wav is silent" in failure([str(silence), *out], capsys)
     assert "there is no sound file in" in failure([str(empty), *out], capsys)
-    assert "cannot be made" in failure([str(clip), "--output", str(text / "out")], capsys)
+    assert "cannot be created" in failure([str(clip), "--output", str(text / "out")], capsys)
     assert "two recordings or more" in failure([str(clip), *out, "--layouts"], capsys)
     assert "there is no vocoder 'no-such'" in failure([str(clip), *out, "--vocoder", "no-such"], capsys)
     assert "JPEG XL has none of the qualities" in failure(

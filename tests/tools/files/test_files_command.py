@@ -357,9 +357,9 @@ def test_a_pipe_that_cannot_be_read_is_told(tmp_path: Path, capsys: Capture, mon
     assert told_of(b"").startswith("audio-avif: standard input is not a sound file")
     assert told_of(b"text" * 99).startswith("audio-avif: standard input is not a sound file")
     monkeypatch.setattr(spooling, "MAX_BYTES", 1000)
-    assert "gives more than 0 GiB; save it as a file" in told_of(bytes(2000))
+    assert "holds more than 0 GiB; save it as a file" in told_of(bytes(2000))
     monkeypatch.setattr(sys, "stdin", None)
-    assert "give it a sound file" in told_failure(capsys, "-", "--output", tmp_path / "out.avif")
+    assert "redirect a sound file to it" in told_failure(capsys, "-", "--output", tmp_path / "out.avif")
     assert files_in(tmp_path) == {"in"}
 
 
@@ -412,7 +412,7 @@ def test_a_file_that_ends_before_it_should_is_told(tmp_path: Path, caplog: pytes
     soundfile.write(path, speech_like(10.0), RATE_HZ)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert run(path, "--output", tmp_path / "out.avif") == 0
-    assert "though it promises 10.0 s" in caplog.text
+    assert "though its header announces 10.0 s" in caplog.text
 
 
 def photograph(rows: int) -> bytes:
@@ -464,7 +464,7 @@ def test_a_picture_that_an_image_program_has_saved_again_is_heard(
     first, heard = read_audio(tmp_path / "first.wav"), read_audio(tmp_path / "again.wav")
     assert heard.size == first.size == CLIP.size
     assert stoi(first, heard) > 0.95
-    assert "pictures become sound" in wrong_usage(capsys, again, "--output", tmp_path / "out.avif")
+    assert "pictures are decoded to sound" in wrong_usage(capsys, again, "--output", tmp_path / "out.avif")
 
 
 def test_a_cropped_picture_is_heard_with_the_option_that_is_named(
@@ -511,9 +511,9 @@ def test_log_mel_pictures_of_others_need_their_range(tmp_path: Path, capsys: Cap
 def test_where_nothing_can_be_written_is_told(wav: Path, picture: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "file").write_bytes(b"in the way")
     before = files_in(tmp_path)
-    assert "cannot be made" in told_failure(capsys, wav, "--output", tmp_path / "file")
-    assert "cannot be made" in told_failure(capsys, wav, "--output", tmp_path / "file" / "out.avif")
-    assert "cannot be made" in told_failure(capsys, picture, "--output", tmp_path / "file" / "out.wav")
+    assert "cannot be created" in told_failure(capsys, wav, "--output", tmp_path / "file")
+    assert "cannot be created" in told_failure(capsys, wav, "--output", tmp_path / "file" / "out.avif")
+    assert "cannot be created" in told_failure(capsys, picture, "--output", tmp_path / "file" / "out.wav")
     assert files_in(tmp_path) == before
 
 
@@ -524,8 +524,8 @@ def test_names_that_cannot_be_are_told(wav: Path, picture: Path, tmp_path: Path,
     path = tmp_path / bad
     assert "there is no sound file" in told_failure(capsys, path, "--output", tmp_path / "out")
     assert "there is no sound file" in told_failure(capsys, f"{path}.wav", "--output", tmp_path / "out.avif")
-    assert "cannot be made" in told_failure(capsys, wav, "--output", path)
-    assert "cannot be made" in told_failure(capsys, picture, "--output", path / "out.wav")
+    assert "cannot be created" in told_failure(capsys, wav, "--output", path)
+    assert "cannot be created" in told_failure(capsys, picture, "--output", path / "out.wav")
     assert files_in(tmp_path) == before
 
 
@@ -544,7 +544,7 @@ def test_a_folder_without_sound_is_told(tmp_path: Path, capsys: Capture) -> None
 
 
 def test_sounds_are_never_replaced_by_their_copies(wav: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert "read and written at once" in told_failure(capsys, tmp_path, "--output", tmp_path)
+    assert "is both input and output" in told_failure(capsys, tmp_path, "--output", tmp_path)
     copy = wav.with_name("speech-q80.wav")
     copy.write_bytes(wav.read_bytes())
     assert "would be replaced" in told_failure(capsys, wav, copy, "--output", tmp_path, "--quality", 80)
@@ -694,7 +694,7 @@ def test_later_interruptions_print_nothing_while_threads_finish(tmp_path: Path) 
 
 def test_wrong_usage_is_told(wav: Path, picture: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out.avif"
-    assert "say where to" in wrong_usage(capsys, wav)
+    assert "--output is missing" in wrong_usage(capsys, wav)
     assert "one --quality" in wrong_usage(capsys, wav, "--output", out, "--quality", "70,80")
     assert "several files" in wrong_usage(capsys, wav, tmp_path / "b.wav", "--output", out)
     for name in ("out.wav", "out.png"):
@@ -704,7 +704,7 @@ def test_wrong_usage_is_told(wav: Path, picture: Path, tmp_path: Path, capsys: C
     assert "only for recordings" in wrong_usage(capsys, picture, "--quality", 80)
     assert "need --range" in wrong_usage(capsys, picture, "--channels", 2)
     assert "need --range" in wrong_usage(capsys, picture, "--range", "auto")
-    assert "sound is written as" in wrong_usage(capsys, picture, "--output", tmp_path / "out.mp3")
+    assert "name a file that ends in" in wrong_usage(capsys, picture, "--output", tmp_path / "out.mp3")
     assert "several pictures" in wrong_usage(capsys, picture, tmp_path / "b.avif", "--output", tmp_path / "out.wav")
     assert "numbers (0 to 100" in wrong_usage(capsys, wav, "--output", out, "--quality", "101")
     assert "range (fixed" in wrong_usage(capsys, wav, "--output", out, "--range", "4,-11")

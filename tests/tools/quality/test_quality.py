@@ -218,7 +218,7 @@ def test_a_torn_last_line_and_damaged_lines_are_survived(tmp_path: Path) -> None
 def test_two_runs_never_write_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     with ScoreFile(path) as first:
-        with pytest.raises(FileError, match="another run is at work in"):
+        with pytest.raises(FileError, match="another run writes to"):
             ScoreFile(path)
         first.append(row(pesq_wb=3.25))
     with ScoreFile(path) as second:
@@ -229,7 +229,7 @@ def test_another_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     for text in ("name,score\nme,7\n", "one line without an end"):
         path.write_text(text)
-        with pytest.raises(FileError, match="not of this version"):
+        with pytest.raises(FileError, match="of another version of the bench"):
             ScoreFile(path)
         assert path.read_text() == text
     with pytest.raises(FileError, match="cannot be written"):
@@ -359,7 +359,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     before = signal.getsignal(signal.SIGTERM)
     assert main(command) == INTERRUPTED
     assert signal.getsignal(signal.SIGTERM) == before
-    assert "goes on from here" in capfd.readouterr().err
+    assert "run the same command to continue" in capfd.readouterr().err
     assert len((out / "scores.csv").read_text().splitlines()) == 1 + 5
     monkeypatch.setattr(Job, "run", lambda job: done.append(job) or run(job))
     assert main(command) == 0
@@ -398,7 +398,7 @@ class Crash:
 def test_a_process_that_dies_is_told(clips: Path) -> None:
     clip = choose_clips(clips).clips[0]
     jobs = [Job(clip, Crash(setting), ()) for setting in ("one", "two")]
-    with pytest.raises(AudioAvifError, match="a process died"):
+    with pytest.raises(AudioAvifError, match="a worker process died"):
         list(run_jobs(jobs, 2))
 
 
@@ -542,7 +542,7 @@ def test_a_system_that_fails_is_named_with_the_clip(
     monkeypatch.setattr(Tiles, "code", fail)
     assert main(["--clips", str(clips), "--out", str(tmp_path / "out"), *few_settings]) == 1
     told = capfd.readouterr().err
-    assert "griffin-lim, 8-frame tiles, quality 50 fails on a_clean.wav: the model fails: out of luck" in told
+    assert "griffin-lim, 8-frame tiles, quality 50 failed on a_clean.wav: the model fails: out of luck" in told
     assert "Traceback" not in told
 
 

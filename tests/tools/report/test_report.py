@@ -33,14 +33,14 @@ from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif_tools.report import measurement as report_measure
 from audio_avif_tools.report import page as report_page
-from audio_avif_tools.report.assets import SCRIPT
-from audio_avif_tools.report.charts import Chart
+from audio_avif_tools.report.charts import draw
 from audio_avif_tools.report.figures import Rendition, Source
 from audio_avif_tools.report.media import clock, duration, time_ticks
 from audio_avif_tools.report.writer import write_report
 from audio_avif_tools.shared.fidelity import Feed, MelError, WaveError, cut, excerpts_of
 from audio_avif_tools.shared.signals import demo_clip
 
+SCRIPT = Path(report_page.__file__).with_name("templates") / "report.js"
 VOID = {"meta", "img", "input", "br", "hr", "link", "line", "circle", "polyline", "source"}
 
 
@@ -184,6 +184,21 @@ def test_the_tables_can_be_sorted_by_button(two: tuple[dict[str, Any], PageReade
     assert len([tag for tag, _ in page.tags if tag == "button"]) == len(heads)
 
 
+def test_tables_say_at_their_head_that_waveform_figures_do_not_rate_a_vocoder(
+    two: tuple[dict[str, Any], PageReader, str],
+) -> None:
+    """Beside the figures, not only in the legend below all of them."""
+    _, _, text = two
+    before, *tables = re.split(r"<table>", text)
+    has_snr = ["SNR, dB" in table.partition("</table>")[0] for table in tables]
+    assert has_snr == [True, False, True, True, True, True]
+    for is_needed, head in zip(has_snr, [before, *tables], strict=False):
+        told = head.rpartition("</table>")[2]
+        assert ("correlation compare the waveforms sample by sample" in told) == is_needed
+        assert not is_needed or "say nothing about quality" in told
+    assert text.count('<td class="waveform"') == 2 * 2 + 2 * 2 * 2 + 3 * (2 + 2 * 2)
+
+
 def test_a_gain_is_found_and_loudness_told(two: tuple[dict[str, Any], PageReader, str]) -> None:
     table, _, _ = two
     [channel] = table["files"][0]["qualities"][0]["channels"]
@@ -305,7 +320,7 @@ def test_a_full_page_links_to_the_files(tmp_path: Path, speech: FloatArray, monk
     monkeypatch.setattr(report_page, "MAX_MEDIA_BYTES", 1000)
     source = make_source(tmp_path / "sounds & <i>more</i> #1", "100% näher.flac", speech[:RATE_HZ])
     _, page, text = report_of(tmp_path, source)
-    assert "data:" not in text and "This page is full" in page.text
+    assert "data:" not in text and "This page is full: these players load the files beside it" in page.text
     links = page.all("audio", "src") + page.all("img", "src")
     assert len(links) == 3 + 2
     for link in links:
@@ -450,12 +465,24 @@ def test_the_mel_error_clips_to_the_range() -> None:
 
 
 def test_a_chart_is_drawn_of_what_is_finite() -> None:
-    chart = Chart("PESQ", [(1.0, 2.0, "70"), (2.0, math.nan, "80"), (3.0, 4.0, "90")], [[(1.0, 1.5, "70")]])
-    page = PageReader(chart.svg())
-    assert len(page.all("circle", "cx")) == 2
-    assert "nan" not in chart.svg() and "quality 90: 4 at 3 kbps" in page.all("svg", "aria-label")[0]
-    assert Chart("PESQ", [(1.0, math.nan, "70")]).svg() == ""
-    assert PageReader(Chart("PESQ", [(2.0, 4.0, "70")]).svg()).all("circle", "cx")
+    chart = draw("PESQ", [(1.0, 2.0, "70"), (2.0, math.nan, "80"), (3.0, 4.0, "90")], [[(1.0, 1.5, "70")]])
+    assert chart is not None and [mark.label for mark in chart.marks] == ["70", "90"]
+    assert chart.description == "PESQ against kbps. quality 70: 2 at 1 kbps; quality 90: 4 at 3 kbps"
+    first, last = chart.marks
+    assert chart.curve == f"{first.x},{first.y} {last.x},{last.y}" and len(chart.faint) == 1
+    places = [tick.at for tick in (*chart.x_ticks, *chart.y_ticks)] + [at for m in chart.marks for at in (m.x, m.y)]
+    assert all(math.isfinite(at) for at in places)
+    assert draw("PESQ", [(1.0, math.nan, "70")]) is None
+    single = draw("PESQ", [(2.0, 4.0, "70")])
+    assert single is not None and len(single.marks) == 1
+
+
+def test_the_charts_of_the_page_are_those_of_the_figures(two: tuple[dict[str, Any], PageReader, str]) -> None:
+    table, page, _ = two
+    charts = 3 * (1 + len(table["files"]))
+    assert len(page.all("svg", "aria-label")) == charts
+    assert len(page.all("circle", "cx")) == charts * len(table["means"])
+    assert [tag for tag, _ in page.tags].count("polyline") == charts + 3 * len(table["files"])
 
 
 def test_times_are_told_as_people_do() -> None:
@@ -468,7 +495,7 @@ def test_times_are_told_as_people_do() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="the sorting script is tried with node, which is missing")
 def test_the_script_sorts_numbers_text_and_gaps() -> None:
     def order(values: list[str], is_down: bool) -> list[int]:
-        code = f"{SCRIPT}\nconsole.log(JSON.stringify(order({json.dumps(values)}, {json.dumps(is_down)})))"
+        code = f"{SCRIPT.read_text()}\nconsole.log(JSON.stringify(order({json.dumps(values)}, {json.dumps(is_down)})))"
         done = subprocess.run(["node", "-e", code], capture_output=True, text=True, check=True)
         return list(json.loads(done.stdout))
 

@@ -74,5 +74,5 @@ def test_the_codec_itself_moves_nothing() -> None:
 
 def test_percentiles_of_nothing_are_refused() -> None:
     assert percentiles([1.0, 2.0, 3.0])["p50_ms"] == 2.0
-    with pytest.raises(AudioAvifError, match="no tile came through"):
+    with pytest.raises(AudioAvifError, match="no tile was received"):
         percentiles([])

@@ -1,1 +1,1 @@
-"""``audio-avif analyze``: which stage of the codec loses what."""
+"""``audio-avif analyze``: the loss of each stage of the codec."""

@@ -1,7 +1,7 @@
-"""A mel autoencoder of the AudioLDM kind in place of the picture: diffusers' ``AutoencoderKL``, fitted to our mel.
+"""A mel autoencoder like AudioLDM's instead of the picture: diffusers' ``AutoencoderKL``, adapted to this codec's mel.
 
-Such a network takes a mel spectrogram as a picture of one channel and keeps it as a few small pictures, the latents.
-What is said of AudioLDM's mel is how its authors' training code makes it (haoheliu/AudioLDM-training-finetuning,
+Such a network takes a mel spectrogram as a picture of one channel and encodes it as a few small pictures, the latents.
+AudioLDM's mel is computed here as in its authors' training code (haoheliu/AudioLDM-training-finetuning,
 ``utilities/data/dataset.py`` and ``config/2023_11_13_vae_autoencoder/16k_64.yaml``).
 """
 
@@ -27,53 +27,53 @@ from audio_avif_tools.shared.fidelity import mean_of
 
 FLOAT16_BITS = 16
 _PACKAGES = ("torch", "diffusers", "safetensors")
-_SUBFOLDER = "vae"  # where pipelines of diffusers keep theirs
+_SUBFOLDER = "vae"  # of the autoencoder in diffusers' pipelines
 _OURS = MelConfig()
 _LN10 = math.log(10)
-_LATENT_REACH = 4.0  # standard deviations that a coarse quantiser spans
+_LATENT_REACH = 4.0  # standard deviations within a coarse quantiser's range
 
 
 class Network(Protocol):
     """An autoencoder of pictures of one channel."""
 
     downsampling: int
-    """Both sides of what it is given must be multiples of it."""
+    """Both sides of its input must be multiples of this."""
 
     is_audioldm: bool
-    """Whether it has the shape of AudioLDM's."""
+    """Whether its shape is that of AudioLDM's."""
 
     def reconstruct(self, values: FloatArray, bits: int) -> tuple[FloatArray, int]:
-        """Take ``[frames, bands]`` through latents of so many bits each; return the same shape, and all their bits."""
+        """Encode ``[frames, bands]`` with ``bits`` per latent and decode it; return the same shape and all bits."""
         ...
 
 
 class MelFeed(Protocol):
-    """What a network is fed: a mel of its own and the scale of its values."""
+    """The input of a network: its mel and the scale of the values."""
 
     title: str
 
     def values(self, samples: FloatArray, mel: FloatArray) -> FloatArray:
-        """The network's input ``[frames, bands]`` for ``[samples]`` and our log-mel of them."""
+        """The network's input ``[frames, bands]`` for ``[samples]`` and the codec's log-mel of them."""
         ...
 
     def log_mel(self, values: FloatArray, samples: FloatArray, frames: int) -> FloatArray:
-        """Our log-mel ``[n_mels, frames]`` from such values; of the original's ``[samples]`` only the level counts."""
+        """The codec's log-mel ``[n_mels, frames]`` from such values; only the level of ``[samples]`` counts."""
         ...
 
 
 class AudioLdmMel:
     """AudioLDM's own mel: 64 bands of 0-8000 Hz, n_fft 1024, hop 160, natural log of magnitudes, floor 1e-5.
 
-    Scale and area norm are Slaney's. The recording's peak is brought to a half first, as in training; that gain is
-    taken back from what comes out. Frame k is centred on sample 160 k + 80.
+    Scale and area norm are Slaney's. The recording's peak is first scaled to a half, as in training; the gain is
+    removed from the output. Frame k is centred on sample 160 k + 80.
     """
 
     title = "AudioLDM's mel (64 Slaney bands of 0-8000 Hz, hop 160, natural log, peak at 0.5)"
-    _BASIS = MelConfig(n_mels=64, fmin_hz=0.0, fmax_hz=8000.0, floor=1e-5)  # its hop is never asked for
+    _BASIS = MelConfig(n_mels=64, fmin_hz=0.0, fmax_hz=8000.0, floor=1e-5)  # its hop is not used
     _HOP = 160
 
     def values(self, samples: FloatArray, mel: FloatArray) -> FloatArray:
-        """Frames ``[frames, 64]`` of the samples, the last of which may reach into silence."""
+        """Frames ``[frames, 64]`` of the samples; the last frame may extend into silence."""
         n_fft, hop = self._BASIS.n_fft, self._HOP
         loud = np.pad(samples.astype(np.float64) * _gain(samples), (0, -samples.size % hop))
         padded = np.pad(loud, (n_fft - hop) // 2, mode="reflect")
@@ -82,7 +82,7 @@ class AudioLdmMel:
         return np.log(np.maximum(bands, self._BASIS.floor)).astype(np.float32)
 
     def log_mel(self, values: FloatArray, samples: FloatArray, frames: int) -> FloatArray:
-        """Interpolate in time; then to bins of the spectrum by the pseudo-inverse and to our bands."""
+        """Interpolate in time, then map to bins of the spectrum by the pseudo-inverse and to the codec's bands."""
         log10 = values.T / _LN10 - math.log10(_gain(samples))
         at = np.arange(frames) * _OURS.hop_samples
         centres = np.arange(values.shape[0]) * self._HOP + self._HOP // 2
@@ -97,24 +97,24 @@ def _gain(samples: FloatArray) -> float:
 
 
 class OurMel:
-    """Our own log-mel, with its values mapped from one range to another."""
+    """The codec's log-mel, with its values mapped from one range to another."""
 
     def __init__(self, title: str, log10_range: tuple[float, float], value_range: tuple[float, float]) -> None:
         self.title = f"our mel, {title}"
         self._from, self._to = log10_range, value_range
 
     def values(self, samples: FloatArray, mel: FloatArray) -> FloatArray:
-        """What lies outside the range is clipped."""
+        """Map to the network's range; values outside the range are clipped."""
         clipped = np.clip(mel.T, *self._from)
         return np.interp(clipped, self._from, self._to).astype(np.float32)
 
     def log_mel(self, values: FloatArray, samples: FloatArray, frames: int) -> FloatArray:
-        """The same map backwards."""
+        """Map back."""
         return np.interp(values.T[:, :frames], self._to, self._from).astype(np.float32)
 
 
 def our_mels() -> list[MelFeed]:
-    """The scales that an autoencoder of unknown kind may want: natural log as AudioLDM's, or -1 to 1 as of pictures."""
+    """The scales that an unknown autoencoder may expect: natural log as AudioLDM's, or -1 to 1 as for pictures."""
     picture = TileConfig()
     return [
         OurMel("natural log", (-5.0, 2.0), (-5.0 * _LN10, 2.0 * _LN10)),
@@ -123,9 +123,9 @@ def our_mels() -> list[MelFeed]:
 
 
 class Autoencoder:
-    """The stage: a mel through the network's latents.
+    """The stage of the chain: a mel through the network's latents.
 
-    Of several ways to feed it, the one is kept with which it makes the least mel error on the first recording.
+    Of several scales the stage uses the one with the smallest mel error on the first recording.
     """
 
     name = AUTOENCODER
@@ -137,7 +137,7 @@ class Autoencoder:
         self._errors_db: list[tuple[float, float]] = []
 
     def show(self, samples: FloatArray, mel: FloatArray) -> Shown:
-        """Frames and bands are filled up to what the network can halve, by the last ones again, and cut off after."""
+        """Pad frames and bands with the last ones to what the network can halve, and remove the padding afterwards."""
         if len(self._feeds) > 1:
             self._feeds = [min(self._feeds, key=lambda feed: _error_db(mel, self._through(feed, samples, mel).log_mel))]
         (feed,) = self._feeds
@@ -151,12 +151,12 @@ class Autoencoder:
         missing = [(0, -size % self._network.downsampling) for size in values.shape]
         made, bits = self._network.reconstruct(np.pad(values, missing, mode="edge"), self._bits)
         if not np.isfinite(made).all():
-            raise ModelError("the autoencoder gives no numbers for this recording; is it one of mel spectrograms?")
+            raise ModelError("the autoencoder's output is not finite for this recording; use one for mel spectrograms")
         made = made[: values.shape[0], : values.shape[1]]
         return Shown(feed.log_mel(made, samples, mel.shape[1]), bits)
 
     def report(self, kbps: float) -> str:
-        """What it was fed, what that alone and the whole of it lose, and its rate."""
+        """The input scale, the mel error of that scale alone and of the whole stage, and the rate."""
         plain, whole = (mean_of([pair[i] for pair in self._errors_db]) for i in (0, 1))
         latents = "float16" if self._bits == FLOAT16_BITS else f"{self._bits} bit"
         return (
@@ -171,7 +171,7 @@ def _error_db(mel: FloatArray, other: FloatArray) -> float:
 
 
 def open_autoencoder(name: str, kind: str = "auto", bits: int = FLOAT16_BITS) -> Autoencoder:
-    """Load the stage by a folder or a hub's name; ``kind`` is ``audioldm``, ``ours`` or ``auto`` by its shape.
+    """Load the stage from a folder or a hub; ``kind`` is ``audioldm``, ``ours``, or ``auto`` by its shape.
 
     Raises AudioAvifError where packages are missing, ModelError where there is no such autoencoder.
     """
@@ -201,7 +201,7 @@ def load_network(name: str) -> Network:
         model, report = AutoencoderKL.from_pretrained(
             name, subfolder=subfolder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
-    except Exception as error:  # torch, safetensors and diffusers raise a dozen unrelated classes
+    except Exception as error:  # torch, safetensors and diffusers raise many unrelated errors
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(f"the autoencoder {name} cannot be loaded: {reason}") from error
     if report["missing_keys"]:
@@ -215,7 +215,7 @@ def _local_config(folder: Path) -> tuple[str | None, Mapping[str, Any]]:
         if path.is_file():
             return subfolder, _read_config(path)
     raise ModelError(
-        f"{folder} holds no autoencoder: a folder is needed with the config.json and the safetensors that diffusers' "
+        f"{folder} holds no autoencoder; name a folder with the config.json and the safetensors that diffusers' "
         "save_pretrained writes"
     )
 
@@ -264,7 +264,7 @@ def _check(name: str, config: Mapping[str, Any]) -> None:
 
 
 class _Kl:
-    """An AutoencoderKL on the processor, used for what it is most sure of: the mode of the posterior."""
+    """An AutoencoderKL on the processor; latents are the mode of the posterior."""
 
     def __init__(self, model: Any) -> None:
         self._model = model.float().eval()
@@ -274,7 +274,7 @@ class _Kl:
         self._scale = float(config.scaling_factor)
 
     def reconstruct(self, values: FloatArray, bits: int) -> tuple[FloatArray, int]:
-        """Time runs down and bands across, as in AudioLDM."""
+        """Encode and decode with time along the rows and bands along the columns, as in AudioLDM."""
         import torch
 
         with torch.inference_mode():
@@ -286,7 +286,7 @@ class _Kl:
 def _quantized(latents: Any, bits: int, scale: float) -> Any:
     """Round latents to float16, or to even steps over four of their standard deviations.
 
-    The scaling factor of a model's settings is what brings their deviation to 1.
+    A model's scaling factor normalises their deviation to 1.
     """
     if bits == FLOAT16_BITS:
         return latents.half().float()

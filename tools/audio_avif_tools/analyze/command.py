@@ -1,4 +1,4 @@
-"""``audio-avif analyze``: which stage of the codec loses what, by putting oracles in place of the others."""
+"""``audio-avif analyze``: measure the loss of each stage of the codec by replacing the other stages with oracles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LATENT_BITS = (16, 8, 7, 6, 5, 4, 3, 2)
 
 @dataclass(frozen=True)
 class Recording:
-    """A file to analyze, and where in it, as (start, length) in samples at 16 kHz."""
+    """A file to analyze, and its excerpts as (start, length) in samples at 16 kHz."""
 
     path: Path
     samples: int
@@ -46,20 +46,20 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """How long the whole file is."""
+        """The length of the whole file."""
         return self.samples / RATE_HZ
 
     def note(self) -> str | None:
-        """What to say where only excerpts are used."""
+        """A note where only excerpts are used; empty otherwise."""
         if len(self.spans) == 1:
             return None
         return (
-            f"{self.path} lasts {self.seconds:.0f} s; used are {len(self.spans)} evenly spaced excerpts of "
+            f"{self.path} lasts {self.seconds:.0f} s; analyzed are {len(self.spans)} evenly spaced excerpts of "
             f"{self.spans[0][1] / RATE_HZ:g} s"
         )
 
     def excerpts(self) -> list[FloatArray]:
-        """The excerpts ``[samples]``, mono at 16 kHz, within -1..1 as scores need it."""
+        """Read the excerpts ``[samples]``, mono at 16 kHz, clipped to -1..1 for the scores."""
         from audio_avif_tools.shared.fidelity import cut
 
         return [channels.mean(axis=0).clip(-1, 1) for channels in cut(self.path, self.spans)]
@@ -67,7 +67,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Result:
-    """The means of all recordings and the rows of each, in the order of the recordings."""
+    """The means over all recordings and the rows of each, in the order of the recordings."""
 
     recordings: tuple[Recording, ...]
     tables: tuple[tuple[Row, ...], ...]
@@ -82,7 +82,7 @@ def measure(
     vocoder_name: str,
     measures: Sequence[Score],
 ) -> Result:
-    """Run every recording through every chain, with a progress bar; each recording counts the same."""
+    """Run every recording through every chain, with a progress bar; all recordings have the same weight."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -113,7 +113,7 @@ def measure(
 
 
 def _notes(rows: Sequence[Row], pictures: Sequence[PictureStage], split: Split | None, vocoder: str) -> Iterator[str]:
-    """What the table comes to, a sentence or two each."""
+    """Return the conclusions of the table, one or two sentences each."""
     from audio_avif_tools.analyze.autoencoder import Autoencoder
     from audio_avif_tools.analyze.stages import AUTOENCODER, AVIF, PCM_KBPS
 
@@ -122,7 +122,7 @@ def _notes(rows: Sequence[Row], pictures: Sequence[PictureStage], split: Split |
         if isinstance(picture, Autoencoder):
             yield picture.report(last[AUTOENCODER].kbps)
     if split is None:
-        yield "No stage can be told from another: the recordings are silent or too short for every score."
+        yield "The stages cannot be compared: the recordings are silent or too short for every score."
         return
     yield split.sentence()
     if AUTOENCODER in last:
@@ -138,7 +138,7 @@ def _notes(rows: Sequence[Row], pictures: Sequence[PictureStage], split: Split |
 
 
 def print_table(result: Result, measures: Sequence[Score]) -> None:
-    """Print the means, a block a voice."""
+    """Print the means, one block per voice."""
     from rich.console import Console
     from rich.table import Table
 
@@ -157,14 +157,14 @@ def print_table(result: Result, measures: Sequence[Score]) -> None:
 
 
 def cells(row: Row, measures: Sequence[Score]) -> list[str]:
-    """Rate and scores as text; what there is not is a dash."""
+    """Rate and scores as text, with a dash for missing ones."""
     figures = [(row.kbps, 1)] if row.kbps else [(math.nan, 1)]
     figures += [(row.scores.get(score.key, math.nan), score.decimals) for score in measures]
     return [f"{value:.{decimals}f}" if math.isfinite(value) else "-" for value, decimals in figures]
 
 
 def write_results(result: Result, measures: Sequence[Score], settings: dict[str, Any], folder: Path) -> None:
-    """Write analyze.csv and analyze.json, and analyze.png where matplotlib is there. Raises FileError."""
+    """Write analyze.csv and analyze.json, and analyze.png where matplotlib is installed. Raises FileError."""
     import csv
     import json
 
@@ -225,7 +225,9 @@ def _parser() -> argparse.ArgumentParser:
         "  audio-avif analyze talk.wav --vae cvssp/audioldm2           a latent in place of the picture",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("inputs", nargs="+", type=_input, metavar="IN", help="recordings, of any rate; heard as mono")
+    parser.add_argument(
+        "inputs", nargs="+", type=_input, metavar="IN", help="recordings of any sample rate; mixed to mono"
+    )
     parser.add_argument(
         "--quality", type=console.integer_in(0, 100), default=85, metavar="Q", help="AVIF quality (default: 85)"
     )
@@ -233,23 +235,23 @@ def _parser() -> argparse.ArgumentParser:
         "--tile-frames",
         type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
         metavar="N",
-        help="tiles of a stream, so many frames of 16 ms each (default: cells of a file, 10 s)",
+        help="tiles of a stream, of N frames of 16 ms each (default: cells of a file, 10 s)",
     )
     parser.add_argument(
-        "--vocoder", default="embedded", metavar="NAME|PATH", help="the vocoder to judge (default: embedded)"
+        "--vocoder", default="embedded", metavar="NAME|PATH", help="vocoder to measure (default: embedded)"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write analyze.csv, analyze.json and the plot analyze.png there"
+        "--output", type=Path, metavar="DIR", help="folder for analyze.csv, analyze.json and the plot analyze.png"
     )
     latent = parser.add_argument_group(
-        "a mel autoencoder beside the picture", "diffusers' AutoencoderKL, as in AudioLDM and AudioLDM2"
+        "a mel autoencoder, compared with the picture", "diffusers' AutoencoderKL, as in AudioLDM and AudioLDM2"
     )
     latent.add_argument("--vae", metavar="NAME|DIR", help="a name on a hub, or a folder that save_pretrained wrote")
     latent.add_argument(
         "--vae-mel",
         choices=("auto", "audioldm", "ours"),
         default="auto",
-        help="what it is fed: AudioLDM's mel or ours (default: auto, by its shape)",
+        help="its input: AudioLDM's mel or this codec's (default: auto, by its shape)",
     )
     latent.add_argument(
         "--vae-bits",
@@ -257,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=_LATENT_BITS,
         default=16,
         metavar="N",
-        help="bits of each number of its latent: 16 is float16, 2 to 8 are even steps (default: 16)",
+        help="bits per latent value: 16 for float16, 2 to 8 for even steps (default: 16)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -265,7 +267,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _input(text: str) -> Path:
     if text == "-":
-        raise argparse.ArgumentTypeError("standard input cannot be read twice; name a file")
+        raise argparse.ArgumentTypeError("standard input cannot be read twice; name a file instead of -")
     return Path(text)
 
 
@@ -276,7 +278,7 @@ def _run(options: argparse.Namespace) -> None:
     console.log_to_stderr(PROGRAM)
     recordings = [Recording.of(path) for path in options.inputs]
     with folders([] if options.output is None else [options.output]):
-        if options.output is not None:  # what cannot be written is told now rather than after minutes
+        if options.output is not None:  # report an unwritable folder now rather than after minutes
             for name in ("analyze.csv", "analyze.json", "analyze.png"):
                 require_writable(options.output / name)
         _analyze(options, recordings)
@@ -319,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.vae is None and (options.vae_mel, options.vae_bits) != ("auto", 16):
-        parser.error("--vae-mel and --vae-bits are for --vae")
+        parser.error("--vae-mel and --vae-bits need --vae")
     with console.interrupted_once():
         return console.run(PROGRAM, lambda: _run(options))
 

@@ -1,4 +1,4 @@
-"""The picture of ``audio-avif analyze``: one score on its way from the original down to the whole codec."""
+"""The plot of ``audio-avif analyze``: one score after each stage, from the original to the whole codec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLOURS = 64
 
 
 def draw(rows: Sequence[Row], split: Split, path: Path) -> None:
-    """Draw what each stage costs as a waterfall, and beside it every picture with every voice.
+    """Draw the cost of each stage as a waterfall, and beside it every picture with every voice.
 
     Raises FileError where the file cannot be written, AudioAvifError without matplotlib.
     """
@@ -59,7 +59,7 @@ def _waterfall(panel: Any, split: Split) -> None:
     panel.plot([len(names) - 2 + 0.31, len(names) - 1 - 0.31], [last] * 2, color="0.6", linewidth=0.8)
     panel.set_xticks(range(len(names)), names, fontsize=9)
     panel.set_ylim(floor, floor + 1.12 * span)
-    panel.set_ylabel(split.score.title + ("" if split.score.higher_is_better else " (less is better)"))
+    panel.set_ylabel(split.score.title + ("" if split.score.higher_is_better else " (lower is better)"))
     panel.set_title("What each stage costs", loc="left", fontsize=11, weight="bold")
     _bare(panel)
 
@@ -78,7 +78,7 @@ def _every_chain(panel: Any, rows: Sequence[Row], split: Split) -> None:
         ends.append((levels[steps[-1]], voice, colour))
     low, high = panel.get_ylim()
     right, at = max(places.values()), -math.inf
-    for level, voice, colour in sorted(ends):  # beside the lines' ends, and apart from each other
+    for level, voice, colour in sorted(ends):  # beside the ends of the lines, without overlap
         at = max(level, at + 0.055 * (high - low))
         panel.text(right + 0.2, at, voice, color=colour, fontsize=9, weight="bold", va="center")
     panel.set_xticks(list(places.values()), [_two_lines(name) for name in pictures], fontsize=9)

@@ -1,7 +1,7 @@
-"""A recording through the stages of the codec one by one, with oracles in place of the others.
+"""Score a recording after each stage of the codec, with oracles instead of the other stages.
 
-A *chain* is a picture of the sound, more or less spoilt, and a *voice* that makes sound of it. The voice that knows the
-original's phases tells what a picture loses; the others tell what not knowing them costs.
+A *chain* is a picture of the sound with some loss, and a *voice* that makes sound of it. The voice that knows the
+original's phases shows the loss of the picture; the other voices show the cost of unknown phases.
 """
 
 from __future__ import annotations
@@ -31,50 +31,50 @@ PCM_KBPS = RATE_HZ * 16 / 1000
 TRUE_PHASE, GRIFFIN_LIM = "true phase", GriffinLim.name
 ORIGINAL, CLEAN, EIGHT_BIT, AVIF, AUTOENCODER = "original", "clean mel", "8 bit", "AVIF", "autoencoder"
 _HEARD_DB = 60.0
-_LEAST_SAMPLES = RATE_HZ // 10  # of less pystoi fails, and no score means anything
+_LEAST_SAMPLES = RATE_HZ // 10  # pystoi fails on shorter recordings, and no score is meaningful
 _MEL = MelConfig()
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a picture tells of the sound, ``[n_mels, frames] float32, log10``, and its size; 0 where it is none."""
+    """The log-mel that a picture holds, ``[n_mels, frames] float32, log10``, and its size; 0 without a picture."""
 
     log_mel: FloatArray
     bits: float
 
 
 class PictureStage(Protocol):
-    """A way to keep a log-mel spectrogram."""
+    """An encoding of a log-mel spectrogram."""
 
     name: str
 
     def show(self, samples: FloatArray, mel: FloatArray) -> Shown:
-        """Keep and read again ``[n_mels, frames]``, the log-mel of ``[samples]``."""
+        """Encode and decode ``[n_mels, frames]``, the log-mel of ``[samples]``."""
         ...
 
 
 class CleanMel:
-    """The log-mel as it is."""
+    """The unchanged log-mel."""
 
     name = CLEAN
 
     def show(self, samples: FloatArray, mel: FloatArray) -> Shown:
-        """Nothing is lost."""
+        """Return the log-mel unchanged."""
         return Shown(mel, 0.0)
 
 
 class EightBit:
-    """Pixels of 8 bit, over the value range of a file, not compressed."""
+    """Uncompressed pixels of 8 bit over the value range of a file."""
 
     name = EIGHT_BIT
 
     def show(self, samples: FloatArray, mel: FloatArray) -> Shown:
-        """Lose what lies between two grey levels or beyond the range."""
+        """Round to gray levels and clip to the value range."""
         return Shown(from_pixels(to_pixels(mel[None], _info()), _info())[0], 8.0 * mel.size)
 
 
 class Avif:
-    """Cells of a file or, narrower, tiles of a stream, compressed."""
+    """Compressed cells of a file or, where narrower, tiles of a stream."""
 
     name = AVIF
 
@@ -83,9 +83,9 @@ class Avif:
         self._width = width
 
     def show(self, samples: FloatArray, mel: FloatArray) -> Shown:
-        """Count what a stream sends of each tile; a file keeps a few bytes more for each ten seconds."""
+        """Encode and decode; the size is what a stream sends, and a file has a few more bytes every ten seconds."""
         frames = mel.shape[1]
-        # As in a file: the only cell is as wide as it has to be, the last of several fades out. A tile repeats its end.
+        # As in a file: an only cell is as wide as needed, the last of several fades out. A tile repeats its last frame.
         width = min(self._width, frames) if self._width == CELL_FRAMES else self._width
         missing = -frames % width
         if self._width == CELL_FRAMES:
@@ -107,12 +107,12 @@ def _info() -> PictureInfo:
 
 
 class Voice(Protocol):
-    """A way from log-mel to sound."""
+    """A synthesis of sound from a log-mel."""
 
     name: str
 
     def say(self, mel: FloatArray, samples: FloatArray) -> FloatArray:
-        """Make sound of ``[n_mels, frames]``; only an oracle looks at the original ``[samples]``."""
+        """Synthesise ``[n_mels, frames]``; only an oracle uses the original ``[samples]``."""
         ...
 
 
@@ -122,24 +122,24 @@ class TruePhase:
     name = TRUE_PHASE
 
     def say(self, mel: FloatArray, samples: FloatArray) -> FloatArray:
-        """One inverse STFT."""
+        """Synthesise with one inverse STFT."""
         return GriffinLim(_MEL, iterations=0).synthesize(mel, np.angle(stft(samples)))
 
 
 class Spoken:
-    """A vocoder that knows nothing of the original."""
+    """A vocoder, which does not see the original."""
 
     def __init__(self, vocoder: Vocoder) -> None:
         self.name = vocoder.name
         self._vocoder = vocoder
 
     def say(self, mel: FloatArray, samples: FloatArray) -> FloatArray:
-        """As a file is spoken."""
+        """Synthesise as for a file."""
         return speak(mel, self._vocoder)
 
 
 def stft(samples: FloatArray) -> npt.NDArray[np.complex128]:
-    """The centred STFT ``[n_fft // 2 + 1, frames]`` behind the log-mel."""
+    """The centred STFT ``[n_fft // 2 + 1, frames]`` from which the log-mel is computed."""
     padded = np.pad(samples.astype(np.float64), _MEL.n_fft // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, _MEL.n_fft)[:: _MEL.hop_samples]
     frames = windows[: frame_count(samples.size, _MEL)] * hann(_MEL.n_fft)
@@ -147,7 +147,7 @@ def stft(samples: FloatArray) -> npt.NDArray[np.complex128]:
 
 
 def snr_db(original: FloatArray, heard: FloatArray) -> float:
-    """Signal to noise ratio in dB, once ``heard`` has the gain that makes it greatest; NaN without noise."""
+    """Signal-to-noise ratio in dB after the gain on ``heard`` that maximises it; NaN without noise."""
     return math.nan if np.array_equal(original, heard) else _wave_error(original, heard).snr_db()[0]
 
 
@@ -165,8 +165,8 @@ def _wave_error(original: FloatArray, heard: FloatArray) -> WaveError:
 def lsd_db(original: FloatArray, heard: FloatArray) -> float:
     """Log-spectral distance in dB: the root mean square difference of a frame's two spectra in dB, mean over frames.
 
-    Spectra are those behind the log-mel, 513 bins every 16 ms. What lies more than 60 dB below the original's greatest
-    bin counts as being there, because nobody hears differences in silence. No gain is fitted.
+    The spectra are those of the log-mel, 513 bins every 16 ms. Bins are raised to at least 60 dB below the original's
+    loudest bin, because differences in silence are inaudible. No gain is fitted.
 
     Source: Gray and Markel, "Distance measures for speech processing", 1976; Rabiner and Juang, 1993, chapter 4.
     """
@@ -181,19 +181,17 @@ MEASURES = {
     for score in (
         Score("snr_db", "SNR, dB", snr_db, (), 1, True, "is 0 for any other phases, however it sounds"),
         Score("correlation", "correlation", correlation, (), 2, True, "is 0 for any other phases, however it sounds"),
-        Score(
-            "lsd_db", "LSD, dB", lsd_db, (), 1, False, "hears nothing of phase, and noise in a gap as much as a word"
-        ),
+        Score("lsd_db", "LSD, dB", lsd_db, (), 1, False, "ignores phase, and weighs noise in a gap as much as a word"),
         SCORES["pesq_wb"],
         SCORES["stoi"],
     )
 }
-"""All scores of the table by key, in its order."""
+"""All scores of the table by key, in the table's order."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A chain's scores by key, NaN where there is none, and its picture's rate; 0 where there is no picture."""
+    """The scores of a chain by key, NaN where missing, and the rate of its picture; 0 without a picture."""
 
     picture: str
     voice: str
@@ -202,7 +200,7 @@ class Row:
 
 
 def voices_of(vocoder: Vocoder) -> list[Voice]:
-    """The oracle, Griffin-Lim, and the vocoder if it is another."""
+    """Return the oracle, Griffin-Lim, and the vocoder if it is another one."""
     voices: list[Voice] = [TruePhase(), Spoken(GriffinLim(_MEL))]
     return voices if vocoder.name == GRIFFIN_LIM else [*voices, Spoken(vocoder)]
 
@@ -210,7 +208,7 @@ def voices_of(vocoder: Vocoder) -> list[Voice]:
 def analyze(
     samples: FloatArray, pictures: Sequence[PictureStage], voices: Sequence[Voice], measures: Sequence[Score]
 ) -> Iterator[Row]:
-    """Yield a row a chain for ``[samples]`` at 16 kHz, up to 20 s of them, the original first."""
+    """Yield a row for each chain, the original first, for up to 20 s of ``[samples]`` at 16 kHz."""
 
     def scores(heard: FloatArray) -> dict[str, float]:
         is_long_enough = samples.size >= _LEAST_SAMPLES
@@ -228,7 +226,7 @@ def analyze(
 
 
 def mean_rows(tables: Sequence[Sequence[Row]]) -> list[Row]:
-    """The mean of tables of the same chains, over those clips that have a score."""
+    """The mean over tables of the same chains; each score over the clips that have it."""
     return [_mean_row(rows) for rows in zip(*tables, strict=True)]
 
 
@@ -239,7 +237,7 @@ def _mean_row(rows: Sequence[Row]) -> Row:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage on the way from the original to the whole codec, and the score before and after it."""
+    """One stage between the original and the whole codec, with the score before and after it."""
 
     name: str
     before: float
@@ -248,9 +246,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Split:
-    """One score's way from the original down to the whole codec; each step's end is a row of the table.
+    """One score after each stage from the original to the whole codec; the end of each step is a row of the table.
 
-    ``chance`` is one standard error of a mean score, as far as rounding to 8 bit, which nobody hears, moves it.
+    ``chance`` is the standard error of a mean score that inaudible rounding to 8 bit causes.
     """
 
     score: Score
@@ -260,7 +258,7 @@ class Split:
 
     @classmethod
     def of(cls, tables: Sequence[Sequence[Row]], vocoder: str) -> Split | None:
-        """From a table a recording, by PESQ-WB or the next score that all steps have; None where there is none."""
+        """Split one recording's table by PESQ-WB, or the next score that all steps have; None where there is none."""
         scores = {(row.picture, row.voice): row.scores for row in mean_rows(tables)}
         chains = [
             (ORIGINAL, ""),
@@ -281,12 +279,12 @@ class Split:
         return None
 
     def cost(self, first: int, last: int) -> float:
-        """What the steps from one to another cost; less than 0 where they gain."""
+        """The cost of the steps from one to another; negative for a gain."""
         change = self.steps[last].after - self.steps[first].before
         return -change if self.score.higher_is_better else change
 
     def sentence(self) -> str:
-        """Which stage holds the quality back, and how much of its figures is chance."""
+        """Return which stage limits the quality, and how much of the figures is chance."""
         mel, picture, phase = self.cost(0, 0), self.cost(1, 2), self.cost(3, 3)
         left = self.cost(3, len(self.steps) - 1)
         costs = {"the mel": mel, "the picture": picture, "phase": left}
@@ -300,9 +298,9 @@ class Split:
             text += f" and leaves {self._tell(left)}"
         worst = max(costs, key=lambda name: costs[name])
         if costs[worst] < 0.5 * 10**-self.score.decimals:
-            return f"{text}: nothing holds the quality back."
-        chance = f"Rounding to 8 bit alone moves a voice by {self._tell(self.chance)}; what is not more is chance."
-        return f"{text}: {worst} holds the quality back most. {chance}"
+            return f"{text}: no stage limits the quality."
+        chance = f"Rounding to 8 bit alone moves a voice by {self._tell(self.chance)}; smaller differences are chance."
+        return f"{text}: {worst} limits the quality most. {chance}"
 
     def _tell(self, cost: float) -> str:
         unit = " dB" if self.score.title.endswith(", dB") else ""
@@ -310,7 +308,7 @@ class Split:
 
 
 def _chance(tables: Sequence[Sequence[Row]], key: str) -> float:
-    """The largest root mean square change of a voice's score by rounding, over the root of the recordings' number."""
+    """The largest RMS change of a voice's score by rounding, divided by the square root of the number of recordings."""
     scores = [{(row.picture, row.voice): row.scores[key] for row in rows} for rows in tables]
     errors = []
     for voice in {row.voice for row in tables[0]} - {"", TRUE_PHASE}:

@@ -24,7 +24,7 @@ from audio_avif.config import RATE_HZ, MelConfig, TileConfig
 from audio_avif.edge import console
 from audio_avif.edge.sound_files import WavWriter, read_audio
 from audio_avif.errors import AudioAvifError
-from audio_avif.link.messages import Hello
+from audio_avif.link.messages import Hello, TilePacket
 from audio_avif.signal.features import LogMelStream
 from audio_avif.signal.resampling import Resampler
 from audio_avif.still.avif import decode_still, encode_still
@@ -48,7 +48,7 @@ _BLOCK_SAMPLES = 256
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: what was measured, the result, and what it is to stay under."""
+    """One measurement, its result and its target."""
 
     what: str
     result: str
@@ -56,7 +56,7 @@ class Row:
     is_met: bool | None = None
 
     def cells(self) -> str:
-        """The row in Markdown."""
+        """The row as Markdown."""
         verdict = "" if self.is_met is None else ("yes" if self.is_met else "**no**")
         return f"| {self.what} | {self.result} | {self.target} | {verdict} |"
 
@@ -67,7 +67,7 @@ def _quantiles(seconds: Sequence[float]) -> tuple[float, float]:
 
 
 def bench_encode(sound: FloatArray) -> list[Row]:
-    """Features, tile and AVIF, each 8-frame tile timed apart on the wall clock of one thread."""
+    """Time features, tiling and AVIF for each 8-frame tile on one thread's wall clock."""
     encoder, frames = Encoder(), LogMelStream()
     cutter = TileCutter(encoder.mel.n_mels, encoder.tile)
     times: dict[str, list[float]] = {"features": [], "tile": [], "AVIF": [], "template": []}
@@ -95,7 +95,7 @@ def bench_encode(sound: FloatArray) -> list[Row]:
 
 
 def bench_receive(sound: FloatArray, model: Path) -> list[Row]:
-    """AVIF decoding and vocoder on one thread, as a share of the time the sound takes."""
+    """Time AVIF decoding and the vocoder on one thread, as a share of the sound's length."""
     rows = [_receive_row("RTISI-LA, 8-frame tiles", sound, RtisiLa(MelConfig()), 8, 0.10)]
     for name in ("embedded", "embedded-low"):
         for tile_frames in (8, 4, 2):
@@ -132,7 +132,7 @@ def _receive_row(what: str, sound: FloatArray, vocoder: VocoderStream, tile_fram
 
 
 def bench_resampling() -> list[Row]:
-    """How long a sample of a 48 kHz device takes through each resampler to 16 kHz, at worst, in blocks of 8 ms."""
+    """Measure the largest delay of each resampler from 48 kHz to 16 kHz, in blocks of 8 ms."""
     import soxr
 
     block = np.zeros(384, np.float32)
@@ -153,12 +153,12 @@ def bench_resampling() -> list[Row]:
 
 
 def bench_peers(sound: FloatArray) -> list[Row]:
-    """The same sound through opusenc and opusdec, in the same run: whole processes, so start-up is counted."""
+    """Time opusenc and opusdec on the same sound, as whole processes including their start-up."""
     if not (shutil.which("opusenc") and shutil.which("opusdec")):
         return [Row("opusenc and opusdec (Debian opus-tools) are not installed", "")]
     encoder = Encoder()
     began_s = time.perf_counter()
-    packets = [*encoder.push(sound), *encoder.flush()]
+    packets = [each for each in (*encoder.push(sound), *encoder.flush()) if isinstance(each, TilePacket)]
     ours_encode_s = time.perf_counter() - began_s
     stills = [packet.still(encoder.template) for packet in packets]
     vocoder = open_stream(load_vocoder(device="cpu", name=DEFAULT))
@@ -185,18 +185,18 @@ def bench_peers(sound: FloatArray) -> list[Row]:
 def _quiet(command: list[str], environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise AudioAvifError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        raise AudioAvifError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
 
 
 def export_speecht5_size(folder: Path) -> Path:
-    """A SpeechT5-size HiFi-GAN with random weights: it says nothing and costs what the trained one costs."""
+    """Make a SpeechT5-size HiFi-GAN with random weights, which takes the same time as the trained one."""
     path = folder / "untrained.onnx"
     _quiet([sys.executable, "-P", "-m", "audio_avif_onnx.export.untrained", str(path)])
     return path
 
 
 def bench_acoustic(seconds: int) -> list[Row]:
-    """The loop from a virtual microphone to a virtual loudspeaker, with real devices in between."""
+    """Measure the delay from a virtual microphone to a virtual loudspeaker."""
     if (reason := VirtualSoundCard.missing()) is not None:
         return [Row(reason, "")]
     rows = []
@@ -237,7 +237,7 @@ def bench_acoustic(seconds: int) -> list[Row]:
 
 @contextmanager
 def _watch_memory(seen: dict[str, list[tuple[float, float]]]) -> Iterator[None]:
-    """Note the resident memory in MB of each of our stream programs once a second."""
+    """Record the resident memory in MB of each stream program once a second."""
     import psutil
 
     stop = threading.Event()
@@ -266,7 +266,7 @@ def _watch_memory(seen: dict[str, list[tuple[float, float]]]) -> Iterator[None]:
 
 
 def bench_memory(model: Path, minutes: float, sound: FloatArray) -> list[Row]:
-    """Resident memory of both programs over a long stream with a SpeechT5-size model."""
+    """Measure the resident memory of both programs over a long stream with a SpeechT5-size model."""
     seen: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         long = Path(name) / "long.wav"
@@ -302,7 +302,7 @@ def bench_memory(model: Path, minutes: float, sound: FloatArray) -> list[Row]:
 
 
 def bench_hour(sound: FloatArray, minutes: float) -> list[Row]:
-    """The file codec on a long recording, beside others that keep the same."""
+    """Measure the file codec on a long recording, and other codecs on the same one."""
     rows = []
     for index, codec in enumerate(bench_files(sound, minutes)):
         limits = (40.0, 120.0, 500.0, 500.0) if index == 0 else (None,) * 4
@@ -379,18 +379,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         choices=("sending", "receiving", "peers", "delay", "memory", "files"),
-        help="measure this section again and keep the others of the page",
+        help="measure only this section and keep the others of the page",
     )
-    parser.add_argument("--minutes", type=float, default=10, help="how long the memory run streams (default: 10)")
+    parser.add_argument("--minutes", type=float, default=10, help="length of the memory run in minutes (default: 10)")
     parser.add_argument(
-        "--file-minutes", type=float, default=60, help="how long the recording for the file codec is (default: 60)"
+        "--file-minutes", type=float, default=60, help="length of the file codec's recording in minutes (default: 60)"
     )
     parser.add_argument(
         "--acoustic-seconds",
         type=console.integer_in(5, 600),
         default=60,
         metavar="N",
-        help="how long each acoustic run is (default: 60)",
+        help="length of each acoustic run in seconds (default: 60)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The file codec on one long recording: time and memory, beside opusenc and a PNG spectrogram with Griffin-Lim."""
+"""Time and memory of the file codec on one long recording, compared with opusenc and PNG with Griffin-Lim."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from audio_avif.errors import AudioAvifError
 from audio_avif.metrics import SCORES
 from audio_avif.types import FloatArray
 
-_PEER_S = 300  # Griffin-Lim takes long and much memory: it is given the first minutes, and its time is scaled
+_PEER_S = 300  # Griffin-Lim is slow and takes much memory: it gets the first minutes, and its time is scaled
 _SCORED_S = 10
 _AUDIO_AVIF = [sys.executable, "-P", "-m", "audio_avif_tools.files.command"]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """What one way of keeping a recording took: seconds per hour of sound, the most MB resident, kbps, and scores."""
+    """The cost of one codec on a recording: seconds per hour of sound, peak resident MB, kbps, and scores."""
 
     name: str
     encode_s: float
@@ -39,7 +39,7 @@ class Codec:
 
 
 def bench_files(sound: FloatArray, minutes: float) -> list[Codec]:
-    """Keep ``minutes`` of ``sound``, repeated, in each way, as whole programs; each finds the cores for itself."""
+    """Run each codec on ``minutes`` of repeated ``sound``, as whole programs that may use all cores."""
     seconds = 60 * minutes
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -113,7 +113,7 @@ def _scores(original: FloatArray, heard: FloatArray) -> dict[str, float]:
 
 
 def measured(command: list[str]) -> tuple[float, float]:
-    """Run a program; return its seconds and the most MB it had resident. Raises AudioAvifError where it fails."""
+    """Run a program; return its seconds and its peak resident MB. Raises AudioAvifError where it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     peak_kb = 0
     with tempfile.TemporaryFile() as said:
@@ -131,7 +131,7 @@ def measured(command: list[str]) -> tuple[float, float]:
 
 
 def _peak_kb(pid: int) -> int:
-    """The kernel's high-water mark; a child's resource usage would start from that of this process."""
+    """Read the kernel's high-water mark: a child's resource usage would start from that of this process."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

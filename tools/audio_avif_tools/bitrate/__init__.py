@@ -1,1 +1,1 @@
-"""What the bits buy: rate control, pauses and encoder options."""
+"""Measurements of rate control, pauses and losses."""

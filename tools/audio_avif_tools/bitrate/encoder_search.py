@@ -1,4 +1,4 @@
-"""Which libaom options save bits on speech tiles: every candidate on top of today's, at equal mel error, as a page."""
+"""Find libaom options that save bits on speech tiles at equal mel error, and write a page."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ OPTIONS = (
     "cdf-update-mode=2",
     "end-usage=cq",
 )
-"""Candidates on top of today's options. Left out is what concerns colour, several pictures, noise or threads."""
+"""Candidates on top of today's options, without options for colour, several pictures, noise or threads."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -118,7 +118,7 @@ class Candidate:
     speed: int = EncoderConfig.speed
 
     def encode(self, pixels: Pixels, config: EncoderConfig) -> bytes:
-        """A still at the quality of ``config``. Raises ValueError where libavif refuses an option."""
+        """Encode a still at the quality of ``config``. Raises ValueError where libavif refuses an option."""
         return encode_with(pixels, replace(config, speed=self.speed), dict(self.options))
 
 
@@ -127,7 +127,7 @@ TODAY = Candidate("today's options", tuple(AOM_OPTIONS.items()))
 
 
 def candidates(texts: Iterable[str], speeds: Iterable[int]) -> list[Candidate]:
-    """Each of ``name=value name=value`` and each speed on top of today's options."""
+    """Return each candidate ``name=value name=value`` and each speed on top of today's options."""
     found = [replace(TODAY, name=f"speed {speed}", speed=speed) for speed in speeds]
     for text in texts:
         changes = (change.split("=") for change in text.split())
@@ -138,9 +138,9 @@ def candidates(texts: Iterable[str], speeds: Iterable[int]) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class Curve:
-    """A candidate in tiles of one width: kbps of payload and heard mel error in dB ``[qualities]``, and seconds a tile.
+    """The result of a candidate at one tile width: kbps and heard mel error ``[qualities]``, and seconds per tile.
 
-    Without rates where libavif refuses the candidate, or where its stills are those of today's options.
+    It has no rates where libavif refuses the candidate, or where its stills equal those of today's options.
     """
 
     candidate: Candidate
@@ -158,14 +158,14 @@ def _mels(clips: tuple[Clip, ...]) -> list[FloatArray]:
 
 @dataclass(frozen=True)
 class CurveJob:
-    """One candidate in tiles of one width over all clips and QUALITIES."""
+    """A job: one candidate at one tile width over all clips and QUALITIES."""
 
     clips: tuple[Clip, ...]
     candidate: Candidate
     tile_frames: int
 
     def run(self) -> Curve:
-        """Measure, unless that is pointless."""
+        """Measure, unless the candidate is refused or changes nothing."""
         spent_s = 0.0
 
         def encode(pixels: Pixels, config: EncoderConfig) -> bytes:
@@ -200,7 +200,7 @@ class CurveJob:
 
 @lru_cache(maxsize=1)
 def _tried(clips: tuple[Clip, ...], tile_frames: int) -> list[tuple[tuple[Pixels, EncoderConfig], bytes]]:
-    """A second from the middle of a clip as tiles, at a few qualities, and the stills that they become today."""
+    """Return a second from the middle of a clip as tiles, at a few qualities, and their stills with today's options."""
     frames = _mels(clips)[0]
     start = max(0, frames.shape[1] // 2 - MAX_TILE_FRAMES)
     tiles = [
@@ -212,8 +212,8 @@ def _tried(clips: tuple[Clip, ...], tile_frames: int) -> list[tuple[tuple[Pixels
 
 
 def kbps_for_error(curve: Curve, errors_db: Doubles) -> Doubles:
-    """The rates at which a curve has these errors, along their logarithm; NaN beyond its ends."""
-    # A quality that errs no less than a lower one is not the best at its rate.
+    """Return the rates at which a curve has these errors, interpolated over their logarithm; NaN beyond its ends."""
+    # Skip a quality with no less error than a lower one: it is not the best at its rate.
     is_best = np.concatenate([[True], curve.errors_db[1:] < np.minimum.accumulate(curve.errors_db)[:-1]])
     best_db, kbps = curve.errors_db[is_best], curve.kbps[is_best]
     found = np.exp(np.interp(-errors_db, -best_db, np.log(kbps)))
@@ -221,9 +221,9 @@ def kbps_for_error(curve: Curve, errors_db: Doubles) -> Doubles:
 
 
 def change_percent(first: Curve, other: Curve) -> float:
-    """How much more ``other`` takes than ``first`` at equal error, geometric mean over the qualities of ``first``.
+    """Return the extra rate of ``other`` over ``first`` at equal error, geometric mean over the qualities of ``first``.
 
-    NaN where it has none of those errors.
+    NaN where ``other`` has none of those errors.
     """
     ratios = kbps_for_error(other, first.errors_db) / first.kbps
     known = ratios[np.isfinite(ratios)]
@@ -232,7 +232,7 @@ def change_percent(first: Curve, other: Curve) -> float:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the vocoder makes of a candidate's 8-frame tiles at one rate: SCORED of each clip ``[clips, scores]``."""
+    """The scores of a candidate's 8-frame tiles at one rate after the vocoder: SCORED ``[clips, scores]``."""
 
     candidate: Candidate
     asked_kbps: float
@@ -242,14 +242,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """One candidate at one rate over some clips, spoken by the default vocoder."""
+    """A job: one candidate at one rate over some clips, decoded with the default vocoder."""
 
     clips: tuple[Clip, ...]
     candidate: Candidate
     kbps: float
 
     def run(self) -> Scores:
-        """Raises AudioAvifError where a score's package is missing."""
+        """Decode and score. Raises AudioAvifError where a score's package is missing."""
         coder, vocoder = Coder(8, encode=self.candidate.encode), load_vocoder(DEFAULT, "cpu")
         rates, scores = [], []
         for clip, frames in zip(self.clips, _mels(self.clips), strict=True):
@@ -339,7 +339,7 @@ def _bits_row(today: Curve) -> list[str]:
 
 
 def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[str, str]:
-    """The table of what changes something, and what is to say of the others."""
+    """Return the table of candidates with an effect, and sentences about the others."""
     today = {curve.tile_frames: curve for curve in curves if curve.candidate == TODAY}
     timed = _timed(widths)
     groups: dict[Candidate, dict[int, Curve]] = {}
@@ -365,12 +365,12 @@ def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[str, str]:
 
 
 def _timed(widths: Sequence[int]) -> int:
-    """The width whose encoding is timed."""
+    """The tile width whose encoding is timed."""
     return 8 if 8 in widths else widths[0]
 
 
 def finalists(curves: Sequence[Curve], count: int) -> list[Candidate]:
-    """The candidates that save most on average over the widths, and anything at all."""
+    """Return the candidates that save most bits on average over the widths."""
     today = {curve.tile_frames: curve for curve in curves if curve.candidate == TODAY}
     changes: dict[Candidate, list[float]] = {}
     for curve in curves:
@@ -381,7 +381,7 @@ def finalists(curves: Sequence[Curve], count: int) -> list[Candidate]:
 
 
 def score_rows(results: Sequence[Scores]) -> list[list[str]]:
-    """A line for each rate and candidate, today's first."""
+    """Return a row for each rate and candidate, today's options first."""
     rows = []
     for kbps in SCORED_KBPS:
         lines = [result for result in results if result.asked_kbps == kbps]
@@ -415,7 +415,7 @@ def _run(options: argparse.Namespace) -> None:
     require_writable(options.out)
     clips = choose_clips(options.clips, every=options.every).clips
     if len(clips) < 2:
-        raise FileError(f"one clip is too few; are there more in {options.clips}?")
+        raise FileError(f"the search needs two clips or more; {options.clips} has fewer")
     everyone = [TODAY, DEFAULTS, *candidates(OPTIONS, SPEEDS)]
     jobs = [CurveJob(clips, candidate, width) for width in options.tile_frames for candidate in everyone]
     results: list[Curve] = _results(jobs, options.workers, "encoding")
@@ -470,7 +470,7 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def libraries() -> str:
-    """libavif and libaom by their versions."""
+    """Return the versions of libavif and libaom."""
     from pillow_avif import _avif
 
     aom = next((part.split(":")[1] for part in _avif.codec_versions().split(", ") if part.startswith("aom")), "unknown")
@@ -484,9 +484,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Measure what each libaom option saves on speech tiles at equal mel error, and write "
         "docs/encoder.md.",
     )
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech")
+    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
     parser.add_argument(
-        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="take every N-th clip (default: 1)"
+        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="only every Nth clip (default: 1)"
     )
     parser.add_argument(
         "--tile-frames",
@@ -500,14 +500,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=console.integer_in(0, 100),
         default=4,
         metavar="N",
-        help="score so many of the candidates that save most (default: 4)",
+        help="number of candidates to score, those that save most (default: 4)",
     )
     parser.add_argument(
         "--workers",
         type=console.integer_in(1, 256),
         default=processors(),
         metavar="N",
-        help="processes of one thread each (default: %(default)s, the processors here)",
+        help="number of single-threaded processes (default: %(default)s, one for each processor)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("docs/encoder.md"), metavar="FILE", help="the page (default: docs/encoder.md)"

@@ -1,4 +1,7 @@
-"""What pauses sent as noise save and cost, and what lost tiles cost: ``python -m audio_avif_tools.bitrate.pauses``."""
+"""Measure what pauses as noise save and cost, and what lost tiles cost.
+
+Run as ``python -m audio_avif_tools.bitrate.pauses``.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from audio_avif.metrics import pesq_wb, stoi
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels, to_pixels
-from audio_avif.types import FloatArray
+from audio_avif.types import DoubleArray, FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
@@ -36,14 +39,14 @@ from audio_avif_tools.shared.delays import require_matplotlib
 
 PROGRAM = "audio-avif pauses"
 _PAUSE_S = 3.0
-_COLOURS = 64  # a quarter of the size: the picture is kept with the page
+_COLOURS = 64  # a palette takes a quarter of the size: the picture is kept with the page
 _MEL, _TILE = MelConfig(), TileConfig()
 _TILE_SAMPLES = _TILE.frames * _MEL.hop_samples
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Clips as they are, or with ``noise`` of a kind so many dB below the speech; ``dialogue`` adds long pauses."""
+    """Clips as recorded, or with ``noise`` at ``snr_db`` below the speech; ``dialogue`` adds long pauses."""
 
     name: str
     noise: str = ""
@@ -66,9 +69,9 @@ SCENES = (
 
 @dataclass(frozen=True)
 class Heard:
-    """One recording as heard without and with its pauses replaced, both as long as itself.
+    """One recording decoded without and with its pauses replaced, both of the recording's length.
 
-    ``is_pause`` is ``[tiles]``; the bytes of the packets are told by their first frames.
+    ``is_pause`` is ``[tiles]``; the bytes of the packets are listed by first frame.
     """
 
     is_pause: npt.NDArray[np.bool_]
@@ -88,7 +91,7 @@ def pink(samples: int, random: np.random.Generator) -> FloatArray:
 
 
 def babble(samples: int, voices: Sequence[FloatArray], random: np.random.Generator) -> FloatArray:
-    """Eight voices at once, each of the same loudness, with a standard deviation of 1: ``[samples]``."""
+    """Eight simultaneous voices of equal loudness, with a standard deviation of 1: ``[samples]``."""
     chosen = random.choice(len(voices), 8, replace=len(voices) < 8)
     parts = [np.resize(np.roll(voices[at], random.integers(voices[at].size)), samples) for at in chosen]
     noise = sum(part / (part.std() + 1e-9) for part in parts)
@@ -96,13 +99,14 @@ def babble(samples: int, voices: Sequence[FloatArray], random: np.random.Generat
 
 
 def perform(scene: Scene, speech: FloatArray, voices: Sequence[FloatArray], seed: int) -> tuple[FloatArray, FloatArray]:
-    """The speech alone and what the microphone hears, both ``[samples]``."""
+    """Return the speech alone and the microphone's signal, both ``[samples]``."""
     random = np.random.default_rng(seed)
     if scene.dialogue:
         rest = np.zeros(round(_PAUSE_S * RATE_HZ), np.float32)
         speech = np.concatenate([speech[: speech.size // 2], rest, speech[speech.size // 2 :], rest])
     if not scene.noise:
         return speech, speech
+    noise: FloatArray | DoubleArray
     match scene.noise:
         case "white":
             noise = random.normal(size=speech.size)
@@ -123,7 +127,7 @@ def transmit(microphone: FloatArray, vocoder: Vocoder) -> Heard:
 
 
 def _stream(microphone: FloatArray, vocoder: Vocoder, dtx: bool) -> tuple[FloatArray, dict[int, int]]:
-    """What is heard ``[samples]``, and the bytes of each packet by its first frame."""
+    """Return the decoded sound ``[samples]``, and the bytes of each packet by its first frame."""
     encoder = Encoder(_MEL, _TILE, EncoderConfig(dtx=dtx))
     decoder = Decoder(Hello(_MEL, _TILE, encoder.template, "pauses", live=False), open_stream(vocoder))
     heard: list[FloatArray] = []
@@ -134,7 +138,7 @@ def _stream(microphone: FloatArray, vocoder: Vocoder, dtx: bool) -> tuple[FloatA
             heard.append(decoder.speak(frames).samples)
 
     for packet in [*encoder.push(microphone), *encoder.flush()]:
-        assert not isinstance(packet, Bundle)  # no copies were asked for
+        assert not isinstance(packet, Bundle)  # no copies were requested
         sizes[packet.first_frame] = packet.payload_bytes
         decoder.push(packet)
         speak()
@@ -145,15 +149,14 @@ def _stream(microphone: FloatArray, vocoder: Vocoder, dtx: bool) -> tuple[FloatA
 
 
 def level_errors_db(microphone: FloatArray, heard: Heard) -> list[tuple[FloatArray, FloatArray]]:
-    """For each pause of half a second: how much louder it is in each group of bands than the original's.
+    """Return for each pause of half a second its level above the original's in each group of bands.
 
-    Twice ``[NOISE_LEVELS]`` in dB: with the pause replaced, and as the vocoder speaks it from tiles. Groups that are
-    inaudible have none.
+    Two arrays ``[NOISE_LEVELS]`` in dB: with the pause replaced, and decoded from tiles. Inaudible groups are NaN.
     """
     original, plain, replaced = (_groups(log_mel(sound, _MEL)) for sound in (microphone, heard.plain, heard.replaced))
     errors = []
     for first, last in _runs(heard.is_pause):
-        inside = slice(first * _TILE.frames + 4, last * _TILE.frames - 4)  # windows that hear the pause alone
+        inside = slice(first * _TILE.frames + 4, last * _TILE.frames - 4)  # windows within the pause
         if (last - first) * _TILE.frames * _MEL.frame_s < 0.5:
             continue
         level = original[:, inside].mean(axis=1)
@@ -164,17 +167,17 @@ def level_errors_db(microphone: FloatArray, heard: Heard) -> list[tuple[FloatArr
 
 
 def _groups(frames: FloatArray) -> FloatArray:
-    return frames.reshape(NOISE_LEVELS, -1, frames.shape[1]).mean(axis=1)
+    return np.asarray(frames.reshape(NOISE_LEVELS, -1, frames.shape[1]).mean(axis=1), np.float32)
 
 
 def _runs(is_pause: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """First tile of each pause, and the first after it."""
+    """Yield the first tile of each pause and the first tile after it."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], is_pause.astype(int), [0]])))
-    return iter(edges.reshape(-1, 2).tolist())
+    return ((int(first), int(end)) for first, end in edges.reshape(-1, 2))
 
 
 def measure_pauses(scene: Scene, clips: Sequence[FloatArray], vocoder: Vocoder) -> list[str]:
-    """The scene's row of the table."""
+    """Return the scene's row of the table."""
     scores, losses, rates, errors = [], [], [], []
     for seed, clip in enumerate(clips):
         speech, microphone = perform(scene, clip, [*clips[:seed], *clips[seed + 1 :]], seed)
@@ -221,7 +224,7 @@ _PAUSES_HEADER = (
 )  # fmt: skip
 
 
-# How a gap is filled: up to so many lost tiles are interpolated once the next one is here, the others fade into noise.
+# Rules for gaps: up to that many lost tiles are interpolated when the next one arrives, longer gaps fade into noise.
 _RULES = {"fade into noise": 0, "of up to 2 tiles interpolated": 2, "of up to 4": 4, "all": 1000}
 _LOSS = 0.05
 _BURST_TILES = 3
@@ -229,7 +232,7 @@ _LOSS_HEADER = ("loss", "gaps", "tiles lost", "STOI", "worst clip", "PESQ")
 
 
 def lost_tiles(tiles: int, mean_burst_tiles: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Which tiles do not come ``[tiles]``: 5 % of them, in bursts of that mean length (Gilbert 1960)."""
+    """Return which tiles are lost ``[tiles]``: 5 % of them, in bursts of that mean length (Gilbert 1960)."""
     random = np.random.default_rng(seed)
     if mean_burst_tiles == 1:
         return random.random(tiles) < _LOSS
@@ -242,7 +245,7 @@ def lost_tiles(tiles: int, mean_burst_tiles: float, seed: int) -> npt.NDArray[np
 
 
 def through_avif(samples: FloatArray) -> list[FloatArray]:
-    """The tiles of a recording as they come out of their pictures, each ``[n_mels, tile_frames]``."""
+    """Return the decoded tiles of a recording, each ``[n_mels, tile_frames]``."""
     frames = log_mel(samples, _MEL)
     tiles = (frames[:, at : at + _TILE.frames] for at in range(0, frames.shape[1] - _TILE.frames + 1, _TILE.frames))
     stills = (encode_still(to_pixels(tile, _TILE), EncoderConfig()) for tile in tiles)
@@ -250,7 +253,7 @@ def through_avif(samples: FloatArray) -> list[FloatArray]:
 
 
 def fill(tiles: Sequence[FloatArray], lost: npt.NDArray[np.bool_], interpolated_tiles: int) -> FloatArray:
-    """The frames ``[n_mels, frames]`` that are heard without the lost tiles."""
+    """Return the frames ``[n_mels, frames]`` with the lost tiles concealed."""
     tracker, source = FloorTracker(_MEL), NoiseSource(_MEL)
     heard: list[FloatArray] = []
     before = tracker.floor
@@ -270,7 +273,7 @@ def fill(tiles: Sequence[FloatArray], lost: npt.NDArray[np.bool_], interpolated_
 
 
 def measure_losses(clips: Sequence[FloatArray], vocoder: Vocoder) -> Iterator[list[str]]:
-    """The rows of the table of losses."""
+    """Yield the rows of the table of losses."""
     pictures = [through_avif(clip) for clip in clips]
     ends = np.cumsum([len(tiles) for tiles in pictures])
     patterns = {"none": np.zeros(ends[-1], bool)}
@@ -279,10 +282,10 @@ def measure_losses(clips: Sequence[FloatArray], vocoder: Vocoder) -> Iterator[li
         for name, burst in (("at random", 1), ("bursts, 3 tiles on average", _BURST_TILES))
     }
     for loss, pattern in patterns.items():
-        lost = np.split(pattern, ends[:-1])
+        lost_of_clips = np.split(pattern, ends[:-1])
         for rule, interpolated_tiles in _RULES.items():
             scores = []
-            for clip, tiles, holes in zip(clips, pictures, lost, strict=True):
+            for clip, tiles, holes in zip(clips, pictures, lost_of_clips, strict=True):
                 stream = open_stream(vocoder)
                 sound = np.concatenate([stream.push(fill(tiles, holes, interpolated_tiles)), stream.flush()])
                 scores.append([score(clip[: sound.size], sound[: clip.size]) for score in (stoi, pesq_wb)])
@@ -294,7 +297,7 @@ def measure_losses(clips: Sequence[FloatArray], vocoder: Vocoder) -> Iterator[li
 
 
 def plot(name: str, microphone: FloatArray, vocoder: Vocoder, path: Path) -> None:
-    """Draw what is heard without and with pauses replaced, and mark them. Raises FileError."""
+    """Draw the decoded sound without and with pauses replaced, and mark the pauses. Raises FileError."""
     require_matplotlib()
     from matplotlib.figure import Figure
 
@@ -341,10 +344,10 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point."""
+    """Entry point of ``python -m audio_avif_tools.bitrate.pauses``."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="a folder of speech")
-    parser.add_argument("--match", default="*_clean_*.flac", metavar="GLOB", help="which of its files")
+    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
+    parser.add_argument("--match", default="*_clean_*.flac", metavar="GLOB", help="pattern of its file names")
     parser.add_argument("--every", type=console.integer_in(1, 100), default=1, metavar="N", help="only every Nth clip")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw one clip without and with pauses")
     options = parser.parse_args(arguments)

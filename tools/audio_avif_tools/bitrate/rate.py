@@ -1,4 +1,4 @@
-"""How well ``--bitrate`` keeps its rate, what that costs, and which value range pays: measured on speech, as a page."""
+"""Measure on speech how well ``--bitrate`` keeps its rate, what it costs, and the best value range; write a page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ _MEL = MelConfig()
 
 @dataclass(frozen=True)
 class Coded:
-    """A clip as tiles: bytes and quality of each, what they decode to ``[n_mels, frames]``, and trials per tile."""
+    """A clip as tiles: the bytes and quality of each, the decoded ``[n_mels, frames]``, and trials per tile."""
 
     tile_s: float
     sizes_bytes: FloatArray
@@ -120,7 +121,7 @@ class FixedRange:
 
 
 class RangePerTile:
-    """Each tile's own least and greatest value in two bytes, kept as long as they fit the next tile nearly as well."""
+    """Each tile's own minimum and maximum in two bytes, kept while they fit the next tile nearly as well."""
 
     name = "per tile, 2 bytes"
     bytes_per_tile = 2
@@ -145,7 +146,7 @@ Range = FixedRange | RangePerTile
 
 
 class Coder:
-    """Codes clips with tiles of one width in one kind of value range, by ``encode`` in place of ``encode_still``."""
+    """Encode clips with tiles of one width and one kind of value range; ``encode`` replaces ``encode_still``."""
 
     def __init__(
         self, tile_frames: int, values: Range | None = None, encode: Callable[..., bytes] = encode_still
@@ -158,14 +159,14 @@ class Coder:
         self._template = StillTemplate.of(encode(blank, EncoderConfig()))
 
     def _tiles(self, frames: FloatArray) -> Iterator[FloatArray]:
-        """Only whole tiles: a last one that is filled up would count as longer than it sounds."""
+        """Cut into whole tiles only: a padded last tile would count as longer than its sound."""
         for start in range(0, frames.shape[1] - self.tile_frames + 1, self.tile_frames):
             yield frames[:, start : start + self.tile_frames]
 
     def controlled(
         self, frames: FloatArray, kbps: float, decodes: bool = True, limits: dict[int, float | None] | None = None
     ) -> Coded:
-        """Code ``[n_mels, frames]`` at a bitrate; ``limits`` are what the path carries from that tile on."""
+        """Encode ``[n_mels, frames]`` at a bitrate; ``limits`` are the path's rates from those tiles on."""
         control = RateControl(EncoderConfig(bitrate_kbps=kbps), self.tile_s)
         sizes, qualities, decoded, trials = [], [], [], 0
         for number, tile in enumerate(self._tiles(frames)):
@@ -188,7 +189,7 @@ class Coder:
         return self._coded(sizes, qualities, decoded, trials)
 
     def fixed(self, frames: FloatArray, quality: int) -> Coded:
-        """Code ``[n_mels, frames]`` at one quality."""
+        """Encode ``[n_mels, frames]`` at one quality."""
         sizes, decoded = [], []
         for tile in self._tiles(frames):
             values = self._values.of(tile)
@@ -208,9 +209,9 @@ class Coder:
 
 
 def mel_errors_db(original: FloatArray, coded: FloatArray) -> tuple[float, float]:
-    """Root mean square difference of two log10 mels ``[n_mels, frames]`` in dB: of all values, and of what is heard.
+    """RMS difference of two log10 mels ``[n_mels, frames]`` in dB: of all values, and of the audible ones.
 
-    For the second, what lies more than 60 dB below the original's peak counts as being there.
+    For the second, both are raised to at least 60 dB below the original's peak.
     """
     original = original[:, : coded.shape[1]]
     heard = original.max() - np.float32(_HEARD_DB / 20)
@@ -228,7 +229,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def accuracy_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
-    """How far the rate strays with tiles of one width, per target."""
+    """Return the deviations from each target rate with tiles of one width."""
     rows = []
     coder = Coder(tile_frames)
     for kbps in TARGETS_KBPS:
@@ -253,13 +254,13 @@ def accuracy_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str
 
 
 def cost_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
-    """What a steady rate costs in mel error beside the best fixed quality that takes as many bytes for the clip."""
+    """Return the cost of a steady rate in mel error against the best fixed quality of the same bytes per clip."""
     coder = Coder(tile_frames)
     curves = []
     for frames in mels:
         runs = [coder.fixed(frames, quality) for quality in FIXED_QUALITIES]
         errors = np.array([mel_errors_db(frames, run.log_mel) for run in runs])
-        # Where a higher quality errs more or a lower one takes more, it is not the best.
+        # Skip a higher quality with more error, and a lower one with more bytes.
         curves.append((np.maximum.accumulate([run.kbps for run in runs]), np.minimum.accumulate(errors, axis=0)))
     rows = []
     for kbps in TARGETS_KBPS:
@@ -292,9 +293,9 @@ def scores_of(sound: FloatArray, coded: FloatArray, vocoder: Vocoder) -> list[fl
 def range_rows(
     mels: Sequence[FloatArray], scored: Sequence[FloatArray], kbps: float, tile_frames: int
 ) -> tuple[list[list[str]], npt.NDArray[np.float64]]:
-    """Value ranges at one rate: mel error of all clips, scores of some.
+    """Compare value ranges at one rate: mel error of all clips, scores of some.
 
-    With them, one standard error of each score's difference from the first range's ``[ranges - 1, scores]``.
+    Also return the standard error of each score's difference from the first range's ``[ranges - 1, scores]``.
     """
     vocoder = load_vocoder(device="cpu", name=DEFAULT)
     rows, scores_by_range = [], []
@@ -325,7 +326,7 @@ def range_rows(
 
 
 def plot(clip: Clip, path: Path, tile_frames: int = _TILE_FRAMES) -> None:
-    """Draw a clip's rate over time at a few targets, and the qualities that make it.
+    """Draw a clip's rate over time at a few targets, and the qualities chosen for it.
 
     Raises FileError, or AudioAvifError without matplotlib.
     """
@@ -479,7 +480,7 @@ def _run(options: argparse.Namespace) -> None:
     mels = [log_mel(sound_of(clip)) for clip in clips]
     clean = [clip for clip in clips if "_clean_" in clip.name] or list(clips)
     if len(clean) < 2:
-        raise FileError(f"one clip is too few to compare value ranges on; are there more in {options.clips}?")
+        raise FileError(f"comparing value ranges needs two clips or more; {options.clips} has fewer")
     spread = clean[:: -(-len(clean) // options.scored)]
     scored = [sound_of(clip)[: SCORED_S * RATE_HZ] for clip in spread]
     picture = options.out.parent / "images" / f"{options.out.stem}.png"
@@ -490,7 +491,8 @@ def _run(options: argparse.Namespace) -> None:
         accuracy = [pool.submit(accuracy_rows, mels, tile_frames) for tile_frames in TILE_FRAMES]
         ranges = [pool.submit(range_rows, mels, scored, kbps, _TILE_FRAMES) for kbps in RANGE_TARGETS_KBPS]
         cost = pool.submit(cost_rows, mels, _TILE_FRAMES)
-        for _ in progress.track(as_completed([*accuracy, *ranges, cost]), total=len(accuracy) + len(ranges) + 1):
+        waiting: list[Future[Any]] = [*accuracy, *ranges, cost]
+        for _ in progress.track(as_completed(waiting), total=len(waiting)):
             pass
     plot(max(clean, key=lambda clip: clip.seconds), picture)
     least = _least_kbps(mels)
@@ -536,19 +538,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=PROGRAM,
         description="Measure how well --bitrate keeps its rate and what that costs, and write docs/rate.md.",
     )
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech")
+    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
     parser.add_argument(
-        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="take every N-th clip (default: 1)"
+        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="only every Nth clip (default: 1)"
     )
     parser.add_argument(
         "--scored",
         type=console.integer_in(2, 1000),
         default=10,
         metavar="N",
-        help="score the value ranges on about so many clips (default: 10)",
+        help="approximate number of clips to score the value ranges on (default: 10)",
     )
     parser.add_argument(
-        "--workers", type=console.integer_in(1, 64), default=1, metavar="N", help="processes (default: 1)"
+        "--workers", type=console.integer_in(1, 64), default=1, metavar="N", help="number of processes (default: 1)"
     )
     parser.add_argument(
         "--out",

@@ -1,1 +1,1 @@
-"""``audio-avif compare``: image codecs side by side."""
+"""``audio-avif compare``: a comparison of image codecs."""

@@ -1,4 +1,4 @@
-"""``audio-avif compare``: image codecs side by side, by rate against mel error and quality after the vocoder."""
+"""``audio-avif compare``: compare image codecs by bit rate, mel error and quality after the vocoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_avif import __version__
 from audio_avif.edge import console
-from audio_avif_tools.shared.arguments import processors, value_range, with_ranges_joined
+from audio_avif_tools.shared.arguments import ValueRange, processors, value_range, with_ranges_joined
 
 if TYPE_CHECKING:
     from audio_avif_tools.compare.jobs import Point, Variant
@@ -28,7 +28,7 @@ def _words(text: str) -> list[str]:
 
 
 def _integers(name: str, allowed: Callable[[int], bool]) -> Callable[[str], list[int]]:
-    """A parser of integers with commas between; argparse shows its name where it raises ValueError."""
+    """Return a parser of comma-separated integers; argparse shows its name where it raises ValueError."""
 
     def parse(text: str) -> list[int]:
         values = list(dict.fromkeys(map(int, text.split(","))))
@@ -44,11 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Keep speech as pictures in several image formats, each at a ladder of its own qualities, and "
-        "measure:\nrate, root mean square error of the log-mel, PESQ-WB and STOI of what the vocoder speaks.",
-        epilog="DIR receives compare.csv and compare.png. Of every recording the first 20 s count, as one channel.\n"
-        "A picture's whole file has one size; without what every other picture of its size and quality tells as well\n"
-        "(containers, fields of length, fixed tables) its payload has another: --rate-of says which is compared.\n\n"
+        description="Encode speech as pictures in several image formats, each at its own ladder of qualities, and "
+        "measure\nbit rate, root mean square error of the log-mel, and PESQ-WB and STOI of the decoded sound.",
+        epilog="DIR receives compare.csv and compare.png. The first 20 s of each recording are used, mixed "
+        "to one channel.\n"
+        "The payload of a picture is its file without the bytes that every picture of that size and quality shares\n"
+        "(containers, length fields, fixed tables); --rate-of selects which of the two counts as bit rate.\n\n"
         "examples:\n"
         "  audio-avif compare SPEECH/ --clips 12 --output out\n"
         "  audio-avif compare SPEECH/ --formats avif,jxl,heic --depth 8,10,12 --output out\n"
@@ -62,21 +63,21 @@ def _parser() -> argparse.ArgumentParser:
         type=_words,
         default=list(DEFAULT_FORMATS),
         metavar="NAME,NAME",
-        help=f"of {', '.join(DEFAULT_FORMATS)}; avif, jxl and heic with -10 or -12 behind for so many bits (default: "
-        "all at 8 bit)",
+        help=f"formats out of {', '.join(DEFAULT_FORMATS)}; avif, jxl and heic take a bit depth as in avif-10 "
+        "(default: all at 8 bit)",
     )
     parser.add_argument(
         "--depth",
-        type=_integers("depths (8, 10 or 12, with commas between)", lambda depth: depth in (8, 10, 12)),
+        type=_integers("depths (8, 10 or 12, comma-separated)", lambda depth: depth in (8, 10, 12)),
         default=[8],
         metavar="BITS,BITS",
-        help="keep formats named without a depth at each of these, as far as they can (default: 8)",
+        help="bit depths of formats named without one, where the format has them (default: 8)",
     )
     parser.add_argument(
         "--qualities",
-        type=_integers("qualities (0 to 100, with commas between)", lambda quality: 0 <= quality <= 100),
+        type=_integers("qualities (0 to 100, comma-separated)", lambda quality: 0 <= quality <= 100),
         metavar="Q,Q",
-        help="in place of each format's own ladder; PNG, whose quality is the number of gray levels, keeps its own",
+        help="qualities for all formats but PNG, whose quality is a number of gray levels (default: a ladder each)",
     )
     parser.add_argument(
         "--range",
@@ -92,20 +93,20 @@ def _parser() -> argparse.ArgumentParser:
         type=console.integer_in(2, _CELL_FRAMES),
         default=_CELL_FRAMES,
         metavar="N",
-        help="width of a picture in frames of 16 ms; a stream has 8 (default: %(default)s, as files have)",
+        help="width of a picture in frames of 16 ms (default: %(default)s, as in files; streams use 8)",
     )
     parser.add_argument(
         "--rate-of",
         choices=("file", "payload"),
         default="file",
-        help="what counts as rate in table and plot; the CSV file has both (default: file)",
+        help="size that counts as bit rate in table and plot; the CSV file has both (default: file)",
     )
-    parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="who speaks (default: embedded)")
+    parser.add_argument("--vocoder", default="default", metavar="NAME|PATH", help="vocoder (default: embedded)")
     parser.add_argument(
         "--clips",
         type=console.integer_in(1, 100_000),
         metavar="N",
-        help="only so many recordings, evenly spread over those found",
+        help="maximum number of recordings, evenly spread over those found",
     )
     parser.add_argument(
         "--layouts",
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         type=console.integer_in(1, 256),
         default=processors(),
         metavar="N",
-        help="processes of one thread each (default: %(default)s, the processors here)",
+        help="number of single-threaded processes (default: %(default)s, one for each processor)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -139,9 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def choose_variants(
-    formats: Sequence[str], depths: Sequence[int], ranges: Sequence[str | tuple[float, float]], tile_frames: int
+    formats: Sequence[str], depths: Sequence[int], ranges: Sequence[ValueRange], tile_frames: int
 ) -> list[Variant]:
-    """The lines of the plot. Raises ValueError for formats that there are not."""
+    """Return the variants to compare. Raises ValueError for unknown formats."""
     from audio_avif_tools.compare.image_codecs import CODECS, find_codec
     from audio_avif_tools.compare.jobs import FIXED_RANGE, Variant
 
@@ -174,7 +175,7 @@ def _run(options: argparse.Namespace, variants: list[Variant]) -> None:
     except OSError as error:
         from audio_avif.errors import FileError
 
-        raise FileError(f"the folder {options.output} cannot be made: {error.strerror or error}") from error
+        raise FileError(f"the folder {options.output} cannot be created: {error.strerror or error}") from error
     recordings, skipped = find_recordings(options.inputs, options.clips)
     for reason in skipped:
         _tell(f"skipped: {reason}")
@@ -222,7 +223,7 @@ def _compare_formats(options: argparse.Namespace, recordings: list[Path], varian
 
 
 def _place(recordings: Sequence[Path], variants: Sequence[Variant]) -> Callable[[Point], tuple[int, int, int]]:
-    """Where a point stands among all: by variant, recording and quality."""
+    """A sort key: variant, recording, quality."""
     names = {recording.as_posix(): number for number, recording in enumerate(recordings)}
     lines = {variant: number for number, variant in enumerate(variants)}
     return lambda point: (lines[point.variant], names[point.recording], point.quality)
@@ -259,7 +260,7 @@ def _compare_layouts(options: argparse.Namespace, recordings: list[Path]) -> Non
 
 
 def _sign(options: argparse.Namespace, count: int, files: str) -> None:
-    """Tell what the figures come from, and where the rest is."""
+    """Print the recordings and versions behind the figures, and the files written."""
     from importlib.metadata import PackageNotFoundError, version
 
     from audio_avif_tools.shared.machine import machine
@@ -272,7 +273,7 @@ def _sign(options: argparse.Namespace, count: int, files: str) -> None:
 
 
 def _results(jobs: Sequence[Any], workers: int) -> list[Any]:
-    """All that the jobs' ``run`` lists, in no order, with a progress bar. Raises AudioAvifError where one fails."""
+    """Run the jobs with a progress bar; return their results in any order. Raises AudioAvifError where one fails."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -288,7 +289,7 @@ def _results(jobs: Sequence[Any], workers: int) -> list[Any]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write beside, then rename. Raises FileError."""
+    """Write a temporary file, then rename it. Raises FileError."""
     from audio_avif.errors import FileError
 
     beside = path.with_name(f"{path.name}.part")

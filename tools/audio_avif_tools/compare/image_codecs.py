@@ -1,7 +1,7 @@
-"""Image codecs side by side: gray pixels to each one's files and back, and how much of a file is news.
+"""Image codecs with one interface: gray pixels to files and back, and the payload of a file.
 
-What a file tells that every other picture of its size and quality tells as well, a receiver need not be told again:
-containers, fields that hold lengths, tables that never change. ``payload_bytes`` counts what is left.
+A receiver needs the bytes that all pictures of one size and quality share only once: containers, length fields, fixed
+tables. ``payload_bytes`` counts the others.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _PNG_HEADER_BYTES, _RIFF_HEADER_BYTES = 8, 12
 
 @dataclass(frozen=True)
 class StillCodec:
-    """A way to keep gray pixels in a file, at one bit depth.
+    """An image codec for gray pixels at one bit depth.
 
-    ``qualities`` is a ladder within ``least`` to ``most``, from what speech can just be heard in to more than it needs;
-    ``meaning`` says what they count. ``packages`` are needed besides audio-avif's own, ``deep_packages`` above 8 bit.
+    ``qualities`` is a ladder within ``least`` to ``most``, from barely intelligible speech to more than speech needs;
+    ``meaning`` describes the scale. ``packages`` are needed besides audio-avif's own, ``deep_packages`` above 8 bit.
     """
 
     name: str
@@ -56,10 +56,10 @@ class StillCodec:
 
     def __post_init__(self) -> None:
         if self.depth not in self.depths:
-            raise ValueError(f"{self.title} is kept at {' or '.join(map(str, self.depths))} bit, not at {self.depth}")
+            raise ValueError(f"{self.title} has {' or '.join(map(str, self.depths))} bit, not {self.depth}")
 
     def missing(self) -> str | None:
-        """One sentence that names the packages to install, or None where the codec can be used."""
+        """Return in one sentence which packages to install; None where the codec can be used."""
         needed = self.packages + (self.deep_packages if self.depth > 8 else ())
         absent = [package.replace("_", "-") for package in needed if importlib.util.find_spec(package) is None]
         what = self.title if self.depth == 8 else f"{self.title} at {self.depth} bit"
@@ -68,7 +68,7 @@ class StillCodec:
     def encode(self, pixels: AnyPixels, quality: int) -> bytes:
         """Compress ``[height, width]``, uint8 at 8 bit, else uint16.
 
-        Raises ValueError for other pixels or a quality beyond the codec's, AudioAvifError where a package is missing.
+        Raises ValueError for other pixels or a quality out of range, AudioAvifError where a package is missing.
         """
         if pixels.ndim != 2 or pixels.dtype != (np.uint8 if self.depth == 8 else np.uint16):
             raise ValueError(f"{self.name} takes gray pixels of {self.depth} bit, not {pixels.dtype} {pixels.shape}")
@@ -79,7 +79,7 @@ class StillCodec:
         return self.encoder(pixels, quality, self.depth)
 
     def decode(self, data: bytes) -> AnyPixels:
-        """Open what ``encode`` made as ``[height, width]``.
+        """Decode the output of ``encode`` to ``[height, width]``.
 
         Raises TileError for anything else, AudioAvifError where a package is missing.
         """
@@ -89,14 +89,14 @@ class StillCodec:
             pixels = self.decoder(data, self.depth)
         except AudioAvifError:
             raise
-        except Exception as error:  # every decoder has its own classes for damaged files
-            raise TileError(f"the {self.title} data does not decode: {error}") from error
+        except Exception as error:  # each decoder has its own errors for damaged files
+            raise TileError(f"the {self.title} data cannot be decoded: {error}") from error
         if pixels.ndim != 2:
             raise TileError(f"the {self.title} picture is not gray")
         return pixels
 
     def payload_bytes(self, data: bytes, other: bytes) -> int:
-        """How many bytes of ``data`` are left without what ``other``, of the same size and quality, has as well.
+        """Return the number of bytes of ``data`` that ``other``, of the same size and quality, does not share.
 
         Raises TileError for damaged files.
         """
@@ -152,13 +152,13 @@ def _webp_news(data: bytes, other: bytes) -> int:
 
 
 def _encode_jpeg(pixels: AnyPixels, quality: int, depth: int) -> bytes:
-    """With the standard's own Huffman tables, which need not be sent again, or the picture's, whichever costs less."""
+    """Return the smaller payload of two: with the standard's Huffman tables, which are known, or with the picture's."""
     plain, optimized = (_saved(pixels, "JPEG", quality=quality, optimize=is_own) for is_own in (False, True))
     return plain if _jpeg_news(plain, plain) <= _jpeg_news(optimized, plain) else optimized
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The marker segments before the first scan, and that with all that follows (ITU-T T.81, annex B)."""
+    """Split into the marker segments before the first scan, and the rest (ITU-T T.81, annex B)."""
     at = 2
     while (marker := data[at + 1]) != 0xDA:
         (length,) = struct.unpack_from(">H", data, at + 2)
@@ -169,7 +169,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _jpeg_news(data: bytes, other: bytes) -> int:
-    """The scan, and those Huffman tables which the standard does not list; the rest is alike in all."""
+    """The scan and the Huffman tables that the standard does not list; the rest is the same in all pictures."""
     return sum(
         len(segment)
         for marker, segment in _jpeg_segments(data)
@@ -198,7 +198,7 @@ def _png_news(data: bytes, other: bytes) -> int:
 
 
 def jxl_distance(quality: int) -> float:
-    """The Butteraugli distance, 25 to 0.1, that libjxl means by a quality of 0 to 99.
+    """The Butteraugli distance, 25 to 0.1, that libjxl uses for a quality of 0 to 99.
 
     Source: ``JxlEncoderDistanceFromQuality`` of libjxl 0.11.
     """
@@ -246,7 +246,7 @@ def _decode_heic(data: bytes, depth: int) -> AnyPixels:
 
 
 def _heic_news(data: bytes, other: bytes) -> int:
-    """The coded slice without its length and what starts like the other's."""
+    """The coded slice without its length field and the start that it shares with the other."""
     first, second = (
         next(file[at + 4 : end] for kind, at, end in iter_boxes(file, 0, len(file)) if kind == b"mdat")
         for file in (data, other)
@@ -280,7 +280,7 @@ CODECS = {
         StillCodec(
             "jxl",
             "JPEG XL",
-            f"quality 0 to 99, libjxl's way to write distances of 25 to 0.1, effort {_JXL_EFFORT}",
+            f"quality 0 to 99, libjxl's scale for distances of 25 to 0.1, effort {_JXL_EFFORT}",
             (0, 5, 15, 30, 45, 60, 75, 85, 92, 97),
             _encode_jxl,
             _decode_jxl,
@@ -327,7 +327,7 @@ CODECS = {
 
 
 def names() -> list[str]:
-    """What ``find_codec`` knows: the codecs, and those that have it at 10 and 12 bit, as ``avif-10``."""
+    """The names that ``find_codec`` accepts: each codec, and its other depths as in ``avif-10``."""
     return [
         codec.name if depth == 8 else f"{codec.name}-{depth}" for codec in CODECS.values() for depth in codec.depths
     ]
@@ -336,6 +336,6 @@ def names() -> list[str]:
 def find_codec(name: str) -> StillCodec:
     """The codec of that name, ``avif`` at 8 bit or ``avif-10`` at 10. Raises ValueError where there is none."""
     if name not in names():
-        raise ValueError(f"there is no format {name!r:.40}; known are {', '.join(names())}")
+        raise ValueError(f"unknown format {name!r:.40}; choose from {', '.join(names())}")
     base, _, depth = name.partition("-")
     return replace(CODECS[base], depth=int(depth or 8))

@@ -1,4 +1,4 @@
-"""``audio-avif compare``'s work: a recording through an image codec at a ladder of qualities, measured."""
+"""Encode and measure recordings for ``audio-avif compare``, at a ladder of qualities of each image codec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from audio_avif.recording.codec import RangeFinder, require_fit
 from audio_avif.recording.layout import PictureInfo, from_pixels, to_pixels
 from audio_avif.recording.segments import speak
 from audio_avif.signal.features import log_mel
-from audio_avif.types import FloatArray
+from audio_avif.types import AnyPixels, FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif_tools.bitrate.rate import mel_errors_db
@@ -33,9 +33,9 @@ _LEAST_S = 0.5
 
 
 def find_recordings(inputs: Sequence[Path], most: int | None = None) -> tuple[list[Path], list[str]]:
-    """The sound files named and those in folders named, at most so many, evenly spread; and why others are passed over.
+    """Find at most ``most`` sound files, evenly spread, in files and folders; return also why others are skipped.
 
-    Raises FileError for a file that was named and cannot be read, and where there is none.
+    Raises FileError for a named file that cannot be read, and where there is no sound file.
     """
     found: dict[Path, bool] = {}
     for path in inputs:
@@ -67,7 +67,7 @@ def find_recordings(inputs: Sequence[Path], most: int | None = None) -> tuple[li
 
 @lru_cache(maxsize=4)
 def sound_of(path: Path) -> FloatArray:
-    """The recording as it is compared: its first MAX_CLIP_S ``[samples]`` at 16 kHz. Raises FileError."""
+    """Read the first MAX_CLIP_S of a recording as ``[samples]`` at 16 kHz. Raises FileError."""
     first = next(read_blocks(path, MAX_CLIP_S * RATE_HZ), np.zeros(0, np.float32))
     return np.clip(first, np.float32(-1.0), np.float32(1.0))
 
@@ -76,7 +76,7 @@ def sound_of(path: Path) -> FloatArray:
 class Variant:
     """A line of the plot: a format by its name in ``still_codecs``, and the value range that its pixels span.
 
-    Without ``limits`` each recording's own range. ``name`` is what the line is called.
+    Without ``limits`` each recording has its own range. ``name`` labels the line.
     """
 
     format: str
@@ -91,11 +91,11 @@ class Variant:
 
     @property
     def range_name(self) -> str:
-        """The value range as it is told."""
+        """The value range as text."""
         return "auto" if self.limits is None else f"{self.limits[0]:g}..{self.limits[1]:g}"
 
     def info(self, frames: FloatArray) -> PictureInfo:
-        """How ``[n_mels, frames]`` become pixels."""
+        """The encoding of ``[n_mels, frames]`` as pixels."""
         low, high = self.limits or _own_range(frames)
         return PictureInfo(log10_min=low, log10_max=high, depth=self.codec.depth)
 
@@ -108,9 +108,9 @@ def _own_range(frames: FloatArray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Point:
-    """A recording in a variant at one quality: whole files, their payload, and what is left of the sound.
+    """A recording in a variant at one quality: the rates of its files and their payload, its errors and scores.
 
-    Errors are those of ``rate.mel_errors_db``; of ``scores`` those that were asked for.
+    The errors are those of ``rate.mel_errors_db``; ``scores`` holds the requested ones.
     """
 
     recording: str
@@ -124,7 +124,7 @@ class Point:
 
 
 def cut(frames: FloatArray, width: int) -> list[FloatArray]:
-    """Cells of ``[n_mels, frames]``, as wide as a file's: the last repeats its end, unless it is the only one."""
+    """Split ``[n_mels, frames]`` into cells of one width; the last of several is padded with its last frame."""
     count = frames.shape[1]
     if count <= width:
         return [frames]
@@ -135,14 +135,15 @@ def cut(frames: FloatArray, width: int) -> list[FloatArray]:
 
 @lru_cache(maxsize=64)
 def _other_still(format: str, shape: tuple[int, ...], quality: int) -> bytes:
-    """A black picture, which tells what all of that size and quality have in common."""
+    """A black picture, to find the bytes that all pictures of that size and quality share."""
     codec = find_codec(format)
-    return codec.encode(np.zeros(shape, np.uint8 if codec.depth == 8 else np.uint16), quality)
+    black: AnyPixels = np.zeros(shape, np.uint8) if codec.depth == 8 else np.zeros(shape, np.uint16)
+    return codec.encode(black, quality)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recording in one variant at some qualities, spoken by the vocoder of that name and scored."""
+    """A job: encode one recording in one variant at some qualities, decode it with the vocoder, and score it."""
 
     recording: Path
     variant: Variant
@@ -192,19 +193,19 @@ def _vocoder(name: str) -> Vocoder:
 
 
 def require_vocoder(name: str) -> None:
-    """Raises ModelError where there is no such vocoder, or where it is for another mel."""
+    """Raises ModelError where there is no such vocoder or it expects another mel."""
     require_fit(_vocoder(name), _MEL)
 
 
 def ladder(codec: StillCodec, asked: Sequence[int] | None) -> tuple[int, ...]:
-    """The qualities to try: those asked for, which are for codecs that count to 100, or the codec's own."""
+    """The qualities to try: the requested ones, for codecs whose scale ends at 100, or the codec's own."""
     if asked is None or codec.most > 100:
         return CODECS[codec.name].qualities
     return tuple(quality for quality in asked if codec.least <= quality <= codec.most)
 
 
 def to_csv(points: Sequence[Point]) -> str:
-    """All points as CSV with a header."""
+    """Return all points as CSV with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     texts = ("recording", "format", "depth", "range", "tile_frames", "quality")
@@ -219,10 +220,10 @@ def to_csv(points: Sequence[Point]) -> str:
 
 
 def rate(point: Point, size: str) -> float:
-    """The rate in kbps by ``size``: of the files, or of their payload."""
+    """The rate in kbps of the files or of their payload, as ``size`` says."""
     return point.file_kbps if size == "file" else point.payload_kbps
 
 
 def values_of(point: Point) -> list[float]:
-    """Error, heard error, then SCORED, NaN where it was not asked for."""
+    """Error, heard error, then SCORED; NaN where a score was not requested."""
     return [point.error_db, point.heard_error_db, *(point.scores.get(key, np.nan) for key in SCORED)]

@@ -1,4 +1,4 @@
-"""``audio-avif compare --layouts``: two channels in one AVIF, laid out in every way, at equal rates."""
+"""``audio-avif compare --layouts``: compare the layouts of two channels in one AVIF at equal rates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PAN_GAIN, _CROSSTALK_GAIN = (np.float32(10 ** (-db / 20)) for db in (6, 12))
 
 @dataclass(frozen=True)
 class LayoutPoint:
-    """A cell of one recording in a scene, in one layout at one quality; whether ``side_pays`` chose mid and side."""
+    """One recording in a scene, in one layout at one quality; whether ``side_pays`` chose mid and side."""
 
     scene: str
     recording: str
@@ -51,7 +51,7 @@ class LayoutPoint:
 
 @dataclass(frozen=True)
 class LayoutJob:
-    """Ten seconds of a recording in every scene; ``other`` is who else speaks."""
+    """A job: ten seconds of a recording in every scene; ``other`` is the second talker."""
 
     recording: Path
     other: Path
@@ -82,7 +82,7 @@ class LayoutJob:
 
 
 def _coded(frames: FloatArray, layout: str, quality: int) -> tuple[float, tuple[float, float]]:
-    """The rate of ``[2, n_mels, frames]`` as a picture, and its errors over both channels."""
+    """Return the rate of ``[2, n_mels, frames]`` as a picture, and its errors over both channels."""
     config = FileConfig(quality=quality, layout="planes" if layout == "planes" else "stacked")
     info = config.info(2, RATE_HZ)
     is_side = layout == "mid/side"
@@ -94,7 +94,7 @@ def _coded(frames: FloatArray, layout: str, quality: int) -> tuple[float, tuple[
 
 
 def layouts_csv(points: Sequence[LayoutPoint]) -> str:
-    """All points as CSV with a header."""
+    """Return all points as CSV with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     texts = ("scene", "recording", "layout", "quality")
@@ -106,7 +106,7 @@ def layouts_csv(points: Sequence[LayoutPoint]) -> str:
 
 
 def _errors_db(points: Sequence[LayoutPoint]) -> npt.NDArray[np.float64]:
-    """Heard errors of one recording in a scene ``[layouts, rates]``, along the logarithm of the rate."""
+    """Heard errors ``[layouts, rates]`` of one recording in a scene, interpolated over the logarithm of the rate."""
     errors = []
     for layout in LAYOUTS:
         curve = sorted((point for point in points if point.layout == layout), key=lambda point: point.kbps)
@@ -118,9 +118,10 @@ def _errors_db(points: Sequence[LayoutPoint]) -> npt.NDArray[np.float64]:
 
 
 def layout_table(points: Sequence[LayoutPoint]) -> str:
-    """Heard error of each layout at RATES_KBPS of both channels together, means over the recordings.
+    """Return a table of the mean heard error of each layout at RATES_KBPS of both channels together.
 
-    And what comes of the choice that ``side_pays`` makes for each, how often it is mid and side, and how often right.
+    It also has the error of the layout that ``side_pays`` chooses, how often that is mid and side, and how often the
+    choice is right.
     """
     rows = []
     for scene in SCENES:

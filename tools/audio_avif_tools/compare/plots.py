@@ -1,4 +1,4 @@
-"""``audio-avif compare``'s picture: mel error and scores over rate, a line for each variant, named where it ends."""
+"""The plot of ``audio-avif compare``: mel error and scores against bit rate, with a labelled line for each variant."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from audio_avif_tools.compare.tables import means
 _LIMITS_KBPS = (1.0, 14.0)
 _TICKS_KBPS = (1, 1.5, 2, 3, 4, 6, 8, 12, 24, 48, 96)
 _ERROR_TICKS_DB = (0.25, 0.5, 1, 2, 4, 8)
-_LIMITS = ((0.25, 10.0), (1.0, 4.0), (0.7, 1.0))  # of heard error and SCORED; what is worse is not worth drawing
-_TITLES = ("mel error, dB, heard (less is better)", *(SCORES[key].title for key in SCORED))
+_LIMITS = ((0.25, 10.0), (1.0, 4.0), (0.7, 1.0))  # of heard error and SCORED; worse values are not drawn
+_TITLES = ("mel error, dB, heard (lower is better)", *(SCORES[key].title for key in SCORED))
 _MARKERS = "os^vDPXd*"
 _LABEL_GAP = 0.05
 _LEADER = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
@@ -25,7 +25,7 @@ _COLOURS = 64
 
 
 def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> bytes:
-    """A PNG with a panel for the mel error and one for each score that there is; means over the recordings."""
+    """Draw a PNG of means over the recordings, with a panel for the mel error and for each available score."""
     from matplotlib.figure import Figure
 
     curves = {variant: _curve([point for point in points if point.variant == variant], size) for variant in variants}
@@ -63,7 +63,7 @@ def draw(points: Sequence[Point], variants: Sequence[Variant], size: str) -> byt
 
 
 def _scale(panel: Any, column: int) -> None:
-    """Show what lies within ``_LIMITS``, and of scores no more than is reached."""
+    """Limit the axis to ``_LIMITS``, and for scores to the values reached."""
     low, high = _LIMITS[column - 1]
     if column == 1:
         panel.set_yscale("log")
@@ -88,10 +88,10 @@ def _curve(points: Sequence[Point], size: str) -> tuple[Any, Any]:
 
 
 def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
-    """Move values ``[n]`` apart by at least ``gap``, in their order, within limits, as little as may be."""
+    """Move values ``[n]`` apart to at least ``gap``, in order and within limits, as little as possible."""
     order = np.argsort(wanted, kind="stable")
     gap = min(gap, (high - low) / max(1, len(order) - 1))
-    # Runs of values that touch, each centred on what its members wanted, until no two touch.
+    # Merge runs of values that touch, each centred on the mean of its members, until no two runs touch.
     runs: list[list[float]] = []
     for value in np.asarray(wanted, float)[order]:
         runs.append([value])
@@ -113,7 +113,7 @@ def _end(run: list[float], gap: float, low: float, high: float) -> float:
 
 
 def _label(panel: Any) -> None:
-    """Name each line beside the panel, where it ends or leaves."""
+    """Label each line beside the panel, where it ends or leaves the panel."""
     lines = [line for line in panel.get_lines() if np.isfinite(line.get_ydata()).any()]
     if not lines:
         return
@@ -136,7 +136,7 @@ def _label(panel: Any) -> None:
 
 
 def _end_of(panel: Any, rates: Any, values: Any) -> Any:
-    """Where a line ends or leaves the panel on its right ``[2]``, as shares of it."""
+    """The point ``[2]`` where a line ends or leaves the panel on the right, as shares of the panel."""
     is_known = np.isfinite(values)
     rates, values = rates[is_known], values[is_known]
     right = min(float(rates[-1]), panel.get_xlim()[1])

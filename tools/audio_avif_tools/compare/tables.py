@@ -1,4 +1,4 @@
-"""``audio-avif compare``'s tables: formats at equal rates, and each beside the first."""
+"""The tables of ``audio-avif compare``: formats at equal rates, and their differences from the first."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Doubles = npt.NDArray[np.float64]
 
 
 def at_rate(points: Sequence[Point], kbps: float, size: str) -> Doubles:
-    """What one recording has at a rate, as ``values_of`` lists it; NaN where none of its points has less or more.
+    """Return the ``values_of`` one recording at a rate, interpolated over the logarithm of the rate between qualities.
 
-    Between two qualities, along the logarithm of the rate.
+    NaN outside the rates of its points.
     """
     ordered = sorted(points, key=lambda point: rate(point, size))
     rates = np.log([rate(point, size) for point in ordered])
@@ -49,9 +49,9 @@ def _at_rates(points: Sequence[Point], variant: Variant, size: str) -> Doubles:
 
 
 def rate_for_error(points: Sequence[Point], heard_error_db: float, size: str) -> float:
-    """The rate at which one recording in one variant has that error, NaN where it has it at none.
+    """Return the rate at which one recording in one variant has that error; NaN where no rate has it.
 
-    Qualities that err more than a lower rate does are passed over.
+    Qualities with more error than a lower rate are ignored.
     """
     better: list[Point] = []
     for point in sorted(points, key=lambda point: rate(point, size)):
@@ -64,17 +64,17 @@ def rate_for_error(points: Sequence[Point], heard_error_db: float, size: str) ->
 
 
 def _times_the_rate(points: Sequence[Point], variant: Variant, first: Variant, size: str) -> Doubles:
-    """How many times each of RATES_KBPS the variant needs for the heard error that the first has there, on average."""
+    """The mean factor on RATES_KBPS that the variant needs for the same heard error as the first."""
     targets = _at_rates(points, first, size)[:, :, 1]
     needed = [
         [rate_for_error(group, error_db, size) for error_db in errors_db]
         for group, errors_db in zip(_recordings(points, variant), targets, strict=True)
     ]
-    return np.mean(np.array(needed) / RATES_KBPS, axis=0)
+    return np.asarray(np.mean(np.array(needed) / RATES_KBPS, axis=0), np.float64)
 
 
 def _least_kbps(points: Sequence[Point], variant: Variant, size: str) -> float:
-    """The mean rate at the least quality."""
+    """The mean rate at the lowest quality."""
     mine = [point for point in points if point.variant == variant]
     least = min(point.quality for point in mine)
     return float(np.mean([rate(point, size) for point in mine if point.quality == least]))
@@ -86,16 +86,16 @@ def cell(value: float, decimals: int, sign: str = "") -> str:
 
 
 def means(values: Sequence[Sequence[float]] | Doubles) -> Doubles:
-    """Means over the first axis, of what is not NaN; NaN where nothing is."""
+    """Means over the first axis of the values that are not NaN; NaN where there are none."""
     counted = np.asarray(values, np.float64)
     counts = np.isfinite(counted).sum(axis=0)
     return np.where(counts, np.nansum(counted, axis=0) / np.maximum(1, counts), np.nan)
 
 
 def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
-    """All variants at RATES_KBPS, means over the recordings; a dash where not every recording has that rate.
+    """Return a table of the variants' means over the recordings at RATES_KBPS; a dash where a recording lacks a rate.
 
-    And how many times the rate each needs to err as little as the first does, as heard.
+    Its last column is the factor on the rate that each variant needs for the same heard error as the first.
     """
     rows = []
     for variant in variants:
@@ -111,7 +111,7 @@ def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> 
 
 
 def beside_first(points: Sequence[Point], variants: Sequence[Variant], size: str) -> str:
-    """How far each variant differs from the first at equal rate, with one standard error over the recordings."""
+    """Return a table of each variant's difference from the first at equal rates, with its standard error."""
     first = _at_rates(points, variants[0], size)
     rows = []
     for variant in variants[1:]:

@@ -1,1 +1,1 @@
-"""The command ``audio-avif``: recordings to pictures and back."""
+"""The command ``audio-avif``: encode recordings as pictures, and decode them."""

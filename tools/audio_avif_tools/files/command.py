@@ -1,4 +1,4 @@
-"""``audio-avif``: recordings to pictures of sound and back, with a report of what each quality costs and keeps."""
+"""``audio-avif``: encode recordings as AVIF pictures, decode them, and report on each quality."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 PROGRAM = "audio-avif"
 SUBCOMMANDS = {
-    "compare": "rate against quality of AVIF, WebP, JPEG XL, HEIC, JPEG and PNG",
+    "compare": "quality of AVIF, WebP, JPEG XL, HEIC, JPEG and PNG at their bit rates",
     "invert": "sound from spectrogram pictures of other programs",
-    "spectrogram": "spectrogram pictures, linear or mel, with their settings inside",
-    "analyze": "which stage loses what: mel, pixels, AVIF, phase, vocoder",
+    "spectrogram": "spectrogram pictures, linear or mel, with settings in their metadata",
+    "analyze": "loss of each stage: mel, pixels, AVIF, phase, vocoder",
 }
 MODULES = {
     "analyze": "audio_avif_tools.analyze.command",
@@ -33,23 +33,23 @@ MODULES = {
     "invert": "audio_avif_tools.spectrograms.invert_command",
     "spectrogram": "audio_avif_tools.spectrograms.spectrogram_command",
 }
-"""Where each subcommand's ``main`` is; it is imported when it is called."""
+"""The module of each subcommand's ``main``, imported when it is called."""
 REPORT_QUALITIES = [70, 80, 85, 90, 95]
 PICTURE_QUALITY = 85
 
 _DESCRIPTION = """\
-Turn recordings into AVIF pictures of sound and back.
+Encode recordings as AVIF pictures of sound, and decode them.
 
-  audio-avif speech.wav --output DIR           pictures at five qualities, the sound that comes back,
-                                               and DIR/report.html that shows and plays them
-  audio-avif RECORDINGS --output DIR           the same for a folder, and those below it
+  audio-avif speech.wav --output DIR           pictures at five qualities, the decoded sound, and
+                                               DIR/report.html that shows and plays them
+  audio-avif RECORDINGS --output DIR           the same for a folder and its subfolders
   audio-avif speech.wav --output speech.avif   only the picture
   audio-avif speech.avif                       speech.wav from the picture
-  audio-avif speech.avif --output out.flac     the same under a name and in a format of your own
-  audio-avif PICTURES --output DIR             a folder of pictures to a folder of WAV files
+  audio-avif speech.avif --output out.flac     the same with another name and format
+  audio-avif PICTURES --output DIR             WAV files from a folder of pictures
 """
 _EPILOG = (
-    "other commands, each with --help of its own:\n"
+    "other commands, each with its own --help:\n"
     + "".join(f"  {PROGRAM} {name:<12} {text}\n" for name, text in SUBCOMMANDS.items())
     + "\nA picture holds 1 to 4 channels; sound comes back at 16 kHz. Its settings are in its metadata.\n"
     "Exit code: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."
@@ -80,24 +80,26 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="IN",
-        help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either; a "
-        "picture that an image program has saved as PNG, WebP, JPEG or TIFF with its metadata is taken too; - reads a "
-        "sound file from standard input",
+        help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either; also "
+        "pictures that an image program has saved as PNG, WebP, JPEG or TIFF with their metadata; - reads a sound file "
+        "from standard input",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE|DIR",
-        help="a picture's name (.avif), a sound's (.wav, .flac, .ogg), or a folder (default for a picture: its name "
-        "with .wav, if there is no such file)",
+        help="picture (.avif), sound file (.wav, .flac, .ogg) or folder (default for a picture: its name with .wav, "
+        "if there is no such file)",
     )
-    parser.add_argument("--vocoder", metavar="NAME|PATH", help="what speaks: embedded (default), griffin-lim, an .onnx")
+    parser.add_argument(
+        "--vocoder", metavar="NAME|PATH", help="vocoder: embedded (default), griffin-lim, or an .onnx file"
+    )
     parser.add_argument(
         "--workers",
         type=console.integer_in(1, 256),
         default=processors(),
         metavar="N",
-        help="threads and, for the report, processes (default: %(default)s, the processors here)",
+        help="number of threads and, for the report, processes (default: %(default)s, one for each processor)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     pictures = parser.add_argument_group("pictures from sound")
@@ -105,41 +107,41 @@ def _parser() -> argparse.ArgumentParser:
         "--quality",
         type=integers_in(0, 100),
         metavar="Q,Q",
-        help=f"0 to 100 (default: {PICTURE_QUALITY}, and {','.join(map(str, REPORT_QUALITIES))} for a report)",
+        help=f"quality, 0 to 100 (default: {PICTURE_QUALITY}, and {','.join(map(str, REPORT_QUALITIES))} for a report)",
     )
     pictures.add_argument(
         "--speed",
         type=console.integer_in(0, 10),
         metavar="N",
-        help="0 slow and small to 10 fast and large (default: 6)",
+        help="encoder speed, from 0 (slow, small files) to 10 (fast, large files) (default: 6)",
     )
     pictures.add_argument(
-        "--depth", type=int, choices=(8, 10, 12), help="bits of a pixel (default: 8; more need audio-avif[formats])"
+        "--depth", type=int, choices=(8, 10, 12), help="bits per pixel (default: 8; more need audio-avif[formats])"
     )
     either = parser.add_argument_group("either way")
     either.add_argument(
         "--range",
         type=value_range,
         metavar="fixed|auto|MIN,MAX",
-        help="log10 magnitudes of black and white: -5.5,1 (fixed, the default), each recording's own (auto), or these; "
-        "for pictures that do not say how they are to be heard, theirs",
+        help="log10 magnitudes of black and white: -5.5,1 (fixed, the default), each recording's own (auto), or "
+        "MIN,MAX; for pictures without metadata, theirs",
     )
     either.add_argument(
         "--layout",
         choices=("stacked", "planes"),
-        help="channels one below the other (default), or as red, green and blue",
+        help="channels one below the other (default), or as red, green and blue planes",
     )
     either.add_argument(
         "--channels",
         type=console.integer_in(1, 4),
         metavar="N",
-        help="how many channels a picture holds that does not say so itself (default: 1)",
+        help="number of channels of pictures without metadata (default: 1)",
     )
     return parser
 
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    # Before numpy is loaded: the threads here each do sums of their own.
+    # Before numpy is loaded: the threads of this program each use one core.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     console.log_to_stderr(PROGRAM)
@@ -157,9 +159,9 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
 
     output: Path | None = options.output
     if output is None:
-        parser.error("say where to with --output: a name that ends in .avif, or a folder for pictures and a report")
+        parser.error("--output is missing: name a file that ends in .avif, or a folder for pictures and a report")
     if options.channels is not None:
-        parser.error("--channels is for pictures; a sound file says itself how many it has")
+        parser.error("--channels is for pictures; a sound file states its number of channels")
     suffix = "" if os.path.isdir(output) else output.suffix.lower()
     if suffix in {*WRITABLE, *OTHER_PICTURES, ARRAY_SUFFIX}:
         parser.error("recordings become AVIF pictures: --output needs a name that ends in .avif, or a folder")
@@ -170,10 +172,10 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several files need a folder as --output")
     if options.vocoder is not None:
-        parser.error("--vocoder speaks, which takes a folder as --output, or a picture as input")
+        parser.error("--vocoder decodes, which needs a folder as --output, or a picture as input")
     settings = _settings(options, parser, [PICTURE_QUALITY])
     if len(settings.qualities) > 1:
-        parser.error("a picture has one --quality; several need a folder as --output")
+        parser.error("a picture has one --quality; several qualities need a folder as --output")
     encode_one(inputs.files[0].path, output, settings, options.workers)
 
 
@@ -198,7 +200,7 @@ def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
 
     given = [f"--{name}" for name in ("quality", "speed", "depth") if getattr(options, name) is not None]
     if given:
-        parser.error(f"{' and '.join(given)}: only for recordings; pictures are made already")
+        parser.error(f"{' and '.join(given)}: only for recordings; pictures are encoded already")
     info = None
     if isinstance(options.range, tuple):
         low, high = options.range
@@ -209,12 +211,12 @@ def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
         except ValueError as error:
             parser.error(str(error))
     elif options.range is not None or options.channels is not None or options.layout is not None:
-        parser.error("pictures that do not say how they are to be heard need --range MIN,MAX; the others need nothing")
+        parser.error("pictures without metadata need --range MIN,MAX; other pictures need no options")
     decode_all(_decodings(options.output, parser, inputs), info, options.vocoder or "default", options.workers)
 
 
 def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inputs) -> list[Decoding]:
-    """Where the sound of each picture goes."""
+    """Return the output of each picture."""
     from audio_avif.edge.sound_files import WRITABLE
     from audio_avif_tools.files.jobs import Decoding
 
@@ -223,7 +225,7 @@ def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inp
     if not output.suffix or os.path.isdir(output):
         return [Decoding(file.path, output / f"{file.name}.wav", may_replace=False) for file in inputs.files]
     if output.suffix.lower() not in WRITABLE:
-        parser.error(f"pictures become sound: sound is written as {', '.join(WRITABLE)}, or into a folder")
+        parser.error(f"pictures are decoded to sound: name a file that ends in {', '.join(WRITABLE)}, or a folder")
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several pictures need a folder as --output")
     return [Decoding(inputs.files[0].path, output, may_replace=True)]

@@ -1,4 +1,4 @@
-"""One recording to pictures of sound at several qualities, in one pass and in flat memory."""
+"""Encode one recording as pictures at several qualities, in one pass and in constant memory."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from audio_avif_tools.shared.workers import Workers
 
 log = logging.getLogger(__name__)
 
-_WHOLE_SHARE = 0.9  # of its promised length; MP3 files without a header of their own are off by some percent
+_WHOLE_SHARE = 0.9  # of the announced length; MP3 files without a length header are off by a few percent
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What encoding came to: seconds of sound, and the processor's seconds for each quality as if it were the only."""
+    """The length of the sound, and the processor time of each quality as if it were the only one."""
 
     seconds: float
     encode_s: dict[int, float]
@@ -41,9 +41,10 @@ def encode_sound(
 ) -> Encoded:
     """Write a picture of ``sound`` for each quality.
 
-    With ``fits_range`` the sound is read twice, and the pixels span what it fills. ``on_share`` is told of each share
-    of the work that is done; they add up to about 1 where the sound tells how long it is.
-    Raises FileError for a sound that no picture holds, or files that cannot be read or written.
+    With ``fits_range`` the sound is read twice, and the pixels span its own value range. ``on_share`` is called with
+    each finished share of the work; the shares add up to about 1 where the file states its length.
+
+    Raises FileError for a sound that does not fit a picture, and for files that cannot be read or written.
     """
     header = read_header(sound)
     require_room(sound, header, config)
@@ -82,7 +83,7 @@ def encode_sound(
                 write_picture(pages[quality], encoder, configs[quality], file)
     seconds = encoder.info.samples / encoder.info.mel.rate_hz
     if header.seconds is not None and seconds < _WHOLE_SHARE * header.seconds:
-        log.warning("%s ends after %.1f s, though it promises %.1f s", sound, seconds, header.seconds)
+        log.warning("%s ends after %.1f s, though its header announces %.1f s", sound, seconds, header.seconds)
     return Encoded(
         seconds,
         {quality: shared_s + own_s for quality, own_s in spent_s.items()},
@@ -90,7 +91,7 @@ def encode_sound(
 
 
 def require_room(sound: Path, header: SoundHeader, config: FileConfig) -> None:
-    """Raises FileError where no picture holds a recording of so many channels, or of that length."""
+    """Check that a picture can hold the recording's channels and length. Raises FileError."""
     try:
         config.info(header.channels, header.rate_hz)
     except ValueError as error:

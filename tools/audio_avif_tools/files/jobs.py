@@ -1,4 +1,4 @@
-"""What ``audio-avif`` does with its files: pictures with a report, one picture, or sound from pictures."""
+"""The jobs of ``audio-avif``: pictures with a report, one picture, or sound from pictures."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _Tell = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are made: at which qualities, and whether their range is each recording's own."""
+    """The settings of pictures: their qualities, and whether each recording has its own value range."""
 
     config: FileConfig
     qualities: list[int]
     fits_range: bool
 
     def require_encoder(self) -> None:
-        """Raises AudioAvifError now, not for each file, where the package for deep pictures is missing."""
+        """Check once that deep pictures can be encoded. Raises AudioAvifError where a package is missing."""
         black: AnyPixels = np.zeros((8, 8), np.uint16)
         encode_cell(black, self.config)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """A picture and where its sound goes; a file there stays unless the user has named it."""
+    """A picture and its output file; an existing file is kept unless the user has named it."""
 
     picture: Path
     sound: Path
@@ -101,7 +101,7 @@ def _beside(output: Path, file: Input, quality: int, suffix: str) -> Path:
 
 
 def _require_other_files(files: Sequence[Input], output: Path, settings: Settings) -> None:
-    """Raises FileError where a decoded sound would take the place of a file that is to be read."""
+    """Check that no decoded sound would replace an input file. Raises FileError."""
     inputs = {os.path.realpath(file.path) for file in files}
     for file in files:
         for quality in settings.qualities:
@@ -127,7 +127,7 @@ def encode_one(sound: Path, picture: Path, settings: Settings, workers: int) -> 
 
 
 def decode_all(jobs: Sequence[Decoding], info: PictureInfo | None, vocoder_name: str, workers: int) -> None:
-    """Decode pictures; ``info`` is for those that do not tell how they are to be heard.
+    """Decode pictures; ``info`` is for those without metadata.
 
     Raises the error of the only file, or FileError that names the files which failed once the others are done.
     """
@@ -136,7 +136,7 @@ def decode_all(jobs: Sequence[Decoding], info: PictureInfo | None, vocoder_name:
     def work(job: Decoding, threads: Workers, tell: _Tell) -> Decoded:
         if not job.may_replace and os.path.exists(job.sound):
             raise FileError(
-                f"{job.picture} is left as it is: {job.sound} is there already and may be the original recording; "
+                f"{job.picture} was not decoded: {job.sound} exists and may be the original recording; "
                 "name the output with --output"
             )
         return decode_sound(job.picture, job.sound, vocoder, threads, info, tell)
@@ -152,7 +152,7 @@ def decode_all(jobs: Sequence[Decoding], info: PictureInfo | None, vocoder_name:
 def _do_all(
     jobs: Sequence[tuple[Path, Callable[[Workers, _Tell], _Result]]], workers: int
 ) -> list[_Result | AudioAvifError]:
-    """Do the jobs side by side behind a progress bar; return what they return, or the error that ended them."""
+    """Run the jobs in parallel with a progress bar; return their results, or the errors that ended them."""
     title = jobs[0][0].name if len(jobs) == 1 else _count(len(jobs), "file")
     with _progress() as progress, Workers(workers, len(jobs)) as threads:
         task = progress.add_task(escape(title), total=len(jobs))
@@ -178,7 +178,7 @@ def _do_all(
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let errors name the file that they are about."""
+    """Add the file's name to errors that lack it."""
     try:
         yield
     except AudioAvifError as error:

@@ -1,4 +1,4 @@
-"""Which files a command's arguments mean, and what their outputs are called."""
+"""Find the input files of a command, and name their outputs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SOUND_SUFFIXES = {
     ".voc", ".w64", ".wav",
 }
 # fmt: on
-"""What is taken for sound in a folder; of a file that is named, libsndfile looks at the content."""
+"""Suffixes of sound files in a folder; of a named file, libsndfile checks the content."""
 OTHER_PICTURES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp"}
-"""What a picture of sound may be that another program has saved; of folders only AVIF pictures are taken."""
+"""Suffixes of pictures of sound that other programs have saved; in folders only AVIF pictures are found."""
 ARRAY_SUFFIX = ".npy"
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file to be worked on, and what its outputs are called: a path within their folder, without suffix."""
+    """An input file, and the name of its outputs: a path within their folder, without suffix."""
 
     path: Path
     name: Path
@@ -35,7 +35,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files of one kind."""
+    """Input files of one kind."""
 
     files: list[Input]
     are_pictures: bool
@@ -43,9 +43,9 @@ class Inputs:
 
 
 def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
-    """Find the files that are named or lie in folders that are, but for those in the output's.
+    """Find the named files and the files in named folders, except those in the output folder.
 
-    Raises FileError where there are none, or sounds and pictures together.
+    Raises FileError where there are none, or both sounds and pictures.
     """
     found: list[tuple[Path, Path]] = []
     for path in paths:
@@ -53,7 +53,7 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
             found.append((path, Path(path.name)))
             continue
         if output is not None and _real(output) == _real(path):
-            raise FileError(f"{path} cannot be read and written at once; name another folder with --output")
+            raise FileError(f"{path} is both input and output; name another folder with --output")
         prefix = Path(_real(path).name) if len(paths) > 1 else Path()
         inside = list(_files_in(path, output))
         if not inside:
@@ -62,7 +62,7 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
     found = list({_real(path): (path, relative) for path, relative in found}.values())
     kinds = {_is_picture(path) for path, _ in found}
     if len(kinds) > 1:
-        raise FileError("there are sound files and pictures; name those of one kind, such as *.wav")
+        raise FileError("the inputs hold sound files and pictures; name files of one kind, such as *.wav")
     for path, _ in found:
         if path.suffix.lower() == ARRAY_SUFFIX:
             raise FileError(f"{path} is an array of numbers; audio-avif invert makes sound of it")
@@ -74,7 +74,7 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
 
 
 def _real(path: Path) -> Path:
-    """The path without links; unlike ``Path.resolve`` this raises nothing for links in a circle."""
+    """The path without links; unlike ``Path.resolve`` this does not fail on circular links."""
     return Path(os.path.realpath(path))
 
 
@@ -83,7 +83,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _files_in(folder: Path, output: Path | None) -> Iterator[Path]:
-    """Sounds and pictures in a folder and those below it, but for hidden ones."""
+    """Return the sounds and pictures in a folder and its subfolders, except hidden ones."""
     for path in sorted(folder.rglob("*")):
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         is_output = output is not None and _real(path).is_relative_to(_real(output))
@@ -93,7 +93,7 @@ def _files_in(folder: Path, output: Path | None) -> Iterator[Path]:
 
 
 def _output_names(relatives: Sequence[Path]) -> list[Path]:
-    """Names without suffix; files that differ in nothing else get it back as ``-flac``, others a number."""
+    """Names without suffix; files that differ only in their suffix get it back as ``-flac``, others a number."""
     taken: set[str] = set()
     names = []
     for relative in relatives:
@@ -108,9 +108,9 @@ def _output_names(relatives: Sequence[Path]) -> list[Path]:
 
 @contextmanager
 def folders(paths: Iterable[Path]) -> Iterator[None]:
-    """Make folders and those above them; those into which nothing was put are removed again.
+    """Create folders and their parents, and remove those that stay empty.
 
-    Raises FileError where one cannot be made.
+    Raises FileError where one cannot be created.
     """
     made: list[Path] = []
     try:
@@ -122,7 +122,7 @@ def folders(paths: Iterable[Path]) -> Iterator[None]:
                     made.append(folder)
                 path.mkdir(exist_ok=True)
             except OSError as error:
-                raise FileError(f"the folder {path} cannot be made: {error.strerror or error}") from error
+                raise FileError(f"the folder {path} cannot be created: {error.strerror or error}") from error
         yield
     finally:
         for folder in reversed(made):

@@ -1,4 +1,4 @@
-"""Sounds from pipes, kept as temporary files because they are read more than once."""
+"""Copy sounds from pipes to temporary files, because they are read more than once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PIECE_BYTES = 1 << 20
 
 @contextmanager
 def pipes_as_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give the paths, with a temporary file in the place of each pipe and of ``-``.
+    """Yield the paths, with a temporary file instead of each pipe and of ``-``.
 
-    Errors name what the user has named. Raises FileError where a pipe cannot be read or gives too much.
+    Errors show the user's names. Raises FileError where a pipe cannot be read or holds too much.
     """
     pipes = [path for path in dict.fromkeys(paths) if _is_pipe(path)]
     if not pipes:
@@ -54,7 +54,7 @@ def _copy_of(path: Path, folder: Path) -> Path:
         with _opened(path) as pipe, copy.open("wb") as file:
             while piece := pipe.read(_PIECE_BYTES):
                 if file.tell() + len(piece) > MAX_BYTES:
-                    raise FileError(f"{_shown(path)} gives more than {MAX_BYTES >> 30} GiB; save it as a file first")
+                    raise FileError(f"{_shown(path)} holds more than {MAX_BYTES >> 30} GiB; save it as a file first")
                 file.write(piece)
     except OSError as error:
         raise FileError(
@@ -67,5 +67,5 @@ def _opened(path: Path) -> IO[bytes]:
     if path != STANDARD_INPUT:
         return path.open("rb")
     if sys.stdin is None or sys.stdin.isatty():
-        raise FileError("standard input is no pipe and no file; give it a sound file, or name one")
+        raise FileError("standard input is neither a pipe nor a file; redirect a sound file to it, or name one")
     return open(sys.stdin.fileno(), "rb", closefd=False)

@@ -1,4 +1,4 @@
-"""Mouth-to-ear delay with real sound: chirps recorded at the sender's microphone and at the receiver's speaker."""
+"""Measure the mouth-to-ear delay with sound: chirps recorded at the sender's microphone and the receiver's speaker."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_avif.config import RATE_HZ
 from audio_avif.edge.devices import Microphone, Speaker
 from audio_avif.errors import AudioAvifError, DeviceError
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.loopback import Program, StreamRecord, run_stream
-from audio_avif_tools.shared.signals import CHIRP_SAMPLES, RATE_HZ, chirp_starts, chirp_train, correlation, envelope
+from audio_avif_tools.shared.signals import CHIRP_SAMPLES, chirp_starts, chirp_train, correlation, envelope
 
 _SHORTEST_S, _LONGEST_S = 0.04, 1.5
 _POLL_S = 0.01
 
 
 class Recording:
-    """What a microphone heard, on the clock of this process."""
+    """A microphone's recording, timed by the clock of this process."""
 
     def __init__(self, device: str | None) -> None:
         self._microphone = Microphone(device)
@@ -31,11 +32,11 @@ class Recording:
         self._zero_s: list[float] = []
 
     def start(self) -> None:
-        """Begin to record."""
+        """Start recording."""
         self._microphone.start()
 
     def poll(self) -> None:
-        """Take what has come; call it often."""
+        """Read the samples captured so far; call this often."""
         samples, age_s = self._microphone.read()
         if samples.size:
             self._parts.append(samples)
@@ -43,15 +44,15 @@ class Recording:
             self._zero_s.append(time.monotonic() - age_s - self._samples / RATE_HZ)
 
     def close(self) -> tuple[FloatArray, float]:
-        """Stop; return the samples and when sample 0 was heard."""
+        """Stop; return the samples and the time of sample 0."""
         self._microphone.close()
         if not self._parts:
-            raise DeviceError("a microphone gave no sound at all; choose another with --send-device or --record-device")
+            raise DeviceError("a microphone delivered no sound; choose another with --send-device or --record-device")
         return np.concatenate(self._parts), float(np.median(self._zero_s))
 
 
 class ChirpRun(threading.Thread):
-    """Plays and records the chirps beside the thread that follows the sender; interrupts the sender at the end."""
+    """Play and record the chirps in a thread of its own; interrupt the sender at the end."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(name="chirps", daemon=True)
@@ -63,16 +64,16 @@ class ChirpRun(threading.Thread):
 
     @property
     def has_one_microphone(self) -> bool:
-        """Whether one device hears both the chirps and the receiver."""
+        """Whether one device records both the chirps and the receiver."""
         return bool(self._options.record_device == self._options.send_device)
 
     def begin(self, sender: Program) -> None:
-        """Start beside this sender."""
+        """Start the thread for this sender."""
         self.sender = sender
         self.start()
 
     def run(self) -> None:
-        """Wait for the stream, play and record, interrupt the sender."""
+        """Wait for the stream, play and record the chirps, and interrupt the sender."""
         assert self.sender is not None
         try:
             while not self.is_streaming.wait(0.1):
@@ -110,7 +111,7 @@ def measure_acoustic(
     """Play chirps while sender and receiver run; return the stream's record and the delay of each chirp in ms.
 
     The reference is a recording from the sender's own microphone device, so the delays of this tool's devices cancel.
-    Raises DeviceError, or AudioAvifError where the chirps are not found again.
+    Raises DeviceError, or AudioAvifError where the chirps are not found in the recordings.
     """
     chirps = ChirpRun(options)
 
@@ -140,10 +141,10 @@ def _device(name: str | None) -> list[str]:
 def find_delays_ms(
     mouth: tuple[FloatArray, float], ear: tuple[FloatArray, float], seconds: float, has_one_microphone: bool
 ) -> list[float]:
-    """The delay of each chirp from one recording to the other, each given with the time of its first sample in s.
+    """Return the delay of each chirp between two recordings, each given with the time of its first sample in s.
 
     The codec keeps a chirp's envelope but not its phase, so the chirps are found by matched filter at the mouth, and by
-    their envelope at the ear. Raises AudioAvifError where they are not there.
+    their envelope at the ear. Raises AudioAvifError where they are not found.
     """
     (mouth_samples, mouth_s), (ear_samples, ear_s) = mouth, ear
     played = int(np.argmax(correlation(chirp_train(seconds), mouth_samples)))
@@ -153,7 +154,7 @@ def find_delays_ms(
     lead = round((mouth_s - ear_s) * RATE_HZ)  # a sound at mouth index k is at ear index k + lead, plus the delay
     pattern, heard = envelope(mouth_samples), envelope(ear_samples)
     low, high = round(_SHORTEST_S * RATE_HZ), round(_LONGEST_S * RATE_HZ)
-    if has_one_microphone:  # the chirps themselves are no answer to the search for their echo
+    if has_one_microphone:  # exclude the chirps themselves from the search for their echo
         for start in starts:
             heard[max(0, start - CHIRP_SAMPLES) : start + 2 * CHIRP_SAMPLES] = 0
     whole = low + int(np.argmax(_match(pattern, heard, lead, low, high)))
@@ -174,7 +175,7 @@ def find_delays_ms(
 
 
 def _match(pattern: FloatArray, heard: FloatArray, at: int, low: int, high: int) -> npt.NDArray[np.float64]:
-    """Normalised correlation of the pattern with what was heard from ``at + low`` to ``at + high`` samples on."""
+    """Normalised correlation of the pattern with the recording at offsets ``at + low`` to ``at + high``."""
     begin, end = at + low, min(at + high + pattern.size, heard.size)
     if begin < 0 or end - begin < pattern.size:
         window = np.zeros(max(0, high + pattern.size - low), np.float32)
@@ -185,5 +186,7 @@ def _match(pattern: FloatArray, heard: FloatArray, at: int, low: int, high: int)
     running = np.concatenate([[0.0], np.cumsum(window.astype(np.float64) ** 2), np.zeros(pattern.size)])
     running[window.size + 1 :] = running[window.size]
     energy = running[pattern.size : pattern.size + window.size] - running[: window.size]
-    scores = correlation(pattern, window) / np.sqrt(np.maximum(energy * float(np.sum(pattern**2)), 1e-12))
+    scores: npt.NDArray[np.float64] = correlation(pattern, window) / np.sqrt(
+        np.maximum(energy * float(np.sum(pattern**2)), 1e-12)
+    )
     return scores[: high - low]

@@ -1,4 +1,4 @@
-"""``audio-avif-latency``: how long sound takes from mouth to ear, and where the time goes."""
+"""``audio-avif-latency``: the delay from mouth to ear, stage by stage."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from audio_avif_tools.shared.loopback import StreamRecord
 
 PROGRAM = "audio-avif-latency"
-# The first tiles meet a start-up, not a running stream.
+# The first tiles measure the start-up, not a running stream.
 _SETTLING_TILES = 8
 
 
 def measure_stream(options: argparse.Namespace, on_tile: Callable[[dict[str, Any]], None]) -> StreamRecord:
-    """Stream clicks and speech through sender and receiver, the latter elsewhere if there is a host."""
+    """Stream clicks and speech to a local receiver, or to the one at ``host``."""
     from audio_avif.edge.sound_files import WavWriter
     from audio_avif_tools.shared.loopback import run_stream
     from audio_avif_tools.shared.signals import clicks_and_speech
@@ -49,7 +49,7 @@ def _receive_options(options: argparse.Namespace) -> list[str]:
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
-    """Run the measurement that the options ask for, with a progress bar; return the result and each delay in ms."""
+    """Run the requested measurement with a progress bar; return the result and each delay in ms."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -86,17 +86,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog="--acoustic needs a loudspeaker near the sender's microphone and a microphone near the receiver's "
         "loudspeaker; in one room a single microphone may hear both.",
     )
-    parser.add_argument("--host", help="measure against the audio-avif-recv that runs there")
-    parser.add_argument("--port", type=console.port, default=8765, help="that receiver's port (default: 8765)")
+    parser.add_argument("--host", help="host of a running audio-avif-recv to measure against")
+    parser.add_argument("--port", type=console.port, default=8765, help="port of that receiver (default: 8765)")
     parser.add_argument(
-        "--seconds", type=console.integer_in(2, 3600), default=20, metavar="N", help="how long to stream (default: 20)"
+        "--seconds",
+        type=console.integer_in(2, 3600),
+        default=20,
+        metavar="N",
+        help="length of the stream in seconds (default: 20)",
     )
     parser.add_argument(
         "--tile-frames",
         type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
         default=8,
         metavar="N",
-        help="frames of 16 ms in a tile (default: 8)",
+        help="frames of 16 ms per tile (default: 8)",
     )
     parser.add_argument(
         "--quality", type=console.integer_in(0, 100), default=52, metavar="Q", help="AVIF quality (default: 52)"
@@ -114,17 +118,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--acoustic",
         action="store_true",
-        help="measure with sound: play chirps, record them before and after the stream, and correlate",
+        help="measure with sound: play chirps and record them at the sender and at the receiver",
     )
-    parser.add_argument("--play-device", metavar="NAME", help="acoustic: plays the chirps to the sender's microphone")
     parser.add_argument(
-        "--send-device", metavar="NAME", help="acoustic: the sender's microphone, recorded as reference"
+        "--play-device", metavar="NAME", help="with --acoustic: device that plays the chirps to the sender's microphone"
     )
-    parser.add_argument("--receive-device", metavar="NAME", help="acoustic: the receiver's loudspeaker")
-    parser.add_argument("--record-device", metavar="NAME", help="acoustic: hears the receiver's loudspeaker")
-    parser.add_argument("--json", metavar="FILE|-", help="write the result as JSON")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw the stages as a bar and the delays as a histogram"
+        "--send-device", metavar="NAME", help="with --acoustic: the sender's microphone, recorded as the reference"
+    )
+    parser.add_argument("--receive-device", metavar="NAME", help="with --acoustic: the receiver's loudspeaker")
+    parser.add_argument(
+        "--record-device", metavar="NAME", help="with --acoustic: microphone near the receiver's loudspeaker"
+    )
+    parser.add_argument("--json", metavar="FILE|-", help="JSON file for the result (- for standard output)")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="PNG, SVG or PDF file for a plot of the stages and the delays"
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -142,16 +150,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ignored(options: argparse.Namespace) -> dict[str, bool]:
-    """What is wrong with options that would have no effect together, and whether it is."""
+    """Pairs of a message and whether the options have that conflict."""
     devices = (options.play_device, options.send_device, options.receive_device, options.record_device)
     is_elsewhere = options.host is not None
     return {
-        "the receiver at --host has its own --latency, --vocoder and --buffer-ms": is_elsewhere
+        "--latency, --vocoder and --buffer-ms do not reach a receiver at --host; set them there": is_elsewhere
         and any(option is not None for option in (options.latency, options.vocoder, options.buffer_ms)),
-        "the receiver at --host has its own --receive-device": is_elsewhere and options.receive_device is not None,
-        "--plot draws .png, .svg or .pdf files": options.plot is not None
+        "--receive-device does not reach a receiver at --host; set it there": is_elsewhere
+        and options.receive_device is not None,
+        "--plot needs a name that ends in .png, .svg or .pdf": options.plot is not None
         and options.plot.suffix.lower() not in (".png", ".svg", ".pdf"),
-        "devices are for --acoustic": not options.acoustic and any(device is not None for device in devices),
+        "devices need --acoustic": not options.acoustic and any(device is not None for device in devices),
     }
 
 

@@ -1,4 +1,4 @@
-"""Puts what was heard of a live stream where it was said: to keep its delay a receiver leaves sound out, or waits."""
+"""Align the sound heard from a live stream with the original: to keep its delay a receiver skips sound or waits."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _Scores = npt.NDArray[np.float64]
 
 
 def align(said: FloatArray, heard: FloatArray) -> FloatArray:
-    """``heard [samples]`` with each eighth of a second put where ``said [samples]`` has it, as long as ``said``.
+    """Move each eighth of a second of ``heard [samples]`` to its place in ``said [samples]``; return as many samples.
 
-    The lag follows the loudness by dynamic programming: it drifts at little cost, and jumps where that pays.
+    Dynamic programming finds the lag from the loudness: drifting costs little, and the lag jumps where that costs less.
     """
     patterns = _windows(_loudness(said))
     lags = np.arange(-round(EARLY_S * RATE_HZ) // _STEP_SAMPLES, round(LATE_S * RATE_HZ) // _STEP_SAMPLES)
@@ -65,14 +65,14 @@ def _windows(loudness: _Scores) -> _Scores:
 
 
 def _resemblance(pattern: _Scores, views: _Scores, spread: float) -> _Scores:
-    """Correlation of the pattern with each view, less where a view is far quieter than speech."""
+    """Correlation of the pattern with each view, reduced where a view is far quieter than speech."""
     centred = pattern - pattern.mean()
     size = np.maximum(views.std(axis=1), spread / 10) * max(float(pattern.std()), 1e-9) * pattern.size
     return np.asarray(views @ centred / size, np.float64)
 
 
 def _follow(best: _Scores) -> tuple[_Scores, npt.NDArray[np.intp]]:
-    """The best way to each lag from those of the hop before, and which lag that was."""
+    """The best path to each lag from the lags of the previous hop, and that previous lag."""
     leap = int(np.argmax(best))
     found, previous = np.full(best.size, best[leap] - _JUMP_COST), np.full(best.size, leap)
     for drift in range(-_DRIFT_STEPS, _DRIFT_STEPS + 1):
@@ -85,7 +85,7 @@ def _follow(best: _Scores) -> tuple[_Scores, npt.NDArray[np.intp]]:
 
 
 def _copy(heard: FloatArray, out: FloatArray, at: int, lag: int) -> None:
-    """Copy a hop of what was heard, as far as there is any."""
+    """Copy a hop of the heard sound, up to its end."""
     end = min(out.size, at + _HOP_STEPS * _STEP_SAMPLES)
     low, high = max(at, -lag), min(end, heard.size - lag)
     if low < high:

@@ -1,4 +1,4 @@
-"""Peers that do to a receiver what clumsy and hostile programs do, in a seeded crowd."""
+"""A seeded crowd of peers that behave like broken and hostile programs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _STILL_OPEN: Final = f"still open after {_PATIENCE_S:.0f} s"
 
 
 class Crowd(threading.Thread):
-    """Opens ``count`` connections to a receiver within ``within_s``; ``endings`` counts how each kind of them ended.
+    """Open ``count`` connections to a receiver within ``within_s``; ``endings`` counts how each kind ended.
 
-    ``token`` is the receiver's: some of the crowd know it.
+    ``token`` is the receiver's; some of the peers know it.
     """
 
     def __init__(self, port: int, token: str, count: int, within_s: float, seed: int = 0) -> None:
@@ -36,7 +36,7 @@ class Crowd(threading.Thread):
         self._seed = seed
 
     def run(self) -> None:
-        """Open them all and wait for each one's end."""
+        """Open all connections and wait until each has ended."""
         asyncio.run(self._run())
 
     async def _run(self) -> None:
@@ -65,16 +65,16 @@ class Crowd(threading.Thread):
 
     @property
     def left_open(self) -> int:
-        """How many the receiver had not got rid of in 20 s."""
+        """The number of connections that the receiver had not ended after 20 s."""
         return sum(number for (_, ending), number in self.endings.items() if ending == _STILL_OPEN)
 
     def summary(self) -> str:
-        """What became of them, in a line."""
+        """The endings as one line."""
         return ", ".join(f"{kind}: {number} {ending}" for (kind, ending), number in sorted(self.endings.items()))
 
 
 class _Peer:
-    """One connection's means."""
+    """One hostile connection."""
 
     def __init__(self, port: int, token: str, chance: random.Random) -> None:
         self.port = port
@@ -82,7 +82,7 @@ class _Peer:
         self.chance = chance
 
     def websocket(self, token: str | None) -> connect:
-        """A connection whose handshake is a proper sender's."""
+        """Open a connection with a valid sender's handshake."""
         return connect(
             f"ws://127.0.0.1:{self.port}",
             subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -151,7 +151,7 @@ async def _oversized(peer: _Peer) -> str:
 
 
 async def _endless(peer: _Peer) -> str:
-    """A frame that promises 2**62 bytes, of which some come."""
+    """Send a frame that announces 2**62 bytes, and some of them."""
     async with peer.websocket(peer.token) as connection:
         connection.transport.write(b"\x82\xff" + (2**62).to_bytes(8, "big") + peer.chance.randbytes(60_000))
         return await _drain(connection)

@@ -38,8 +38,8 @@ PROGRAM = "audio-avif impair"
 TOKEN = "a-token-for-measuring"
 _PATIENCE_S = 30.0
 _WAV_HEADER_BYTES = 44
-_DOWN_S = 1.0  # between a program's end and its start again
-_SETTLED_S = 60.0  # when memory is first looked at
+_DOWN_S = 1.0  # between a program's end and its restart
+_SETTLED_S = 60.0  # when memory is first sampled
 
 _TEXTS = (
     "Each row is one stream of 8-frame tiles between `audio-avif-send` and `audio-avif-recv`, two processes on one "
@@ -52,9 +52,9 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Trial:
-    """A scenario, what the programs are asked for in it, and what must hold.
+    """A scenario, the options of the programs in it, and its requirements.
 
-    ``restarts`` are (program, signal name, at s); ``hostile`` connections are opened beside the stream.
+    ``restarts`` are (program, signal name, at s); ``hostile`` connections are opened during the stream.
     """
 
     key: str
@@ -68,7 +68,7 @@ class Trial:
     hostile: int = 0
 
     def lasting(self, seconds: float) -> Trial:
-        """The same with a shorter stream; what happens later than it lasts does not happen."""
+        """The same trial with a shorter stream; later events are left out."""
         seconds = min(seconds, self.seconds)
         scenario = replace(
             self.scenario,
@@ -114,7 +114,7 @@ def _cap(outcome: Outcome) -> list[Check]:
 
 
 def _silently_lost(outcome: Outcome) -> int:
-    """Tiles that were sent and of which the receiver tells nothing."""
+    """The number of sent tiles that the receiver does not account for."""
     told = sum(outcome.received(key) for key in ("received_tiles", "late_tiles", "repeated_tiles", "lost_tiles"))
     return max(0, outcome.sent("sent_tiles") - told)
 
@@ -235,7 +235,7 @@ TRIALS = {
 
 
 class _Receiver:
-    """The receiver's lives on one port: each leaves sound and figures."""
+    """The receiver and its restarts on one port; each run leaves sound and figures."""
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
         self._folder = folder
@@ -245,7 +245,7 @@ class _Receiver:
         self.program = self.start()
 
     def start(self) -> Program:
-        """Start it, again on the port it had, and wait until it listens."""
+        """Start the receiver, a restarted one on the same port, and wait until it listens."""
         self._lives += 1
         stats, heard = self._file("json"), self._file("wav")
         options = ["--output", str(heard), "--port", self.port, "--stats-json", str(stats), *self._options]
@@ -257,7 +257,7 @@ class _Receiver:
         return self._folder / f"{life or self._lives}.{suffix}"
 
     def results(self) -> tuple[list[FloatArray], list[dict[str, Any]]]:
-        """The sound of each life, and the lines of figures of all."""
+        """The sound of each run, and the lines of figures of all runs."""
         heard, lines = [], []
         for life in range(1, self._lives + 1):
             heard.append(_read_wav(self._file("wav", life)))
@@ -267,13 +267,13 @@ class _Receiver:
 
 
 def _read_wav(path: Path) -> FloatArray:
-    """The samples of a WAV file, also of one whose writer was killed before it wrote its length."""
+    """Read the samples of a WAV file, even one whose writer was killed before it wrote its length."""
     data = path.read_bytes()[_WAV_HEADER_BYTES:]
     return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
 
 
 class _Sender:
-    """The sender's lives: each streams what has not been said yet, and its trace is followed."""
+    """The sender and its restarts: each run streams the rest of the sound, and its trace is followed."""
 
     def __init__(
         self, folder: Path, proxy: Proxy, sound: FloatArray, options: Sequence[str], on_tile: Callable[[], None]
@@ -306,7 +306,7 @@ class _Sender:
         summary: dict[str, Any] = {}
         assert program.process.stdout is not None
         for text in program.process.stdout:
-            if not text.endswith("}\n"):  # it was killed as it wrote
+            if not text.endswith("}\n"):  # the sender was killed while writing
                 break
             line = json.loads(text)
             if "summary" in line:
@@ -322,11 +322,11 @@ class _Sender:
         self.summaries.append(summary)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end of a stream of so many seconds. Raises AudioAvifError with the sender's sentence."""
+        """Wait for the end of a stream of ``seconds``. Raises AudioAvifError with the sender's message."""
         try:
             code = self.program.process.wait(seconds + _PATIENCE_S)
         except subprocess.TimeoutExpired as error:
-            raise AudioAvifError("the sender did not come to its end") from error
+            raise AudioAvifError("the sender did not end in time") from error
         for follower in self._followers:
             follower.join()
         if code:
@@ -337,7 +337,7 @@ class _Sender:
 def watching_memory(
     memory_mb: dict[str, list[tuple[float, float]]], programs: Callable[[], Mapping[str, Program]]
 ) -> Iterator[None]:
-    """Note the resident memory of each program once a second, with the time since now."""
+    """Record the resident memory of each program once a second, with the time since the start."""
     import psutil
 
     over = threading.Event()
@@ -362,9 +362,9 @@ def watching_memory(
 
 
 def run_trial(trial: Trial, sound: FloatArray, on_tile: Callable[[], None] = lambda: None) -> Outcome:
-    """Stream ``sound [samples]``, over and over, as the trial says.
+    """Stream ``sound [samples]``, repeated, through the trial.
 
-    Raises AudioAvifError with a program's sentence where one fails.
+    Raises AudioAvifError with the message of a program that fails.
     """
     sound = np.resize(sound, round(trial.seconds * RATE_HZ))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -397,7 +397,7 @@ def run_trial(trial: Trial, sound: FloatArray, on_tile: Callable[[], None] = lam
 
 
 def _restart(program: str, signal_name: str, at_s: float, receiver: _Receiver, sender: _Sender, proxy: Proxy) -> Window:
-    """End a program at its time and start it again a second later; return the time for which it was not there."""
+    """End a program at its time and restart it a second later; return the window of its absence."""
     assert proxy.began_s is not None
     time.sleep(max(0.0, proxy.began_s + at_s - time.monotonic()))
     ended = receiver.program if program == "recv" else sender.program
@@ -414,7 +414,7 @@ def _restart(program: str, signal_name: str, at_s: float, receiver: _Receiver, s
 
 
 def speech(corpus: Path | None) -> tuple[FloatArray, str]:
-    """The clean clips of a corpus one after the other, or the bundled clip, ``[samples]``; and what it is."""
+    """Return the concatenated clean clips of a corpus, or the bundled clip, ``[samples]``, and its description."""
     clips = clean_clips(corpus)
     if not clips:
         return demo_clip(), "the bundled synthetic clip, over and over"
@@ -422,7 +422,7 @@ def speech(corpus: Path | None) -> tuple[FloatArray, str]:
 
 
 def row(outcome: Outcome, checks: Sequence[Check]) -> list[str]:
-    """The cells of an outcome, all but its name."""
+    """The cells of an outcome without its name."""
     settled_s = [recovery.settled_s for recovery in outcome.recoveries()]
     if not settled_s:
         recovered = ""
@@ -491,7 +491,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seconds",
         type=console.integer_in(10, 3600),
         metavar="N",
-        help="let no stream last longer, for a quick look (default: as each scenario needs)",
+        help="maximum length of a stream, for a quick look (default: as each scenario needs)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

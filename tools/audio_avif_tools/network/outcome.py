@@ -1,4 +1,4 @@
-"""What became of a stream on an impaired path: its delay, its recovery, and what was heard of what was said."""
+"""The outcome of a stream on an impaired path: its delay, its recovery, and its intelligibility."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TILE_S = TILE_FRAMES * MelConfig().frame_s
 PIECE_S = 2.0
 _SETTLED_TILES = 5
 _BEFORE_S = 5.0
-_QUIET = 0.01  # of the whole's rms: 40 dB below
+_QUIET = 0.01  # of the rms of the whole: 40 dB below
 
 
 @dataclass(frozen=True)
 class HeardTile:
-    """When a tile began to be heard, in seconds since the path began, how long after it was said, and its way.
+    """The time at which a tile was first heard, in seconds since the path began, its delay, and its transit.
 
     ``way_ms`` is the part of the delay between encoder and receiver: waiting to be sent, and the path.
     """
@@ -39,13 +39,13 @@ class HeardTile:
 
     @property
     def said_s(self) -> float:
-        """When it was said."""
+        """The time at which the tile was spoken."""
         return self.heard_s - self.delay_ms / 1e3
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """How long after the path's return tiles were heard again, and heard with the delay of before; inf for never."""
+    """The time from the path's return until tiles are heard again, and until the delay is as before; inf for never."""
 
     heard_again_s: float
     settled_s: float
@@ -53,10 +53,10 @@ class Recovery:
 
 @dataclass
 class Outcome:
-    """All that is known of one stream, or of those that follow one another after a restart.
+    """The record of one stream, or of the streams before and after a restart.
 
-    ``events`` are the times at which the path or a program was gone, ``memory_mb`` is resident memory over time by
-    program, ``seconds`` are the receiver's lines of figures, ``heard`` its sound from the first tile on.
+    ``events`` are the times at which the path or a program was absent, ``memory_mb`` is resident memory over time by
+    program, ``seconds`` are the receiver's lines of figures, ``heard`` is its sound from the first tile on.
     """
 
     events: tuple[Window, ...]
@@ -71,7 +71,7 @@ class Outcome:
     left_open: int = 0
 
     def sent(self, key: str) -> int:
-        """A figure of the sender, summed over its lives."""
+        """A figure of the sender, summed over its runs."""
         return sum(int(summary.get(key, 0)) for summary in self.senders)
 
     def received(self, key: str) -> int:
@@ -97,18 +97,18 @@ class Outcome:
         return float(np.percentile(delays, percent)) if delays.size else math.inf
 
     def backlog_ms(self, after_s: float) -> float:
-        """The most by which a tile was longer on its way than the fastest; inf where nothing was heard."""
+        """The largest transit of a tile minus the smallest; inf where nothing was heard."""
         ways_ms = [tile.way_ms for tile in self.tiles if tile.heard_s >= after_s]
         return max(ways_ms) - min(tile.way_ms for tile in self.tiles) if ways_ms else math.inf
 
     @property
     def concealed_ms_per_minute(self) -> float:
-        """How much was made up."""
+        """The concealed sound."""
         played_s = sum(line["played_s"] for line in self._last_lines())
         return self.received("concealed_ms") * 60 / played_s if played_s else math.nan
 
     def recoveries(self) -> list[Recovery]:
-        """One for each event."""
+        """The recovery after each event."""
         return [self._recovery(at_s, at_s + for_s) for at_s, for_s in self.events]
 
     def _recovery(self, at_s: float, back_s: float) -> Recovery:
@@ -123,17 +123,17 @@ class Outcome:
         return Recovery(after[0].heard_s - back_s if after else math.inf, next(settled, math.inf) - back_s)
 
     def longest_gap_s(self, after_s: float) -> float:
-        """The longest time from one heard tile to the next, counted from ``after_s``."""
+        """The longest time between two heard tiles after ``after_s``."""
         times = [after_s, *(tile.heard_s for tile in self.tiles if tile.heard_s >= after_s)]
         return max((later - earlier for earlier, later in pairwise(times)), default=math.inf)
 
     def growth_mb(self, program: str, settled_s: float) -> float:
-        """How much a program's memory has grown since ``settled_s``, by medians of ten samples."""
+        """The growth of a program's memory since ``settled_s``, by medians of ten samples."""
         samples = [megabytes for at_s, megabytes in self.memory_mb.get(program, []) if at_s >= settled_s]
         return median(samples[-10:]) - median(samples[:10]) if samples else math.nan
 
     def scores(self) -> tuple[float, int]:
-        """Mean STOI over pieces of 2 s, and how many were left out because the path was gone while they were said."""
+        """The mean STOI over pieces of 2 s, and the number of pieces left out because the path was absent."""
         if not self.tiles:
             return math.nan, 0
         began_s = min(tile.said_s for tile in self.tiles)
@@ -153,10 +153,7 @@ class Outcome:
 
 
 def timeline(lives: Sequence[tuple[float, FloatArray]], tiles: Sequence[HeardTile]) -> FloatArray:
-    """The sound of a receiver's lives ``(began at s of the path, [samples])``, each where it was heard, as one signal.
-
-    It begins with the first tile.
-    """
+    """Join the sound of a receiver's runs ``(start in s of the path, [samples])`` from the first tile on."""
     out = np.zeros(0, np.float32)
     for began_s, sound in lives:
         first_s = next((tile.heard_s for tile in tiles if tile.heard_s >= began_s), None)
@@ -167,7 +164,7 @@ def timeline(lives: Sequence[tuple[float, FloatArray]], tiles: Sequence[HeardTil
 
 
 def join(lines: Sequence[dict[str, Any]], left_s: Sequence[float | None], summary: dict[str, Any]) -> list[HeardTile]:
-    """Heard tiles from a sender's trace lines and the time at which each one's message left the path."""
+    """Return the heard tiles from a sender's trace lines and the times at which their messages left the path."""
     latency_ms = summary.get("vocoder_latency_samples", 0) * 1e3 / RATE_HZ
     tiles = []
     for line, at_s in zip(lines, left_s, strict=True):

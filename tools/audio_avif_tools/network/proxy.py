@@ -1,4 +1,4 @@
-"""A TCP relay on loopback that does to a stream what bad networks do, by seeded and named scenarios."""
+"""A TCP relay on loopback that imitates bad networks by seeded and named scenarios."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 Window = tuple[float, float]
-"""When something begins, in seconds since the first connection, and how many seconds it lasts."""
+"""A start in seconds since the first connection, and a length in seconds."""
 
 _SEGMENT_BYTES: Final = 1448  # what one Ethernet frame carries of a TCP stream with timestamps
 _IP_TCP_BYTES: Final = 52
@@ -28,9 +28,9 @@ _NEEDED_BYTES: Final = 9
 
 @dataclass(frozen=True)
 class Loss:
-    """Messages lost in bursts: ``enter`` is the chance that a burst begins with a message, ``leave`` that it is over.
+    """Messages lost in bursts: ``enter`` is the probability that a message begins a burst, ``leave`` that one ends it.
 
-    The simple Gilbert model (1960): all is lost within a burst, whose mean length is 1 / leave.
+    The simple Gilbert model (1960): all messages of a burst are lost, and its mean length is 1 / leave.
     """
 
     enter: float
@@ -38,29 +38,28 @@ class Loss:
 
     def __post_init__(self) -> None:
         if not (0 <= self.enter <= 1 and 0 < self.leave <= 1):
-            raise ValueError(f"chances lie within 0 and 1, not {self.enter} and {self.leave}")
+            raise ValueError(f"probabilities lie within 0 and 1, not {self.enter} and {self.leave}")
 
     @classmethod
     def independent(cls, share: float) -> Loss:
-        """Each message for itself."""
+        """Independent losses."""
         return cls(share, 1 - share)
 
     @classmethod
     def bursts(cls, share: float, mean_messages: float) -> Loss:
-        """Bursts of this mean length that take this share of all messages."""
+        """Bursts of this mean length that lose this share of all messages."""
         leave = 1 / mean_messages
         return cls(leave * share / (1 - share), leave)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a path does to a stream.
+    """The impairments of a path.
 
-    ``delay_ms`` with ``jitter_ms`` more or less is each way's own. ``cap_kbps`` holds from client to server for each
-    connection, and counts 52 bytes of TCP and IP with each message or segment. ``queue_bytes`` is the bottleneck's
-    buffer; a client that fills it has to wait. Through ``stalls`` nothing comes through but connections live; by
-    ``outages`` they are cut, and none is accepted until the path is back. ``loss`` takes tiles and pauses of a
-    WebSocket client.
+    Each direction draws ``delay_ms`` plus or minus ``jitter_ms``. ``cap_kbps`` limits each connection from client to
+    server and counts 52 bytes of TCP and IP with each message or segment. ``queue_bytes`` is the bottleneck's buffer;
+    a client that fills it has to wait. During ``stalls`` connections live but carry nothing; ``outages`` cut them, and
+    none is accepted until the path is back. ``loss`` drops tiles and pauses of a WebSocket client.
     """
 
     name: str
@@ -89,12 +88,12 @@ class Scenario:
 
     @property
     def events(self) -> tuple[Window, ...]:
-        """Stalls and outages by time."""
+        """Stalls and outages ordered by time."""
         return tuple(sorted(self.stalls + self.outages))
 
 
 def disconnects(count: int, every_s: float, longest_s: float, seed: int = 0) -> tuple[Window, ...]:
-    """So many outages of 0.1 s to ``longest_s``, one at a random time within the middle of each ``every_s``."""
+    """``count`` outages of 0.1 s to ``longest_s``, each at a random time in the middle of its ``every_s``."""
     chance = random.Random(f"disconnects {seed}")
     windows = []
     for number in range(count):
@@ -104,7 +103,7 @@ def disconnects(count: int, every_s: float, longest_s: float, seed: int = 0) -> 
 
 
 class Way:
-    """One direction of one connection: says when bytes that come in leave. Seconds since the path began."""
+    """One direction of one connection: computes when incoming bytes leave, in seconds since the path began."""
 
     def __init__(self, scenario: Scenario, chance: random.Random, is_upstream: bool) -> None:
         self._scenario = scenario
@@ -114,7 +113,7 @@ class Way:
         self._last_left_s = 0.0
 
     def leaves_s(self, now_s: float, size_bytes: int) -> float:
-        """When the last of ``size_bytes`` that come at ``now_s`` leave; never before those that came earlier."""
+        """Return when the last of ``size_bytes`` that arrive at ``now_s`` leave; never before earlier bytes."""
         left_s = self._after_stalls(now_s)
         if self._cap_kbps is not None:
             wire_bytes = size_bytes + _IP_TCP_BYTES * -(-size_bytes // _SEGMENT_BYTES)
@@ -134,7 +133,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes that belong together: a frame, or what came of it; ``sequence`` where a tile or pause begins."""
+    """Bytes that belong together: a frame or a piece of one; ``sequence`` where a tile or pause begins."""
 
     data: bytes
     is_start: bool = False
@@ -142,7 +141,7 @@ class Piece:
 
 
 class ClientFrames:
-    """Finds the frames in what a WebSocket client sends (RFC 6455, 5.2); holds back no more than a frame's header."""
+    """Find the frames in the bytes of a WebSocket client (RFC 6455, 5.2); hold back at most a frame's header."""
 
     def __init__(self) -> None:
         self._is_handshake = True
@@ -151,7 +150,7 @@ class ClientFrames:
         self._body_bytes = 0
 
     def push(self, data: bytes) -> list[Piece]:
-        """Cut bytes into pieces at the beginning of each frame."""
+        """Split bytes at the beginning of each frame."""
         pieces = []
         if self._is_handshake:
             seen = self._tail + data
@@ -180,12 +179,12 @@ class ClientFrames:
         return pieces
 
     def rest(self) -> bytes:
-        """What is held back, for a stream that ends within a header."""
+        """Return the bytes held back, for a stream that ends within a header."""
         held, self._held = self._held, b""
         return held
 
     def _header_and_body(self) -> tuple[int, int] | None:
-        """The sizes of both, once all of the header is here and so much of the body that its kind can be told."""
+        """The sizes of header and body, once the header is complete and the body's first bytes show its kind."""
         held = self._held
         if len(held) < 2:
             return None
@@ -201,7 +200,7 @@ class ClientFrames:
 
 
 def _sequence(frame: bytes, header_bytes: int) -> int | None:
-    """The sequence number of a tile or pause; None of any other frame."""
+    """The sequence number of a tile or pause; None for any other frame."""
     if frame[0] & 0x0F != 2 or not frame[1] & 0x80:
         return None
     mask, masked = frame[header_bytes - 4 : header_bytes], frame[header_bytes : header_bytes + _NEEDED_BYTES]
@@ -212,7 +211,7 @@ def _sequence(frame: bytes, header_bytes: int) -> int | None:
 
 @dataclass
 class Counts:
-    """What a proxy did; messages are tiles and pauses from client to server."""
+    """The counts of a proxy; messages are tiles and pauses from client to server."""
 
     connections: int = 0
     refused_connections: int = 0
@@ -222,20 +221,20 @@ class Counts:
     passed_messages: int = 0
     dropped_messages: int = 0
     longest_wait_ms: float = 0.0
-    """The most by which bytes from client to server were later than the path's own delay explains."""
+    """The largest delay of bytes from client to server beyond the path's own delay."""
     left_s: dict[int, float] = field(default_factory=dict)
-    """When each message last left for the server, by sequence number, in the event loop's time."""
+    """The event loop's time at which each message last left for the server, by sequence number."""
 
 
 class Proxy:
-    """Relays 127.0.0.1:``port`` to a port of this machine for as long as the ``async with`` block runs."""
+    """Relay 127.0.0.1:``port`` to a port of this machine during the ``async with`` block."""
 
     def __init__(self, scenario: Scenario, target_port: int) -> None:
         self.scenario = scenario
         self.counts = Counts()
         self.port = 0
         self.began_s: float | None = None
-        """When the first connection came, in the event loop's time."""
+        """The event loop's time of the first connection."""
         self._target_port = target_port
         self._chances = {
             name: random.Random(f"{scenario.name} {scenario.seed} {name}") for name in ("up", "down", "loss")
@@ -268,22 +267,22 @@ class Proxy:
         return 0.0 if self.began_s is None else asyncio.get_running_loop().time() - self.began_s
 
     def interrupt(self, for_s: float) -> None:
-        """Begin an outage of so long, beside those of the scenario; any thread may ask for it."""
+        """Begin an outage besides those of the scenario; any thread may call this."""
         assert self._loop is not None, "only while the async with block runs"
         self._loop.call_soon_threadsafe(lambda: self._start(self._be_down(for_s)))
 
     def freeze(self, for_s: float) -> None:
-        """Begin a freeze of so long; any thread may ask for it.
+        """Begin a freeze; any thread may call this.
 
-        Connections that are open, or are made meanwhile, stay open and carry nothing any more, even after it: a laptop
-        has changed networks, or a NAT has forgotten them.
+        Connections that are open, or are opened meanwhile, stay open but carry nothing from then on, even after the
+        freeze, as where a laptop has changed networks or a NAT has dropped them.
         """
         assert self._loop is not None, "only while the async with block runs"
         self._loop.call_soon_threadsafe(lambda: self._start(self._be_frozen(for_s)))
 
     @property
     def is_frozen(self) -> bool:
-        """Whether a freeze lasts."""
+        """Whether the path is frozen."""
         return self._freezes > 0
 
     def is_lost(self) -> bool:
@@ -346,7 +345,7 @@ class Proxy:
         except OSError:
             _reset(writer)
             return
-        if self._outages:  # one has begun since it was let in
+        if self._outages:  # a freeze has begun since it was accepted
             self.counts.cut_connections += 1
             _reset(to_server[1])
             _reset(writer)
@@ -361,7 +360,7 @@ class Proxy:
             self._links.discard(link)
 
     def way(self, is_upstream: bool) -> Way:
-        """A new connection's way there or back."""
+        """One direction of a new connection."""
         return Way(self.scenario, self._chances["up" if is_upstream else "down"], is_upstream)
 
 
@@ -390,7 +389,7 @@ class _Link:
         ]
 
     async def run(self) -> None:
-        """Relay until both ends have ended, or one breaks."""
+        """Relay until both ends have closed, or one breaks."""
         try:
             await asyncio.gather(*self._tasks)
             for writer in self._writers:
@@ -405,7 +404,7 @@ class _Link:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """Reset the connection at both ends; what is under way is lost."""
+        """Reset the connection at both ends; bytes in flight are lost."""
         self._is_cut.set()
         for task in self._tasks:
             task.cancel()
@@ -413,14 +412,14 @@ class _Link:
             _reset(writer)
 
     def freeze(self) -> bool:
-        """Carry nothing any more and leave both ends open; return whether it did until now."""
+        """Stop relaying and leave both ends open; return whether it relayed until now."""
         was_frozen, self._is_frozen = self._is_frozen, True
         for task in self._tasks:
             task.cancel()
         return not was_frozen
 
     def _message_pieces(self, data: bytes) -> list[Piece]:
-        """What goes on of a client's bytes."""
+        """Return the pieces of a client's bytes that are relayed."""
         kept = []
         for piece in self._frames.push(data) if data else [Piece(self._frames.rest())]:
             if piece.is_start:
@@ -433,7 +432,7 @@ class _Link:
     async def _take(
         self, reader: asyncio.StreamReader, into: _Queue, way: Way, cut: Callable[[bytes], list[Piece]]
     ) -> None:
-        """Read at once whatever comes, as long as the queue has room."""
+        """Read bytes as they arrive while the queue has room."""
         while True:
             data = await reader.read(_READ_BYTES)
             now_s = self._proxy.now_s()
@@ -446,7 +445,7 @@ class _Link:
                 return
 
     async def _give(self, queue: _Queue, writer: asyncio.StreamWriter, is_upstream: bool) -> None:
-        """Write each piece when its time has come."""
+        """Write each piece at its time."""
         proxy, counts = self._proxy, self._proxy.counts
         while True:
             piece, came_s, leaves_s = await queue.get()
@@ -470,7 +469,7 @@ class _Link:
 
 
 class _Queue:
-    """Pieces on their way with the times they came and leave, as many bytes as fit."""
+    """The pieces in flight with their times of arrival and departure, limited in bytes."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self._items: deque[tuple[Piece | None, float, float]] = deque()
@@ -483,13 +482,13 @@ class _Queue:
         await self._until(lambda: self._queued_bytes < self._capacity_bytes)
 
     def put(self, piece: Piece | None, came_s: float, leaves_s: float) -> None:
-        """Add a piece, or the end."""
+        """Add a piece, or the end of the stream."""
         self._items.append((piece, came_s, leaves_s))
         self._queued_bytes += 0 if piece is None else len(piece.data)
         self._changed.set()
 
     async def get(self) -> tuple[Piece | None, float, float]:
-        """Wait for the next."""
+        """Wait for the next piece."""
         await self._until(lambda: bool(self._items))
         item = self._items.popleft()
         self._queued_bytes -= 0 if item[0] is None else len(item[0].data)
@@ -503,7 +502,7 @@ class _Queue:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by a reset, as a box that has lost its state does, instead of a farewell."""
+    """End a connection by a reset instead of a close, as a router that has lost its state does."""
     with suppress(OSError):
         connection: socket.socket = writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

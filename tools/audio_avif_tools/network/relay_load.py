@@ -2,8 +2,8 @@
 
 ``python -m audio_avif_tools.network.relay_load``
 
-A relay of our own is started and met over loopback alone. The publisher notes when it writes each tile, the kernel when
-it arrives at each listener's socket, and the listeners when they have read it, all by this machine's one clock.
+The relay is started here and used over loopback only. The publisher records when it writes each tile, the kernel when
+the tile arrives at each listener's socket, and the listeners when they have read it, all by this machine's clock.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE)
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What was measured: how long every message took to each listener, and what the relay took for it.
+    """The delay of every message to each listener, and the cost of the relay.
 
-    Until the listeners have read it, ``read_p99_ms``, they have been in each other's way; those elsewhere are not.
+    ``read_p99_ms`` includes the time in which the listeners, all on this machine, hinder each other.
     ``wrong_listeners`` did not get every message once and in order; ``cpu_share`` is of one core, ``send_us`` the
-    processor time for one message to one listener, with all that goes with it; ``wire_kbps`` is what one listener
-    gets, with TCP and IPv4.
+    relay's processor time for one message to one listener; ``wire_kbps`` is the rate of one listener with TCP and
+    IPv4.
     """
 
     listeners: int
@@ -87,7 +87,7 @@ class LoadResult:
 
 
 class _Ears:
-    """Many listeners in one thread, as cheap as Python has them: a socket, the bytes left over, the last sequence."""
+    """Many cheap listeners in one thread: for each a socket, the bytes left over and the last sequence number."""
 
     def __init__(self, port: int, count: int) -> None:
         self.sequences, self.arrived_s, self.read_s = array("L"), array("d"), array("d")
@@ -105,7 +105,7 @@ class _Ears:
             self._connect(port, min(_CONNECTING_AT_ONCE, count - start))
 
     def _connect(self, port: int, count: int) -> None:
-        """Open some connections side by side. Raises ConnectionFailed where the relay does not let one in."""
+        """Open some connections in parallel. Raises ConnectionFailed where the relay refuses one."""
         opened = []
         for _ in range(count):
             connection = socket.create_connection(("127.0.0.1", port), _START_S)
@@ -124,7 +124,7 @@ class _Ears:
                 answer += data
             if not answer.startswith(b"HTTP/1.1 101 "):
                 first_line = answer.partition(b"\r\n")[0].decode()
-                raise ConnectionFailed(f"the relay does not let a listener in: {first_line or 'it hung up'}")
+                raise ConnectionFailed(f"the relay refused a listener: {first_line or 'it closed the connection'}")
             connection.setblocking(False)
             self._rest[len(self._sockets)] = answer.partition(b"\r\n\r\n")[2]
             self._by_number[connection.fileno()] = len(self._sockets)
@@ -132,7 +132,7 @@ class _Ears:
             self._epoll.register(connection, select.EPOLLIN)
 
     def hear(self, until_s: float) -> None:
-        """Take what comes until that time, or until each has heard the bye."""
+        """Read messages until that time, or until each listener has received the bye."""
         while self.over < len(self._sockets) and (left_s := until_s - time.monotonic()) > 0:
             for number, _ in self._epoll.poll(left_s):
                 at = self._by_number[number]
@@ -148,7 +148,7 @@ class _Ears:
             time.sleep(_NAP_S)
 
     def _take(self, at: int, data: bytes) -> None:
-        """Take whole frames, and keep what is left (RFC 6455, 5.2)."""
+        """Split off whole frames and keep the rest (RFC 6455, 5.2)."""
         begin = 0
         while len(data) >= begin + 4:
             size, head = data[begin + 1], 2
@@ -183,7 +183,7 @@ class _Ears:
 
 
 def _listen(port: int, count: int, seconds: float, pipe: Pipe) -> None:
-    """A process of listeners: says when all are connected, then what they have heard."""
+    """A process of listeners: reports when all are connected, then what they have received."""
     try:
         _allow_many_files(count)
         began_s = time.monotonic()
@@ -200,7 +200,7 @@ def _listen(port: int, count: int, seconds: float, pipe: Pipe) -> None:
 
 
 def _allow_many_files(count: int) -> None:
-    """Raises AudioAvifError where the system does not let one process have so many connections."""
+    """Raise this process's limit of open connections. Raises AudioAvifError where the system refuses."""
     import resource
 
     wanted = count + 256
@@ -215,13 +215,13 @@ def _allow_many_files(count: int) -> None:
 
 
 def _hurry() -> None:
-    """Run before others where the system allows it, as ``audio-avif-send`` does."""
+    """Request real-time scheduling where the system allows it, as ``audio-avif-send`` does."""
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
 
 
 async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
-    """Publish the bundled clip, over and over, in real time; return when each message was written, by its sequence."""
+    """Publish the repeated bundled clip in real time; return when each message was written, by its sequence."""
     from websockets.asyncio.client import connect
     from websockets.typing import Subprotocol
 
@@ -258,7 +258,7 @@ async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
 
 
 async def _read(connection: Any) -> None:
-    """Take receipts until the relay closes."""
+    """Read receipts until the relay closes."""
     async for _ in connection:
         pass
 
@@ -267,7 +267,7 @@ async def _read(connection: Any) -> None:
 
 
 def measure(listeners: int, seconds: float, tile_frames: int, processes: int) -> LoadResult:
-    """Start a relay, its listeners and a publisher, and measure. Raises AudioAvifError for whatever fails."""
+    """Start a relay, listeners and a publisher, and measure. Raises AudioAvifError where one of them fails."""
     import numpy as np
 
     from audio_avif_tools.shared.loopback import Program
@@ -313,7 +313,11 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
         len(written_s),
         wrong,
         gaps,
-        *map(float, (p50, p95, p99, most, np.percentile(np.concatenate(read_ms), 99))),
+        float(p50),
+        float(p95),
+        float(p99),
+        float(most),
+        float(np.percentile(np.concatenate(read_ms), 99)),
         connecting_s,
         cpu_share,
         1e6 * cpu_s / (listeners * len(written_s)),
@@ -323,7 +327,7 @@ def measure(listeners: int, seconds: float, tile_frames: int, processes: int) ->
 
 
 def _set_apart(relay: int, listeners: list[int]) -> None:
-    """Give the relay a core, and the listeners, which stand for other machines, the others."""
+    """Give the relay a core of its own, and the listeners, which stand for other machines, the other cores."""
     first, *others = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(relay, {first})
     for pid in listeners:
@@ -331,7 +335,7 @@ def _set_apart(relay: int, listeners: list[int]) -> None:
 
 
 def _answer(pipe: Pipe, within_s: float) -> Any:
-    """What a process of listeners says. Raises AudioAvifError where it is a complaint, or does not come."""
+    """Return the answer of a listener process. Raises AudioAvifError where that is an error or does not arrive."""
     if not pipe.poll(within_s):
         raise AudioAvifError(f"the listeners did not answer within {within_s:.0f} s")
     answer = pipe.recv()
@@ -341,7 +345,7 @@ def _answer(pipe: Pipe, within_s: float) -> Any:
 
 
 def _cpu_s(pid: int) -> float:
-    """Processor time that a process has taken (Linux)."""
+    """The processor time of a process (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -367,23 +371,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.network.relay_load``."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Start an audio-avif-relay, a publisher and many listeners on this machine, and measure what delay "
-        "the relay adds.",
+        description="Start an audio-avif-relay, a publisher and many listeners on this machine, and measure the delay "
+        "that the relay adds.",
     )
     count, seconds = console.integer_in(1, _MOST_LISTENERS), console.integer_in(2, _MOST_SECONDS)
-    parser.add_argument("--listeners", type=count, default=2000, metavar="N", help="how many listen (default: 2000)")
-    parser.add_argument("--seconds", type=seconds, default=20, metavar="N", help="how long (default: 20)")
+    parser.add_argument(
+        "--listeners", type=count, default=2000, metavar="N", help="number of listeners (default: 2000)"
+    )
+    parser.add_argument("--seconds", type=seconds, default=20, metavar="N", help="length in seconds (default: 20)")
     parser.add_argument(
         "--tile-frames",
         type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
         default=8,
         metavar="N",
-        help="frames of 16 ms in a tile (default: 8)",
+        help="frames of 16 ms per tile (default: 8)",
     )
     parser.add_argument(
-        "--processes", type=console.integer_in(1, 8), default=1, metavar="N", help="that listen (default: 1)"
+        "--processes",
+        type=console.integer_in(1, 8),
+        default=1,
+        metavar="N",
+        help="number of listening processes (default: 1)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="JSON file for the result")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
     with console.sigterm_interrupts():

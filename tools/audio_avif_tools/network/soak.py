@@ -1,4 +1,4 @@
-"""``make soak``: a long stream from a virtual microphone to a virtual loudspeaker; adds its table to the page."""
+"""``make soak``: run a long stream from a virtual microphone to a virtual loudspeaker; add its table to the page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _TEXT = (
 
 @contextmanager
 def _talking(sound: FloatArray) -> Iterator[None]:
-    """Play ``sound [samples]`` on the virtual mouth, over and over."""
+    """Play ``sound [samples]`` repeatedly on the virtual mouth."""
     from audio_avif.edge.devices import Speaker
 
     over = threading.Event()
@@ -68,9 +68,9 @@ def _talking(sound: FloatArray) -> Iterator[None]:
 
 
 def run_soak(seconds: float, sound: FloatArray, on_tile: Callable[[], None] = lambda: None) -> Outcome:
-    """Stream for so long through two null sinks. Raises AudioAvifError with the sentence of whichever program fails.
+    """Stream through two null sinks. Raises AudioAvifError with the message of a program that fails.
 
-    This process sees the virtual card from then on.
+    From then on this process sees the virtual card.
     """
     outcome = Outcome((), Counts(), np.zeros(0, np.float32))
     with VirtualSoundCard() as card, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -94,7 +94,7 @@ def run_soak(seconds: float, sound: FloatArray, on_tile: Callable[[], None] = la
 
 
 def _follow(sender: Program, seconds: float, outcome: Outcome, on_tile: Callable[[], None]) -> None:
-    """Take the sender's trace, and interrupt it when its time is over."""
+    """Read the sender's trace, and interrupt the sender at the end."""
     began_s = time.monotonic()
     alarm = threading.Timer(seconds, lambda: sender.process.send_signal(signal.SIGINT))
     alarm.start()
@@ -112,7 +112,7 @@ def _follow(sender: Program, seconds: float, outcome: Outcome, on_tile: Callable
 
 
 def checks(outcome: Outcome, seconds: float) -> list[Check]:
-    """What must hold of a stream of so many seconds."""
+    """The requirements for a stream of ``seconds``."""
     settled_s = min(_SETTLED_S, seconds / 2)
     found = [
         Check("no underrun", f"{outcome.received('underruns')}", outcome.received("underruns") == 0),
@@ -133,7 +133,7 @@ def checks(outcome: Outcome, seconds: float) -> list[Check]:
 
 
 def windows_ms(outcome: Outcome, from_s: float) -> list[float]:
-    """Median delays of windows of ten seconds. Raises AudioAvifError where no tile was heard."""
+    """The median delays of windows of ten seconds. Raises AudioAvifError where no tile was heard."""
     windows: dict[int, list[float]] = {}
     for tile in outcome.tiles:
         if tile.heard_s >= from_s:
@@ -176,10 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=PROGRAM,
         description="Stream for a long time through a virtual sound card and add the table to docs/reliability.md.",
     )
-    parser.add_argument("--output", type=Path, default=PAGE, help=f"the page to write (default: {PAGE})")
-    parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
+    parser.add_argument("--output", type=Path, default=PAGE, help=f"page to write (default: {PAGE})")
+    parser.add_argument("--corpus", type=Path, help="folder of speech clips instead of the bundled one")
     parser.add_argument(
-        "--minutes", type=console.integer_in(1, 1440), default=30, metavar="N", help="how long (default: 30)"
+        "--minutes", type=console.integer_in(1, 1440), default=30, metavar="N", help="length in minutes (default: 30)"
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

@@ -1,1 +1,1 @@
-"""``audio-avif-quality``: scores over rate, beside other codecs."""
+"""``audio-avif-quality``: scores against bit rate, compared with other codecs."""

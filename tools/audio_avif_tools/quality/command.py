@@ -1,4 +1,4 @@
-"""``audio-avif-quality``: rate against quality of this codec and others, side by side on a folder of clips."""
+"""``audio-avif-quality``: compare the quality of this codec and others at their bit rates, on a folder of clips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def default_vocoders() -> list[str]:
-    """``griffin-lim`` and every model that the package brings."""
+    """``griffin-lim`` and every model of the package."""
     from importlib import resources
 
     from audio_avif.vocoders.griffin_lim import GriffinLim
@@ -41,9 +41,9 @@ def default_vocoders() -> list[str]:
 
 
 def choose_systems(options: argparse.Namespace) -> tuple[list[System], list[str]]:
-    """What to put side by side, ours first, and why others are left out, a sentence each.
+    """Return the systems to compare, this codec first, and a sentence for each system that is left out.
 
-    Raises ModelError for a vocoder or a folder of models that is not there, FileError for two of one name.
+    Raises ModelError for a missing vocoder or folder of models, FileError for two vocoders of one name.
     """
     from audio_avif_tools.quality.peers import Codec2, Lyra, Opus
     from audio_avif_tools.quality.systems import CleanMel, Tiles, Voice
@@ -51,7 +51,7 @@ def choose_systems(options: argparse.Namespace) -> tuple[list[System], list[str]
     voices = list(dict.fromkeys(map(Voice.of, options.vocoder or default_vocoders())))
     names = [voice.name for voice in voices]
     if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
-        raise FileError(f"two different vocoders are called {twice}; rename one of the files")
+        raise FileError(f"two vocoders have the name {twice}; rename one of the files")
     systems: list[System] = [CleanMel(voice) for voice in voices]
     systems += [Tiles(voice, t, q) for voice in voices for t in options.tile_frames for q in options.qualities]
     peers: list[tuple[str | None, list[System]]] = [
@@ -71,7 +71,7 @@ def _jobs(choice: ClipChoice, systems: Sequence[System], scores: tuple[str, ...]
 
 
 def _score(file: ScoreFile, jobs: Sequence[Job], workers: int) -> list[Row]:
-    """Do what is not in the file yet, with a progress bar; return the rows of all jobs."""
+    """Run the jobs that the file does not hold yet, with a progress bar; return the rows of all jobs."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -86,7 +86,7 @@ def _score(file: ScoreFile, jobs: Sequence[Job], workers: int) -> list[Row]:
                 file.append(row)
                 progress.update(task, advance=1, description=row.clip)
         except KeyboardInterrupt:
-            progress.console.print("interrupted; the same command goes on from here")
+            progress.console.print("interrupted; run the same command to continue")
             raise
     return [file.rows[job.key] for job in jobs]
 
@@ -107,7 +107,7 @@ def _print_table(means: Sequence[Mean]) -> None:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """The command as it would be typed again; folders by what they are, not by where they lay."""
+    """The command line of this run, with placeholders for folders."""
     words = [PROGRAM, "--clips CLIPS"]
     words += [f"--match {shlex.quote(options.match)}"] if options.match else []
     words += [f"--every {options.every}"] if options.every > 1 else []
@@ -125,7 +125,7 @@ def _lists(options: argparse.Namespace) -> list[tuple[str, list[int]]]:
 
 def _page(text: str) -> Path:
     if not text.endswith(".md"):
-        raise argparse.ArgumentTypeError("the page is a Markdown file, so its name ends in .md")
+        raise argparse.ArgumentTypeError("--page writes Markdown and needs a name that ends in .md")
     return Path(text)
 
 
@@ -137,10 +137,12 @@ def _parser() -> argparse.ArgumentParser:
         "is not installed is left out and named. Run again, it goes on where it stopped.",
         epilog="--out receives scores.csv, quality.md with images/, and examples/ with WAV files.",
     )
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of audio files, of any rate")
+    parser.add_argument(
+        "--clips", type=Path, required=True, metavar="DIR", help="folder of audio files of any sample rate"
+    )
     parser.add_argument("--match", default="", metavar="TEXT", help="only files whose name contains this")
     parser.add_argument(
-        "--every", type=console.integer_in(1, 1_000_000), default=1, metavar="N", help="only every Nth of them"
+        "--every", type=console.integer_in(1, 1_000_000), default=1, metavar="N", help="only every Nth file"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--lyra", type=Path, metavar="DIR", help="folder of Lyra v2's three .tflite models")
@@ -148,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "--vocoder",
         action="append",
         metavar="NAME|PATH",
-        help="a vocoder to score; may be repeated (default: griffin-lim and all that come with audio-avif)",
+        help="vocoder to score; may be repeated (default: griffin-lim and all that come with audio-avif)",
     )
     parser.add_argument(
         "--tile-frames",
@@ -169,13 +171,13 @@ def _parser() -> argparse.ArgumentParser:
         type=console.integer_in(1, 256),
         default=processors(),
         metavar="N",
-        help="processes of one thread each (default: %(default)s, the processors here)",
+        help="number of single-threaded processes (default: %(default)s, one for each processor)",
     )
     parser.add_argument(
         "--page",
         type=_page,
         metavar="FILE.md",
-        help="write the page there too, and its pictures into images/ beside it",
+        help="also write the page to this file, and its pictures into images/ beside it",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -203,7 +205,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _require_folders(options: argparse.Namespace) -> None:
-    """Raises FileError now rather than after hours where the results could not be written."""
+    """Check before hours of work that the results can be written. Raises FileError."""
     from audio_avif.edge.sound_files import require_writable
 
     for target in (options.out / "quality.md", options.page):

@@ -1,4 +1,4 @@
-"""The quality bench's work: which clips there are, and one clip through one system scored."""
+"""The jobs of the quality bench: find clips, and score one clip through one system."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipChoice:
-    """The clips to score, and what was passed over: one reason each."""
+    """The clips to score, and a reason for each file that was skipped."""
 
     clips: tuple[Clip, ...]
     skipped: tuple[str, ...]
 
 
 def choose_clips(folder: Path, match: str = "", every: int = 1) -> ClipChoice:
-    """Every so-manieth audio file in a folder and below whose name contains ``match``, if it can be scored.
+    """Find audio files in a folder and below whose names contain ``match``; keep each ``every``-th that can be scored.
 
-    Raises FileError where there is none.
+    Raises FileError where none is left.
     """
     if not folder.is_dir():
         raise FileError(f"there is no folder {folder}")
@@ -51,7 +51,7 @@ def choose_clips(folder: Path, match: str = "", every: int = 1) -> ClipChoice:
     matching = [path for path in files if match in path.name]
     if not matching:
         named = f" with {match!r} in its name" if match else ""
-        raise FileError(f"there is no audio file{named} in {folder}; WAV, FLAC, OGG, Opus, MP3 and AIFF are looked for")
+        raise FileError(f"there is no audio file{named} in {folder}; use WAV, FLAC, OGG, Opus, MP3 or AIFF")
     clips, skipped = [], []
     for path in matching[::every]:
         try:
@@ -76,7 +76,7 @@ def _clip(path: Path, name: str) -> Clip:
 
 @lru_cache(maxsize=4)
 def _read(path: Path) -> tuple[FloatArray, bool]:
-    """The first MAX_CLIP_S of a file ``[samples]``, within -1..1 as other codecs need it; and whether there is more."""
+    """Read the first MAX_CLIP_S of a file ``[samples]``, clipped to -1..1 for other codecs, and whether it goes on."""
     blocks = read_blocks(path, MAX_CLIP_S * RATE_HZ)
     first = next(blocks, np.zeros(0, np.float32))
     is_cut = next(blocks, None) is not None
@@ -85,7 +85,7 @@ def _read(path: Path) -> tuple[FloatArray, bool]:
 
 @dataclass(frozen=True)
 class Job:
-    """One clip through one system, and the keys of the scores to give."""
+    """A job: one clip through one system, and the keys of the scores to compute."""
 
     clip: Clip
     system: System
@@ -93,22 +93,23 @@ class Job:
 
     @property
     def key(self) -> Key:
-        """The key of the row that comes of it."""
+        """The key of the resulting row."""
         return self.clip.name, self.clip.digest, self.system.name, self.system.setting, self.system.made_by
 
     def run(self) -> Row:
-        """Raises AudioAvifError where the system fails."""
+        """Code and score the clip. Raises AudioAvifError where the system fails."""
         sound = sound_of(self.clip)
         try:
             coded = self.system.code(sound)
             scores = {key: SCORES[key](sound, coded.samples) for key in self.scores}
         except (AudioAvifError, ValueError) as error:
             what = f"{self.system.name}, {self.system.setting}"
-            raise AudioAvifError(f"{what} fails on {self.clip.name}: {error}") from error
-        kbps = (1e-3 * bits / self.clip.seconds for bits in (coded.payload_bits, 8 * coded.wire_bytes))
-        return Row(*self.key, self.clip.seconds, *kbps, scores)
+            raise AudioAvifError(f"{what} failed on {self.clip.name}: {error}") from error
+        seconds = self.clip.seconds
+        payload_kbps, wire_kbps = 1e-3 * coded.payload_bits / seconds, 8e-3 * coded.wire_bytes / seconds
+        return Row(*self.key, seconds, payload_kbps, wire_kbps, scores)
 
 
 def sound_of(clip: Clip) -> FloatArray:
-    """The clip as it is scored ``[samples]`` at 16 kHz."""
+    """The samples that are scored ``[samples]`` at 16 kHz."""
     return _read(clip.path)[0]

@@ -15,7 +15,7 @@ from audio_avif_tools.quality.systems import System
 
 @dataclass(frozen=True)
 class Mean:
-    """A system at one setting over all clips; of ``scores`` those that some clip has, ``counts`` says how many."""
+    """The means of a system at one setting over all clips; ``counts`` is the number of clips with each score."""
 
     system: System
     payload_kbps: float
@@ -29,7 +29,7 @@ def _is_scored(row: Row, key: str) -> bool:
 
 
 def means_of(rows: Sequence[Row], systems: Sequence[System]) -> list[Mean]:
-    """One mean for each system that has rows, in the order of the systems."""
+    """Return the means of each system that has rows, in the order of the systems."""
     means = []
     for system in systems:
         mine = [row for row in rows if (row.system, row.setting) == (system.name, system.setting)]

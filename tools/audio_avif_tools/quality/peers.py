@@ -1,7 +1,7 @@
-"""Other codecs, run as their own programs or models: the same clip in, what is heard and the packets' bits out.
+"""Other codecs, run as their own programs or models: a clip in, the decoded sound and the bits of its packets out.
 
-Each is the smallest honest use of the codec: mono speech at 16 kHz (Codec2: 8 kHz), packets of 20 ms or what the codec
-has, containers and headers not counted. Where a codec's own delay is left in its output, it is taken out here.
+Each codec runs at its smallest fair setting: mono speech at 16 kHz (Codec2: 8 kHz), packets of 20 ms or the codec's own
+length, without containers and headers. Delay that a codec leaves in its output is removed here.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def _missing_program(codec: str, programs: tuple[str, ...], package: str) -> str
 
 
 def _run(command: list[str]) -> str:
-    """Run a program; return what it printed. Raises AudioAvifError with its last word where it fails."""
+    """Run a program; return its output. Raises AudioAvifError with its last message where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     except OSError as error:
         raise AudioAvifError(f"{command[0]} cannot be run: {error.strerror or error}") from error
     if done.returncode:
-        raise AudioAvifError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        raise AudioAvifError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return done.stdout
 
 
@@ -55,17 +55,17 @@ def _fit(samples: FloatArray, size: int) -> FloatArray:
 
 
 def _padded(sound: FloatArray, multiple: int, extra: int = 0) -> FloatArray:
-    """Append ``extra`` samples of silence, and what is missing to a multiple."""
+    """Append ``extra`` samples of silence, and pad to a multiple."""
     return np.pad(sound, (0, extra + -(sound.size + extra) % multiple))
 
 
 def ogg_packets(data: bytes) -> Iterator[bytes]:
-    """The packets of the one stream in an Ogg file. Raises FileError for anything else. Source: RFC 3533."""
+    """Return the packets of an Ogg file with one stream. Raises FileError for anything else. Source: RFC 3533."""
     at, packet = 0, b""
     while at < len(data):
         header = data[at : at + _OGG_HEADER_BYTES]
         if len(header) < _OGG_HEADER_BYTES or header[:4] != b"OggS":
-            raise FileError(f"byte {at} of an Ogg file should begin a page and does not")
+            raise FileError(f"the Ogg file is damaged: no page begins at byte {at}")
         at += _OGG_HEADER_BYTES + header[-1]
         for length in data[at - header[-1] : at]:
             packet += data[at : at + length]
@@ -77,7 +77,7 @@ def ogg_packets(data: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Opus:
-    """Opus at a variable rate around ``kbps``, 20 ms a packet, complexity 10."""
+    """Opus at a variable rate around ``kbps``, 20 ms per packet, complexity 10."""
 
     kbps: int
 
@@ -91,7 +91,7 @@ class Opus:
 
     @property
     def setting(self) -> str:
-        """The rate asked for."""
+        """The requested rate."""
         return f"{self.kbps} kbps"
 
     @property
@@ -100,7 +100,7 @@ class Opus:
         return _opus_version()
 
     def code(self, sound: FloatArray) -> Coded:
-        """Encode and decode; opusdec itself takes out the delay that the file states."""
+        """Encode and decode; opusdec removes the delay that the file states."""
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             with WavWriter(folder / "in.wav") as wav:
@@ -126,12 +126,12 @@ class Codec2:
     bits_per_s: int
 
     name = "Codec2"
-    made_by = "c2enc and c2dec, which tell no version"
+    made_by = "The programs c2enc and c2dec, which report no version"
     delays_ms = None
 
     RATE_HZ = 8_000
     FRAME_MS = {3200: 20, 2400: 20, 1600: 40, 1400: 40, 1300: 40, 1200: 40}  # noqa: RUF012 - read, never written
-    # Left in the output at every rate; STOI over clips peaks there.
+    # The codec leaves this delay in its output at every rate; STOI over the clips peaks there.
     DELAY_SAMPLES = 160
 
     @staticmethod
@@ -162,9 +162,9 @@ class Codec2:
 
 @dataclass(frozen=True)
 class Lyra:
-    """Lyra v2: SoundStream's encoder, a residual quantiser and a generative decoder, 20 ms a packet.
+    """Lyra v2: SoundStream's encoder, a residual quantiser and a generative decoder, 20 ms per packet.
 
-    Source: the three TFLite models of github.com/google/lyra, 16 kHz, a state kept in each, 4 bits a quantiser.
+    Source: the three TFLite models of github.com/google/lyra, 16 kHz, each with a state, 4 bits per quantiser.
     """
 
     folder: Path
@@ -196,7 +196,7 @@ class Lyra:
 
     @property
     def made_by(self) -> str:
-        """The models' digest."""
+        """The digest of the models."""
         return f"Lyra v2 models {hashlib.sha256(b''.join(_model_bytes(self.folder))).hexdigest()[:8]}"
 
     @property
@@ -204,7 +204,7 @@ class Lyra:
         return self.BITS_PER_QUANTIZER * self.quantizers
 
     def code(self, sound: FloatArray) -> Coded:
-        """Run the models frame by frame from their zero state; the output is aligned as it comes."""
+        """Run the models frame by frame from their zero state; their output is aligned with the input."""
         encode, quantize, dequantize, decode = _lyra_models(self.folder)
         frames = _padded(sound, self.FRAME_SAMPLES).reshape(-1, self.FRAME_SAMPLES)
         heard = []
@@ -223,7 +223,7 @@ def _model_bytes(folder: Path) -> tuple[bytes, ...]:
 
 
 def _lyra_models(folder: Path) -> tuple[Any, Any, Any, Any]:
-    """Fresh interpreters, whose state is zero. Raises ModelError where a file is no such model."""
+    """Create interpreters with zero state. Raises ModelError where a file is not such a model."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:

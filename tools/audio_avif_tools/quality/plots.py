@@ -1,4 +1,4 @@
-"""The quality bench's pictures: scores over rate, and what the systems made of a clip as spectrograms."""
+"""The plots of the quality bench: scores against bit rate, and spectrograms of one clip through each system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPECTROGRAM_DB = (-90.0, -20.0)
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Write a PNG with a palette, a quarter of the size: the pictures are kept with the page."""
+    """Write a PNG with a palette, which takes a quarter of the size: the pictures are kept with the page."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=100)
     try:
@@ -40,7 +40,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def plot_scores(means: Sequence[Mean], path: Path) -> None:
-    """Draw a panel a score: a curve for each system, and a level for each vocoder without AVIF.
+    """Draw a panel for each score, with a curve for each system and a level for each vocoder without AVIF.
 
     Raises FileError, or AudioAvifError without matplotlib.
     """
@@ -80,7 +80,7 @@ def plot_scores(means: Sequence[Mean], path: Path) -> None:
 
 
 def _styles(systems: Sequence[System]) -> dict[str, tuple[str, str]]:
-    """Colour and line of each curve: a colour a vocoder, a line a tile width, gray for other codecs."""
+    """The style of each curve: a colour per vocoder, a line style per tile width, gray for other codecs."""
     ours = [system for system in systems if isinstance(system, CleanMel | Tiles)]
     voices = list(dict.fromkeys(system.voice.name for system in ours))
     widths = list(dict.fromkeys(system.tile_frames for system in ours if isinstance(system, Tiles)))
@@ -93,7 +93,7 @@ def _styles(systems: Sequence[System]) -> dict[str, tuple[str, str]]:
 
 
 def plot_spectrograms(sounds: Mapping[str, FloatArray], path: Path) -> None:
-    """Draw a clip's first seconds as it was and as each system made it, one below the other.
+    """Draw the first seconds of a clip and of each system's output, one below the other.
 
     Raises FileError, or AudioAvifError without matplotlib.
     """
@@ -104,7 +104,7 @@ def plot_spectrograms(sounds: Mapping[str, FloatArray], path: Path) -> None:
     low_db, high_db = _SPECTROGRAM_DB
     panels = figure.subplots(len(sounds), 1, squeeze=False, sharex=True).flat
     for panel, (name, samples) in zip(panels, sounds.items(), strict=True):
-        shown = samples[: int(_SHOWN_S * RATE_HZ)] + np.float32(1e-9)  # of digital silence there is no logarithm
+        shown = samples[: int(_SHOWN_S * RATE_HZ)] + np.float32(1e-9)  # digital silence has no logarithm
         panel.specgram(shown, NFFT=400, Fs=RATE_HZ / 1e3, noverlap=240, vmin=low_db, vmax=high_db, cmap="magma")
         panel.set_ylabel("kHz", fontsize=7)
         panel.set_title(name, fontsize=8, loc="left", pad=2)

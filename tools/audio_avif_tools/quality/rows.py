@@ -1,4 +1,4 @@
-"""The quality bench's scores on disk: a CSV file that grows by a line a result, so that an interrupted run goes on."""
+"""The scores of the quality bench as a CSV file with a line per result, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Key = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True)
 class Row:
-    """One clip through one system at one setting; ``scores`` by key, NaN where a score has no answer."""
+    """The result of one clip through one system at one setting; a score is NaN where it could not be computed."""
 
     clip: str
     clip_digest: str
@@ -40,17 +40,17 @@ class Row:
 
     @property
     def key(self) -> Key:
-        """What was scored; a later row of the same key replaces an earlier one."""
+        """The identity of the result; a later row of the same key replaces an earlier one."""
         return self.clip, self.clip_digest, self.system, self.setting, self.made_by
 
     def cells(self) -> list[str]:
-        """The row as text, a score that was not asked for as nothing."""
+        """The row as text; a score that was not requested is empty."""
         numbers = (f"{getattr(self, name):.4f}" for name in _NUMBERS)
         return [*self.key, *numbers, *(f"{self.scores[name]:.6g}" if name in self.scores else "" for name in SCORES)]
 
     @classmethod
     def parse(cls, cells: Sequence[str]) -> Row:
-        """Raises ValueError for anything that ``cells`` does not make."""
+        """Parse the output of ``cells``. Raises ValueError for anything else."""
         if len(cells) != len(COLUMNS):
             raise ValueError(f"{len(cells)} cells, not {len(COLUMNS)}")
         texts, numbers, scores = cells[:5], [float(cell) for cell in cells[5:8]], cells[8:]
@@ -67,15 +67,15 @@ def _line(cells: Sequence[str]) -> bytes:
 
 
 class ScoreFile:
-    """All rows of a CSV file, and the way to append to it, for one program at a time.
+    """The rows of a CSV file, to which one program at a time can append.
 
-    What a killed program left of its last line is cut off; other damaged lines are passed over. Either is scored again.
+    An incomplete last line of a killed program is removed, other damaged lines are ignored; both are scored again.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or begin the file.
+        """Open or create the file.
 
-        Raises FileError where that is not possible, where it holds something else, or where another run writes to it.
+        Raises FileError where that fails, where the file holds something else, or where another run writes to it.
         """
         self._path = path
         self.rows: dict[Key, Row] = {}
@@ -91,14 +91,14 @@ class ScoreFile:
 
     def _open(self) -> None:
         if not try_lock(self._file):
-            raise FileError(f"another run is at work in {self._path.parent}; wait for its end or choose another --out")
+            raise FileError(f"another run writes to {self._path.parent}; wait for its end or choose another --out")
         self._file.seek(0)
         earlier = self._file.read()
         whole = earlier[: earlier.rfind(b"\n") + 1]
         header, *lines = whole.splitlines() or [b""]
         is_begun = _line(COLUMNS).startswith(earlier)
         if not (is_begun or header == _line(COLUMNS).rstrip()):
-            raise FileError(f"{self._path} is not of this version of the bench; move it away or choose another --out")
+            raise FileError(f"{self._path} is of another version of the bench; move it or choose another --out")
         self._load(lines)
         self._file.truncate(len(whole))
         if not whole:
@@ -106,7 +106,7 @@ class ScoreFile:
 
     def _load(self, lines: Sequence[bytes]) -> None:
         damaged = 0
-        for line in lines:  # one by one, or a torn quotation would swallow those behind it
+        for line in lines:  # one by one: an unclosed quotation would swallow the following lines
             try:
                 row = Row.parse(next(csv.reader([line.decode("utf-8", errors="replace")], strict=True)))
             except (ValueError, csv.Error, StopIteration):
@@ -114,10 +114,10 @@ class ScoreFile:
                 continue
             self.rows[row.key] = row
         if damaged:
-            log.warning("%d damaged lines of %s are scored again", damaged, self._path)
+            log.warning("%d damaged lines of %s ignored; they are scored again", damaged, self._path)
 
     def append(self, row: Row) -> None:
-        """Keep a row. Raises FileError where the disk is full."""
+        """Append a row. Raises FileError where the disk is full."""
         try:
             self._write(row.cells())
         except OSError as error:
@@ -129,7 +129,7 @@ class ScoreFile:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file; what a full disk would not take was told when it was appended."""
+        """Close the file; ``append`` has already reported a full disk."""
         with suppress(OSError):
             self._file.close()
 

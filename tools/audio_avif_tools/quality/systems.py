@@ -1,7 +1,7 @@
-"""What the quality bench puts side by side: the form all systems take, and this project's own chain in that form.
+"""The systems that the quality bench compares: their interface, and this project's codec behind it.
 
-A system is small, equal by value and can be pickled, so that worker processes take it; what is heavy is loaded where it
-is used, once a process.
+A system is small, equal by value and can be pickled for worker processes; each process loads models once, when it first
+uses them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from audio_avif.vocoders.streaming import open_stream
 
 @dataclass(frozen=True)
 class Coded:
-    """What a system made of a clip.
+    """The output of a system for one clip.
 
-    ``samples`` are aligned with the clip and as long. ``payload_bits`` is what its packets hold and ``wire_bytes`` what
-    they cost when each is a message of its own; both are 0 where nothing was sent.
+    ``samples`` are aligned with the clip and have its length. ``payload_bits`` counts the contents of its packets,
+    ``wire_bytes`` the packets sent as one message each; both are 0 where nothing was sent.
     """
 
     samples: FloatArray
@@ -47,32 +47,32 @@ class System(Protocol):
 
     @property
     def name(self) -> str:
-        """What its curve is called; all settings of one system share it."""
+        """The name of its curve, which all settings of one system share."""
         ...
 
     @property
     def setting(self) -> str:
-        """Which point of the curve this is."""
+        """The name of this point of the curve."""
         ...
 
     @property
     def made_by(self) -> str:
-        """Versions and digests, with commas between, that decide the result: where they differ, it is scored again."""
+        """Comma-separated versions and digests that affect the result; a change leads to a new score."""
         ...
 
     @property
     def delays_ms(self) -> tuple[float, float] | None:
-        """The vocoder's delay and the whole codec's before devices and network; None where it is not ours to state."""
+        """The delays of the vocoder and of the whole codec, before devices and network; None where they are unknown."""
         ...
 
     def code(self, sound: FloatArray) -> Coded:
-        """Send ``[samples]`` at 16 kHz and return what is heard. Raises AudioAvifError where that fails."""
+        """Code ``[samples]`` at 16 kHz and return the decoded sound. Raises AudioAvifError where that fails."""
         ...
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A vocoder by the name it goes by in tables, and by what ``load_vocoder`` finds it with."""
+    """A vocoder: its name in tables, and its source for ``load_vocoder``."""
 
     name: str
     source: str
@@ -80,11 +80,11 @@ class Voice:
 
     @classmethod
     def of(cls, source: str) -> Voice:
-        """Raises ModelError where there is no such vocoder, or where its mel is not the codec's."""
+        """Load a vocoder. Raises ModelError where there is none or its mel is not the codec's."""
         vocoder = _vocoder(source)
         source = vocoder.name if source == "default" else source
         if vocoder.mel != MelConfig():
-            raise ModelError(f"vocoder {source} is made for {vocoder.mel}, and the bench runs at {MelConfig()}")
+            raise ModelError(f"vocoder {source} expects {vocoder.mel}, but the bench runs at {MelConfig()}")
         path = Path(source) if source.endswith(MODEL_SUFFIX) else model_path(source)
         digest = "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:8]
         return cls(vocoder.name if path is None else path.stem, source, digest)
@@ -96,7 +96,7 @@ class Voice:
 
     @property
     def latency_samples(self) -> int:
-        """How far its sound lags behind a frame's centre."""
+        """The delay of its sound behind the centre of a frame."""
         return open_stream(_vocoder(self.source)).latency_samples
 
 
@@ -111,33 +111,33 @@ def _ms(samples: int) -> float:
 
 @dataclass(frozen=True)
 class CleanMel:
-    """A vocoder fed with the mel as it is: no pictures, nothing sent."""
+    """A vocoder fed with the original mel, without pictures."""
 
     voice: Voice
 
     @property
     def name(self) -> str:
-        """One point: a curve of its own."""
+        """The name of its only point's curve."""
         return f"{self.voice.name}, no AVIF"
 
     @property
     def setting(self) -> str:
-        """There is only this one."""
+        """The only setting."""
         return "clean mel"
 
     @property
     def made_by(self) -> str:
-        """As of the voice."""
+        """The versions of the vocoder."""
         return self.voice.made_by
 
     @property
     def delays_ms(self) -> tuple[float, float]:
-        """The vocoder's delay, and with the analysis window's."""
+        """The vocoder's delay, and that plus the analysis window's."""
         lag = self.voice.latency_samples
         return _ms(lag), _ms(lag + MelConfig().lookahead_samples)
 
     def code(self, sound: FloatArray) -> Coded:
-        """Speak the clip's mel as a stream."""
+        """Vocode the clip's mel as a stream."""
         stream = open_stream(_vocoder(self.voice.source))
         heard = np.concatenate([stream.push(log_mel(sound)), stream.flush()])
         return Coded(heard[: sound.size])
@@ -145,7 +145,7 @@ class CleanMel:
 
 @dataclass(frozen=True)
 class Tiles:
-    """This codec: encoder, packets and decoder as a stream runs them, without the network between."""
+    """This codec: encoder, packets and decoder as in a stream, without the network."""
 
     voice: Voice
     tile_frames: int
@@ -153,7 +153,7 @@ class Tiles:
 
     @property
     def name(self) -> str:
-        """A curve for each vocoder and tile width."""
+        """The vocoder and the tile width: each pair has a curve."""
         return f"{self.voice.name}, {self.tile_frames}-frame tiles"
 
     @property
@@ -163,7 +163,7 @@ class Tiles:
 
     @property
     def made_by(self) -> str:
-        """The voice, and what decides the pictures."""
+        """The versions of the vocoder and of the picture encoder."""
         tile, speed = TileConfig(), EncoderConfig().speed
         options = " ".join(f"{name}={value}" for name, value in AOM_OPTIONS.items())
         pictures = f"pillow-avif-plugin {version('pillow-avif-plugin')}, AVIF speed {speed} {options}"
@@ -171,7 +171,7 @@ class Tiles:
 
     @property
     def delays_ms(self) -> tuple[float, float]:
-        """The vocoder's delay, and with the tile's and the analysis window's."""
+        """The vocoder's delay, and that plus the tile's and the analysis window's."""
         lag = self.voice.latency_samples
         return _ms(lag), _ms(lag + self._encoder().latency_samples)
 
@@ -179,7 +179,7 @@ class Tiles:
         return Encoder(tile=TileConfig(self.tile_frames), encoder=EncoderConfig(self.quality))
 
     def code(self, sound: FloatArray) -> Coded:
-        """Send the clip; the last tile counts whole."""
+        """Code the clip; the last tile counts as a whole one."""
         encoder = self._encoder()
         packets = [*encoder.push(sound), *encoder.flush()]
         hello = Hello(encoder.mel, encoder.tile, encoder.template, "bench", live=False)
@@ -192,7 +192,7 @@ class Tiles:
         heard += [*_spoken(decoder), decoder.flush().samples]
         return Coded(
             np.concatenate(heard),
-            8 * sum(len(packet.payload) for packet in packets),
+            8 * sum(packet.payload_bytes for packet in packets),
             sum(wire_bytes(len(packet.to_bytes())) for packet in packets),
         )
 

@@ -1,4 +1,4 @@
-"""The figures of a report: each recording at each quality, each channel apart, and means."""
+"""The figures of a report: of each recording, quality and channel, and their means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from audio_avif_tools.shared.fidelity import mean_of
 
 SHOWN_S = 30
-"""How much of a longer recording the page lets see and hear."""
+"""How much of a longer recording the page shows and plays."""
 
 SCORE_KEYS = ("pesq_wb", "stoi")
 MEAN_KEYS = ("mel_psnr_db", "snr_db", "correlation", *SCORE_KEYS)
@@ -20,7 +20,7 @@ RENDITION_KEYS = ("bytes", "kbps", "ratio", *MEAN_KEYS, "encode_s", "decode_s")
 
 @dataclass(frozen=True)
 class Rendition:
-    """A recording at one quality: its AVIF ``picture``, the 16 kHz WAV ``sound`` made of it, how long both took."""
+    """A recording at one quality: its AVIF ``picture``, its ``sound`` (decoded, WAV at 16 kHz), the time of both."""
 
     quality: int
     picture: Path
@@ -31,7 +31,7 @@ class Rendition:
 
 @dataclass(frozen=True)
 class Source:
-    """A sound file of any format and what became of it."""
+    """A sound file of any format and its renditions."""
 
     path: Path
     renditions: list[Rendition]
@@ -39,7 +39,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ChannelFigures:
-    """One channel at one quality; NaN where there is no answer."""
+    """The figures of one channel at one quality; NaN where a figure could not be measured."""
 
     mel_psnr_db: float
     snr_db: float
@@ -53,7 +53,7 @@ class ChannelFigures:
 
 @dataclass(frozen=True)
 class RenditionFigures:
-    """A recording at one quality; scores of it are means over ``channels``."""
+    """The figures of a recording at one quality; its scores are means over ``channels``."""
 
     rendition: Rendition
     bytes: int
@@ -62,7 +62,7 @@ class RenditionFigures:
     channels: tuple[ChannelFigures, ...]
 
     def value(self, key: str) -> float:
-        """Any figure by its name."""
+        """The figure of that name."""
         if hasattr(self, key):
             return float(getattr(self, key))
         if hasattr(self.rendition, key):
@@ -72,7 +72,7 @@ class RenditionFigures:
 
 @dataclass(frozen=True)
 class SourceFigures:
-    """A recording: what it is, where it was scored (``excerpts`` as start and length in seconds), its renditions."""
+    """A recording and the figures of its renditions; ``excerpts`` are the scored ones as (start, length) in seconds."""
 
     source: Source
     name: str
@@ -85,37 +85,51 @@ class SourceFigures:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the page shows only a part."""
+        """Whether the page shows an excerpt only."""
         return self.seconds > SHOWN_S
+
+    def value(self, quality: int, key: str) -> float:
+        """The figure of that name at that quality; NaN where there is no such rendition."""
+        return mean_of([each.value(key) for each in self.renditions if each.rendition.quality == quality])
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page tells; ``missing`` names the packages without which some scores could not be had."""
+    """All figures of a report; ``missing`` names the absent packages that some scores need."""
 
     sources: tuple[SourceFigures, ...]
     missing: tuple[str, ...]
 
     @property
     def qualities(self) -> list[int]:
-        """All qualities, in order."""
+        """All qualities in ascending order."""
         return sorted({r.rendition.quality for source in self.sources for r in source.renditions})
 
+    @property
+    def seconds(self) -> float:
+        """The length of all recordings together."""
+        return sum(source.seconds for source in self.sources)
+
+    @property
+    def overview_key(self) -> str:
+        """The figure that compares the recordings: PESQ-WB, or mel PSNR where no recording has a PESQ-WB."""
+        return "pesq_wb" if any(math.isfinite(self.mean(each, "pesq_wb")) for each in self.qualities) else "mel_psnr_db"
+
     def at(self, quality: int) -> list[RenditionFigures]:
-        """All recordings at that quality."""
+        """The figures of all recordings at that quality."""
         return [r for source in self.sources for r in source.renditions if r.rendition.quality == quality]
 
     def mean(self, quality: int, key: str) -> float:
-        """The mean of a figure over recordings at that quality, of those that have it."""
+        """The mean of a figure at that quality, over the recordings that have it."""
         return mean_of([figures.value(key) for figures in self.at(quality)])
 
     def mean_kbps(self, quality: int, key: str) -> float:
-        """The mean rate of the recordings that the mean of that figure is over."""
+        """The mean bit rate of the recordings that have that figure at that quality."""
         return mean_of([figures.kbps for figures in self.at(quality) if math.isfinite(figures.value(key))])
 
 
 def relative(path: Path, folder: Path) -> str:
-    """The path as seen from that folder, with forward slashes; the whole path where there is no way."""
+    """The path relative to that folder, with forward slashes; the absolute path where there is no relative one."""
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # another drive
@@ -123,14 +137,14 @@ def relative(path: Path, folder: Path) -> str:
 
 
 def rounded(value: float) -> float | int | None:
-    """A figure as JSON and page hold it: six digits, None for none."""
+    """A figure with six digits, as the JSON and the page hold it; None for NaN and infinities."""
     if not math.isfinite(value):
         return None
     return int(value) if float(value).is_integer() else float(f"{value:.6g}")
 
 
 def to_json(report: Report, output: Path) -> dict[str, Any]:
-    """The report as JSON holds it; paths are as seen from the folder ``output``."""
+    """The content of ``report.json``; paths are relative to the folder ``output``."""
     from audio_avif import __version__
 
     return {

@@ -1,4 +1,4 @@
-"""Measures what a report tells: one pass over each recording, and scores of excerpts."""
+"""Measure the figures of a report: one pass over each recording, and scores of excerpts."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from audio_avif_tools.shared.fidelity import (
 from audio_avif_tools.shared.processes import run_jobs
 
 _PCM_BYTES = 2
-_IN_PROCESSES_S = 90.0  # of sound to score; less is done before another process has started
+_IN_PROCESSES_S = 90.0  # of sound to score; less is scored sooner than another process starts
 
 
 @dataclass(frozen=True)
 class Errors:
-    """What a pass over a whole recording gives: for each rendition a list over channels, and where it is loudest."""
+    """The result of a pass over a recording: lists ``[rendition][channel]``, and the start of the loudest excerpt."""
 
     mel_psnr_db: list[list[float]]
     snr_db: list[list[float]]
@@ -60,12 +60,15 @@ class Errors:
 
 @dataclass(frozen=True)
 class Pass:
-    """The pass over a whole recording and all its renditions, side by side, a second at a time."""
+    """A pass over a whole recording and all its renditions, side by side, one second at a time."""
 
     source: Source
 
     def run(self) -> Errors:
-        """Raises FileError where a file cannot be read, or has other channels than the original."""
+        """Compare each rendition with the original.
+
+        Raises FileError where a file cannot be read or has another number of channels than its pictures.
+        """
         with ExitStack() as files:
             readers = [PictureReader(files.enter_context(opened(each.picture))) for each in self.source.renditions]
             mels = [Feed(reader.log_mels()) for reader in readers]
@@ -103,14 +106,14 @@ class Pass:
 
 
 def _loudest_from_s(powers: list[float]) -> int:
-    """The second from which ``SHOWN_S`` seconds hold the most power."""
+    """The start of the ``SHOWN_S`` seconds with the most power."""
     windows = np.convolve(powers, np.ones(SHOWN_S), "valid") if len(powers) > SHOWN_S else np.zeros(1)
     return int(windows.argmax())
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One rendition's scores and loudness, on excerpts of it."""
+    """A job that scores excerpts of one rendition and measures their loudness."""
 
     source: Source
     rendition: Rendition
@@ -119,11 +122,11 @@ class Scores:
 
     @property
     def seconds(self) -> float:
-        """How much is scored."""
+        """The length of all excerpts."""
         return sum(length for _, length in self.excerpts) / RATE_HZ
 
     def run(self) -> list[dict[str, float]]:
-        """For each channel its scores. Raises FileError where a file cannot be read."""
+        """The scores and loudness of each channel. Raises FileError where a file cannot be read."""
         originals, heards = (cut(path, self.excerpts) for path in (self.source.path, self.rendition.sound))
         pairs = []
         for original, heard in zip(originals, heards, strict=True):
@@ -142,24 +145,24 @@ class Scores:
 
 def _require_channels(path: Path, samples: FloatArray, info: PictureInfo) -> None:
     if samples.shape[0] != info.channels:
-        raise FileError(f"{path} has {samples.shape[0]} channels, its pictures have {info.channels}")
+        raise FileError(f"{path} has {samples.shape[0]} channels, its pictures have {info.channels}; encode it again")
 
 
 def read_info(path: Path) -> PictureInfo:
-    """What a picture of ours says of itself. Raises FileError."""
+    """Read the metadata of a picture. Raises FileError."""
     with opened(path) as file:
         return PictureReader(file).info
 
 
 def missing_packages() -> tuple[str, ...]:
-    """The packages of the report's scores that are not installed."""
+    """The packages that the report's scores need and that are not installed."""
     absent = [package for key in SCORE_KEYS if SCORES[key].missing() for package in SCORES[key].packages]
     return (*absent, *(() if has_loudness() else ("pyloudnorm",)))
 
 
 @dataclass(frozen=True)
 class _Numbered:
-    """A job that says which one it was."""
+    """A job whose result comes with its number."""
 
     number: int
     job: Pass | Scores
@@ -169,7 +172,10 @@ class _Numbered:
 
 
 def measure_all(sources: Sequence[Source], progress: Callable[[int], None], workers: int) -> Report:
-    """Measure everything, in processes of their own where there is much. Raises FileError."""
+    """Measure all recordings, in ``workers`` processes where there is much to score. Raises FileError.
+
+    ``progress`` is called with the number of jobs done.
+    """
     infos = [read_info(source.renditions[0].picture) for source in sources]
     keys = tuple(key for key in SCORE_KEYS if SCORES[key].missing() is None)
     jobs: list[Pass | Scores] = []
@@ -228,7 +234,7 @@ def _figures(
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Each file's name, with as much of its folders as tells them apart."""
+    """The files' names, with their folders where names alone are not unique."""
     if len({path.name for path in paths}) == len(paths):
         return [path.name for path in paths]
     absolute = [path.absolute() for path in paths]

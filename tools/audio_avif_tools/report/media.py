@@ -1,4 +1,4 @@
-"""What a report lets see and hear: spectrogram pictures and players as data URIs, of at most half a minute each."""
+"""The spectrograms and sounds of a report as data URIs, at most ``SHOWN_S`` seconds of each recording."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from audio_avif_tools.shared.decoding import opened
 from audio_avif_tools.shared.fidelity import Feed, cut
 
 DIFFERENCE_DB = 6.0
-"""Where the colours of a difference end."""
+"""The difference from the original at which the colours end."""
 
-# Black over purple and orange to pale yellow, and blue over black to orange: dark where there is nothing.
-_LEVELS = ("#07060d", "#2a1250", "#6a1f78", "#b5366f", "#ee6a50", "#fbb35f", "#fdf3c0")
-_CHANGES = ("#8fd0ff", "#2a78c8", "#0f1117", "#d8672a", "#ffd9a0")
+# Black through purple and orange to pale yellow, and blue through black to orange: dark where there is nothing to see.
+LEVEL_COLOURS = ("#07060d", "#2a1250", "#6a1f78", "#b5366f", "#ee6a50", "#fbb35f", "#fdf3c0")
+DIFFERENCE_COLOURS = ("#8fd0ff", "#2a78c8", "#0f1117", "#d8672a", "#ffd9a0")
 
 
 @dataclass(frozen=True)
 class RenditionMedia:
-    """Data URIs of what a picture shows, how it differs from the original, and the decoded sound."""
+    """Data URIs of a picture's log-mel, its difference from the original, and the decoded sound."""
 
     after: str
     difference: str
@@ -38,7 +38,7 @@ class RenditionMedia:
 
 @dataclass(frozen=True)
 class Media:
-    """Data URIs of a recording, ``frames`` of it from ``from_s`` on, and of its renditions in their order."""
+    """Data URIs of ``frames`` frames of a recording from ``from_s`` on, and of its renditions in their order."""
 
     from_s: float
     frames: int
@@ -48,7 +48,7 @@ class Media:
 
     @property
     def size(self) -> int:
-        """Characters that all of it takes on a page."""
+        """The length of all data URIs."""
         uris = [self.before, self.sound]
         for each in self.renditions:
             uris += [each.after, each.difference, each.sound]
@@ -56,7 +56,7 @@ class Media:
 
 
 def make_media(figures: SourceFigures) -> Media:
-    """Read the shown part of a recording and its renditions again. Raises FileError where a file cannot be read."""
+    """Read the shown excerpt of a recording and its renditions. Raises FileError where a file cannot be read."""
     hop = MelConfig().hop_samples
     first_frame = round(figures.shown_from_s * RATE_HZ / hop) if figures.is_cut else 0
     window = (first_frame * hop, SHOWN_S * RATE_HZ)
@@ -70,7 +70,9 @@ def make_media(figures: SourceFigures) -> Media:
         shown, info = _read_picture(each.rendition, first_frame, mel.shape[2])
         mel = mel[:, :, : shown.shape[2]]
         [heard] = cut(each.rendition.sound, [window])
-        renditions.append(RenditionMedia(_level_picture(shown, info), _change_picture(mel, shown, info), _sound(heard)))
+        renditions.append(
+            RenditionMedia(_level_picture(shown, info), _difference_picture(mel, shown, info), _sound(heard))
+        )
     return Media(
         first_frame * hop / RATE_HZ, mel.shape[2], _level_picture(mel, info), _sound(original), tuple(renditions)
     )
@@ -89,14 +91,14 @@ def _read_picture(rendition: Rendition, first_frame: int, frames: int) -> tuple[
 
 def _level_picture(mel: FloatArray, info: PictureInfo) -> str:
     plain = replace(info, depth=8, layout="stacked", side_cells="", channels=mel.shape[0])
-    return _picture(to_pixels(mel, plain).astype(np.uint8, copy=False), _LEVELS)
+    return _picture(to_pixels(mel, plain).astype(np.uint8, copy=False), LEVEL_COLOURS)
 
 
-def _change_picture(before: FloatArray, after: FloatArray, info: PictureInfo) -> str:
+def _difference_picture(before: FloatArray, after: FloatArray, info: PictureInfo) -> str:
     first, second = (np.clip(mel, info.log10_min, info.log10_max) for mel in (before, after))
-    changes_db = 20 * (second - first)[:, ::-1]
-    levels = np.rint(np.clip(changes_db / DIFFERENCE_DB, -1, 1) * 127 + 128).astype(np.uint8)
-    return _picture(levels.reshape(-1, levels.shape[2]), _CHANGES)
+    difference_db = 20 * (second - first)[:, ::-1]
+    levels = np.rint(np.clip(difference_db / DIFFERENCE_DB, -1, 1) * 127 + 128).astype(np.uint8)
+    return _picture(levels.reshape(-1, levels.shape[2]), DIFFERENCE_COLOURS)
 
 
 def _picture(levels: npt.NDArray[np.uint8], stops: tuple[str, ...]) -> str:
@@ -108,16 +110,11 @@ def _picture(levels: npt.NDArray[np.uint8], stops: tuple[str, ...]) -> str:
 
 
 def _palette(stops: tuple[str, ...]) -> npt.NDArray[np.uint8]:
-    """256 colours ``[256, 3]`` between stops at equal distances."""
+    """256 colours ``[256, 3]`` interpolated between equally spaced ``stops``."""
     anchors = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in stops], np.float64)
     places = np.linspace(0, 255, len(stops))
     channels = [np.interp(np.arange(256), places, anchors[:, i]) for i in range(3)]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-
-
-def gradient(of_changes: bool = False) -> str:
-    """The colours of the pictures as CSS writes a gradient's, from low to high."""
-    return ", ".join(_CHANGES if of_changes else _LEVELS)
 
 
 def _sound(samples: FloatArray) -> str:
@@ -133,7 +130,7 @@ def _data_uri(kind: str, data: bytes) -> str:
 
 
 def frequency_ticks() -> list[tuple[float, str]]:
-    """Where frequencies lie in a picture of one channel: the share of its height from below, and a label."""
+    """Labels along the height of one channel: the share of the height from below, and the text."""
     mel = MelConfig()
     centres_hz = mel_basis(mel).argmax(axis=1) * mel.rate_hz / mel.n_fft
     marks = {500: "0.5", 1000: "1", 2000: "2", 4000: "4 kHz"}
@@ -141,7 +138,7 @@ def frequency_ticks() -> list[tuple[float, str]]:
 
 
 def time_ticks(from_s: float, seconds: float) -> list[tuple[float, str]]:
-    """Where round times lie along a picture: the share of its width, and a label."""
+    """Labels at round times along a picture: the share of its width, and the text."""
     step = next((step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if seconds / step <= 6), 10)
     first = int(np.ceil(from_s / step - 1e-6))
     ticks = []
@@ -152,7 +149,7 @@ def time_ticks(from_s: float, seconds: float) -> list[tuple[float, str]]:
 
 
 def duration(seconds: float) -> str:
-    """A length as people write it: 8.5 s, 1 min 20 s, 1 h 2 min."""
+    """A length of time: 8.5 s, 1 min 20 s, 1 h 2 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -160,7 +157,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time as people write it: 0.5 s, 1:20, 1:02:03."""
+    """A position in time: 0.5 s, 1:20, 1:02:03."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)

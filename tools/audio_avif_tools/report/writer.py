@@ -1,4 +1,4 @@
-"""The report of ``audio-avif``: what each quality costs and what it loses, as one HTML page and as JSON."""
+"""Write the report of ``audio-avif``: the cost and the loss of each quality, as one HTML page and as JSON."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def write_report(
     progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int = 1,
 ) -> None:
-    """Measure all renditions; write ``report.html`` and ``report.json`` into the folder ``output``, which is there.
+    """Measure all renditions and write ``report.html`` and ``report.json`` into the existing folder ``output``.
 
-    ``progress`` is told how many steps are done, and of how many; ``workers`` is how many processes may measure long
-    recordings. Both files appear when they are complete.
+    ``progress`` is called with the number of steps done and of all steps. ``workers`` is the number of processes that
+    may measure long recordings. Both files appear when they are complete.
 
     Raises FileError where a file cannot be read or written, ValueError without sources or renditions.
     """

@@ -1,1 +1,1 @@
-"""What several tools use."""
+"""Modules that several tools share."""

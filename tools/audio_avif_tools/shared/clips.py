@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def clean_clips(corpus: Path | None) -> list[Path]:
-    """The clean clips of the corpus, by its manifest's file names."""
+    """Return the corpus clips whose file names mark them as clean."""
     return [] if corpus is None else sorted(corpus.glob("*_clean_*.flac"))

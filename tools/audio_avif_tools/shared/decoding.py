@@ -1,4 +1,4 @@
-"""One picture of sound to a recording, in flat memory."""
+"""Decode a picture to a sound file in constant memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from audio_avif_tools.shared.workers import Workers
 
 @dataclass(frozen=True)
 class Decoded:
-    """What decoding came to: seconds of sound, and the processor's seconds that it took."""
+    """The length of the decoded sound, and the processor time that decoding took."""
 
     seconds: float
     decode_s: float
@@ -35,12 +35,13 @@ def decode_sound(
     info: PictureInfo | None,
     on_share: Callable[[float], None],
 ) -> Decoded:
-    """Write the sound of a picture as a file of the kind that ``sound``'s suffix names.
+    """Decode a picture to a sound file of the format that the suffix of ``sound`` names.
 
-    ``info`` is for pictures that do not tell how they are to be heard. ``on_share`` is told of each share of the work
-    that is done; they add up to 1.
-    Raises FileError for what is no such picture and files that cannot be read or written, ModelError where the vocoder
-    is for another mel.
+    ``info`` replaces the metadata of pictures without any. ``on_share`` is called with each finished share of the
+    work; the shares add up to 1.
+
+    Raises FileError for other pictures and for files that cannot be read or written, ModelError where the vocoder
+    expects another mel.
     """
     spoken_s = 0.0
     start_s = time.thread_time()
@@ -66,7 +67,7 @@ def decode_sound(
 
 
 def opened(path: Path) -> IO[bytes]:
-    """Open a picture to be read. Raises FileError."""
+    """Open a picture for reading. Raises FileError."""
     try:
         return path.open("rb")
     except OSError as error:
@@ -74,7 +75,7 @@ def opened(path: Path) -> IO[bytes]:
 
 
 def _reader(path: Path, file: IO[bytes], info: PictureInfo | None) -> PictureReader:
-    """Open a picture of sound. Raises FileError, which names the kind of a file that only calls itself AVIF."""
+    """Open a picture of sound. Raises FileError, which names the kind of another file under an AVIF name."""
     try:
         return PictureReader(file, info)
     except FileError as error:

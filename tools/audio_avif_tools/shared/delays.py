@@ -1,4 +1,4 @@
-"""Delays as numbers, table and picture: percentiles per stage, and of the whole way from mouth to ear."""
+"""Delays of each stage and from mouth to ear: percentiles, a table and a plot."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _BIN_MS = 4
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
-    """The p50, p95 and p99 of some delays. Raises AudioAvifError where there are none."""
+    """Return the p50, p95 and p99 of the delays. Raises AudioAvifError where there are none."""
     if not len(values_ms):
-        raise AudioAvifError("no tile came through, so there is no delay to tell; is the stream long enough?")
+        raise AudioAvifError("no tile was received, so there is no delay to measure; stream for longer")
     return {f"p{p}_ms": round(float(np.percentile(values_ms, p)), 2) for p in _PERCENTILES}
 
 
 def summarize(tiles: Sequence[dict[str, Any]], mouth_to_ear_ms: Sequence[float]) -> dict[str, Any]:
-    """``stages`` and ``mouth_to_ear`` from the trace lines of a stream and the delays of its tiles or events."""
+    """Return the percentiles of ``stages`` (of trace lines) and of ``mouth_to_ear`` (of tiles or events)."""
     return {
         "stages": {stage: percentiles([tile["stages_ms"][stage] for tile in tiles]) for stage in STAGES},
         "mouth_to_ear": percentiles(mouth_to_ear_ms),
@@ -43,7 +43,7 @@ def summarize(tiles: Sequence[dict[str, Any]], mouth_to_ear_ms: Sequence[float])
 
 
 def print_table(result: dict[str, Any], title: str) -> None:
-    """Print the stages and the whole, in ms."""
+    """Print a table of the delays in ms."""
     from rich.console import Console
     from rich.table import Table
 
@@ -59,13 +59,16 @@ def print_table(result: dict[str, Any], title: str) -> None:
 
 
 def require_matplotlib() -> None:
-    """Raises AudioAvifError where matplotlib is missing."""
+    """Check that matplotlib is installed. Raises AudioAvifError."""
     if importlib.util.find_spec("matplotlib") is None:
         raise AudioAvifError("drawing needs matplotlib; install it with: pip install 'audio-avif[plot]'")
 
 
 def plot(result: dict[str, Any], mouth_to_ear_ms: Sequence[float], path: Path) -> None:
-    """Draw a stacked bar of the stages' medians over a histogram of the whole. Raises FileError or AudioAvifError."""
+    """Draw a stacked bar of the stages' medians above a histogram of the whole delay.
+
+    Raises FileError, or AudioAvifError without matplotlib.
+    """
     require_matplotlib()
     from matplotlib.figure import Figure
 

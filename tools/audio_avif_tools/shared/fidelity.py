@@ -1,4 +1,4 @@
-"""How near a decoded recording is to its original: sums over recordings of any length, and scores of excerpts."""
+"""Compare decoded recordings of any length with their originals: error sums, and scores of excerpts."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MIN_LOUDNESS_SAMPLES = round(0.4 * RATE_HZ)  # one block of BS.1770's gate
 
 
 class Feed:
-    """Pieces of any length, handed out in the lengths asked for; time is the last axis."""
+    """Rechunk arrays of any length to requested lengths along the last axis, which is time."""
 
     def __init__(self, pieces: Iterator[FloatArray]) -> None:
         self._pieces = pieces
         self._pending: list[FloatArray] = []
 
     def take(self, length: int) -> FloatArray | None:
-        """The next ``[..., length]``, shorter at the end, None after it."""
+        """Return the next ``[..., length]``, shorter at the end, and None after the end."""
         held = sum(piece.shape[-1] for piece in self._pending)
         while held < length and (piece := next(self._pieces, None)) is not None:
             self._pending.append(piece)
@@ -44,10 +44,10 @@ class Feed:
 
 
 class MelError:
-    """The error of a picture: the log-mel it shows against that of the original.
+    """The error of a picture: its log-mel against the original's.
 
-    ``psnr_db`` is 10 log10(255 ** 2 / mean squared error) with the picture's value range spread over 0..255, whatever
-    its depth. What lies outside the range is clipped on both sides; the original is not rounded, so rounding counts.
+    ``psnr_db`` is 10 log10(255 ** 2 / mean squared error) with the picture's value range scaled to 0..255, whatever
+    its depth. Both are clipped to that range. The original is not rounded, so rounding counts as error.
     """
 
     def __init__(self, info: PictureInfo) -> None:
@@ -56,7 +56,7 @@ class MelError:
         self._count = 0
 
     def push(self, original: FloatArray, shown: FloatArray) -> None:
-        """Take ``[channels, n_mels, frames] float32, log10`` of both, as long as the shorter."""
+        """Add ``[channels, n_mels, frames] float32, log10`` of both, up to the end of the shorter."""
         frames = min(original.shape[2], shown.shape[2])
         difference = self._levels(original[:, :, :frames]) - self._levels(shown[:, :, :frames])
         self._squares += np.square(difference).sum(axis=(1, 2))
@@ -67,7 +67,7 @@ class MelError:
         return np.clip((log_mel.astype(np.float64) - low) / (high - low), 0, 1) * _WHITE
 
     def psnr_db(self) -> list[float]:
-        """One for each channel; NaN without frames or without any error."""
+        """Return one figure for each channel; NaN without frames or without any error."""
         means = self._squares / max(1, self._count)
         return [10 * math.log10(_WHITE**2 / mean) if mean > 0 else math.nan for mean in means]
 
@@ -83,7 +83,7 @@ class WaveError:
         self._xx, self._yy, self._xy = np.zeros((3, channels))
 
     def push(self, original: FloatArray, heard: FloatArray) -> None:
-        """Take ``[channels, samples]`` of both, as long as the shorter."""
+        """Add ``[channels, samples]`` of both, up to the end of the shorter."""
         samples = min(original.shape[1], heard.shape[1])
         x, y = (side[:, :samples].astype(np.float64) for side in (original, heard))
         self._xx += np.square(x).sum(axis=1)
@@ -91,16 +91,16 @@ class WaveError:
         self._xy += (x * y).sum(axis=1)
 
     def gains(self) -> list[float]:
-        """One for each channel, negative where the waveform stands on its head; NaN where nothing was heard."""
+        """Return one gain for each channel: negative for an inverted waveform, NaN where the decoded one is silent."""
         return [_ratio(xy, yy) for xy, yy in zip(self._xy, self._yy, strict=True)]
 
     def correlations(self) -> list[float]:
-        """One for each channel, from -1 to 1; NaN where either side is silent."""
+        """Return one figure from -1 to 1 for each channel; NaN where either sound is silent."""
         norms = np.sqrt(self._xx) * np.sqrt(self._yy)
         return [float(np.clip(_ratio(xy, norm), -1, 1)) for xy, norm in zip(self._xy, norms, strict=True)]
 
     def snr_db(self) -> list[float]:
-        """One for each channel; NaN where either side is silent or there is no error."""
+        """Return one figure for each channel; NaN where either sound is silent or there is no error."""
         return [-10 * math.log10(1 - r * r) + 0.0 if r * r < 1 else math.nan for r in self.correlations()]
 
 
@@ -109,9 +109,10 @@ def _ratio(over: float, under: float) -> float:
 
 
 def excerpts_of(samples: int) -> list[tuple[int, int]]:
-    """Where to score a recording at 16 kHz, as (start, length) in samples.
+    """Return the excerpts of a recording at 16 kHz to score, as (start, length) in samples.
 
-    The whole of it up to ``MAX_CLIP_S``; else evenly spaced excerpts of ten seconds that cover it, at most twelve.
+    A recording of up to ``MAX_CLIP_S`` is scored whole, a longer one on at most twelve evenly spaced excerpts of ten
+    seconds.
     """
     if samples <= MAX_CLIP_S * RATE_HZ:
         return [(0, samples)] if samples else []
@@ -139,14 +140,14 @@ def cut(path: Path, ranges: Sequence[tuple[int, int]]) -> list[FloatArray]:
 
 
 def read_rows(path: Path) -> Iterator[FloatArray]:
-    """Read a sound file as ``[channels, samples]`` at 16 kHz, in pieces of any lengths. Raises FileError."""
+    """Read a sound file as ``[channels, samples]`` at 16 kHz, in blocks of any length. Raises FileError."""
     return (np.ascontiguousarray(block.T) for block in read_channels(path))
 
 
 def mean_score(score: Score, pairs: Sequence[tuple[FloatArray, FloatArray]]) -> float:
-    """The mean over excerpts ``[samples]`` of the original and what was heard; NaN where none has an answer.
+    """Return the mean score of (original, decoded) excerpts ``[samples]``; NaN where no excerpt has a score.
 
-    Excerpts of less than a quarter of a second have none: PESQ refuses them, STOI needs more.
+    Excerpts shorter than a quarter of a second have no score: PESQ refuses them, and STOI needs more.
 
     Raises AudioAvifError where the score's packages are missing.
     """
@@ -155,18 +156,18 @@ def mean_score(score: Score, pairs: Sequence[tuple[FloatArray, FloatArray]]) -> 
 
 
 def mean_of(values: Iterator[float] | Sequence[float]) -> float:
-    """The mean of those that are not NaN, NaN where there are none."""
+    """Return the mean of the values that are not NaN; NaN where there are none."""
     answers = [value for value in values if not math.isnan(value)]
     return sum(answers) / len(answers) if answers else math.nan
 
 
 def has_loudness() -> bool:
-    """Whether loudness can be measured."""
+    """Return whether pyloudnorm is installed, so that loudness can be measured."""
     return importlib.util.find_spec("pyloudnorm") is not None
 
 
 def loudness_meter() -> Callable[[FloatArray], float]:
-    """Loudness of ``[samples]`` in LUFS; NaN for silence, less than 0.4 s, or where pyloudnorm is missing.
+    """Return a function from ``[samples]`` to LUFS; NaN for silence, less than 0.4 s, or without pyloudnorm.
 
     Source: ITU-R BS.1770-4, by pyloudnorm.
     """
@@ -180,7 +181,7 @@ def loudness_meter() -> Callable[[FloatArray], float]:
         if samples.size < _MIN_LOUDNESS_SAMPLES:
             return math.nan
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # means over no block: all lie under the gate
+            warnings.simplefilter("ignore", RuntimeWarning)  # the mean over no block: all lie below the gate
             value = float(meter.integrated_loudness(samples.astype(np.float64)))
         return value if math.isfinite(value) else math.nan
 

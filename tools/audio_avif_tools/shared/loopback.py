@@ -1,4 +1,4 @@
-"""Runs the two stream commands as processes, a receiver of our own or one elsewhere, and follows what they tell."""
+"""Run the sender and the receiver as processes, or the sender against a receiver elsewhere, and follow their output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STOP_S = 20.0
 
 @dataclass
 class StreamRecord:
-    """What one stream left behind: a trace line per tile, the sender's summary and the receiver's last figures."""
+    """The record of one stream: a trace line for each tile, the sender's summary and the receiver's last figures."""
 
     tiles: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -32,9 +32,9 @@ class StreamRecord:
 
     @property
     def lost_tiles(self) -> int:
-        """Tiles that were not spoken: as the receiver counts them if it is ours, else those of which no report came.
+        """Tiles that were not played: counted by a local receiver, else the tiles without a report.
 
-        A receiver that is not ours still owes the reports of the first tiles, from which its vocoder made no sound yet.
+        A receiver elsewhere sends no report for the first tiles, from which its vocoder made no sound yet.
         """
         if self.receiver:
             return int(self.receiver["lost_tiles"] + self.receiver["skipped_tiles"])
@@ -44,10 +44,10 @@ class StreamRecord:
 
 
 class Program:
-    """One of our commands as a process, with its standard error read as it comes."""
+    """A command of this project as a process whose standard error is read as it is written."""
 
     def __init__(self, module: str, arguments: Sequence[str], *, stdout: int | None = None) -> None:
-        # -P: a checkout in the current folder is not what is installed.
+        # -P: import the installed package, not a checkout in the current folder.
         command = [sys.executable, "-P", "-m", f"audio_avif_stream.commands.{module}", *arguments]
         self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
         self.said: list[str] = []
@@ -63,7 +63,7 @@ class Program:
         self._lines.put(None)
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait for a line of standard error with the pattern. Raises AudioAvifError with the last line at its end."""
+        """Wait for a matching line of standard error. Raises AudioAvifError with its last line where there is none."""
         while True:
             try:
                 line = self._lines.get(timeout=_START_S)
@@ -75,12 +75,12 @@ class Program:
                 return found
 
     def last_words(self) -> str:
-        """The sentence with which the program failed."""
+        """The message with which the program failed."""
         self._reader.join(2)
-        return self.said[-1].split(": ", 1)[-1] if self.said else "the program ended without a word"
+        return self.said[-1].split(": ", 1)[-1] if self.said else "the program ended without a message"
 
     def stop(self) -> None:
-        """Interrupt the program as Ctrl-C does, wait for it, and kill it if it will not end."""
+        """Interrupt the program as Ctrl-C does, wait for it, and kill it if it does not end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
@@ -97,10 +97,10 @@ def run_stream(
     *,
     on_sending: Callable[[Program], None] | None = None,
 ) -> StreamRecord:
-    """Stream with these options of the two commands and return the record; ``receive`` None uses a receiver elsewhere.
+    """Run a stream with these options and return its record; without ``receive`` the receiver runs elsewhere.
 
-    ``on_tile`` gets each trace line as it comes, ``on_sending`` the sender once it runs. Raises AudioAvifError with the
-    sentence of whichever program failed.
+    ``on_tile`` is called with each trace line as it arrives, ``on_sending`` with the sender once it runs. Raises
+    AudioAvifError with the message of the program that failed.
     """
     record = StreamRecord()
     with tempfile.TemporaryDirectory() as folder:

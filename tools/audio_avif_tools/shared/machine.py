@@ -1,4 +1,4 @@
-"""The machine that figures were measured on."""
+"""A description of the machine that figures were measured on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnxruntime
 
 
 def machine() -> str:
-    """The processor, its cores and the versions that decide the figures."""
+    """Return the processor, its cores and the package versions that affect the figures."""
     from importlib.metadata import version
 
     model = platform.processor() or platform.machine()

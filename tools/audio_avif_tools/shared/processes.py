@@ -1,4 +1,4 @@
-"""Jobs run side by side, in processes of their own."""
+"""Run jobs in parallel processes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _Result_co = TypeVar("_Result_co", covariant=True)
 
 
 class Job(Protocol[_Result_co]):
-    """Something that can be sent to another process and run there."""
+    """A job that can be pickled and run in another process."""
 
     def run(self) -> _Result_co:
-        """What is asked for."""
+        """Do the job and return its result."""
         ...
 
 
 def run_jobs(jobs: Sequence[Job[_Result_co]], workers: int) -> Iterator[_Result_co]:
-    """Results as they become ready, from that many processes; with one worker from this one, in order.
+    """Yield results of ``workers`` processes as they become ready; one worker runs the jobs in order in this process.
 
-    Raises what a job raises, AudioAvifError where a process dies; results already given stand.
+    Raises what a job raises, and AudioAvifError where a process dies.
     """
     if workers == 1 or len(jobs) < 2:
         yield from (job.run() for job in jobs)
@@ -41,9 +41,9 @@ def run_jobs(jobs: Sequence[Job[_Result_co]], workers: int) -> Iterator[_Result_
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        raise AudioAvifError("a process died, perhaps for want of memory; try fewer --workers") from error
+        raise AudioAvifError("a worker process died, possibly out of memory; try fewer --workers") from error
     finally:
-        # Whoever leaves early does not wait for jobs under way, nor for those that the pool has taken in advance.
+        # A caller that stops early does not wait for running jobs, nor for those that the pool has taken in advance.
         for worker in multiprocessing.active_children():
             if worker not in others:
                 worker.terminate()
@@ -52,7 +52,7 @@ def run_jobs(jobs: Sequence[Job[_Result_co]], workers: int) -> Iterator[_Result_
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """What is started in this block does not hear Ctrl-C, not even while it imports; this process hears it after."""
+    """Let processes started in this block ignore Ctrl-C, even while they import; this process gets it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -64,12 +64,12 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Of a parent that was killed a worker hears nothing: it would wait for the next job for ever."""
+    """End the worker when its parent is killed: otherwise it would wait for the next job for ever."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Test signals whose delay can be found again, and the finding of it."""
+"""Test signals whose delay can be measured, and functions that measure it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from audio_avif.config import RATE_HZ
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.types import FloatArray
 
-CHIRP_SAMPLES = 960  # 60 ms, about four hops: short enough to place, long enough to survive the codec
+CHIRP_SAMPLES = 960  # 60 ms, about four hops: short enough to locate, long enough to survive the codec
 
 
 def demo_clip_path() -> Path:
@@ -25,7 +25,7 @@ def demo_clip() -> FloatArray:
 
 
 def clicks_and_speech(seconds: float) -> FloatArray:
-    """The demo clip over and over with a click of 2 ms every second, ``[samples]`` at 16 kHz."""
+    """The repeated demo clip with a click of 2 ms every second, ``[samples]`` at 16 kHz."""
     signal = np.resize(demo_clip(), round(seconds * RATE_HZ)) * np.float32(0.7)
     click = np.hanning(32).astype(np.float32) * np.float32(0.9)
     for start in range(RATE_HZ // 2, signal.size - click.size, RATE_HZ):
@@ -42,7 +42,7 @@ def chirp() -> FloatArray:
 
 
 def chirp_starts(seconds: float) -> list[int]:
-    """Where chirps start, at uneven distances of 0.75 to 1.15 s so that no delay fits twice."""
+    """The starts of the chirps, at uneven distances of 0.75 to 1.15 s so that only one delay matches."""
     rng = np.random.default_rng(1)
     starts, at = [], 0.5
     while at < seconds - 0.5:

@@ -1,8 +1,8 @@
 """A sound card without hardware, for tests and measurements on Linux.
 
-A private PulseAudio daemon has two null sinks, and ALSA names them for PortAudio: what is played on ``mouth`` is
-recorded from ``mouth_mic``, what is played on ``ear`` from ``ear_mic``. The daemon lives in a temporary folder, on its
-own socket; the user's sound server is not touched.
+A private PulseAudio daemon has two null sinks, and ALSA names them for PortAudio: sound played on ``mouth`` is
+recorded from ``mouth_mic``, sound played on ``ear`` from ``ear_mic``. The daemon uses a temporary folder and its own
+socket; the user's sound server is not touched.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from pathlib import Path
 
 SINKS = ("mouth", "ear")
 RATE_HZ = 44_100
-"""What PortAudio takes for the rate of every ALSA device that has no rate of its own, so nobody resamples twice."""
+"""PortAudio's rate for ALSA devices without a rate of their own, so that sound is not resampled twice."""
 _START_S = 60.0
 _STOP_S = 5.0
 _ABANDONED_S = 3600
 
 
 class VirtualSoundCard:
-    """Runs while the ``with`` block does; ``env`` is the environment that leads a child process to it.
+    """A sound card that runs during the ``with`` block; child processes started with ``env`` see it.
 
-    In there the default devices are ``ear`` for playing and ``mouth_mic`` for recording, as for somebody who listens
-    with the ear to what another one's mouth said. PortAudio reads its environment when it starts, so only a process
-    started with ``env`` sees the card.
+    Their default devices are ``ear`` for playing and ``mouth_mic`` for recording. PortAudio reads
+    its environment when it starts, so only a process started with ``env`` sees the card.
     """
 
     def __init__(self) -> None:
@@ -39,7 +38,7 @@ class VirtualSoundCard:
 
     @staticmethod
     def missing() -> str | None:
-        """Say in one sentence why there can be no such card here and what to do; None where there can."""
+        """Return in one sentence why the card cannot run here and what to do; None where it can."""
         if not sys.platform.startswith("linux"):
             return "the virtual sound card needs Linux"
         absent = [
@@ -85,8 +84,8 @@ class VirtualSoundCard:
 
     @property
     def pid(self) -> int:
-        """The daemon's process; to end it is to pull the card out."""
-        assert self._daemon is not None, "only while the with block runs"
+        """The daemon's process id; ending the process simulates an unplugged card."""
+        assert self._daemon is not None, "the sound card runs only within its with block"
         return self._daemon.pid
 
     def __exit__(self, *exc_info: object) -> None:
@@ -122,8 +121,8 @@ def _daemon_command(socket: Path) -> list[str]:
         f"--exit-idle-time={_ABANDONED_S}",
         "--disable-shm=no",
     ]
-    # A sound card keeps time whatever else runs. Above the programs under test, as PulseAudio's own default is; where
-    # the system does not allow it, it runs on without.
+    # A sound card keeps time on a busy machine, so the daemon runs above the programs under test, as PulseAudio does
+    # by default. It runs without that priority where the system does not allow it.
     command += ["--realtime=yes", "--high-priority=yes"]
     command += ["--log-level=error", "--log-target=stderr"]
     # Without norewinds an idle sink sleeps for up to two seconds, and the first sound comes late or never.
@@ -133,14 +132,14 @@ def _daemon_command(socket: Path) -> list[str]:
 
 
 def _alsa_config() -> str:
-    """One-way devices by name, and a default one, without which ALSA aborts the program."""
+    """Return one-way devices by name, and the default device without which ALSA aborts the program."""
     pcms = [f"pcm.{sink} {{ type asym playback.pcm {{ type pulse device {sink} }} }}" for sink in SINKS]
     pcms += [f"pcm.{sink}_mic {{ type asym capture.pcm {{ type pulse device {sink}.monitor }} }}" for sink in SINKS]
     return "\n".join([*pcms, "pcm.!default { type pulse }", "ctl.!default { type pulse }", ""])
 
 
 def _alsa_plugin() -> Path | None:
-    """Find ALSA's PulseAudio plugin, which sits beside the C library of whatever architecture this is."""
+    """Find ALSA's PulseAudio plugin, which lies beside the C library of this architecture."""
     for folder in (
         *Path("/usr/lib").glob("*-linux-*/alsa-lib"),
         Path("/usr/lib64/alsa-lib"),

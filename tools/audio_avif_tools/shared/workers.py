@@ -1,6 +1,6 @@
-"""Files worked on side by side, and the pieces of each of them too, by threads whose number changes no result.
+"""Threads that process several files, and the segments of each file, in parallel. Their number changes no result.
 
-What takes long, image encoder and ONNX Runtime, leaves the interpreter to the other threads meanwhile.
+The slow steps, the image encoder and ONNX Runtime, release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from audio_avif.errors import AudioAvifError
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-_LOOK_S = 0.2  # how often Ctrl-C is looked for: on Windows nothing that waits for longer hears it
+_LOOK_S = 0.2  # between checks for Ctrl-C: on Windows a longer wait does not notice it
 
 
 class Workers:
-    """``count`` threads for the pieces of ``files`` files, of which as many are open at a time.
+    """``count`` threads for the segments of ``files`` files; at most ``count`` files are open at a time.
 
-    A ``with`` block around it ends when all threads have put away what they were writing.
+    Its ``with`` block ends when all threads have finished writing.
     """
 
     def __init__(self, count: int, files: int = 1) -> None:
         if count < 1 or files < 1:
-            raise ValueError("there must be a worker and a file")
+            raise ValueError("a pool needs at least one worker and one file")
         at_once = min(count, files)
         self._pieces = ThreadPoolExecutor(count)
         self._files = ThreadPoolExecutor(at_once)
-        self._waiting_pieces = 1 + -(-count // at_once)  # of each file, so that memory depends on the count alone
+        self._waiting_pieces = 1 + -(-count // at_once)  # per file: memory depends on the threads alone
         self._is_stopped = threading.Event()
 
     def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-        """Yield ``function(item)`` of each item, in order; items are taken only as they are needed."""
+        """Yield ``function(item)`` for each item, in order; items are read only as they are needed."""
         waiting: deque[Future[_Result]] = deque()
         try:
             for item in items:
@@ -54,12 +54,12 @@ class Workers:
         return result
 
     def check(self) -> None:
-        """End the job that calls this where all shall end. Raises CancelledError."""
+        """Raise CancelledError in the calling job where all jobs are to end."""
         if self._is_stopped.is_set():
             raise CancelledError
 
     def each(self, jobs: Sequence[Callable[[], _Result]]) -> list[_Result | AudioAvifError]:
-        """Do the jobs, each of which may ``map``; return in order what they return, or the error that ended them."""
+        """Run the jobs, which may call ``map``; return their results, or the errors that ended them, in order."""
         futures = [self._files.submit(job) for job in jobs]
         left: set[Future[_Result]] = set(futures)
         try:
@@ -79,7 +79,7 @@ class Workers:
         ]
 
     def close(self) -> None:
-        """Wait for the threads; after an interruption each ends with the piece it is at."""
+        """Wait for the threads; after an interruption each finishes its current segment first."""
         self._files.shutdown()
         self._pieces.shutdown()
 

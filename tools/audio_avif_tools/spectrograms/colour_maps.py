@@ -1,7 +1,7 @@
-"""Shares of a picture's range, 0 to 1, as colours and back: gray, or any colour map of matplotlib.
+"""Convert values of 0 to 1 to colours and back: gray, or any colour map of matplotlib.
 
-A colour need not be one of the map's to be read: it is projected on the line that the map draws through the cube of all
-colours, so what JPEG, WebP and AVIF do to a picture costs little.
+When colours are read, they are projected on the line that the map draws through the colour cube, so the losses of JPEG,
+WebP and AVIF have little effect.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from audio_avif.types import FloatArray, Pixels
 
 GRAYS = ("gray", "gray_r")
 USUAL = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "hot", "coolwarm", "afmhot")
-"""The maps that ``guess`` tries besides gray."""
+"""The colour maps that ``guess`` tries besides gray."""
 
 MAX_RESIDUAL = 30.0
-"""Root mean square distance of 255 from a map beyond which a picture is none of it: JPEG stays well below."""
+"""Maximum root mean square distance, of 255, of a picture from its colour map; JPEG stays well below."""
 
 HINT = (
     "it may be a photograph or have axes around it: crop it to the spectrogram with --crop, or name its map with "
@@ -27,7 +27,7 @@ HINT = (
 )
 _SURELY_GRAY = 6.0
 _CHROMA_WEIGHT = 0.25
-_SQUARE = 8  # pixels over which colours are averaged to be compared: lossy codecs keep no finer ones
+_SQUARE = 8  # pixels over which colours are averaged for a comparison: lossy codecs keep no finer colours
 _SAMPLED_PIXELS = 1 << 15
 _STRIP_COLUMNS = 2 * _SQUARE
 _LEAST_STRIPS = 8
@@ -37,9 +37,9 @@ _BLOCK_PIXELS = 1 << 19
 
 @lru_cache(maxsize=32)
 def colours_of(name: str) -> FloatArray:
-    """The map's colours ``[steps, 3]``, 0 to 255, from the lowest value to the highest.
+    """Return the map's colours ``[steps, 3]``, 0 to 255, from the lowest value to the highest.
 
-    Raises AudioAvifError where matplotlib is missing, ValueError where it knows no such map.
+    Raises AudioAvifError where matplotlib is missing, ValueError where it has no such map.
     """
     if name in GRAYS:
         ramp = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
@@ -51,7 +51,7 @@ def colours_of(name: str) -> FloatArray:
             f"the colour map {name} needs matplotlib; install it with: pip install 'audio-avif[plot]'"
         ) from error
     if name not in colormaps:
-        raise ValueError(f"matplotlib knows no colour map {name!r:.40}; some that it knows: {', '.join(USUAL)}")
+        raise ValueError(f"matplotlib has no colour map {name!r:.40}; it has, among others, {', '.join(USUAL)}")
     chosen = colormaps[name]
     return np.asarray(chosen(np.arange(chosen.N))[:, :3] * 255, np.float32)
 
@@ -63,9 +63,9 @@ def to_colours(shares: FloatArray, name: str) -> Pixels:
 
 
 def from_colours(pixels: Pixels, name: str) -> tuple[FloatArray, float]:
-    """The shares ``[rows, columns]`` that ``[rows, columns, 3] uint8`` shows, and how far the colours are off the map.
+    """Return the values ``[rows, columns]`` of colours ``[rows, columns, 3] uint8``, and their distance from the map.
 
-    The latter is the root mean square over squares of pixels, of 255. Raises as ``colours_of``.
+    The distance is a root mean square over squares of pixels, of 255. Raises as ``colours_of``.
     """
     line = colours_of(name)
     width = max(1, _BLOCK_PIXELS // max(1, pixels.shape[0]) // _SQUARE) * _SQUARE
@@ -100,7 +100,7 @@ def _blend(line: FloatArray, shares: FloatArray) -> FloatArray:
 
 
 def _square_means(misses: FloatArray) -> FloatArray:
-    """Means ``[rows / 8, columns / 8, 3]`` of ``[rows, columns, 3]``; what is left over at the edges is left out."""
+    """Means ``[rows / 8, columns / 8, 3]`` of ``[rows, columns, 3]``; incomplete squares at the edges are ignored."""
     height, width = (min(_SQUARE, size) for size in misses.shape[:2])
     rows, columns = misses.shape[0] // height, misses.shape[1] // width
     whole = misses[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
@@ -108,9 +108,9 @@ def _square_means(misses: FloatArray) -> FloatArray:
 
 
 def guess(pixels: Pixels) -> str:
-    """The map that fits ``[rows, columns, 3] uint8`` best, gray or one of ``USUAL``; its direction cannot be seen.
+    """Return the map that fits ``[rows, columns, 3] uint8`` best, gray or one of ``USUAL``; its direction is unknown.
 
-    Raises FileError where none does, AudioAvifError where the picture is coloured and matplotlib is missing.
+    Raises FileError where none fits, AudioAvifError where the picture is coloured and matplotlib is missing.
     """
     rows, columns = pixels.shape[:2]
     strips = max(_LEAST_STRIPS, _SAMPLED_PIXELS // (rows * _STRIP_COLUMNS))
@@ -136,9 +136,9 @@ def _has_colour(pixels: Pixels) -> bool:
 
 
 def _project(colours: npt.NDArray[np.int64], line: FloatArray) -> FloatArray:
-    """Where ``[colours, 3]`` come nearest to the line through ``[steps, 3]``, 0 to 1 along it.
+    """Project ``[colours, 3]`` on the line through ``[steps, 3]``; return the places along it, 0 to 1.
 
-    Nearest counts brightness in full and colour by a quarter: that is what lossy codecs keep worse.
+    The distance weighs brightness in full and colour by a quarter, because lossy codecs keep colour worse.
     """
     to_ycc = _LUMA_CHROMA * np.array([1, _CHROMA_WEIGHT, _CHROMA_WEIGHT], np.float32)
     points, ends = colours.astype(np.float32) @ to_ycc, line @ to_ycc

@@ -1,8 +1,8 @@
-"""Spectrograms of any common definition: from samples to the values that a picture shows, and back to magnitudes.
+"""Spectrograms of common definitions: samples to the values of a picture, and back to magnitudes.
 
 Frames are centred and padded with silence, windows are periodic Hann windows of ``n_fft`` samples, and spectra are not
-normalised: the definition of librosa and torch. ``find_phases`` is the way on to sound without a model, ``log_mel_for``
-the way to the mel of a vocoder.
+normalised: the definition of librosa and torch. ``find_phases`` makes sound without a model, ``log_mel_for`` the mel of
+a vocoder.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ SCALES = ("db", "ln", "log10", "linear")
 ORDERS = ("low-at-bottom", "low-at-top")
 
 FLOOR_DB = -200.0
-_CEILING_DB = 200.0  # keeps what a damaged array may hold finite
+_CEILING_DB = 200.0  # keeps the values of damaged arrays finite
 _BLOCK_FRAMES = 512
 
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
-    """What a row, a column and a value of a spectrogram stand for.
+    """The definition of a spectrogram: its rows, columns and values.
 
     ``mel`` is Slaney's scale with triangles of unit area, librosa's default; ``mel-htk`` is HTK's with triangles of
-    height one, torchaudio's default. ``power`` 1 takes magnitudes, 2 their squares. Black stands for ``low_db`` and
-    white for ``high_db``, in decibels of magnitude whatever the scale; on a linear scale black stands for nothing. A
-    spectrogram of linear frequency shows the bins from ``fmin_hz`` to ``fmax_hz``, which is half the rate where None.
+    height one, torchaudio's default. ``power`` 1 means magnitudes, 2 their squares. Black stands for ``low_db`` and
+    white for ``high_db``, in decibels of magnitude whatever the scale; on a linear scale black stands for 0. A
+    spectrogram of linear frequency shows the bins from ``fmin_hz`` to ``fmax_hz``; None means half the rate.
     """
 
     kind: str = "linear"
@@ -71,12 +71,12 @@ class SpectrogramConfig:
 
     @property
     def top_hz(self) -> float:
-        """The upper end of what is shown."""
+        """The highest frequency shown."""
         return self.rate_hz / 2 if self.fmax_hz is None else self.fmax_hz
 
     @property
     def bins(self) -> int:
-        """Bins of a spectrum."""
+        """The number of bins of a spectrum."""
         return self.n_fft // 2 + 1
 
     @property
@@ -88,7 +88,7 @@ class SpectrogramConfig:
 
     @property
     def rows(self) -> int:
-        """Rows of the spectrogram."""
+        """The number of rows of the spectrogram."""
         shown = self.shown_bins
         return self.n_mels if self.kind != "linear" else shown.stop - shown.start
 
@@ -101,7 +101,7 @@ class SpectrogramConfig:
         return self.low_db * unit, self.high_db * unit
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
+        """Return the JSON form."""
         return asdict(self)
 
     @classmethod
@@ -132,15 +132,15 @@ class SpectrogramConfig:
 
 
 def frame_count(samples: int, config: SpectrogramConfig) -> int:
-    """How many frames a signal of so many samples has."""
+    """Return the number of frames of a signal of ``samples`` samples."""
     return 1 + samples // config.hop_samples if samples else 0
 
 
 @lru_cache(maxsize=4)
 def mel_filters(config: SpectrogramConfig) -> DoubleArray:
-    """The filter bank ``[n_mels, bins]`` of a mel spectrogram."""
+    """Return the filter bank ``[n_mels, bins]`` of a mel spectrogram."""
     if config.kind == "mel":
-        # The hop is no matter of the filters.
+        # The filters do not depend on the hop.
         return mel_basis(
             MelConfig(config.rate_hz, config.n_fft, config.n_fft, config.n_mels, config.fmin_hz, config.top_hz)
         )
@@ -149,9 +149,9 @@ def mel_filters(config: SpectrogramConfig) -> DoubleArray:
 
 
 def htk_edges(low_hz: float, high_hz: float, n_mels: int) -> DoubleArray:
-    """The frequencies ``[n_mels + 2]`` at which HTK's triangles begin, peak and end: three neighbours are a triangle.
+    """Return the corner frequencies ``[n_mels + 2]`` of HTK's triangles; three neighbours define a triangle.
 
-    Source: O'Shaughnessy, Speech communication, 1987, as HTK has it.
+    Source: O'Shaughnessy, Speech communication, 1987, as implemented in HTK.
     """
     low, high = (2595 * np.log10(1 + hz / 700) for hz in (low_hz, high_hz))
     edges: DoubleArray = 700 * (10 ** (np.linspace(low, high, n_mels + 2) / 2595) - 1)
@@ -159,14 +159,14 @@ def htk_edges(low_hz: float, high_hz: float, n_mels: int) -> DoubleArray:
 
 
 def htk_filters(edges_hz: DoubleArray, bins_hz: DoubleArray) -> DoubleArray:
-    """Triangles of height one ``[n_mels, bins]`` between the edges ``[n_mels + 2]``."""
+    """Return triangles of height one ``[n_mels, bins]`` between the edges ``[n_mels + 2]``."""
     lower, centre, upper = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
     rising, falling = (bins_hz - lower) / (centre - lower), (upper - bins_hz) / (upper - centre)
     return np.asarray(np.maximum(0, np.minimum(rising, falling)), np.float64)
 
 
 def spectrogram(samples: FloatArray, config: SpectrogramConfig) -> FloatArray:
-    """The values ``[rows, frame_count] float32`` of a mono signal ``[samples]``, lowest row first, not yet limited."""
+    """Return the values ``[rows, frame_count] float32`` of a mono signal ``[samples]``, lowest row first, unclipped."""
     padded = np.pad(np.asarray(samples, np.float32), config.n_fft // 2)
     frames = frame_count(samples.size, config)
     out = np.empty((config.rows, frames), np.float32)
@@ -202,22 +202,22 @@ def _from_scale(values: FloatArray, config: SpectrogramConfig) -> DoubleArray:
 
 
 def peak_db(values: FloatArray, config: SpectrogramConfig) -> float:
-    """The loudest value in decibels of magnitude, ``FLOOR_DB`` where there is none."""
+    """Return the loudest value in decibels of magnitude, ``FLOOR_DB`` for silence."""
     peak = _from_scale(values.max(initial=-np.inf, keepdims=True), config).item() if values.size else 0.0
     return float(max(FLOOR_DB, 20 / config.power * np.log10(max(peak, 1e-300))))
 
 
 def to_shares(values: FloatArray, config: SpectrogramConfig) -> FloatArray:
-    """Values as shares of the range ``[rows, columns] float32``, 0 for black to 1 for white, in a picture's order."""
+    """Scale values to the range ``[rows, columns] float32``, 0 for black to 1 for white, in the order of a picture."""
     low, high = config.value_range
     shares = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.ascontiguousarray(in_order(shares, config))
 
 
 def from_shares(shares: FloatArray, config: SpectrogramConfig) -> FloatArray:
-    """The values ``[rows, columns] float32``, lowest row first, that a picture's shares stand for.
+    """Return the values ``[rows, columns] float32``, lowest row first, of a picture's shares.
 
-    What is black is silent: the picture does not say how far below its range it was.
+    Black becomes silence: the picture does not show how far below its range the value was.
     """
     low, high = config.value_range
     values = in_order(shares, config) * np.float32(high - low) + np.float32(low)
@@ -227,7 +227,7 @@ def from_shares(shares: FloatArray, config: SpectrogramConfig) -> FloatArray:
 
 
 def in_order(rows: FloatArray, config: SpectrogramConfig) -> FloatArray:
-    """Turn rows from a picture's order to lowest first, or back."""
+    """Reverse rows from a picture's order to lowest first, or back."""
     return rows[::-1] if config.order == "low-at-bottom" else rows
 
 
@@ -240,9 +240,9 @@ def resample_rows(values: FloatArray, rows: int) -> FloatArray:
 
 
 def magnitudes(values: FloatArray, config: SpectrogramConfig) -> DoubleArray:
-    """The STFT magnitudes ``[bins, frames]`` behind values ``[rows, frames]``, lowest row first.
+    """Return the STFT magnitudes ``[bins, frames]`` of values ``[rows, frames]``, lowest row first.
 
-    Those of mel bands go through the pseudo-inverse. Raises ValueError for another number of rows.
+    Mel bands are mapped by the pseudo-inverse of their filters. Raises ValueError for another number of rows.
     """
     if values.ndim != 2 or values.shape[0] != config.rows:
         raise ValueError(f"the values must be [{config.rows}, frames], not {list(values.shape)}")
@@ -269,9 +269,9 @@ def find_phases(
     momentum: float = 0.99,
     angles: npt.NDArray[np.floating[Any]] | None = None,
 ) -> FloatArray:
-    """Sound ``[frames * hop_samples] float32``, of any loudness, of values ``[rows, frames]``, by fast Griffin-Lim.
+    """Make sound ``[frames * hop_samples] float32`` of any loudness from ``[rows, frames]`` by fast Griffin-Lim.
 
-    ``angles [bins, frames]`` in radians replace a random start, which is the same every time.
+    ``angles [bins, frames]`` in radians replace the random start, which is the same in every run.
 
     Raises ValueError for another shape of either.
     """
@@ -285,20 +285,20 @@ def find_phases(
 
 
 def is_mel(config: SpectrogramConfig, mel: MelConfig) -> bool:
-    """Whether the spectrogram is of that mel definition, so that a vocoder of it can take its bands as they are."""
+    """Return whether the spectrogram has that mel definition, so that its vocoder can take the bands directly."""
     bands = (config.kind, config.power, config.n_mels, config.fmin_hz, config.top_hz)
     return has_grid_of(config, mel) and bands == ("mel", 1, mel.n_mels, mel.fmin_hz, mel.fmax_hz)
 
 
 def has_grid_of(config: SpectrogramConfig, mel: MelConfig) -> bool:
-    """Whether rate, windows and hops of a spectrogram are those of a mel definition."""
+    """Return whether the rate, windows and hops of a spectrogram are those of a mel definition."""
     return (config.rate_hz, config.n_fft, config.hop_samples) == (mel.rate_hz, mel.n_fft, mel.hop_samples)
 
 
 def log_mel_for(values: FloatArray, config: SpectrogramConfig, mel: MelConfig) -> FloatArray:
-    """The log-mel ``[mel.n_mels, frames] float32`` of values ``[rows, frames]`` on the same grid.
+    """Return the log-mel ``[mel.n_mels, frames] float32`` of values ``[rows, frames]`` with the same frames.
 
-    Raises ValueError for another grid or another number of rows.
+    Raises ValueError for other frames or another number of rows.
     """
     if not has_grid_of(config, mel):
         raise ValueError(f"the spectrogram's frames are not those of {mel}")

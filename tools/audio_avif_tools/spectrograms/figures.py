@@ -1,4 +1,4 @@
-"""Figures: pictures in which axes, labels or margins lie around a spectrogram."""
+"""Find the spectrogram in figures: pictures with axes, labels or margins around it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from audio_avif.types import Pixels
 
 Mask = npt.NDArray[np.bool_]
 
-_SAME = 24  # of 255: what a lossy codec does to a background of one colour
-_OTHER = 40  # of 255: the least difference between a background and what is drawn on it
-_INK = 100  # of 255: the same for labels, which are made to be read
+_SAME = 24  # of 255: the error of a lossy codec on a background of one colour
+_OTHER = 40  # of 255: the minimum difference between a background and a drawing on it
+_INK = 100  # of 255: the same for labels, which have more contrast
 _BRIGHT = 230
 _CORNER_PIXELS = 3
-_MARGIN_SHARE = 0.5  # of a line: more background than this is margin, whose labels cover less
-_SOLID_SHARE = 0.95  # of an edge: more than this is drawn without a gap
-_EMPTY_SHARE = 0.995  # of a line: more background than this holds no label
+_MARGIN_SHARE = 0.5  # of a line: a line with more background is margin; labels cover less
+_SOLID_SHARE = 0.95  # of an edge: a solid edge has more than this without a gap
+_EMPTY_SHARE = 0.995  # of a line: a line with more background has no label
 _CLEAN = 6  # of 255: the mean difference from the background of a line without labels
-_EDGE_PIXELS = 3  # antialiasing and lossy codecs spread an edge over as many lines
+_EDGE_PIXELS = 3  # lines over which antialiasing and lossy codecs spread an edge
 _LEAST_MARGIN = 4
 _LEAST_PIECES = 3  # letters and marks along an edge
 _LEAST_SIDE = 16
@@ -29,7 +29,7 @@ _PASSES = 3
 
 
 class Box(NamedTuple):
-    """A part of a picture, in pixels from its upper left corner."""
+    """A rectangle of a picture, in pixels from its upper left corner."""
 
     x: int
     y: int
@@ -42,18 +42,18 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class _Side:
-    """What lies between an edge of the picture and that of the rectangle within; ``ink`` is the colour of labels."""
+    """The side between an edge of the picture and the rectangle in it; ``ink`` is the colour of labels."""
 
     is_margin: bool
     ink: npt.NDArray[np.uint8] | None = None
 
 
 def find_axes(pixels: Pixels, silent_is_bright: bool = False) -> Box | None:
-    """The spectrogram within a figure ``[rows, columns]`` or ``[rows, columns, 3]``, None where it fills the picture.
+    """Find the spectrogram in ``[rows, columns]`` or ``[rows, columns, 3]``; None where it fills the picture.
 
     A figure has a rectangle with solid edges on a background of one colour, and labels of one other colour beside two
-    perpendicular edges. A bright background needs fewer signs, as no silence looks like that unless
-    ``silent_is_bright``. Digital silence around a sound is no margin: it holds no labels, or the edges are not solid.
+    perpendicular edges. A bright background needs less evidence, as silence is not bright unless
+    ``silent_is_bright``. Digital silence around a sound is not a margin: it has no labels, or its edges are not solid.
     """
     channels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     for colour in _corner_colours(channels):
@@ -71,7 +71,7 @@ def find_axes(pixels: Pixels, silent_is_bright: bool = False) -> Box | None:
 
 
 def _corner_colours(pixels: Pixels) -> list[npt.NDArray[np.uint8]]:
-    """The different colours of those corners that have one."""
+    """Return the distinct colours of the corners that have one colour."""
     size = _CORNER_PIXELS
     found: list[npt.NDArray[np.uint8]] = []
     for rows in (slice(size), slice(-size, None)):
@@ -85,13 +85,13 @@ def _corner_colours(pixels: Pixels) -> list[npt.NDArray[np.uint8]]:
 
 
 def _distance(pixels: Pixels, colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The greatest difference of a channel ``[...] uint8`` between ``[..., channels]`` and a colour."""
+    """The largest difference over the channels ``[...] uint8`` between ``[..., channels]`` and a colour."""
     apart = [np.maximum(pixels[..., i], value) - np.minimum(pixels[..., i], value) for i, value in enumerate(colour)]
     return np.asarray(np.maximum.reduce(apart), np.uint8)
 
 
 def _rectangle(is_drawn: Mask) -> tuple[slice, slice] | None:
-    """Rows and columns of what lies within the margins, None where it is too small to be a spectrogram."""
+    """Rows and columns within the margins; None where they are too few for a spectrogram."""
     height, width = is_drawn.shape
     rows, columns = slice(0, height), slice(0, width)
     for _ in range(_PASSES):
@@ -102,19 +102,19 @@ def _rectangle(is_drawn: Mask) -> tuple[slice, slice] | None:
 
 
 def _within_margins(drawn_shares: npt.NDArray[np.floating]) -> slice:
-    """The lines from the first to the last that is no margin; all of them where every one is."""
+    """The lines from the first to the last that is not margin; all lines where all are margin."""
     inner = np.flatnonzero(drawn_shares > 1 - _MARGIN_SHARE)
     return slice(int(inner[0]), int(inner[-1]) + 1) if inner.size else slice(0, drawn_shares.size)
 
 
 def _sides(pixels: Pixels, distance: Pixels, rectangle: tuple[slice, slice]) -> list[_Side]:
-    """The left, right, upper and lower side of a rectangle amid pixels so far from the background."""
+    """The left, right, upper and lower side of a rectangle."""
     sides = []
     for lines, across in (rectangle[::-1], rectangle):
         is_upright = lines is rectangle[1]
         band = (distance.T if is_upright else distance)[:, across]
         colours = (pixels.transpose(1, 0, 2) if is_upright else pixels)[:, across]
-        is_used = (band[lines] > _SAME).any(axis=0)  # there is nothing between axes and their colour bar
+        is_used = (band[lines] > _SAME).any(axis=0)  # the gap between axes and their colour bar is empty
         first, last = band[lines][:_EDGE_PIXELS, is_used], band[lines][-_EDGE_PIXELS:, is_used]
         sides.append(_side(colours[: lines.start], band[: lines.start], first))
         sides.append(_side(colours[lines.stop :][::-1], band[lines.stop :][::-1], last))
@@ -122,7 +122,7 @@ def _sides(pixels: Pixels, distance: Pixels, rectangle: tuple[slice, slice]) -> 
 
 
 def _grown(rectangle: tuple[slice, slice], sides: list[_Side], shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """The rectangle up to the picture's edge where there is no margin: silence may look like the background."""
+    """Extend the rectangle to the picture's edge where there is no margin: silence may look like the background."""
     left, right, top, bottom = sides
     rows, columns = rectangle
     return (
@@ -140,7 +140,7 @@ def _side(colours: Pixels, margin: Pixels, edge: Pixels) -> _Side:
         return _Side(is_margin=False)
     is_ink = margin > _INK
     labelled = np.flatnonzero(is_ink.mean(axis=1) > 1 - _EMPTY_SHARE)
-    # What goes on beyond the edge, as a click does, leaves no line clean; what is one piece is a sound of its own.
+    # A sound that crosses the edge, such as a click, leaves no line clean; a single piece is a separate sound.
     is_apart = labelled.size > 0 and bool(is_clean[labelled[0] :].any())
     pieces = np.count_nonzero(np.diff(is_ink.any(axis=0).astype(np.int8), prepend=0) == 1)
     if not is_apart or pieces < _LEAST_PIECES:
@@ -161,10 +161,10 @@ def _is_figure(sides: list[_Side], is_bright: bool) -> bool:
 
 
 def _largest_part(pixels: Pixels, is_drawn: Mask, rectangle: tuple[slice, slice]) -> Box:
-    """The largest axes of the rectangle, without the lines that frame them; colour bars are left out."""
+    """The largest axes of the rectangle, without their frame lines; colour bars are ignored."""
     rows, columns = rectangle
-    columns = _longest_run(is_drawn[rows, columns].any(axis=0), columns.start)
-    rows = _longest_run(is_drawn[rows, columns].any(axis=1), rows.start)
+    columns = _longest_run(is_drawn[rows, columns].T, columns.start)
+    rows = _longest_run(is_drawn[rows, columns], rows.start)
     top, bottom = _frame_lines(pixels[rows, columns]), _frame_lines(pixels[rows, columns][::-1])
     turned = pixels[rows, columns].transpose(1, 0, 2)
     left, right = _frame_lines(turned), _frame_lines(turned[::-1])
@@ -172,9 +172,9 @@ def _largest_part(pixels: Pixels, is_drawn: Mask, rectangle: tuple[slice, slice]
     return Box(columns.start + left, rows.start + top, width - left - right, height - top - bottom)
 
 
-def _longest_run(is_part: Mask, first: int) -> slice:
-    """The lines of the longest part; a gap as narrow as a grid's line does not end one."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_part, [False]]).astype(np.int8)))
+def _longest_run(is_drawn: Mask, first: int) -> slice:
+    """The rows of the longest run; a gap as narrow as a line of the plot's grid does not end a run."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_drawn.any(axis=1), [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     is_gap = starts[1:] - ends[:-1] >= _LEAST_MARGIN
     starts, ends = np.append(starts[:1], starts[1:][is_gap]), np.append(ends[:-1][is_gap], ends[-1:])
@@ -183,7 +183,7 @@ def _longest_run(is_part: Mask, first: int) -> slice:
 
 
 def _frame_lines(pixels: Pixels) -> int:
-    """How many of the first lines are of one colour."""
+    """The number of leading lines of one colour."""
     lines = pixels[:_EDGE_PIXELS].astype(np.int16)
     is_even = (np.ptp(lines, axis=1) <= _SAME).all(axis=1)
     return int(np.logical_and.accumulate(is_even).sum())

@@ -1,4 +1,4 @@
-"""What a spectrogram from elsewhere is, as far as it was not said: by what its file says, and by what is usual."""
+"""Find the definition of a spectrogram from elsewhere: from options, from its file, and from common defaults."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _MOST_LINEAR_ROWS = 4097
 _USUAL_RATE_HZ = 22_050
 _USUAL_RANGE_DB = 80.0
 _NORMALISED_RANGE_DB = 100.0  # Tacotron's
-_NORMALISED = ((0.0, 1.0), (-1.0, 1.0), (-4.0, 4.0))  # speech synthesis scales decibels to these
+_NORMALISED = ((0.0, 1.0), (-1.0, 1.0), (-4.0, 4.0))  # limits to which speech synthesis scales decibels
 _BRIGHT = 230
-_LOUDER_DB = 12.0  # than a sine of full scale: what speech never is
-_NARROW_DB = 40.0  # hardly a recording has less between its loudest and its quietest
-# Where loud speech lies in spectra of 1024 samples; only the vocoder needs it, as it knows speech of usual loudness.
+_LOUDER_DB = 12.0  # above a sine of full scale: louder than any speech
+_NARROW_DB = 40.0  # hardly any recording has a smaller range between its loudest and its quietest value
+# The level of loud speech in spectra of 1024 samples: the vocoder was trained on speech of usual loudness.
 _LOUD_DB = {"linear": 35.0, "mel": 13.0, "mel-htk": 35.0}
 _OPTION = {
     "kind": "--kind", "scale": "--scale", "power": "--power", "rate_hz": "--rate", "n_fft": "--n-fft",
@@ -42,9 +42,9 @@ _OPTION = {
 
 @dataclass(frozen=True)
 class Readable:
-    """Values ``[rows, frames]``, lowest row first, and what they are.
+    """Values ``[rows, frames]``, lowest row first, and their definition.
 
-    ``remarks`` are sentences about what was changed or is off. Without ``knows_level`` it is unknown how loud it was.
+    ``remarks`` are sentences about changes and doubts. Without ``knows_level`` the loudness is unknown.
     ``samples`` is the length of the sound.
     """
 
@@ -64,12 +64,13 @@ def settle(
     layout: str | None = None,
     may_have_axes: bool = False,
 ) -> Readable:
-    """Decide what a spectrogram is by what was given, then by what its file says, then by what is usual.
+    """Find the definition of a spectrogram from the options given, then its file, then common defaults.
 
-    ``layout`` says which side of an array is frequency. Raises FileError where the picture is none, AudioAvifError
-    where what was given makes no sense, or leaves open what the array is.
+    ``layout`` names the frequency axis of an array. Raises FileError where the picture is not a spectrogram,
+    AudioAvifError where the options contradict each other or are not enough.
     """
     remarks = [source.remark] if source.remark else []
+    assumed: tuple[str, ...] = ()
     try:
         source, layout_assumed = _with_bands_first(source, given, layout, remarks)
         _require_rows(source)
@@ -77,7 +78,7 @@ def settle(
             _require_no_axes(source, given)
         source, is_normalised = _as_shares(source, given, remarks)
         if source.settings is not None:
-            config, assumed = _changed(source.settings, given), ()
+            config = _changed(source.settings, given)
         else:
             config, assumed = _assume(source, given, is_normalised)
         usual_range_db = _NORMALISED_RANGE_DB if is_normalised else _USUAL_RANGE_DB
@@ -101,7 +102,7 @@ def settle(
 
     most = source.shape[1] * config.hop_samples
     is_told = most - config.hop_samples <= source.samples <= most and source.samples > 0
-    samples = source.samples if is_told else most  # as vocoders make of so many frames
+    samples = source.samples if is_told else most  # as vocoders make from that many frames
     assumed = (*layout_assumed, *assumed)
     return Readable(values, config, samples, knows_level, shares is not None, assumed, tuple(remarks))
 
@@ -109,7 +110,7 @@ def settle(
 def _with_bands_first(
     source: Source, given: Mapping[str, object], layout: str | None, remarks: list[str]
 ) -> tuple[Source, tuple[str, ...]]:
-    """The source with rows of frequency, and which layout was assumed. Raises ValueError where it cannot be told."""
+    """Return the source with rows of frequency, and the assumed layout. Raises ValueError where it is unclear."""
     if source.values is None:
         if layout is not None:
             raise ValueError("--layout is for arrays of values; --order says where the low end of a picture lies")
@@ -133,7 +134,7 @@ def _layout_of(shape: tuple[int, int], given: Mapping[str, object]) -> str:
 
 
 def _likeness(size: int, given: Mapping[str, object]) -> int:
-    """How much a side's length looks like one of frequency: 3 was given, 2 is usual, 1 may be, 0 is not known."""
+    """How likely a side of that length is frequency: 3 was given, 2 is common, 1 is possible, 0 is unknown."""
     kind = given.get("kind")
     may_be_mel, may_be_linear = kind != "linear", kind in (None, "linear")
     if may_be_mel and "n_mels" in given:
@@ -158,7 +159,7 @@ def _require_rows(source: Source) -> None:
 
 
 def _require_no_axes(source: Source, given: Mapping[str, object]) -> None:
-    """Raises FileError where a picture that does not say what it is seems to be a figure."""
+    """Check that a picture without settings is not a figure. Raises FileError."""
     if source.settings is not None or source.is_cropped or source.values is not None:
         return
     colour = given.get("colour")
@@ -179,7 +180,7 @@ def _require_no_axes(source: Source, given: Mapping[str, object]) -> None:
 
 
 def _as_shares(source: Source, given: Mapping[str, object], remarks: list[str]) -> tuple[Source, bool]:
-    """Values that were scaled to usual limits as shares of these, and whether they were."""
+    """Return values that were scaled to common limits as shares of these, and whether they were scaled."""
     if source.values is None or source.settings is not None or "scale" in given:
         return source, False
     finite = source.values[np.isfinite(source.values)]
@@ -188,7 +189,7 @@ def _as_shares(source: Source, given: Mapping[str, object], remarks: list[str]) 
     low, high = float(finite.min()), float(finite.max())
     for least, most in _NORMALISED:
         span = most - least
-        # Of magnitudes, which are never negative, most are small; of decibels they are not.
+        # Most magnitudes, which are never negative, are small; most decibels are not.
         if (
             abs(low - least) <= 0.02 * span
             and least + 0.7 * span <= high <= most + 1e-3 * span
@@ -204,7 +205,7 @@ def _as_shares(source: Source, given: Mapping[str, object], remarks: list[str]) 
 
 
 def _off_scale(values: FloatArray, config: SpectrogramConfig, knows_level: bool) -> list[str]:
-    """Sentences about values that no recording is likely to have on the scale that was taken for theirs."""
+    """Return sentences about values that are unlikely on the assumed scale."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return []
@@ -243,7 +244,7 @@ def _assume(
     usual["hop_samples"] = max(1, int(str(n_fft)) // 4)
     usual["scale"] = "db" if source.values is None else _scale_of(source.values, str(kind))
     scale = given.get("scale", usual["scale"])
-    # librosa and torchaudio make decibels of powers, speech synthesis takes logarithms of magnitudes
+    # librosa and torchaudio use decibels of powers, speech synthesis logarithms of magnitudes
     usual["power"] = 2 if kind != "linear" and scale == "db" and not is_normalised else 1
     if source.colours is not None:
         usual["colour"] = given.get("colour") or guess(source.colours)
@@ -258,7 +259,7 @@ def _assume(
 
 
 def _rows_of(given: Mapping[str, object]) -> tuple[int, ...]:
-    """How many rows a spectrogram of linear frequency may have by what was given. Raises ValueError."""
+    """The numbers of rows that the options allow for a spectrogram of linear frequency. Raises ValueError."""
     n_fft = given.get("n_fft")
     if not isinstance(n_fft, int):
         return ()
@@ -285,7 +286,7 @@ def _with_range(
     db_range: tuple[float, float] | float | None,
     usual_range_db: float,
 ) -> tuple[SpectrogramConfig, bool]:
-    """The configuration with its range of decibels, and whether they say how loud it was."""
+    """Return the configuration with its range of decibels, and whether the loudness is known."""
     if isinstance(db_range, tuple):
         return replace(config, low_db=db_range[0], high_db=db_range[1]), True
     if source.settings is not None and db_range is None:
@@ -299,7 +300,7 @@ def _with_range(
 
 
 def _shares(source: Source, config: SpectrogramConfig, is_told: bool, remarks: list[str]) -> FloatArray:
-    """Shares of the range, without what is transparent."""
+    """Return shares of the range, with transparent pixels as silence."""
     shares = _opaque_shares(source, config, is_told, remarks)
     if source.transparent is None or not source.transparent.any():
         return shares

@@ -1,4 +1,4 @@
-"""The work of ``audio-avif invert``: read, say what it is taken for, make sound, write, and score."""
+"""The steps of ``audio-avif invert``: read, print the definition, make sound, write, and score."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from audio_avif_tools.spectrograms.spectrogram_command import definition
 
 ITERATIONS = 64
 MOMENTUM = 0.99
-_PART_VALUES = 1 << 21  # of a part's spectra, which take eight times as many bytes several times over
+_PART_VALUES = 1 << 21  # of a segment's spectra, of which several copies of eight bytes per value are held
 _LEAST_PART_FRAMES = 256
 _BLOCK_FRAMES = 4096
 _UNKNOWN_LEVEL_PEAK = 0.5
 
 
 def invert(options: argparse.Namespace, output: Path) -> None:
-    """Make the sound file that the options ask for, and print what was taken for granted and what is lost.
+    """Make the sound file of the options; print the assumptions and the losses.
 
     Raises FileError, ModelError.
     """
     if options.reference is not None:
-        read_header(options.reference)  # a wrong name is told now, not after minutes
+        read_header(options.reference)  # report a wrong name now, not after minutes
     crop = None if options.crop is None else Box(*options.crop)
     readables = [
         settle(source, definition(options), options.db_range, options.layout, options.force)
         for source in read_spectrogram(options.input, crop)
     ]
-    readable = readables[0]  # the channels of a picture differ in nothing but their values
+    readable = readables[0]  # the channels of a picture differ only in their values
     print(_first_line(options.input, readable))
     for remark in readable.remarks:
         print(f"note: {remark}")
@@ -60,7 +60,7 @@ def invert(options: argparse.Namespace, output: Path) -> None:
 
 
 def _sound(readable: Readable, options: argparse.Namespace) -> FloatArray:
-    """The sound ``[samples]`` of one channel; what the vocoder loses is printed."""
+    """Make the sound ``[samples]`` of one channel; print the losses of the vocoder."""
     if options.vocoder == "griffin-lim":
         iterations = ITERATIONS if options.iterations is None else options.iterations
         momentum = MOMENTUM if options.momentum is None else options.momentum
@@ -77,7 +77,7 @@ def _sound(readable: Readable, options: argparse.Namespace) -> FloatArray:
 
 def _first_line(path: Path, readable: Readable) -> str:
     config = readable.config
-    said = f"assumed {', '.join(readable.assumed)}" if readable.assumed else "nothing had to be assumed"
+    said = f"assumed {', '.join(readable.assumed)}" if readable.assumed else "nothing was assumed"
     return f"{path}: {config}; {_shown_as(readable)}{said}"
 
 
@@ -94,7 +94,7 @@ def _shown_as(readable: Readable) -> str:
 
 
 def _phases(path: Path, config: SpectrogramConfig, frames: int) -> FloatArray:
-    """Angles ``[bins, frames]`` of an array, or of the STFT of a sound file."""
+    """Read angles ``[bins, frames]`` from an array, or from the STFT of a sound file."""
     if path.suffix.lower() == ".npy":
         angles = load_array(path)
         if angles.shape != (config.bins, frames) or not np.isfinite(angles).all():
@@ -106,7 +106,7 @@ def _phases(path: Path, config: SpectrogramConfig, frames: int) -> FloatArray:
 
 
 def _without_model(readable: Readable, iterations: int, momentum: float, phases: FloatArray | None) -> FloatArray:
-    """Griffin-Lim, in parts that fit in memory."""
+    """Run Griffin-Lim in segments that fit in memory."""
     config = readable.config
     joiner = PartJoiner(config.hop_samples)
     spoken: list[FloatArray] = []
@@ -123,13 +123,13 @@ def _without_model(readable: Readable, iterations: int, momentum: float, phases:
 
 
 def _with_model(readable: Readable, vocoder: Vocoder) -> FloatArray:
-    """The vocoder, at the rate of the picture."""
+    """Run the vocoder, and resample to the rate of the picture."""
     config, mel = readable.config, vocoder.mel
     if has_grid_of(config, mel):
         blocks = range(0, readable.values.shape[1], _BLOCK_FRAMES)
         pieces = [log_mel_for(readable.values[:, at : at + _BLOCK_FRAMES], config, mel) for at in blocks]
     else:
-        # Interpolated magnitudes of other windows are not those of any sound: every score was lower.
+        # Interpolated magnitudes of other windows belong to no sound: every score was lower.
         heard = _without_model(readable, ITERATIONS, MOMENTUM, None)[: readable.samples]
         pieces = [log_mel(_at_rate(heard, config.rate_hz, mel.rate_hz), mel)]
     joiner = PartJoiner(mel.hop_samples)
@@ -140,7 +140,7 @@ def _with_model(readable: Readable, vocoder: Vocoder) -> FloatArray:
 
 
 def _shown(parts: Iterable[Part], frames: int) -> Iterator[Part]:
-    """The parts, with a progress bar while they are worked on."""
+    """Yield the segments, with a progress bar."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -158,26 +158,26 @@ def _at_rate(samples: FloatArray, rate_hz: int, wanted_hz: int) -> FloatArray:
 
 
 def _losses(config: SpectrogramConfig, vocoder: Vocoder) -> Iterator[str]:
-    """What is lost on the way to the vocoder's mel, a sentence each."""
+    """Return a sentence for each loss between the spectrogram and the vocoder's mel."""
     mel = vocoder.mel
     if is_mel(config, mel):
         return
-    yield f"{vocoder.name} is given the mel it was made for, {mel.n_mels} bands {mel.fmin_hz:g}-{mel.fmax_hz:g} Hz"
+    yield f"{vocoder.name} gets the mel that it was trained on, {mel.n_mels} bands {mel.fmin_hz:g}-{mel.fmax_hz:g} Hz"
     if config.kind != "linear":
         yield f"{config.n_mels} bands become magnitudes by the pseudo-inverse, which loses detail within a band"
         if config.n_mels < mel.n_mels:
-            yield f"{config.n_mels} bands do not tell all that {mel.n_mels} would"
+            yield f"{config.n_mels} bands hold less detail than {mel.n_mels} would"
     if config.top_hz < mel.fmax_hz:
-        yield f"the spectrogram shows nothing above {config.top_hz:g} Hz, so nothing is heard there"
+        yield f"the spectrogram ends at {config.top_hz:g} Hz, so the sound has nothing above it"
     if config.fmin_hz > mel.fmin_hz:
-        yield f"the spectrogram shows nothing below {config.fmin_hz:g} Hz, so nothing is heard there"
+        yield f"the spectrogram begins at {config.fmin_hz:g} Hz, so the sound has nothing below it"
     if config.top_hz > mel.fmax_hz:
-        yield f"what the spectrogram shows above {mel.fmax_hz:g} Hz is lost"
+        yield f"the vocoder drops the spectrogram above {mel.fmax_hz:g} Hz"
     if not has_grid_of(config, mel):
         yield (
             f"windows of {_ms(config.n_fft, config.rate_hz)} every {_ms(config.hop_samples, config.rate_hz)} are not "
-            f"the vocoder's of {_ms(mel.n_fft, mel.rate_hz)} every {_ms(mel.hop_samples, mel.rate_hz)}: the sound that "
-            "griffin-lim finds is analysed anew, and its errors are in what the vocoder hears"
+            f"the vocoder's of {_ms(mel.n_fft, mel.rate_hz)} every {_ms(mel.hop_samples, mel.rate_hz)}: the sound "
+            "of griffin-lim is analysed again, and its errors reach the vocoder"
         )
 
 
@@ -196,8 +196,8 @@ def _level(samples: FloatArray, gain: float, readable: Readable) -> str:
     peak = float(np.abs(samples).max(initial=0.0))
     text = f"peak {20 * np.log10(peak):.1f} dB" if peak > 0 else "silent"
     if not readable.knows_level:
-        return f"{text}, as it is not known how loud it was"
-    return f"{text}, made quieter by {-20 * np.log10(gain):.1f} dB lest it clips" if gain < 1 else text
+        return f"{text}, because the loudness is unknown"
+    return f"{text}, made quieter by {-20 * np.log10(gain):.1f} dB to avoid clipping" if gain < 1 else text
 
 
 def _write(path: Path, samples: FloatArray, rate_hz: int) -> None:
@@ -207,7 +207,7 @@ def _write(path: Path, samples: FloatArray, rate_hz: int) -> None:
 
 
 def _scores(reference: str, samples: FloatArray, rate_hz: int, knows_level: bool) -> str:
-    """A line of scores against the original, or what is missing for them."""
+    """Return a line of scores against the original, with the packages that are missing for some."""
     original = read_audio(reference)
     heard = _at_rate(samples, rate_hz, RATE_HZ)
     size = min(original.size, heard.size)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from audio_avif.edge.sound_files import replacing
 from audio_avif.errors import FileError
@@ -25,11 +25,11 @@ from audio_avif_tools.spectrograms.figures import Box
 from audio_avif_tools.spectrograms.riffusion import RiffusionSettings, riffusion_settings, to_magnitudes
 
 FORMATS = {".png": "PNG", ".avif": "AVIF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""The kinds of picture that are written, by suffix."""
+"""The formats of written pictures by suffix."""
 
 ARRAY = ".npy"
 MAX_PIXELS = 1 << 25
-"""Pixels or values of the largest spectrogram: 17 minutes of 513 rows at 62.5 columns a second."""
+"""Maximum number of pixels or values: 17 minutes of 513 rows at 62.5 columns per second."""
 
 MAX_ROWS = 16_384
 STANDARD_INPUT = Path("-")
@@ -46,11 +46,11 @@ _NUMPY_MAGIC = b"\x93NUMPY"
 
 @dataclass(frozen=True)
 class Source:
-    """What a file holds, in its own order of rows, and what it says of itself.
+    """The content of a file, in its own order of rows, and its metadata.
 
-    One of ``shares [rows, columns]`` 0 to 1, ``colours [rows, columns, 3]`` and ``values [rows, columns]`` is there.
-    ``transparent`` marks pixels to be taken as silent. ``samples`` is 0 where the file does not tell. Without
-    ``knows_level`` the settings do not say how loud it was. ``is_cropped``: the user said where the spectrogram lies.
+    It has either ``shares [rows, columns]`` 0 to 1, ``colours [rows, columns, 3]`` or ``values [rows, columns]``.
+    ``transparent`` marks silent pixels. ``samples`` is 0 where the length is unknown. Without ``knows_level`` the
+    loudness is unknown. ``is_cropped``: the user named the rectangle of the spectrogram.
     """
 
     shares: FloatArray | None = None
@@ -73,9 +73,9 @@ class Source:
 def write_spectrogram(
     path: Path, values: FloatArray, config: SpectrogramConfig, samples: int, *, depth: int = 8, quality: int = 75
 ) -> None:
-    """Write values ``[rows, frames]``, lowest first, as a picture or an array; the whole file or none.
+    """Write values ``[rows, frames]``, lowest row first, as a picture or an array; never write half a file.
 
-    An array's settings lie beside it, in a file of its name with ``.json`` after it. Raises FileError.
+    The settings of an array go to a file beside it, with ``.json`` appended to its name. Raises FileError.
     """
     settings = json.dumps({_KEY: _FORMAT, "samples": samples, **config.to_dict()})
     if path.suffix.lower() == ARRAY:
@@ -97,12 +97,12 @@ def write_spectrogram(
             image.save(part, name, **_save_options(name, image.mode, settings, quality))
         except OSError:
             raise
-        except Exception as error:  # Pillow's encoders raise several unrelated classes
+        except Exception as error:  # Pillow's encoders raise several unrelated errors
             raise FileError(f"{path} cannot be written: {error}") from error
 
 
 def require_room(path: Path, rows: int, columns: int) -> None:
-    """Raises FileError where such a file cannot hold a spectrogram of that size."""
+    """Check that such a file can hold a spectrogram of that size. Raises FileError."""
     name = FORMATS.get(path.suffix.lower(), "")
     if rows * columns > MAX_PIXELS:
         raise FileError(
@@ -133,7 +133,7 @@ def _settings_path(path: Path) -> Path:
 
 
 def read_spectrogram(path: Path, crop: Box | None = None) -> list[Source]:
-    """Read a picture, or the part ``crop`` of it, or an array; a source for each channel. Raises FileError."""
+    """Read a picture, or its rectangle ``crop``, or an array; return a source for each channel. Raises FileError."""
     with _open(path) as file:
         magic = file.read(len(_NUMPY_MAGIC))
         if not magic:
@@ -147,12 +147,12 @@ def read_spectrogram(path: Path, crop: Box | None = None) -> list[Source]:
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether what the path names can be read only once: standard input, a FIFO, a descriptor of either."""
+    """Return whether the path can be read only once: standard input, a FIFO, or a descriptor of either."""
     return path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _open(path: Path) -> IO[bytes]:
-    """The file; what comes from a pipe is read whole, as pictures and arrays have to be read in any order."""
+    """Open the file; a pipe is read whole, because pictures and arrays are read in any order."""
     try:
         if not is_pipe(path):
             if not path.is_file():
@@ -179,17 +179,17 @@ def _from_picture(path: Path, file: IO[bytes], crop: Box | None) -> list[Source]
                 exif = image.getexif()
                 riffusion = riffusion_settings(exif)
                 settings, samples, remark = _parse(image.info.get("Description") or exif.get(_DESCRIPTION))
-                image = _cropped(ImageOps.exif_transpose(image), crop)  # as viewers show it
-                _check_size(path, image.height, image.width)
+                shown = _cropped(ImageOps.exif_transpose(image), crop)  # as viewers show it
+                _check_size(path, shown.height, shown.width)
                 if riffusion is not None and settings is None:
-                    return _from_riffusion(path, image, riffusion)
+                    return _from_riffusion(path, shown, riffusion)
                 said = {"settings": settings, "samples": samples, "remark": remark, "is_cropped": crop is not None}
-                return [_pixels(path, image, clear_gray, said)]
+                return [_pixels(path, shown, clear_gray, said)]
     except Image.DecompressionBombError as error:
         raise FileError(f"{path} is too large: at most {MAX_PIXELS} pixels are read") from error
     except FileError:
         raise
-    except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
+    except Exception as error:  # Pillow's decoders raise many unrelated errors on damaged files
         raise FileError(
             f"{path} is no picture or array that can be opened; PNG, AVIF, WebP, JPEG and .npy can"
         ) from error
@@ -215,13 +215,13 @@ def _from_riffusion(path: Path, image: Image.Image, riffusion: RiffusionSettings
     ]
 
 
-def _clear_gray(image: Image.Image) -> int | None:
-    """The value of a gray picture's pixels that are transparent, None where there is none or in other pictures."""
+def _clear_gray(image: ImageFile.ImageFile) -> int | None:
+    """Return the value of a gray picture's transparent pixels; None without such a value and for other pictures."""
     value = image.info.get("transparency")
     if type(value) is not int or not (image.mode in ("1", "L") or image.mode.startswith("I")):
         return None
     raw_mode = image.tile[0].args if image.tile else ""
-    return value * {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)  # Pillow stretches the pixels, but not this
+    return value * {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)  # Pillow stretches the pixels, but not this value
 
 
 def _check_size(path: Path, rows: int, columns: int) -> None:
@@ -250,7 +250,7 @@ def _pixels(path: Path, image: Image.Image, clear_gray: int | None, said: dict[s
 
 
 def _parse(text: object) -> tuple[SpectrogramConfig | None, int, str]:
-    """The settings in a description, the recording's samples, and a remark where they cannot be used."""
+    """Return the settings in a description, the recording's samples, and a remark where they cannot be used."""
     try:
         values = json.loads(text) if isinstance(text, str) else None
     except ValueError:  # a description may be any text
@@ -269,14 +269,17 @@ def _parse(text: object) -> tuple[SpectrogramConfig | None, int, str]:
 
 
 def load_array(path: Path, file: IO[bytes] | None = None) -> npt.NDArray[Any]:
-    """Read a ``.npy`` array of numbers, finite but for minus infinity. Raises FileError for anything else.
+    """Read a ``.npy`` array of numbers, finite or minus infinity. Raises FileError for anything else.
 
-    ``file`` is what to read where the path is a pipe that has been read already.
+    ``file`` is the content where the path is a pipe that has been read already.
     """
     try:
-        is_mapped = not isinstance(file, io.BytesIO)  # nothing is read of a file that is too large
-        array = np.load(path if is_mapped else file, allow_pickle=False, mmap_mode="r" if is_mapped else None)
-    except Exception as error:  # numpy raises several unrelated classes on damaged files
+        content = file if isinstance(file, io.BytesIO) else None
+        if content is None:  # mapped: a file that is too large is not read
+            array = np.load(path, allow_pickle=False, mmap_mode="r")
+        else:
+            array = np.load(content, allow_pickle=False)
+    except Exception as error:  # numpy raises several unrelated errors on damaged files
         raise FileError(f"{path} is no .npy array of numbers that can be opened") from error
     if not isinstance(array, np.ndarray):
         raise FileError(f"{path} holds several arrays; save the spectrogram alone with numpy.save")
@@ -299,7 +302,7 @@ def _from_array(path: Path, file: IO[bytes]) -> Source:
         array = array.squeeze(array.shape.index(1))
     if array.ndim != 2 and not is_colour:
         raise FileError(f"{path} must be an array [rows, columns], not of shape {list(array.shape)}")
-    _check_size(path, min(array.shape[:2]), max(array.shape[:2]))  # which of the two are rows is settled later
+    _check_size(path, min(array.shape[:2]), max(array.shape[:2]))  # which side is rows is decided later
     settings, samples, remark = None, 0, ""
     if not is_pipe(path) and _settings_path(path).is_file():
         try:
@@ -311,5 +314,5 @@ def _from_array(path: Path, file: IO[bytes]) -> Source:
         transparent = array[:, :, 3] < 128 if array.shape[2] == 4 else None
         return Source(colours=np.ascontiguousarray(array[:, :, :3]), transparent=transparent, **said)
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # pixels, of either byte order
-        return Source(shares=array.astype(np.float32) / np.iinfo(array.dtype).max, **said)
+        return Source(shares=array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max), **said)
     return Source(values=array.astype(np.float32), **said)

@@ -1,4 +1,4 @@
-"""Pictures of Riffusion: HTK mel bands of magnitudes, black the loudest, with settings in Exif tags of their own.
+"""Pictures of Riffusion: HTK mel bands of magnitudes, with black as the loudest and settings in its own Exif tags.
 
 Source: riffusion-hobby, ``spectrogram_params.py`` (tags) and ``image_util.py`` (pixels).
 """
@@ -25,7 +25,7 @@ _MAX_PADDED_MS = 1000
 
 @dataclass(frozen=True)
 class RiffusionSettings:
-    """What the Exif tags say. ``peak`` is the magnitude of black, None where they do not tell.
+    """The settings in the Exif tags. ``peak`` is the magnitude of black, None where it is unknown.
 
     Windows of ``config.n_fft`` samples are padded to ``padded_samples``. Three rows of bands share a row of red, green
     and blue pixels where ``is_triple``; green and blue are left and right where ``is_stereo``.
@@ -49,12 +49,12 @@ class RiffusionSettings:
 
     @property
     def rows(self) -> int:
-        """Rows of the picture."""
+        """The number of rows of the picture."""
         return self.bands // 3 if self.is_triple else self.bands
 
 
 def riffusion_settings(exif: Mapping[int, object]) -> RiffusionSettings | None:
-    """The settings in Exif tags, None where they are not Riffusion's. Raises FileError where they make no sense."""
+    """Read the settings in Exif tags; None where they are not Riffusion's. Raises FileError where they are damaged."""
     if _RATE not in exif or _POWER not in exif:
         return None
     try:
@@ -98,10 +98,10 @@ def _number(exif: Mapping[int, object], tag: int) -> float:
 
 
 def to_magnitudes(pixels: Pixels, settings: RiffusionSettings) -> list[FloatArray]:
-    """Magnitudes ``[config.rows, columns]`` of each channel, lowest row first, of ``[rows, columns, 3] uint8``.
+    """Return magnitudes ``[config.rows, columns]`` of each channel, lowest row first, of ``[rows, columns, 3] uint8``.
 
-    A band is a sum over bins; its mean stands for the magnitude at its centre. The bands lie closer than the bins of a
-    window where it matters, so straight lines between them lose nothing. Raises FileError for another number of rows.
+    A band is a sum over bins; its mean is taken as the magnitude at its centre. The bands are closer than the bins of a
+    window where it matters, so linear interpolation loses nothing. Raises FileError for another number of rows.
     """
     rows, columns = pixels.shape[:2]
     if rows != settings.rows:
@@ -115,7 +115,7 @@ def to_magnitudes(pixels: Pixels, settings: RiffusionSettings) -> list[FloatArra
         channels = [shares[:, :, channel] for channel in ((1, 2) if settings.is_stereo else (0,))]
     config = settings.config
     edges_hz = htk_edges(settings.min_hz, settings.max_hz, settings.bands)
-    padded_hz = np.fft.rfftfreq(settings.padded_samples, 1 / config.rate_hz)
+    padded_hz = np.asarray(np.fft.rfftfreq(settings.padded_samples, 1 / config.rate_hz), np.float64)
     sums = htk_filters(edges_hz, padded_hz).sum(axis=1)
     has_bins = sums > 0
     centres_hz, sums = edges_hz[1:-1][has_bins], sums[has_bins]

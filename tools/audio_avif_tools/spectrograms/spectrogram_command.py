@@ -1,4 +1,4 @@
-"""``audio-avif spectrogram``: a recording as a picture or an array that other programs can use, and that invert can."""
+"""``audio-avif spectrogram``: a recording as a picture or an array, for other programs and for ``invert``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _USUAL_RANGE_DB = 80.0
 
 
 def decibels(text: str) -> tuple[float, float] | float:
-    """Parse ``LOW,HIGH`` or ``N`` decibels under the loudest. Raises ValueError, as argparse wants it."""
+    """Parse ``LOW,HIGH`` or ``N`` decibels below the loudest. Raises ValueError, as argparse expects."""
     numbers = [float(part) for part in text.split(",")]
     if len(numbers) == 2 and numbers[0] < numbers[1]:
         return numbers[0], numbers[1]
@@ -35,7 +35,7 @@ decibels.__name__ = "range (N, or LOW,HIGH)"
 
 
 def with_ranges_joined(arguments: Sequence[str] | None) -> list[str]:
-    """``--db-range -50,40`` as ``--db-range=-50,40``: argparse would take what begins with a minus for an option."""
+    """Join ``--db-range -50,40`` to ``--db-range=-50,40``: argparse takes values with a minus for options."""
     joined: list[str] = []
     for argument in sys.argv[1:] if arguments is None else arguments:
         if joined and joined[-1] == "--db-range":
@@ -46,20 +46,20 @@ def with_ranges_joined(arguments: Sequence[str] | None) -> list[str]:
 
 
 def add_definition(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what a spectrogram is, each None where it is not given."""
+    """Add the options that define a spectrogram; each is None where it is not given."""
     parser.add_argument(
         "--kind",
         choices=("linear", "mel", "mel-htk"),
         help="linear frequency, mel bands of Slaney's scale and area norm (librosa's default), or of HTK's scale "
         "without norm (torchaudio's default)",
     )
-    parser.add_argument("--scale", choices=("db", "ln", "log10", "linear"), help="what values are")
+    parser.add_argument("--scale", choices=("db", "ln", "log10", "linear"), help="scale of the values")
     parser.add_argument(
-        "--power", type=int, choices=(1, 2), help="what values and mel bands are made of: magnitudes (1) or powers (2)"
+        "--power", type=int, choices=(1, 2), help="basis of the values and mel bands: magnitudes (1) or powers (2)"
     )
     parser.add_argument("--rate", type=console.integer_in(4000, 192_000), metavar="HZ", help="sampling rate")
     parser.add_argument(
-        "--n-fft", type=console.integer_in(64, 8192), metavar="N", help="samples of a window, which is a Hann window"
+        "--n-fft", type=console.integer_in(64, 8192), metavar="N", help="length of the Hann window in samples"
     )
     parser.add_argument(
         "--hop",
@@ -67,7 +67,7 @@ def add_definition(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="samples from column to column (default: n-fft / 4)",
     )
-    parser.add_argument("--n-mels", type=console.integer_in(8, 256), metavar="N", help="mel bands")
+    parser.add_argument("--n-mels", type=console.integer_in(8, 256), metavar="N", help="number of mel bands")
     parser.add_argument("--fmin", type=float, metavar="HZ", help="lowest frequency shown (default: 0)")
     parser.add_argument("--fmax", type=float, metavar="HZ", help="highest frequency shown (default: half the rate)")
     parser.add_argument(
@@ -75,11 +75,11 @@ def add_definition(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="gray, gray_r (white is silent), or a colour map of matplotlib: magma, viridis and others",
     )
-    parser.add_argument("--order", choices=("low-at-bottom", "low-at-top"), help="where low frequencies lie")
+    parser.add_argument("--order", choices=("low-at-bottom", "low-at-top"), help="side of the low frequencies")
 
 
 def definition(options: argparse.Namespace) -> dict[str, object]:
-    """What was given of ``add_definition``, by the names of ``SpectrogramConfig``."""
+    """Return the given options of ``add_definition`` by the names of ``SpectrogramConfig``."""
     given = {
         "kind": options.kind,
         "scale": options.scale,
@@ -99,30 +99,32 @@ def definition(options: argparse.Namespace) -> dict[str, object]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Make a spectrogram of a recording. Its settings are written into the picture, so that audio-avif "
-        "invert needs no options to make sound of it again.",
+        description="Make a spectrogram of a recording. Its settings are written into the picture's metadata, so that "
+        "audio-avif invert needs no options to make sound from it.",
         epilog="examples: audio-avif spectrogram speech.wav speech.png; "
         "audio-avif spectrogram speech.wav speech.jpg --kind mel --colour magma",
     )
     parser.add_argument("input", metavar="IN.wav", help="any sound file; several channels are mixed to one")
-    parser.add_argument("output", type=Path, metavar="OUT.png", help="its suffix names the kind: png avif webp jpg npy")
+    parser.add_argument(
+        "output", type=Path, metavar="OUT.png", help="output; its suffix selects the format: png avif webp jpg npy"
+    )
     add_definition(parser)
     parser.add_argument(
         "--db-range",
         type=decibels,
         metavar="N|LOW,HIGH",
-        help="what black and white stand for, in decibels of magnitude: N under the loudest, or LOW to HIGH "
+        help="decibels of magnitude of black and white: N below the maximum, or LOW to HIGH "
         f"(default: {_USUAL_RANGE_DB:g})",
     )
     parser.add_argument(
-        "--depth", type=int, choices=(8, 16), default=8, help="bits of a pixel; 16 is for gray PNG (default: 8)"
+        "--depth", type=int, choices=(8, 16), default=8, help="bits per pixel; 16 needs a gray PNG (default: 8)"
     )
     parser.add_argument(
         "--quality",
         type=console.integer_in(0, 100),
         default=75,
         metavar="Q",
-        help="of avif, webp and jpg (default: 75)",
+        help="quality of avif, webp and jpg (default: 75)",
     )
     return parser
 
@@ -135,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"OUT must end in one of {', '.join(SUFFIXES)}")
     is_gray = options.colour in (None, "gray", "gray_r")
     if options.depth == 16 and not (options.output.suffix.lower() == ".png" and is_gray):
-        parser.error("16 bit are for gray PNG pictures")
+        parser.error("--depth 16 needs a gray PNG picture")
     return console.run(PROGRAM, lambda: _run(options))
 
 
@@ -177,7 +179,7 @@ def _usual_n_fft(rate_hz: int) -> int:
 
 
 def _read(options: argparse.Namespace, config: SpectrogramConfig) -> FloatArray:
-    """The samples; a recording too long for the picture is refused before it is read to its end."""
+    """Read the samples; refuse a recording too long for the picture before reading all of it."""
     import numpy as np
 
     from audio_avif.edge.sound_files import read_blocks
