@@ -399,7 +399,7 @@ rate by `--bitrate`, 8-frame tiles: mel error over all clips, scores of `{vocode
 of {scored_s} s. One standard error of a score's difference from the first line of its rate:
 {noise}.
 
-{ranges}
+[{ranges}]({ranges}) has mel errors and scores at each rate.
 """
 
 
@@ -442,7 +442,7 @@ def _run(options: argparse.Namespace) -> None:
     silence = Coder(_TILE_FRAMES).fixed(np.full((_MEL.n_mels, 80), np.log10(_MEL.floor), np.float32), 100)
     errors = np.mean([future.result()[1] for future in ranges], axis=(0, 1))
     rows = [row for future in accuracy for row in future.result()]
-    data = options.out.with_suffix(".csv")
+    data, ranges_data = (options.out.with_name(f"{options.out.stem}{what}.csv") for what in ("", "-ranges"))
     block = _BLOCK.format(
         window_s=WINDOW_S,
         minimum=paragraph(f"- **Quality 0** takes {minimum}."),
@@ -456,17 +456,16 @@ def _run(options: argparse.Namespace) -> None:
         scored=len(scored),
         scored_s=_SCORED_S,
         noise=", ".join(f"{SCORES[key].title} {error:.3f}" for key, error in zip(_SCORES, errors, strict=True)),
-        ranges=table(
-            [*_RANGE_HEADER, *(SCORES[key].title for key in _SCORES)],
-            [row for future in ranges for row in future.result()[0]],
-        ),
+        ranges=ranges_data.name,
         command=f"{PROGRAM} --clips CLIPS" + (f" --every {options.every}" if options.every > 1 else ""),
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         where=paragraph(f"on {machine()}. Sound: {len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s."),
     )
     replace_block(options.out, PROGRAM, block, "Rate control")
     write_csv(data, _ACCURACY_HEADER, rows)
-    print(f"written to {options.out}, {data} and {picture}")
+    range_header = [*_RANGE_HEADER, *(SCORES[key].title for key in _SCORES)]
+    write_csv(ranges_data, range_header, (row for future in ranges for row in future.result()[0]))
+    print(f"written to {options.out}, {data}, {ranges_data} and {picture}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -494,7 +493,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=PAGE,
         metavar="FILE",
-        help="the page to write; its table goes beside it and its picture into images/ (default: %(default)s)",
+        help="the page to write; its tables go beside it and its picture into images/ (default: %(default)s)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
