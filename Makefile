@@ -2,12 +2,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench impair soak fuzz web clean
+.PHONY: demo test check docs bench impair soak fuzz web clean
 
 # One stamp for each set of dependencies; they are installed again when pyproject.toml changes.
 $(VENV)/.installed-demo: EXTRA = plot
 $(VENV)/.installed-test: EXTRA = test
-$(VENV)/.installed-demo $(VENV)/.installed-test: pyproject.toml
+$(VENV)/.installed-docs: EXTRA = docs
+$(VENV)/.installed-demo $(VENV)/.installed-test $(VENV)/.installed-docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("audio-avif needs Python 3.11 or later; name one with make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing audio-avif and what make $(patsubst $(VENV)/.installed-%,%,$@) needs into $(VENV) ..."
@@ -26,6 +27,10 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation as a site in site/; a broken link is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh bench
@@ -47,4 +52,4 @@ web:
 	cd stream/audio_avif_stream/web && npm ci --ignore-scripts && npm run build
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
