@@ -13,10 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import audio_avif
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+import audio_avif
 
 ROOT = Path(__file__).parents[1]
 TAKEN_IN = (

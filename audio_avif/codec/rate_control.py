@@ -1,4 +1,4 @@
-"""The quality of each tile, chosen so that a stream's rate is what was asked for; docs/rate.md has how and how well."""
+"""The quality of each tile, chosen to keep the rate that was asked for; ``docs/design/rate-control.md`` says how."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_security(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("security", "docs/security.md says what each of these is for.")
+    group = parser.add_argument_group("security", "explained in docs/guides/security.md and docs/reference/limits.md")
     group.add_argument(
         "--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM form: senders use wss://"
     )

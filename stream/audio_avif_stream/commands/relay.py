@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_security(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("security", "docs/relay.md and docs/security.md say what each of these is for.")
+    group = parser.add_argument_group("security", "explained in docs/guides/relay.md and docs/reference/limits.md")
     group.add_argument(
         "--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM form: wss:// and https://"
     )

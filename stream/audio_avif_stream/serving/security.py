@@ -1,4 +1,4 @@
-"""What a receiver asks of those who connect: limits, a token, and TLS for both ends (``docs/security.md``)."""
+"""What a receiver asks of those who connect: limits, a token, and TLS for both ends (``docs/reference/limits.md``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the page that watches and hears a stream, by the path a browser asks for; ``docs/browser.md``."""
+"""The files of the page that watches and hears a stream, by the path a browser asks for; ``docs/guides/browser.md``."""
 
 from __future__ import annotations
 

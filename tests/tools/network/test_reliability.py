@@ -130,8 +130,8 @@ def test_the_page_keeps_the_rows_and_sections_that_were_not_measured_again(tmp_p
     assert "cores" in text and "make impair" in text and "make soak" in text
 
 
-# Short versions of the proof. The bounds are those of a busy machine; docs/reliability.md has the required ones. What
-# lets nobody run for a while comes on top of them.
+# Short versions of the proof. The bounds are those of a busy machine; docs/measurements/reliability.md has the required
+# ones. What lets nobody run for a while comes on top of them.
 
 
 def on(scenario: Scenario, seconds: float, **more: Any) -> tuple[Outcome, float]:
