@@ -124,14 +124,14 @@ def _finding(code: int, log: str) -> Finding:
 
 def section(results: Sequence[Result], date: str, earlier: str = "") -> str:
     """The block of the page; rows of targets that were not run stay as they are in the ``earlier`` one."""
-    rows = dict(re.findall(r"^(\| `[\w-]+` \|)(.*)$", earlier, re.MULTILINE))
-    rows |= {row[: row.index("|", 1) + 1]: row[row.index("|", 1) + 1 :] for row in (result.row() for result in results)}
+    rows = {name: row for row, name in re.findall(r"^(\| ?`([\w-]+)` ?\|.*)$", earlier, re.MULTILINE)}
+    rows |= {result.target.name: result.row() for result in results}
     lines = [
         paragraph(f"Measured by `{COMMAND}` on {date}: {machine()}, atheris {version('atheris')}."),
         "",
         "| target | code that reads the inputs | inputs | seconds | edges | findings |",
         "|---|---|---|---|---|---|",
-        *(f"{head}{rows[head]}" for head in (f"| `{name}` |" for name in TARGETS) if head in rows),
+        *(rows[name] for name in TARGETS if name in rows),
         "",
         paragraph(
             "Inputs are mutations of real tiles and messages and of the malformed ones of the tests, made by libFuzzer "

@@ -151,10 +151,9 @@ def test_both_programs_tell_all_their_figures(tmp_path: Path) -> None:
 def test_every_figure_is_documented_as_it_is(table: FigureTable) -> None:
     heading = f"## {table.prefix.removeprefix('audio_avif_').capitalize()}"
     section = FIGURE_PAGE.read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    rows = [line for line in section.splitlines() if line.startswith("|`")]
     assert rows == [
-        f"| `{key}` | {figure.unit} | {figure.kind} | `{table.metric(key)}` | {figure.help} |"
-        for key, figure in table.items()
+        f"|`{key}`|{figure.unit}|{figure.kind}|`{table.metric(key)}`|{figure.help}|" for key, figure in table.items()
     ]
 
 
@@ -207,7 +206,7 @@ def text_of(node: ast.AST) -> str:
 
 def test_the_documented_log_lines_are_those_that_are_said() -> None:
     page = MESSAGE_PAGE.read_text(encoding="utf-8")
-    documented = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    documented = {line.split("`")[1] for line in page.splitlines() if line.startswith("|`")}
     texts, warnings = sentences()
     # A peer's refusal names the peer and then says why; both are texts of their own.
     parts = {part for line in documented for part in line.split("… was refused: ") if part.strip("…")}

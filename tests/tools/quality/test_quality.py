@@ -304,7 +304,7 @@ def test_a_run_leaves_scores_page_pictures_and_sounds_and_goes_on(
     assert len(lines) == 1 + 8
     text = page.read_text()
     for words in (
-        "| Codec2 | 3.2 kbps |",
+        "|Codec2|3.2 kbps|",
         "PESQ-WB",
         "numpy",
     ):
@@ -490,7 +490,7 @@ def test_without_programs_and_packages_the_rest_is_scored_and_told(
     for words in ("opus-tools", "codec2", "PESQ-WB needs pesq", "ViSQOL needs visqol", "DNSMOS needs", "no pictures"):
         assert words in told
     text = (out / "quality.md").read_text()
-    assert "mel distance |" in text and "| PESQ-WB |" not in text and "Left out: Opus needs" in text
+    assert "|mel distance|" in text and "|PESQ-WB|" not in text and "Left out: Opus needs" in text
     assert not list((out / "images").iterdir())
 
 

@@ -60,6 +60,12 @@ def test_a_page_that_cannot_be_read_or_written_is_a_file_error(tmp_path: Path) -
         read_block(tmp_path / "latin.md", COMMAND)
 
 
+def test_tables_lose_the_blanks_around_their_cells(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    replace_block(page, COMMAND, "a | b\n| what | ms |\n|---|---:|\n| a \\| b |  |", "Delay")
+    assert read_block(page, COMMAND) == "a | b\n|what|ms|\n|---|---:|\n|a \\| b||"
+
+
 def test_a_table_aligns_numbers_to_the_right() -> None:
     assert table(["what", "ms"], [["a", "1"], ["b", "2"]]) == "| what | ms |\n|---|---:|\n| a | 1 |\n| b | 2 |"
 

@@ -61,7 +61,7 @@ def update(
     """
     command = COMMANDS[section]
     earlier = read_block(path, command).splitlines()
-    lines = {_first_cell(line): line for line in earlier if line.startswith("| ")}
+    lines = {_first_cell(line): line for line in earlier if line.startswith("|")}
     lines |= {name: f"| {' | '.join((name, *cells))} |" for name, cells in rows.items()}
     head = _HEADS[section]
     table = [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(lines[name] for name in order if name in lines)]

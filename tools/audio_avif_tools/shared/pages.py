@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,12 +32,12 @@ def read_block(page: Path, command: str) -> str:
 
 
 def replace_block(page: Path, command: str, text: str, title: str) -> None:
-    """Write ``text`` between the markers of ``command``.
+    """Write ``text`` between the markers of ``command``; tables lose the blanks around their cells.
 
     Without markers the block is appended; without a page, one is made that begins with ``title``. Raises FileError.
     """
     before, _, after = _split(page, _read(page) or f"# {title}\n", command)
-    whole = f"{before}{_begin(command)}\n\n{text.strip()}\n\n{END}{after}"
+    whole = f"{before}{_begin(command)}\n\n{_without_padding(text.strip())}\n\n{END}{after}"
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(whole, encoding="utf-8", errors="backslashreplace")
@@ -52,6 +53,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) 
         path.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise FileError(f"the table {path} cannot be written: {error.strerror or error}") from error
+
+
+def _without_padding(text: str) -> str:
+    """Tables without blanks around their cells, as all tables of the pages are."""
+    return re.sub(r"^\|.*", lambda row: re.sub(r" *(?<!\\)\| *", "|", row[0]), text, flags=re.MULTILINE)
 
 
 def _begin(command: str) -> str:
