@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -11,12 +12,27 @@ _T = TypeVar("_T")
 RATE_HZ = 16_000
 """The rate inside; files and devices of any other are resampled at the edge."""
 
+MAX_RATE_HZ = 10_000_000
+"""The highest rate of a recording."""
+
 MIN_TILE_FRAMES = 2
 MAX_TILE_FRAMES = 64
 
 MIN_BITRATE_KBPS = 2.0
 MAX_BITRATE_KBPS = 24.0
 MAX_REDUNDANCY = 8
+
+
+def whole_rate_hz(rate_hz: float) -> int:
+    """Return a caller's rate as an int; sound devices and numpy have rates that are floats.
+
+    Raises TypeError for what is no number, ValueError for a rate that is not a whole number from 1 to MAX_RATE_HZ.
+    """
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, numbers.Real):
+        raise TypeError(f"rate_hz must be a number, not {type(rate_hz).__name__}")
+    if not 1 <= rate_hz <= MAX_RATE_HZ or rate_hz != int(rate_hz):
+        raise ValueError(f"rate_hz must be a whole number from 1 to {MAX_RATE_HZ}, not {rate_hz}")
+    return int(rate_hz)
 
 
 def _from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
@@ -53,6 +69,7 @@ class MelConfig:
     floor: float = 1e-10
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rate_hz", whole_rate_hz(self.rate_hz))
         if not 4_000 <= self.rate_hz <= 192_000:
             raise ValueError(f"rate_hz must be 4000 to 192000, not {self.rate_hz}")
         if not (64 <= self.n_fft <= 8192 and self.n_fft % 2 == 0):

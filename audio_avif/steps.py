@@ -7,15 +7,18 @@ Here log-mel is ``[frames, n_mels]``, as vocoder models outside this package hav
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
-from PIL import Image
+from PIL import Image, ImageOps
 
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.errors import ModelError
 from audio_avif.signal.features import log_mel
+from audio_avif.signal.samples import as_samples
 from audio_avif.still.tiles import from_pixels, to_pixels
 from audio_avif.types import FloatArray
 from audio_avif.vocoders import registry
@@ -35,12 +38,12 @@ def load_vocoder(device: str | None = None, name: str = "default") -> Vocoder:
     return registry.load_vocoder(name, device or get_device())
 
 
-def wav_to_logmel(sound: str | Path | FloatArray) -> FloatArray:
+def wav_to_logmel(sound: str | Path | npt.NDArray[Any]) -> FloatArray:
     """Log-mel ``[frames, 80] float32, log10 magnitude`` of a sound file, or of mono samples at ``TARGET_SR``.
 
-    Raises FileError where the file cannot be read.
+    Samples are floats in -1..1 or integers of 8, 16 or 32 bits. Raises FileError where the file cannot be read.
     """
-    samples = sound if isinstance(sound, np.ndarray) else read_audio(sound)
+    samples = as_samples(sound) if isinstance(sound, np.ndarray) else read_audio(sound)
     return np.ascontiguousarray(log_mel(samples).T)
 
 
@@ -55,8 +58,8 @@ def logmel_to_image(logmel: FloatArray, min_val: float = -11.0, max_val: float =
 
 
 def image_to_logmel(image: Image.Image, min_val: float = -11.0, max_val: float = 4.0) -> FloatArray:
-    """The log-mel ``[frames, n_mels] float32`` that such a picture shows."""
-    pixels = np.asarray(image.convert("L"))
+    """The log-mel ``[frames, n_mels] float32`` that such a picture shows, turned as its metadata tells viewers to."""
+    pixels = np.asarray(ImageOps.exif_transpose(image).convert("L"))
     return np.ascontiguousarray(from_pixels(pixels, TileConfig(log10_min=min_val, log10_max=max_val)).T)
 
 

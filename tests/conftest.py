@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 
@@ -19,6 +19,7 @@ def sound_card() -> Iterator[VirtualSoundCard]:
 
 
 # The same examples every time in CI; new ones on every run elsewhere. A busy machine is no reason to fail.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("dev", deadline=None)
+_UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", _UNHURRIED, derandomize=True)
+settings.register_profile("dev", _UNHURRIED)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

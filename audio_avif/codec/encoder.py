@@ -6,16 +6,17 @@ from collections import deque
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from audio_avif.codec.noise import PauseDetector, noise_levels
 from audio_avif.codec.rate_control import RateControl
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.link.messages import Bundle, Bye, MediaPacket, NoisePacket, TilePacket
 from audio_avif.signal.features import LogMelStream
+from audio_avif.signal.samples import as_samples
 from audio_avif.still.avif import encode_still
 from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import PixelTile, TileCutter
-from audio_avif.types import FloatArray
 
 _NOISE_UPDATE_S = 0.4  # how often a pause says what its noise is like, as Opus does (RFC 6716, 2.1.9)
 
@@ -51,8 +52,12 @@ class Encoder:
         """From a tile's first frame centre to the newest sample it needs."""
         return self._cutter.latency_frames * self.mel.hop_samples + self._frames.latency_samples
 
-    def push(self, samples: FloatArray) -> list[MediaPacket]:
-        """Take mono ``[samples] float32`` in -1..1 at the configured rate; return the packets now ready."""
+    def push(self, audio: npt.ArrayLike) -> list[MediaPacket]:
+        """Take mono ``[samples]`` at the configured rate, floats in -1..1 or integers of 8, 16 or 32 bits.
+
+        Return the packets now ready. Raises TypeError for samples of another type, ValueError for another shape.
+        """
+        samples = as_samples(audio)
         self.samples += samples.size
         tiles = self._cutter.push(self._frames.push(samples))
         return [packet for tile in tiles if (packet := self._encode(tile, is_last=False)) is not None]

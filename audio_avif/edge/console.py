@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 from audio_avif.errors import AudioAvifError
 
@@ -40,6 +41,32 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interrupted_once() -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM raise KeyboardInterrupt, for a command whose threads finish what they are at.
+
+    The next ones are ignored until the program has ended, or they would break off what puts things away. Not for
+    commands that run an event loop, which has its own way.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for signal_number in before:
+            signal.signal(signal_number, signal.SIG_IGN)
+        before.clear()
+        signal.default_int_handler(number, frame)
+
+    before = {signal.SIGTERM: signal.getsignal(signal.SIGTERM), signal.SIGINT: signal.getsignal(signal.SIGINT)}
+    if before[signal.SIGINT] is not signal.default_int_handler:  # a shell ignores it in what runs in the background
+        del before[signal.SIGINT]
+    for signal_number in before:
+        signal.signal(signal_number, interrupt)
+    try:
+        yield
+    finally:
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
 
 
 def tell(text: str) -> None:

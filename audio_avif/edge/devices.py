@@ -18,11 +18,14 @@ from audio_avif.config import RATE_HZ
 from audio_avif.edge.ring import Ring
 from audio_avif.errors import DeviceError
 from audio_avif.quiet import quiet_c_libraries
+from audio_avif.signal.downmix import Downmixer
 from audio_avif.signal.resampling import Resampler
 from audio_avif.types import FloatArray
 
 BLOCK_S = 0.008
 LATENCY_S = 0.032  # what ran without an xrun on a loaded machine; 24 ms lost a block now and then
+_SERVER_S = 0.2  # what a sound server may hold beyond the latency that it reports
+_STALLED_MS = 3000  # a device that asks for nothing for so long plays no more
 _PLAIN_CHANNELS = 8  # devices that claim more are converters (pulse: 32, pipewire: 64), which are happy with stereo
 
 
@@ -220,6 +223,7 @@ class Microphone(_Stream):
 
     def _prepare(self) -> None:
         self._ring = Ring(round(self._ring_s * self.rate_hz) * self.channels)
+        self._downmixer = Downmixer(self.channels, self.rate_hz, f"input device {self.name!r}")
         self._resampler = Resampler(self.rate_hz, RATE_HZ)
         self._newest_s = 0.0
         self.dropped_samples = 0
@@ -249,7 +253,7 @@ class Microphone(_Stream):
         interleaved = np.empty(self._ring.fill // self.channels * self.channels, np.float32)
         newest_s = self._newest_s
         self._ring.read_into(interleaved)
-        mono = interleaved.reshape(-1, self.channels).mean(axis=1, dtype=np.float32)
+        mono = self._downmixer.push(interleaved.reshape(-1, self.channels))
         age_s = self._stream.time - newest_s if newest_s else self.latency_s
         return self._resampler.push(mono), age_s + self._resampler.latency_s
 
@@ -282,11 +286,17 @@ class Speaker(_Stream):
         self._was_short = False
         self.dropped_samples = 0
         """Samples at the device's rate that found no room."""
+        self._asked_frames = 0
+        self._silent_frames = 0  # handed over since the last sound
 
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
         self.xruns += bool(status.output_underflow)
         mono = self._mono[:frames]
-        is_short = self._ring.read_into(mono) < frames and self.playing
+        silent_frames, self._silent_frames = self._silent_frames, 0  # 0 until this block is known to be silent
+        taken = self._ring.read_into(mono)
+        self._silent_frames = 0 if taken else silent_frames + frames
+        self._asked_frames += frames
+        is_short = taken < frames and self.playing
         self.underruns += is_short and not self._was_short
         self._was_short = is_short
         block[:] = mono[:, None]
@@ -320,13 +330,21 @@ class Speaker(_Stream):
 
         self.playing = False
         self._queue(self._resampler.flush())
-        patience_ms = round(1000 * (self._ring.fill / self.rate_hz + 1.0))
-        while (
-            self._ring.fill and patience_ms > 0 and not self._has_vanished
-        ):  # a device that stalls does not hold the program for ever
+        stalled_ms = 0
+        while self._is_sounding and stalled_ms < _STALLED_MS and not self._has_vanished:
+            asked_frames = self._asked_frames
             sd.sleep(10)
-            patience_ms -= 10
-        sd.sleep(round(1000 * max(0.0, self.device_latency_s)) + round(1000 * BLOCK_S))
+            stalled_ms = stalled_ms + 10 if self._asked_frames == asked_frames else 0
+
+    @property
+    def _is_sounding(self) -> bool:
+        """Whether sound may still wait in the buffer or in the device.
+
+        The device plays in order: it has played all sound when it has taken as much silence as it can hold. The time
+        that this should take is no measure, because a sound server may be late on a busy machine.
+        """
+        held_s = max(self.latency_s, self.device_latency_s) + _SERVER_S
+        return self._ring.fill > 0 or self._silent_frames < round(held_s * self.rate_hz) + self.block_samples
 
     def __enter__(self) -> Speaker:
         self.start()

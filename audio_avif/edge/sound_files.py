@@ -9,7 +9,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
+from audio_avif.edge.file_kinds import AVIF, AVIF_SUFFIX, kind_of_file
+from audio_avif.edge.sound_sections import Section, find_sections
 from audio_avif.errors import FileError
+from audio_avif.notices import warn_once
+from audio_avif.signal.downmix import Downmixer
+from audio_avif.signal.samples import float_scale, warn_of_scale
 from audio_avif.types import FloatArray
 
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
@@ -29,6 +34,8 @@ _WAV_BYTES_MAX = 2**32 - 64
 _READ_FRAMES = 16_384
 _WRITE_FRAMES = 16_384  # libsndfile's Vorbis encoder puts a whole call on the stack
 _LOUDEST = 1e9  # what a float file holds beyond is damage; in the mel it would drown all else
+_SCALE_PLACES = 64
+_SCALE_FRAMES = 1024
 _UNKNOWN_FRAMES = 2**62  # libsndfile has 2**63 - 1 for a length that the header does not tell
 
 
@@ -46,19 +53,20 @@ def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) ->
         if sys.stdin is None:
             raise FileError("there is no standard input to read from")
         return _raw_blocks(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), block_samples)
-    return _reblock(_mono(_file_chunks(path, _open_sound(path), rate_hz, is_mono=True)), block_samples)
+    return _reblock(_mono(_chunks(path, _find_readable(path), rate_hz, channels=1)), block_samples)
 
 
 def read_audio(path: str | Path, rate_hz: int = RATE_HZ) -> FloatArray:
     """Read a whole sound file as ``[samples] float32``, mono at ``rate_hz``. Raises FileError."""
-    return np.concatenate(
-        [np.zeros(0, np.float32), *_mono(_file_chunks(path, _open_sound(path), rate_hz, is_mono=True))]
-    )
+    return np.concatenate([np.zeros(0, np.float32), *_mono(_chunks(path, _find_readable(path), rate_hz, channels=1))])
 
 
 @dataclass(frozen=True)
 class SoundHeader:
-    """What a sound file says of itself; ``seconds`` is None where it does not tell."""
+    """What a sound file says of itself; ``seconds`` is None where it does not tell.
+
+    Of several recordings in one file, the rate of the first, the most channels, and the seconds of all.
+    """
 
     rate_hz: int
     channels: int
@@ -67,65 +75,141 @@ class SoundHeader:
 
 def read_header(path: str | Path) -> SoundHeader:
     """Read what a sound file says of itself. Raises FileError where it cannot be read."""
-    with _open_sound(path) as sound:
-        seconds = sound.frames / sound.samplerate if sound.frames < _UNKNOWN_FRAMES else None
-        return SoundHeader(sound.samplerate, sound.channels, seconds)
+    headers = []
+    for section in _find_readable(path):
+        with _opened(path, section) as sound:
+            seconds = sound.frames / sound.samplerate if sound.frames < _UNKNOWN_FRAMES else float("inf")
+            headers.append(SoundHeader(sound.samplerate, sound.channels, seconds))
+    seconds = sum(header.seconds or 0.0 for header in headers)
+    channels = max(header.channels for header in headers)
+    return SoundHeader(headers[0].rate_hz, channels, seconds if np.isfinite(seconds) else None)
 
 
 def read_channels(path: str | Path, rate_hz: int = RATE_HZ) -> Iterator[FloatArray]:
     """Open a sound file of any rate; iterate over ``[samples, channels] float32`` at ``rate_hz``, of any lengths.
 
-    Memory does not grow with the file.
+    Memory does not grow with the file. A recording in it that has fewer channels than another one is mixed down, and
+    the same in all channels.
     Raises FileError at once where the file cannot be read, and while iterating where it is damaged.
     """
-    return _file_chunks(path, _open_sound(path), rate_hz, is_mono=False)
+    return _chunks(path, _find_readable(path), rate_hz, read_header(path).channels)
 
 
-def _open_sound(path: str | Path) -> Any:
+def _find_readable(path: str | Path) -> list[Section]:
+    """The recordings in a sound file, of which the first can be opened. Raises FileError where it cannot."""
+    if os.path.isdir(path):  # which, unlike Path's, is False for names that cannot be
+        raise FileError(f"{path} is a folder")
+    if not os.path.exists(path):
+        raise FileError(f"there is no sound file {path}")
+    if not os.path.isfile(path):
+        raise FileError(f"{path} is a pipe or a device, which cannot be read twice; save its sound as a file first")
     try:
-        import soundfile
-    except (ImportError, OSError) as error:
-        raise FileError(f"soundfile cannot be loaded ({error}); reinstall audio-avif") from error
-    if not os.path.isfile(path):  # which, unlike Path's, is False for names that cannot be
-        raise FileError(f"{path} is a folder" if os.path.isdir(path) else f"there is no sound file {path}")
+        sections = find_sections(path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+    with _opened(path, sections[0]):
+        return sections
 
-    class Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+
+@contextmanager
+def _opened(path: str | Path, section: Section) -> Iterator[Any]:
+    """Open a recording within a sound file with soundfile. Raises FileError."""
+    soundfile = _soundfile()
+
+    class Sequential(soundfile.SoundFile):  # type: ignore[misc, name-defined]  # soundfile has no types
         def seekable(self) -> bool:
             """Say no: soundfile seeks after every read of a file that can, which tears holes into MP3."""
             return False
 
+    with ExitStack() as stack:
+        try:
+            source = str(path) if section.is_whole else stack.enter_context(section.open(path))
+            sound = stack.enter_context(Sequential(source))
+        except UnicodeEncodeError as error:
+            raise FileError(f"{path} cannot be opened by a name that is no {error.encoding}; rename it") from error
+        except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: raw data without a header
+            raise FileError(_refusal(path, section)) from error
+        yield sound
+
+
+def _soundfile() -> Any:
     try:
-        return Sequential(str(path))
-    except UnicodeEncodeError as error:
-        raise FileError(f"{path} cannot be opened by a name that is no {error.encoding}; rename it") from error
-    except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: raw data without a header
-        raise FileError(f"{path} is not a sound file that can be read; WAV, FLAC, OGG and MP3 can be") from error
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise FileError(f"soundfile cannot be loaded ({error}); reinstall audio-avif") from error
+    return soundfile
 
 
-def _file_chunks(path: str | Path, sound: Any, rate_hz: int, is_mono: bool) -> Iterator[FloatArray]:
-    """Yield the file's samples ``[samples, channels]`` at ``rate_hz``, in pieces of any size; close it at the end."""
-    import soundfile
+def _refusal(path: str | Path, section: Section) -> str:
+    if section.start:
+        return f"{path} holds another recording from byte {section.start} on that cannot be read; split it into files"
+    kind = kind_of_file(path)
+    readable = "WAV, FLAC, OGG and MP3 can be"
+    if kind is None or kind.is_readable_sound:
+        return f"{path} is not a sound file that can be read; {readable}"
+    if kind == AVIF:
+        return f"{path} is {kind}, not a sound file; rename it so that it ends in {AVIF_SUFFIX}"
+    if kind.is_picture:
+        return f"{path} is {kind}, not a sound file; audio-avif invert makes sound of pictures"
+    return f"{path} is {kind}, which cannot be read; {readable}"
+
+
+def _chunks(path: str | Path, sections: list[Section], rate_hz: int, channels: int) -> Iterator[FloatArray]:
+    """Yield the samples ``[samples, channels]`` of all recordings in a file at ``rate_hz``, in pieces of any size."""
+    for section in sections:
+        if section.is_unfinished:
+            warn_once(f"{path}: the header does not say how long the sound is; it is read to the end of the file")
+        with _opened(path, section) as sound:
+            pieces = _frames(path, sound)
+            if sound.channels != channels:
+                mixer = Downmixer(sound.channels, sound.samplerate, str(path))
+                pieces = (np.repeat(mixer.push(piece)[:, None], channels, axis=1) for piece in pieces)
+            yield from _resampled(pieces, sound.samplerate, rate_hz, channels)
+
+
+def _resampled(pieces: Iterator[FloatArray], from_hz: int, to_hz: int, channels: int) -> Iterator[FloatArray]:
+    """Yield ``[samples, channels]`` at another rate; a piece without samples is the last."""
     import soxr
 
-    channels = 1 if is_mono else sound.channels
-    resampler = (
-        None
-        if sound.samplerate == rate_hz
-        else soxr.ResampleStream(sound.samplerate, rate_hz, channels, dtype="float32")
-    )
-    with sound:
-        while True:
-            try:
-                frames = sound.read(min(_READ_FRAMES, sound.samplerate), dtype="float32", always_2d=True)
-            except soundfile.SoundFileError as error:
-                raise FileError(f"{path} is damaged after {sound.tell() / sound.samplerate:.1f} s") from error
-            frames[~(np.abs(frames) < _LOUDEST)] = 0.0  # NaN too
-            if is_mono:
-                frames = frames.mean(axis=1, dtype=np.float32, keepdims=True)
-            at_end = not frames.size
-            yield frames if resampler is None else resampler.resample_chunk(frames, last=at_end)
-            if at_end:
-                return
+    if from_hz == to_hz:
+        yield from pieces
+        return
+    resampler = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
+    for piece in pieces:
+        yield resampler.resample_chunk(piece, last=not len(piece))
+
+
+def _frames(path: str | Path, sound: Any) -> Iterator[FloatArray]:
+    """Yield the samples ``[samples, channels]`` of a recording as they are in the file; the last are none."""
+    soundfile = _soundfile()
+    scale = np.float32(_scale_of(sound))
+    warn_of_scale(str(path), float(scale))
+    left = sound.frames
+    while left > 0:
+        try:
+            frames = sound.read(min(_READ_FRAMES, sound.samplerate, left), dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise FileError(f"{path} is damaged after {sound.tell() / sound.samplerate:.1f} s") from error
+        if not len(frames):
+            break
+        left -= len(frames)
+        if scale != 1:
+            frames /= scale
+        frames[~(np.abs(frames) < _LOUDEST)] = 0.0  # NaN too
+        yield frames
+    yield np.zeros((0, sound.channels), np.float32)
+
+
+def _scale_of(sound: Any) -> float:
+    """What the samples of a recording must be divided by, as found at places spread over it."""
+    if sound.subtype not in ("FLOAT", "DOUBLE"):
+        return 1.0
+    pieces = []
+    for place in range(_SCALE_PLACES):
+        sound.seek(place * sound.frames // _SCALE_PLACES)
+        pieces.append(sound.read(_SCALE_FRAMES, dtype="float32", always_2d=True))
+    sound.seek(0)
+    return float_scale(np.concatenate(pieces))
 
 
 def _mono(chunks: Iterator[FloatArray]) -> Iterator[FloatArray]:

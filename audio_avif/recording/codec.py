@@ -17,15 +17,18 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
+from PIL import Image, ImageOps
 
-from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
+from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig, whole_rate_hz
 from audio_avif.errors import FileError, ModelError, TileError
-from audio_avif.recording.grid import PageReader, PageWriter, max_cells
+from audio_avif.recording.grid import PageReader, PageWriter, max_cells, page_size
 from audio_avif.recording.layout import PictureInfo, from_pixels, side_pays, to_pixels
 from audio_avif.recording.segments import PartJoiner, cut_parts, speak_part
 from audio_avif.signal.features import LogMelStream
+from audio_avif.signal.samples import as_samples, float_scale, warn_of_scale
 from audio_avif.still.avif import decode_picture, encode_deep_still, encode_still
+from audio_avif.still.boxes import inspect_still
 from audio_avif.types import AnyPixels, FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 
@@ -38,6 +41,11 @@ FADE_FRAMES = 16
 FORMAT = 1
 _DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif 2.32, table 3
 _MAX_FOREIGN_PIXELS = 1 << 26
+_FOREIGN_FORMATS = ("AVIF", "PNG", "WEBP", "JPEG", "TIFF", "GIF", "BMP", "PPM")
+_MAX_TINT = 16
+"""How far red, green and blue of a gray picture may lie apart on average; lossy compression in colour stays below."""
+
+_GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"}
 
 
 @dataclass(frozen=True)
@@ -113,9 +121,9 @@ class PictureEncoder:
     """
 
     def __init__(
-        self, config: FileConfig, channels: int, source_rate_hz: int = RATE_HZ, mel: MelConfig | None = None
+        self, config: FileConfig, channels: int, source_rate_hz: float = RATE_HZ, mel: MelConfig | None = None
     ) -> None:
-        self.info = replace(config.info(channels, source_rate_hz), mel=mel or MelConfig())
+        self.info = replace(config.info(channels, whole_rate_hz(source_rate_hz)), mel=mel or MelConfig())
         self._streams = [LogMelStream(self.info.mel) for _ in range(channels)]
         self._pending = np.zeros((channels, self.info.mel.n_mels, 0), np.float32)
         self._cells = 0
@@ -201,8 +209,16 @@ def from_exif(block: bytes) -> PictureInfo | None:
     try:
         with warnings.catch_warnings(action="ignore"):
             exif.load(b"Exif\0\0" + block)
-            values = json.loads(exif.get(_DESCRIPTION) or "null")
-    except Exception:  # Pillow's parsers raise a dozen unrelated classes; a description may be any text
+            text = exif.get(_DESCRIPTION)
+    except Exception:  # Pillow's parsers raise a dozen unrelated classes
+        return None
+    return _from_description(text)
+
+
+def _from_description(text: object) -> PictureInfo | None:
+    try:
+        values = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):  # a description may be any text
         return None
     if not isinstance(values, dict) or "audio_avif" not in values:
         return None
@@ -217,7 +233,8 @@ def from_exif(block: bytes) -> PictureInfo | None:
 class PictureReader:
     """Reads a picture of sound cell by cell.
 
-    Without ``info`` the picture must carry its settings. With it they are taken as given, and the picture may come from
+    Without ``info`` the picture must carry its settings and have the size that they promise; another program may have
+    saved it again in another format. With ``info`` the settings are taken as given, and the picture may come from
     anywhere; its width says how long it is.
 
     Raises FileError where the file is no such picture.
@@ -226,29 +243,24 @@ class PictureReader:
     def __init__(self, file: IO[bytes], info: PictureInfo | None = None) -> None:
         self._page: PageReader | None = None
         self._whole: AnyPixels | None = None
-        if info is None:
-            self._page, self.info = _open_page(file)
-            self.frames = self.info.frames
-            self._check(self._page)
-        else:
-            self._whole = _open_foreign(file, info)
+        if info is not None:
+            self._whole = _read_log_mel(_open_foreign(file), info)
             self.frames = self._whole.shape[1]
             samples = max(1, (self.frames - 1) * info.mel.hop_samples)
             self.info = replace(info, samples=samples, side_cells="", depth=8)
-
-    def _check(self, page: PageReader) -> None:
-        room = page.cells * page.cell_width
-        if page.cell_height != self.info.height or not 0 < self.frames <= room or page.cell_width > CELL_FRAMES:
-            raise FileError(
-                f"the picture's settings speak of {self.frames} frames of {self.info.height} rows, "
-                f"but it holds {room} of {page.cell_height}"
-            )
+            return
+        if (as_written := _open_page(file)) is not None:
+            self._page, self.info = as_written
+        else:
+            self._whole, self.info = _read_saved_again(_open_foreign(file))
+        self.frames = self.info.frames
 
     def log_mels(self) -> Iterator[FloatArray]:
         """Yield the recording's frames in pieces ``[channels, n_mels, frames]``. Raises FileError where damaged."""
         if self._whole is not None:
             for at in range(0, self.frames, CELL_FRAMES):
-                yield from_pixels(self._whole[:, at : at + CELL_FRAMES], self.info)
+                is_side = self.info.is_side(at // CELL_FRAMES)
+                yield from_pixels(self._whole[:, at : at + CELL_FRAMES], self.info, is_side)
             return
         assert self._page is not None
         width, is_gray = self._page.cell_width, self.info.layout == "stacked"
@@ -263,39 +275,108 @@ class PictureReader:
             yield from_pixels(pixels, self.info, self.info.is_side(index))[:, :, : self.frames - index * width]
 
 
-def _open_page(file: IO[bytes]) -> tuple[PageReader, PictureInfo]:
+def _open_page(file: IO[bytes]) -> tuple[PageReader, PictureInfo] | None:
+    """A picture whose file is as ``write_picture`` made it, or None.
+
+    Raises FileError for one that is truncated or whose size is not the one that its settings promise.
+    """
+    file.seek(0)
+    if file.read(12)[4:] != b"ftypavif":
+        return None
     try:
         page = PageReader(file)
         info = from_exif(page.exif)
+        if info is None:
+            return None
+        _require_size(info, page.width, page.height)
+        first = inspect_still(page.cell(0))
     except TileError:
-        info = None
-    if info is None:
-        raise FileError(
-            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, if it "
-            "is another picture of sound use audio-avif invert"
-        )
-    return page, info
+        return None
+    written = (info.depth, info.layout == "stacked", min(info.frames, CELL_FRAMES))
+    return (page, info) if (first.bit_depth, first.monochrome, page.cell_width) == written else None
 
 
-def _open_foreign(file: IO[bytes], info: PictureInfo) -> AnyPixels:
+def _require_size(info: PictureInfo, width: int, height: int) -> None:
+    """Raises FileError where a picture has another size than its settings promise."""
+    promised = page_size(info.frames, CELL_FRAMES, info.height)
+    if (width, height) == promised:
+        return
+    remedy = "use the picture as it was made"
+    if height == info.height and info.mel == MelConfig() and "1" not in info.side_cells:
+        channels = f" --channels {info.channels}" if info.channels > 1 else ""
+        layout = f" --layout {info.layout}" if info.layout != "stacked" else ""
+        remedy = f"--range={info.log10_min:g},{info.log10_max:g}{channels}{layout} plays it as it is now"
+    raise FileError(
+        f"the picture's settings speak of {info.frames} frames of {info.height} rows, which is a picture of "
+        f"{promised[0]}x{promised[1]} pixels, but it has {width}x{height}: it was cropped or scaled; {remedy}"
+    )
+
+
+def _open_foreign(file: IO[bytes]) -> Image.Image:
+    """Decode a picture that any program may have written. Raises FileError."""
     file.seek(0)
     try:
-        with Image.open(file) as image:
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(file, formats=_FOREIGN_FORMATS)
             if image.width * image.height > _MAX_FOREIGN_PIXELS:
                 raise FileError(f"the picture is too large: {image.width}x{image.height} pixels")
-            if image.height != info.height:
-                raise FileError(
-                    f"the picture is {image.height} pixels tall, not {info.height}: {info.mel.n_mels} for each channel "
-                    "below another; other pictures of sound are for audio-avif invert"
-                )
-            is_deep = image.mode.startswith("I;16")  # which convert() would clip to white
-            shown = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if is_deep else image
-            pixels = np.asarray(shown.convert("L" if info.layout == "stacked" else "RGB"))
+            image.load()
+            return ImageOps.exif_transpose(image)  # as viewers show it
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
-        raise FileError("this is no picture that can be opened") from error
-    return pixels
+        raise FileError("this is no picture that can be opened, or it is damaged") from error
+
+
+def _read_log_mel(image: Image.Image, info: PictureInfo) -> AnyPixels:
+    """The pixels of a log-mel picture in one row. Raises FileError where its height is another one."""
+    if image.height != info.height:
+        raise FileError(
+            f"the picture is {image.height} pixels tall, not {info.height}: {info.mel.n_mels} for each channel "
+            "below another; other pictures of sound are for audio-avif invert"
+        )
+    return _pixels(image, info)
+
+
+def _read_saved_again(image: Image.Image) -> tuple[AnyPixels, PictureInfo]:
+    """The pixels in one row and the settings of a picture of sound that another program has saved.
+
+    Raises FileError where it lacks its settings or its pixels are not those that they promise.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            text = image.getexif().get(_DESCRIPTION)
+    except Exception:  # Pillow's parsers raise a dozen unrelated classes
+        text = None
+    info = _from_description(text)
+    if info is None:
+        raise FileError(
+            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, "
+            "--range=MIN,MAX, if it is another picture of sound use audio-avif invert"
+        )
+    _require_size(info, image.width, image.height)
+    if info.layout == "planes" and info.channels > 1 and image.mode in _GRAY_MODES:
+        raise FileError(
+            f"the picture is gray, but its settings speak of {info.channels} channels in its colours; "
+            "use the picture as it was made"
+        )
+    if info.layout == "stacked" and image.mode not in _GRAY_MODES:
+        tint = np.ptp(np.asarray(image.convert("RGB")), axis=2).mean()
+        if tint > _MAX_TINT:
+            raise FileError(
+                "the picture is in colour, but its settings speak of a gray one; use the picture as it was made"
+            )
+    rows = np.split(_pixels(image, info), image.height // info.height)
+    return np.concatenate(rows, axis=1)[:, : info.frames], replace(info, depth=8)
+
+
+def _pixels(image: Image.Image, info: PictureInfo) -> AnyPixels:
+    """``[height, width] uint8``, or ``[height, width, 3]`` where channels are colours."""
+    if image.mode == "F":
+        raise FileError("the picture has floating-point pixels, whose white is unknown; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits, which convert() would clip to white
+        image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
+    return np.asarray(image.convert("L" if info.layout == "stacked" else "RGB"))
 
 
 class SoundPicture(bytes):
@@ -323,14 +404,17 @@ class SoundPicture(bytes):
         )
 
 
-def encode(audio: FloatArray, rate_hz: int, config: FileConfig | None = None) -> SoundPicture:
+def encode(audio: npt.ArrayLike, rate_hz: float, config: FileConfig | None = None) -> SoundPicture:
     """Make an AVIF picture of a recording.
 
-    Shape: ``[samples]`` or ``[samples, channels]`` in -1..1, at any rate, one to four channels.
+    Shape: ``[samples]`` or ``[samples, channels]``, one to four channels, floats in -1..1 or integers of 8, 16 or 32
+    bits, at any rate that is a whole number.
 
-    Raises ValueError for samples of another shape, FileError for a recording that is empty or too long for a page.
+    Raises ValueError for samples of another shape, TypeError for samples of another type, FileError for a recording
+    that is empty or too long for a page.
     """
     config = config or FileConfig()
+    rate_hz = whole_rate_hz(rate_hz)
     samples = resampled(_as_columns(audio), rate_hz)
     most_s = max_seconds(samples.shape[1], config.layout)
     if samples.shape[0] >= most_s * RATE_HZ:
@@ -346,19 +430,21 @@ def encode(audio: FloatArray, rate_hz: int, config: FileConfig | None = None) ->
     return SoundPicture(out.getvalue())
 
 
-def _as_columns(audio: FloatArray) -> FloatArray:
-    columns = np.asarray(audio, np.float32)
+def _as_columns(audio: npt.ArrayLike) -> FloatArray:
+    columns = as_samples(audio)
+    if (scale := float_scale(columns)) != 1:
+        warn_of_scale("the recording", scale)
+        columns = columns / np.float32(scale)
     if columns.ndim == 1:
         columns = columns[:, None]
     if columns.ndim != 2:
         raise ValueError(f"audio must be [samples] or [samples, channels], not of shape {columns.shape}")
-    return np.nan_to_num(columns, posinf=0.0, neginf=0.0)
+    return columns
 
 
-def resampled(samples: FloatArray, rate_hz: int) -> FloatArray:
+def resampled(samples: FloatArray, rate_hz: float) -> FloatArray:
     """``[samples, channels]`` at 16 kHz. Raises ValueError for a rate that is none."""
-    if not 1 <= rate_hz <= 10_000_000:
-        raise ValueError(f"rate_hz must be positive, not {rate_hz}")
+    rate_hz = whole_rate_hz(rate_hz)
     if rate_hz == RATE_HZ or not samples.size:
         return samples
     import soxr

@@ -87,6 +87,12 @@ def _rows_and_columns(cells: int, cell_height: int) -> tuple[int, int]:
     return -(-cells // columns), columns
 
 
+def page_size(columns: int, cell_width: int, cell_height: int) -> tuple[int, int]:
+    """Width and height in pixels of the page that shows so many columns of pixels, in cells of that size."""
+    rows, cells_per_row = _rows_and_columns(-(-columns // cell_width), cell_height)
+    return (columns if rows == 1 else cells_per_row * cell_width), rows * cell_height
+
+
 class PageWriter:
     """Collects cells and writes the page at the end; what is held in memory does not grow with the cells' pictures."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_avif.config import MelConfig, TileConfig
+from audio_avif.config import MAX_RATE_HZ, MelConfig, TileConfig
 from audio_avif.signal.features import frame_count
 from audio_avif.types import AnyPixels, FloatArray
 
@@ -22,7 +22,6 @@ DEPTHS = (8, 10, 12)
 MAX_CHANNELS = 4
 _MAX_PLANES = 3
 _MAX_SAMPLES = 1 << 40
-_MAX_RATE_HZ = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class PictureInfo:
             raise ValueError(f"a colour picture holds at most {_MAX_PLANES} channels; use the layout stacked")
         if not -20.0 <= self.log10_min < self.log10_max <= 10.0:
             raise ValueError(f"the value range must lie within -20..10, not {self.log10_min}..{self.log10_max}")
-        if not (0 <= self.samples <= _MAX_SAMPLES and 1 <= self.source_rate_hz <= _MAX_RATE_HZ):
+        if not (0 <= self.samples <= _MAX_SAMPLES and 1 <= self.source_rate_hz <= MAX_RATE_HZ):
             raise ValueError("the number of samples or their rate is out of range")
         if set(self.side_cells) - {"0", "1"} or (self.side_cells.strip("0") and not self.can_have_side):
             raise ValueError("mid and side are for two stacked channels")

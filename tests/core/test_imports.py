@@ -26,7 +26,7 @@ CORE_NAME, *SHELLS = PACKAGES
 # never in a circle.
 LAYERS = {
     "audio_avif": [
-        ["errors", "types", "config", "quiet"],
+        ["errors", "types", "config", "quiet", "notices"],
         ["signal", "still"],
         ["link", "vocoders"],
         ["codec", "recording"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from audio_avif import (
 )
 from audio_avif.errors import FileError, ModelError
 from audio_avif.still.boxes import inspect_still
+from support.turned import ORIENTATIONS, turned
 
 
 @pytest.fixture
@@ -29,6 +31,13 @@ def recording(tmp_path: Path) -> Path:
     t = np.arange(TARGET_SR) / TARGET_SR
     soundfile.write(path, np.stack([0.3 * np.sin(2 * np.pi * (300 * t + 200 * t**2))] * 2, axis=1), 16_000)
     return path
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_picture_is_turned_as_viewers_turn_it(orientation: int) -> None:
+    image = logmel_to_image(np.random.default_rng(0).uniform(-11, 4, (20, 80)).astype(np.float32))
+    stored = Image.open(io.BytesIO(turned(image, "PNG", orientation)))
+    np.testing.assert_array_equal(image_to_logmel(stored), image_to_logmel(image))
 
 
 def test_sound_to_avif_and_back(recording: Path, tmp_path: Path) -> None:

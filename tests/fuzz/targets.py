@@ -153,7 +153,7 @@ class _Listener:
         self._is_live = hello.live
         self._now_s = 100.0
         self._buffered_s = 0.0
-        self._most_s = 2 * self._decoder.playout.most_s + 4 * max(1.0, self._decoder.tile_s)
+        self._most_s = 2 * self._decoder.pacer.config.most_s + 4 * max(1.0, self._decoder.tile_s)
 
     def hear(self, packet: MediaPacket) -> None:
         self._decoder.push(packet, self._now_s)
@@ -186,7 +186,7 @@ class _Listener:
             self._buffered_s += frames.silence_s + self._decoder.speak(frames).samples.size / self._rate_hz
             if self._is_live:
                 assert self._buffered_s <= self._most_s, f"{self._buffered_s:.1f} s of sound wait to be played"
-        assert len(self._decoder._tiles) <= 128 and len(self._decoder._jumps) <= 128, "a queue without end"
+        assert len(self._decoder._tiles) <= 128 and len(self._decoder._position._jumps) <= 128, "a queue without end"
 
 
 _MELS = {MelConfig(n_mels=rows) for _, rows in seeds.SIZES}

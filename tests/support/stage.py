@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_avif.codec import decoder as codec
+from audio_avif.codec import background, decoder
 from audio_avif.codec.decoder import Decoder, Frames
 from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
@@ -68,8 +68,8 @@ def tell_pixels(monkeypatch: Any) -> None:
             raise TileError("damaged on purpose")
         return np.tile((np.arange(still[-1], still[-1] + width) % COUNTING).astype(np.uint8), (height, 1))
 
-    monkeypatch.setattr(codec, "decode_still", decode)
-    monkeypatch.setattr(codec, "FloorTracker", QuietRoom)
+    monkeypatch.setattr(decoder, "decode_still", decode)
+    monkeypatch.setattr(background, "FloorTracker", QuietRoom)
 
 
 def tile(sequence: int, frames: int = 8, first_frame: int | None = None) -> TilePacket:

@@ -39,10 +39,7 @@ SENDER, RECEIVER = "audio-avif-send", "audio-avif-recv"
 RATE_HZ = 16_000
 TILE_SAMPLES = 8 * 256
 PATIENCE_S = 60.0
-"""After so long something hangs; nothing here takes a tenth of it, even on a busy machine."""
-AT_ONCE_S = 8.0
-"""A program that is told to end does so within a second or two, and a machine may stall for five. What most would wait
-for in vain takes ten and more: its peer's farewell, the rest of a file. Where it is less, see ``stalls``."""
+"""After so long something hangs. What a fault would wait for takes longer: a file's end, a peer that never answers."""
 
 
 def speech(seconds: float, start_s: float = 0.3) -> FloatArray:
@@ -289,6 +286,7 @@ class Peer:
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             proxy=None,
+            open_timeout=PATIENCE_S,
             close_timeout=5,
         )
         self.socket: ClientConnection = self._stack.enter_context(opening)

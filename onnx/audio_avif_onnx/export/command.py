@@ -28,8 +28,8 @@ Turn a trained checkpoint into a vocoder that audio-avif-recv can use.
 SOURCE is one of
   microsoft/speecht5_hifigan    a model on the Hugging Face hub
   path/to/folder                config.json with model.safetensors, pytorch_model.bin, or g_NNNNNNNN
-  path/to/file                  a weight file with config.json beside it
-  path/to/file.pt               a checkpoint of this project's own training program
+  path/to/file                  a weight file with config.json beside it, or a checkpoint of this
+                                project's own training program
 
 Of HiFi-GAN both the SpeechT5 layout and that of jik876/hifi-gan are understood. The context and
 lookahead options are for HiFi-GAN; networks of the training program carry their own state."""
@@ -112,11 +112,13 @@ def _export(options: argparse.Namespace) -> None:
     with _step(screen, "Starting torch"):
         _require_modules()
         from audio_avif_onnx.export import checkpoints, exporter, trained
-    if options.source.endswith(trained.SUFFIX):
+    if trained.is_trained(Path(options.source).expanduser()):
         _export_trained(options, screen)
         return
     with _step(screen, f"Loading {options.source}"):
         checkpoint = checkpoints.load(options.source)
+    for remark in checkpoint.remarks:
+        screen.print(f"Note: {remark}", markup=False)
     name, path = _target(options, checkpoint.name)
     with _step(screen, "Exporting, and comparing ONNX Runtime with torch"):
         exporter.export_checkpoint(
@@ -154,10 +156,16 @@ def _target(options: argparse.Namespace, source_name: str) -> tuple[str, Path]:
 
 def _tell(options: argparse.Namespace, screen: Console, name: str, path: Path, mel: MelConfig) -> None:
     screen.print(f"Wrote {path}", markup=False)
-    if mel != MelConfig():
-        screen.print(f"Its mel is not the default one, and a stream must be opened with the same: {mel}")
     print("Use it with:")
-    print(f"  audio-avif-recv --vocoder {options.output or name}")
+    if mel == MelConfig():
+        print(f"  audio-avif-recv --vocoder {options.output or name}")
+        return
+    print(f"  audio-avif invert PICTURE --vocoder {options.output or name}")
+    screen.print(
+        f"Its mel is {mel}. Streams of audio-avif-send have another mel ({MelConfig()}), so audio-avif-recv cannot use "
+        "it for them.",
+        markup=False,
+    )
 
 
 def _require_modules() -> None:

@@ -46,19 +46,19 @@ def export_checkpoint(
         context_frames=context_frames,
         receptive_frames=checkpoint.generator.config.receptive_frames,
     )
-    export_module(checkpoint.generator, info, path)
+    export_module(checkpoint.generator, info, path, checkpoint.reference)
     return info
 
 
-def export_module(module: nn.Module, info: ModelInfo, path: Path) -> None:
+def export_module(module: nn.Module, info: ModelInfo, path: Path, reference: nn.Module | None = None) -> None:
     """Export a module ``[batch, n_mels, frames]`` -> ``[batch, frames * hop_samples]`` with both sizes open.
 
-    The file appears only if ONNX Runtime's output equals torch's at several lengths. Raises ModelError where it
-    does not, or where the file cannot be written.
+    The file appears only if ONNX Runtime's output equals that of ``reference``, or else of the module, at several
+    lengths. Raises ModelError where it does not, or where the file cannot be written.
     """
     with whole_model(path) as partial:
         _write(module, info, partial)
-        _check(module, info, partial)
+        _check(reference or module, info, partial)
 
 
 @contextmanager

@@ -40,10 +40,8 @@ class GeneratorConfig:
         if not self.upsample_rates or len(self.upsample_rates) != len(self.upsample_kernels):
             raise ValueError("a generator needs one upsampling kernel for each of its rates")
         for rate, kernel in zip(self.upsample_rates, self.upsample_kernels, strict=True):
-            if rate < 1 or kernel < rate or (kernel - rate) % 2:
-                raise ValueError(
-                    f"an upsampling kernel must exceed its rate by an even number, not {kernel} and {rate}"
-                )
+            if rate < 1 or kernel < rate:
+                raise ValueError(f"an upsampling kernel must be at least as long as its rate, not {kernel} and {rate}")
         if self.initial_channels < 1 or self.initial_channels % 2 ** len(self.upsample_rates):
             raise ValueError(f"{self.initial_channels} channels cannot be halved {len(self.upsample_rates)} times")
         if self.resblock_type not in (1, 2):
@@ -124,6 +122,9 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
+        # A kernel that exceeds its rate by an odd number makes one step more at the end.
+        pairs = zip(config.upsample_rates, config.upsample_kernels, strict=True)
+        self._is_longer = any((kernel - rate) % 2 for rate, kernel in pairs)
         channels = config.initial_channels
         self.conv_pre = nn.Conv1d(config.n_mels, channels, _EDGE_KERNEL, padding=_EDGE_KERNEL // 2)
         self.upsampler = nn.ModuleList()
@@ -152,8 +153,10 @@ class Generator(nn.Module):
             for block in others:
                 total = total + block(hidden)
             hidden = total / branches
-        samples = self.conv_post(functional.leaky_relu(hidden, _LAST_SLOPE))
-        return torch.tanh(samples).squeeze(1)
+        samples = torch.tanh(self.conv_post(functional.leaky_relu(hidden, _LAST_SLOPE))).squeeze(1)
+        if self._is_longer:
+            samples = samples[:, : log_mel.shape[2] * self.config.hop_samples]
+        return samples
 
     def _scale_input(self, log_mel: Tensor) -> Tensor:
         if self.config.ln_floor is not None:
@@ -163,18 +166,51 @@ class Generator(nn.Module):
         return log_mel
 
 
+_MAGNITUDE, _DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
+_OLDER_NAMES = {".weight_g": _MAGNITUDE, ".weight_v": _DIRECTION}
+
+
+def with_newer_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name weight-norm pairs as torch's parametrizations do, where the state has torch's older names."""
+    renamed = {}
+    for key, value in state.items():
+        end = next((end for end in _OLDER_NAMES if key.endswith(end)), "")
+        renamed[key.removesuffix(end) + _OLDER_NAMES.get(end, "")] = value
+    return renamed
+
+
 def fold_weight_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace each weight-norm pair, in torch's older or newer naming, by the weight it stands for."""
+    """Replace each weight-norm pair of ``with_newer_names`` by the weight it stands for, all in single precision.
+
+    Computed in double precision, because checkpoints in half precision lose three digits otherwise.
+
+    Raises ValueError where the two of a pair do not fit.
+    """
     plain = dict(state)
-    for magnitude_end, direction_end in (
-        (".weight_g", ".weight_v"),
-        (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
-    ):
-        for key in [key for key in state if key.endswith(magnitude_end)]:
-            layer = key.removesuffix(magnitude_end)
-            if layer + direction_end not in state:
-                continue
-            magnitude, direction = plain.pop(key), plain.pop(layer + direction_end)
-            norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.dim())), keepdim=True)
-            plain[f"{layer}.weight"] = magnitude * direction / norm
-    return plain
+    for layer in _normalised_layers(state):
+        magnitude, direction = plain.pop(layer + _MAGNITUDE).double(), plain.pop(layer + _DIRECTION).double()
+        if magnitude.shape != direction.shape[:1] + (1,) * (direction.dim() - 1):
+            raise ValueError(
+                f"the weight normalisation of {layer} has the shapes {list(magnitude.shape)} and "
+                f"{list(direction.shape)}, which do not fit"
+            )
+        norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.dim())), keepdim=True)
+        plain[f"{layer}.weight"] = magnitude * direction / norm
+    return {key: value.float() for key, value in plain.items()}
+
+
+def with_weight_norm(config: GeneratorConfig, state: dict[str, Tensor]) -> Generator:
+    """A generator with torch's own weight normalisation where ``state`` has pairs, loaded in single precision.
+
+    It does not use ``fold_weight_norm``, so that a folded generator can be compared with it.
+    """
+    generator = Generator(config)
+    for layer in _normalised_layers(state):
+        nn.utils.parametrizations.weight_norm(generator.get_submodule(layer))
+    generator.load_state_dict(state)
+    return generator.eval().requires_grad_(False)
+
+
+def _normalised_layers(state: dict[str, Tensor]) -> list[str]:
+    layers = [key.removesuffix(_MAGNITUDE) for key in state if key.endswith(_MAGNITUDE)]
+    return [layer for layer in layers if layer + _DIRECTION in state]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,22 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}")
     try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises pickle, zip and runtime errors alike
         raise ModelError(f"{path} is not a checkpoint of the training program, or damaged") from error
     if not isinstance(content, dict) or not {"architecture", "average"} <= content.keys():
         raise ModelError(f"{path} is not a checkpoint of the training program: it lacks architecture or weights")
     return content
+
+
+def is_trained(path: Path) -> bool:
+    """Whether a file is a checkpoint of the training program, which its content tells."""
+    try:
+        read_checkpoint(path, torch.device("cpu"))
+    except ModelError:
+        return False
+    return True
 
 
 def describe(config: Config) -> dict[str, Any]:

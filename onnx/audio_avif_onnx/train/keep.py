@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("target", type=Path, metavar="FILE.pt")
     options = parser.parse_args(arguments)
     if options.target.suffix != SUFFIX:
-        parser.error(f"the file's name must end in {SUFFIX}, by which it is known as weights of this program")
+        parser.error(f"the file's name must end in {SUFFIX}, as those of all weights of this program do")
     if options.target.resolve() in [path.resolve() for path in options.checkpoints]:
         parser.error("give another file: weights alone in the checkpoint's place could not be resumed")
     return run("keep", lambda: keep(options.checkpoints, options.target))

@@ -14,7 +14,7 @@ from torch import nn
 
 from audio_avif.errors import ModelError
 from audio_avif_onnx.export.finetuned import HifiGanConfig, read_weights
-from audio_avif_onnx.export.trained import NETWORK, SUFFIX
+from audio_avif_onnx.export.trained import NETWORK, is_trained
 from audio_avif_onnx.train.checkpoints import check_architecture, open_checkpoint, save_checkpoint
 from audio_avif_onnx.train.configuration import MODELS, TrainConfig
 from audio_avif_onnx.train.data.batches import Batcher
@@ -135,7 +135,7 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Take over another run's averaged weights for all networks it has; the rest stays as it is."""
         model = MODELS[self.config.model]
-        if isinstance(model, HifiGanConfig) and path.suffix != SUFFIX:
+        if isinstance(model, HifiGanConfig) and not is_trained(path):
             weights = read_weights(path, model, NETWORK)
         else:
             weights = open_checkpoint(path, "give --init the .pt checkpoint of a run")["average"]

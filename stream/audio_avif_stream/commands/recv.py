@@ -7,8 +7,8 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -228,8 +228,10 @@ def _run(options: argparse.Namespace) -> None:
     tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
     vocoder = load_vocoder(options.vocoder, options.provider)
     playout = PlayoutConfig(options.buffer_ms / 1e3)
-    earlier_streams = _make_folder(options.save_tiles)
-    with JsonLines(options.stats_json) as stats_json, Recorder(options.record) as recorder, ExitStack() as stack:
+    with ExitStack() as stack:
+        earlier_streams = stack.enter_context(_folder(options.save_tiles))
+        stats_json = stack.enter_context(JsonLines(options.stats_json))
+        recorder = stack.enter_context(Recorder(options.record))
         live_line = LiveLine(options.stats)
         replaying = None if options.replay is None else replay_clock(options.replay_speed, options.output)
         clock = time.monotonic if replaying is None else replaying
@@ -239,7 +241,7 @@ def _run(options: argparse.Namespace) -> None:
         if replaying is None:
             stack.enter_context(hurrying())
         output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
-        stack.callback(output.close)
+        stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
         if replaying is not None:
             replay(
                 options.replay,
@@ -293,16 +295,28 @@ async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> 
     await listen_to(receiver, relays, options.room)
 
 
-def _make_folder(path: Path | None) -> int:
-    """Make the folder for tiles; return how many streams have left theirs there already."""
+@contextmanager
+def _folder(path: Path | None) -> Iterator[int]:
+    """Make the folder for tiles; give how many streams have left theirs there already.
+
+    After a failure folders that were made, and in which nothing was put, are removed. Raises FileError.
+    """
     if path is None:
-        return 0
+        yield 0
+        return
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        numbers = [name.partition("-")[0] for name in os.listdir(path) if name.endswith(".avif")]
-    except OSError as error:
-        raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            numbers = [name.partition("-")[0] for name in os.listdir(path) if name.endswith(".avif")]
+        except OSError as error:
+            raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
+        yield max((int(number) for number in numbers if number.isdecimal()), default=0)
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 if __name__ == "__main__":

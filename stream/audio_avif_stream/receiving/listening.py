@@ -38,6 +38,7 @@ from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif_stream.client.connection import Address, connect
 from audio_avif_stream.receiving.receiver import Receiver
 from audio_avif_stream.receiving.session import Session
+from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.runtime.interrupts import on_interrupt
 from audio_avif_stream.runtime.tasks import cancel, settled, unless
 from audio_avif_stream.serving.admission import Complaints
@@ -254,17 +255,15 @@ async def _keep_connected(hearing: Hearing, relays: Sequence[Address], room_name
 async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str) -> str:
     """Hear a relay until the connection ends; return why. Raises ConnectionFailed where to come back is no use."""
     loop = asyncio.get_running_loop()
-    began_s = heard_s = loop.time()
+    awake = AwakeClock()
+    began_s, heard_s = loop.time(), awake.now_s()
     is_told = has_heard = is_taking = False
 
     async def watch() -> None:
-        nonlocal is_told, heard_s
-        while is_taking or loop.time() - heard_s <= _SILENT_S:
+        nonlocal is_told
+        while is_taking or awake.now_s() - heard_s <= _SILENT_S:
             await connection.send(Ping(round(loop.time() * 1e6), 0, 0).to_bytes())
-            rested_s = loop.time()
             await asyncio.sleep(_PING_S)
-            stalled_s = loop.time() - rested_s - _PING_S  # in which the relay may have answered, and nobody looked
-            heard_s = min(loop.time(), heard_s + stalled_s)
             if not (has_heard or is_told) and loop.time() - began_s > _WAITING_S:
                 is_told = True
                 console.tell(f"(waiting for someone to publish in room {room_name})")
@@ -275,16 +274,16 @@ async def _listen(hearing: Hearing, connection: ClientConnection, room_name: str
     try:
         while True:
             data = await connection.recv()
-            heard_s = loop.time()
+            now_s, heard_s = loop.time(), awake.now_s()
             if isinstance(data, str) or not data:
                 raise RemoteProtocolError("the relay sent what is no message of this protocol")
             if data[0] == Pong.TYPE:
                 answer: Any = protocol.receive(data)
-                hearing.pong(answer, round(heard_s * 1e6))
+                hearing.pong(answer, round(now_s * 1e6))
             else:
                 has_heard = is_taking = True  # the stream before may have to be played first; the relay is not at fault
                 await hearing.take(data)
-                is_taking, heard_s = False, loop.time()
+                is_taking, heard_s = False, awake.now_s()
     except ConnectionClosed as closed:
         return _how_it_ended(closed)
     except RemoteProtocolError as error:

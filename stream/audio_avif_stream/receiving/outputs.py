@@ -58,8 +58,8 @@ class Output(Protocol):
         """The stream is over: return when all of it has been played."""
         ...
 
-    def close(self) -> None:
-        """Give the file or device back."""
+    def close(self, has_failed: bool = False) -> None:
+        """Give the file or device back; after a failure remove a file that was made for a stream and got none."""
         ...
 
 
@@ -110,7 +110,7 @@ class SpeakerOutput:
         """Wait until the buffer has been played."""
         self._speaker.drain()
 
-    def close(self) -> None:
+    def close(self, has_failed: bool = False) -> None:
         """Give the device back."""
         self._speaker.close()
 
@@ -187,11 +187,14 @@ class WavOutput(_Clocked):
         super().__init__(clock)
         self._path = path
         require_writable(path)
-        self._file = None if Path(path).exists() else WavWriter(path)
+        self._is_new = not Path(path).exists()
+        self._file = WavWriter(path) if self._is_new else None
+        self._has_begun = False
 
     def begin(self, is_live: bool) -> None:
         """The first stream begins the file, those that follow are added to it."""
         super().begin(is_live)
+        self._has_begun = True
         if self._file is None:
             self._file = WavWriter(self._path)
 
@@ -205,10 +208,12 @@ class WavOutput(_Clocked):
             self._put(np.zeros(min(left, RATE_HZ), np.float32))
             left -= RATE_HZ
 
-    def close(self) -> None:
-        """Finish the file."""
+    def close(self, has_failed: bool = False) -> None:
+        """Finish the file, or remove it."""
         if self._file is not None:
             self._file.close()
+        if has_failed and self._is_new and not self._has_begun:
+            Path(self._path).unlink(missing_ok=True)
 
 
 class PipeOutput(_Clocked):
@@ -226,7 +231,7 @@ class PipeOutput(_Clocked):
     def _put_gap(self, seconds: float) -> None:
         pass
 
-    def close(self) -> None:
+    def close(self, has_failed: bool = False) -> None:
         """Leave standard output to its owner."""
 
 
@@ -277,10 +282,10 @@ class TeeOutput:
         for output in self._outputs:
             output.end()
 
-    def close(self) -> None:
+    def close(self, has_failed: bool = False) -> None:
         """Give all back."""
         for output in self._outputs:
-            output.close()
+            output.close(has_failed)
 
 
 def open_output(
@@ -296,7 +301,7 @@ def open_output(
             outputs.append(_open_one(target, device, target_s, clock))
     except AudioAvifError:
         for output in outputs:
-            output.close()
+            output.close(has_failed=True)
         raise
     return outputs[0] if len(outputs) == 1 else TeeOutput(outputs)
 

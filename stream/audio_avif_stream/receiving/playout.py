@@ -53,7 +53,7 @@ class Playout:
         saver: Saver | None = None,
     ) -> None:
         self.decoder = Decoder(hello, vocoder, config)
-        self.decoder.processing_s = processing_s
+        self.decoder.pacer.processing_s = processing_s
         self.output = output
         self.saver = saver or Saver(None)
         self.played_samples = 0
@@ -111,7 +111,7 @@ class Playout:
         if frames.tile is None:
             return
         self._processing_s.append(spoken_s - started_s)
-        self.decoder.processing_s = median(self._processing_s)
+        self.decoder.pacer.processing_s = median(self._processing_s)
         received_s = self._received_s.pop(frames.tile.sequence, started_s)
         for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:
             del self._received_s[passed]

@@ -7,7 +7,6 @@ import functools
 import logging
 import socket
 import ssl
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +125,7 @@ class Receiver:
         if hello.mel != vocoder.mel:
             reason = f"the stream's mel is {hello.mel}; vocoder {vocoder.name} here needs {vocoder.mel}"
             raise Refusal(CLOSE_UNSUPPORTED, reason)
-        if before is not None and not before.is_deserted(time.monotonic()):
+        if before is not None and not before.is_deserted:
             raise Refusal(CLOSE_BUSY, "another stream is playing here; try again when it is over")
         self._streams += 1
         session = self._current = self._newest = Session(hello, self.stage, self._streams)

@@ -40,6 +40,7 @@ from audio_avif_stream.receiving.playout import Player
 from audio_avif_stream.receiving.receiver_stats import ReceiverStats, conclusion
 from audio_avif_stream.receiving.saving import Saver
 from audio_avif_stream.receiving.stream_recording import Recorder
+from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.serving.admission import Complaints, too_many_messages
 from audio_avif_stream.serving.connections import Line, say
 from audio_avif_stream.serving.security import Limits, MessageAllowance
@@ -98,7 +99,9 @@ class Session:
         self._vocoder_stream: VocoderStream | None = None
         self._line: Line | None = None
         self._lines = 0
-        self._heard_s = self._told_s = self._broke_off_s = time.monotonic()
+        self._told_s = time.monotonic()
+        self._awake = AwakeClock(time.monotonic)
+        self._heard_s = self._broke_off_s = self._awake.now_s()
         self._is_ending = False
         self._farewell = (int(CloseCode.NORMAL_CLOSURE), "")
         self._is_open = asyncio.Event()
@@ -116,9 +119,10 @@ class Session:
             raise RemoteProtocolError("a stream that goes on cannot change its settings; begin another session")
         return True
 
-    def is_deserted(self, now_s: float) -> bool:
+    @property
+    def is_deserted(self) -> bool:
         """Whether another stream may take the place of this one: its sender is gone, or silent for SILENT_S."""
-        is_silent = self._is_open.is_set() and now_s - self._heard_s > SILENT_S
+        is_silent = self._is_open.is_set() and self._awake.now_s() - self._heard_s > SILENT_S
         return self.bye is None and (self._line is None or is_silent)
 
     def make_way(self) -> None:
@@ -192,7 +196,7 @@ class Session:
         assert protocol.hello is not None
         now_s = time.monotonic()
         if self._lines:
-            log.warning("the sender is back after %.1f s", now_s - self._heard_s)
+            log.warning("the sender is back after %.1f s", self._awake.now_s() - self._heard_s)
             self._stats.reconnections += 1
         if self._line is not None:
             self._recorder.closed(now_s)
@@ -200,7 +204,7 @@ class Session:
         self._recorder.opened(now_s)
         self._recorder.message(first, now_s)
         self._lines += 1
-        self._line, self._heard_s, self._wants_reports = line, now_s, protocol.hello.report
+        self._line, self._heard_s, self._wants_reports = line, self._awake.now_s(), protocol.hello.report
         try:
             await self._is_open.wait()
             if self._vocoder_stream is not None and self._line is line:
@@ -231,7 +235,7 @@ class Session:
             data = await line.recv()
             if self._line is not line:
                 return
-            now_s = self._heard_s = time.monotonic()
+            now_s, self._heard_s = time.monotonic(), self._awake.now_s()
             if isinstance(data, bytes):
                 self._recorder.message(data, now_s)
             message = protocol.receive(data)
@@ -256,11 +260,11 @@ class Session:
         self.player.push(message, now_s)
         while not self.hello.live and self.player.backlog > _BACKLOG_TILES and not self._is_played.is_set():
             await asyncio.sleep(0.01)  # the sender's socket fills, and it waits
-            self._heard_s = time.monotonic()
+            self._heard_s = self._awake.now_s()
 
     def _wait_for_sender(self) -> None:
         """Nothing carries the stream any more."""
-        self._broke_off_s = time.monotonic()
+        self._broke_off_s = self._awake.now_s()
         if not self._is_ending:
             if self._stage.resume_s > 0:
                 log.warning("the connection broke off; waiting %g s for its sender (--resume-s)", self._stage.resume_s)
@@ -301,7 +305,7 @@ class Session:
             stream_number=self._number,
             saver=stage.saver,
         )
-        self._heard_s = time.monotonic()  # while the vocoder warmed up, the sender waited
+        self._heard_s = self._awake.now_s()  # while the vocoder warmed up, the sender waited
         self._is_open.set()
 
     async def _tick(self, now_s: float) -> None:
@@ -313,12 +317,13 @@ class Session:
         if now_s >= self._told_s + 1:
             self._told_s = now_s
             self._stage.stats_json.write(figures)
+        awake_s = self._awake.now_s()
         if self._is_ending:
             return
-        if self._line is not None and self.hello.live and now_s - self._heard_s > _GONE_S:
+        if self._line is not None and self.hello.live and awake_s - self._heard_s > _GONE_S:
             self._close_beside(self._line, CloseCode.GOING_AWAY, "nothing came any more")
             self._wait_for_sender()
-        elif self._line is None and now_s - self._broke_off_s > self._stage.resume_s:
+        elif self._line is None and awake_s - self._broke_off_s > self._stage.resume_s:
             log.warning("the sender did not come back; what had come is played")
             self.end(None)
 

@@ -78,27 +78,28 @@ class Window:
         try:
             message = self._protocol.receive(data)
             if isinstance(message, Hello):
-                self._begin(self._relay, message, now_s)
+                self._begin(self._relay, message)
         except RemoteProtocolError:
             return
         if self._publication is not None and not isinstance(message, Hello | Gap):
-            self._publication.take(message, data, now_s)
+            self._publication.take(message, data, self._relay.now_s())
             if isinstance(message, Bye):
-                self._leave(now_s)
+                self._leave()
 
     def closed(self, now_s: float) -> None:
         """The connection has ended."""
         self._recorder.closed(now_s)
-        self._leave(now_s)
+        self._leave()
 
-    def _begin(self, relay: Relay, hello: Hello, now_s: float) -> None:
-        self._leave(now_s)
+    def _begin(self, relay: Relay, hello: Hello) -> None:
+        self._leave()
+        now_s = relay.now_s()
         room = relay.rooms.enter(_ROOM, now_s)
         if hello.live and room is not None:
             public = public_hello(hello)
             self._publication = room.begin(public, public.to_bytes(), now_s, lambda code, reason: None)
 
-    def _leave(self, now_s: float) -> None:
-        if self._publication is not None:
-            self._publication.leave(now_s)
+    def _leave(self) -> None:
+        if self._publication is not None and self._relay is not None:
+            self._publication.leave(self._relay.now_s())
             self._publication = None

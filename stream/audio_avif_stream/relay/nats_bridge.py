@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -85,8 +86,10 @@ class _Remote:
 class NatsBridge:
     """What joins this relay's rooms with those of others; while NATS is away each relay goes on by itself."""
 
-    def __init__(self, url: str, rooms: Rooms, resume_s: float) -> None:
+    def __init__(self, url: str, rooms: Rooms, resume_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        """``now_s`` is the time by which the rooms go."""
         self._url = url
+        self._now_s = now_s
         self._rooms = rooms
         self._resume_s = resume_s
         self._id = secrets.token_bytes(8)
@@ -217,7 +220,7 @@ class NatsBridge:
         except BaseException:
             self._release(name, claim)
             raise
-        self._drop(name, asyncio.get_running_loop().time())
+        self._drop(name, self._now_s())
         return struct.unpack_from(">q", answer, 1)[0] if answer.startswith(_FREE) and len(answer) == 9 else -1
 
     async def _ask_to_publish(self, claim: _Claim, subject: str, session: str) -> bytes:
@@ -265,7 +268,7 @@ class NatsBridge:
 
     async def _on_claim(self, name: str, msg: Msg) -> None:
         """Another relay asks whether it may publish in a room of ours."""
-        claim, now_s = self._claims.get(name), asyncio.get_running_loop().time()
+        claim, now_s = self._claims.get(name), self._now_s()
         other, session = msg.data[:8], msg.data[8:].decode(errors="replace")
         if claim is None or other == self._id:
             return
@@ -287,7 +290,7 @@ class NatsBridge:
     def _give_up(self, name: str, publication: Publication, code: int, reason: str) -> None:
         """The room is another relay's now, however long it takes to close this connection."""
         publication.on_replaced(code, reason)
-        publication.leave(asyncio.get_running_loop().time())
+        publication.leave(self._now_s())
         self.unpublish(name, publication)
 
     async def _on_ask(self, name: str, msg: Msg) -> None:
@@ -297,7 +300,7 @@ class NatsBridge:
             return
         parts: list[bytes] = []
         room_bytes = _MOST_ANSWER_BYTES
-        hello, *others = claim.publication.greeting(asyncio.get_running_loop().time()) or [None]
+        hello, *others = claim.publication.greeting(self._now_s()) or [None]
         if hello is None:
             return
         for entry in reversed(others):
@@ -326,7 +329,7 @@ class NatsBridge:
 
     async def _ask(self, remote: _Remote) -> None:
         """Ask for the hello and the last second, and take what has come since behind it."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._now_s()
         if remote.held is not None or now_s - remote.asked_s < _ASK_AGAIN_S:
             return
         remote.asked_s, remote.held = now_s, []
@@ -348,7 +351,7 @@ class NatsBridge:
 
     def _take(self, remote: _Remote, source: bytes, data: bytes) -> None:
         """Take a message of another relay's, as if its publisher were here; what makes no sense is left out."""
-        name, now_s = remote.room.name, asyncio.get_running_loop().time()
+        name, now_s = remote.room.name, self._now_s()
         if self._remotes.get(name) is not remote or not data:
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,12 +34,11 @@ class RelayConnection(MeteredConnection):
     visit: Visit | None = None
     on_lost: Callable[[RelayConnection], None] | None = None
     _listener: Listener | None = None
+    _now_s: Callable[[], float] = time.monotonic
 
-    def listen(self, listener: Listener | None) -> None:
+    def listen(self, listener: Listener, now_s: Callable[[], float]) -> None:
         """Let a listener know when its way is clear, from the first byte that waits to none."""
-        self._listener = listener
-        if listener is None:
-            return
+        self._listener, self._now_s = listener, now_s
         self.transport.set_write_buffer_limits(1, 0)
         # TLS writes to a transport of its own, which would take 64 KiB before it tells.
         inner = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
@@ -49,6 +49,10 @@ class RelayConnection(MeteredConnection):
                 socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER_BYTES
             )
 
+    def leave(self) -> None:
+        """Tell no listener any more."""
+        self._listener = None
+
     def write(self, frame: bytes) -> None:
         """Write a whole frame, made elsewhere, behind what is there already."""
         if self.protocol.state is State.OPEN:
@@ -58,7 +62,7 @@ class RelayConnection(MeteredConnection):
         """Something waits to leave."""
         super().pause_writing()
         if self._listener is not None:
-            self._listener.pause(self.loop.time())
+            self._listener.pause(self._now_s())
 
     def resume_writing(self) -> None:
         """Nothing waits any more."""

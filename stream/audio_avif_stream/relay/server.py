@@ -41,6 +41,7 @@ from audio_avif_stream.relay.nats_bridge import NatsBridge
 from audio_avif_stream.relay.peers import RelayConnection, framed
 from audio_avif_stream.relay.requests import PAGE_S, Door
 from audio_avif_stream.relay.room_tokens import Doors
+from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.runtime.interrupts import on_interrupt
 from audio_avif_stream.runtime.tasks import cancel, unless
 from audio_avif_stream.serving.admission import CLOSE_S, Complaints, Entrance, address_of
@@ -97,7 +98,11 @@ class Relay:
 
     def __init__(self, config: RelayConfig, live_line: LiveLine, stats_json: JsonLines) -> None:
         self.rooms = Rooms(framed, config.resume_s, config.most_rooms)
-        self._bridge = None if config.nats_url is None else NatsBridge(config.nats_url, self.rooms, config.resume_s)
+        self.now_s = AwakeClock().now_s
+        """The time by which rooms judge who is silent, slow or gone."""
+        self._bridge = (
+            None if config.nats_url is None else NatsBridge(config.nats_url, self.rooms, config.resume_s, self.now_s)
+        )
         self._config = config
         self._live_line = live_line
         self._stats_json = stats_json
@@ -169,24 +174,24 @@ class Relay:
                     await say(line, Pong(message.sent_us, round(now_s * 1e6)))
                 elif not isinstance(message, Bye):
                     await say(line, Receipt(message.sequence))
-                publication.take(message, data, now_s)
+                publication.take(message, data, self.now_s())
         finally:
             self._publishers -= 1
-            publication.leave(loop.time())
+            publication.leave(self.now_s())
             if self._bridge is not None:
                 self._bridge.unpublish(name, publication)
         await line.close()
 
     async def _begin(self, name: str, hello: Hello, on_replaced: Callable[[int, str], None]) -> Publication:
         """Let a publisher in, here and at the other relays. Raises Refusal, or RemoteProtocolError for its hello."""
-        loop, data, bridge = asyncio.get_running_loop(), hello.to_bytes(), self._bridge
+        data, bridge = hello.to_bytes(), self._bridge
         if bridge is None:
-            return self._enter(name).begin(hello, data, loop.time(), on_replaced)
+            return self._enter(name).begin(hello, data, self.now_s(), on_replaced)
         received = await bridge.claim(name, hello.session)
         try:
             room = self._enter(name)  # the one before may have been forgotten meanwhile
             bridge.sink_for(room)
-            publication = room.begin(hello, data, loop.time(), on_replaced, received)
+            publication = room.begin(hello, data, self.now_s(), on_replaced, received)
         except BaseException:
             bridge.unpublish(name, None)
             raise
@@ -202,11 +207,11 @@ class Relay:
         room = self._enter(name)
         self._entrance.admit(connection)
         listener = Listener(connection.write, framed, self.rooms.traffic)
-        connection.listen(listener)
+        connection.listen(listener, self.now_s)
         self._listening[connection] = listener
         allowance = MessageAllowance(_PINGS_PER_S)
         try:
-            room.join(listener, loop.time())
+            room.join(listener, self.now_s())
             if self._bridge is not None:
                 self._bridge.want(room)
             while True:
@@ -218,12 +223,12 @@ class Relay:
                     raise Refusal(CLOSE_TOO_MANY_MESSAGES, f"it sent more than {_PINGS_PER_S} pings a second")
                 listener.say(framed(Pong(ping.sent_us, round(now_s * 1e6)).to_bytes()))
         finally:
-            connection.listen(None)
+            connection.leave()
             del self._listening[connection]
             room.leave(listener)
 
     def _enter(self, name: str) -> Room:
-        room = self.rooms.enter(name, asyncio.get_running_loop().time())
+        room = self.rooms.enter(name, self.now_s())
         if room is None:
             reason = f"there are {self._config.most_rooms} rooms here (--max-rooms); try again later"
             raise Refusal(CloseCode.TRY_AGAIN_LATER, reason)
@@ -306,9 +311,9 @@ class Relay:
         before: dict[str, Any] | None = None
         while True:
             await asyncio.sleep(_TICK_S)
-            now_s = loop.time()
+            now_s, awake_s = loop.time(), self.now_s()
             for connection, listener in list(self._listening.items()):
-                if listener.blocked_s is not None and now_s - listener.blocked_s > self._config.stall_s:
+                if listener.blocked_s is not None and awake_s - listener.blocked_s > self._config.stall_s:
                     self._stalled += 1
                     self._complaints.tell(
                         "stalled",
@@ -316,8 +321,8 @@ class Relay:
                     )
                     connection.transport.abort()
             if self._bridge is not None:
-                self._bridge.tick(now_s)
-            self.rooms.tidy(now_s)
+                self._bridge.tick(awake_s)
+            self.rooms.tidy(awake_s)
             self._latest = self._figures()
             if now_s >= told_s + 1:
                 self._stats_json.write(self._latest)

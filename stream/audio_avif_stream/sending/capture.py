@@ -12,7 +12,7 @@ from typing import Protocol
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.devices import Microphone, ZeroWatch
 from audio_avif.edge.sound_files import read_blocks
-from audio_avif.errors import AudioAvifError
+from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.types import FloatArray
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class FileSource:
 
     def __init__(self, path: str, is_paced: bool) -> None:
         """Open the file. Raises FileError."""
+        self._path = path
         self._is_paced = is_paced
         self._file_blocks = read_blocks(path, _BLOCK_SAMPLES)
         self._loop = asyncio.get_running_loop()
@@ -96,7 +97,11 @@ class FileSource:
                 return  # the event loop is gone, and so is whoever wanted the file
 
     async def blocks(self) -> AsyncIterator[Block]:
-        """Iterate over the file; a paced block comes when a microphone would have given it."""
+        """Iterate over the file; a paced block comes when a microphone would have given it.
+
+        Raises FileError for a file without sound; a pipe may end before anybody speaks.
+        """
+        is_empty = self._path != "-"
         threading.Thread(target=self._read, name="file reader", daemon=True).start()
         due_s = self._loop.time()
         while (item := await self._queue.get()) is not None:
@@ -107,7 +112,10 @@ class FileSource:
                 # A pipe that pauses starts a new schedule: what follows must not come in a burst.
                 due_s = max(due_s, self._loop.time() - 0.1) + item.size / RATE_HZ
                 await asyncio.sleep(max(0.0, due_s - self._loop.time()))
+            is_empty = False
             yield Block(item, max(0.0, self._loop.time() - due_s) if self._is_paced else 0.0)
+        if is_empty:
+            raise FileError(f"{self._path} holds no sound")
 
     def close(self) -> None:
         """The reading thread is a daemon and ends with the program."""

@@ -40,6 +40,7 @@ from audio_avif.link.messages import (
 )
 from audio_avif.link.outbox import Outbox
 from audio_avif.link.protocol import SenderProtocol
+from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.runtime.tasks import cancel, settled, unless
 from audio_avif_stream.sending.capture import Source
 from audio_avif_stream.sending.sender_stats import SenderStats, Telling, conclusion
@@ -141,7 +142,8 @@ class Sender:
         self._protocol = SenderProtocol()
         self._has_said_bye = False
         self._is_answered = asyncio.Event()  # the newest ping
-        self._heard_s = 0.0
+        self._awake = AwakeClock()
+        self._heard_s = self._awake.now_s()
         self._connected_in_s = 0.0
 
     async def run(self) -> None:
@@ -195,7 +197,8 @@ class Sender:
             raise
         assert isinstance(welcome, Welcome)
         now_s = loop.time()
-        self._protocol, self._stats.is_connected, self._has_said_bye, self._heard_s = protocol, True, False, now_s
+        self._protocol, self._stats.is_connected, self._has_said_bye = protocol, True, False
+        self._heard_s = self._awake.now_s()
         self._stats.vocoder = welcome.vocoder
         self._stats.vocoder_latency_samples = self._trace.vocoder_latency_samples = welcome.vocoder_latency_samples
         self._clock.restart()
@@ -418,7 +421,7 @@ class Sender:
 
     def _on_sign_of_life(self, answered: asyncio.Future[float]) -> None:
         if not answered.cancelled() and answered.exception() is None:
-            self._heard_s = asyncio.get_running_loop().time()
+            self._heard_s = self._awake.now_s()
 
     async def _listen(self, connection: ClientConnection) -> None:
         """Receipts, pongs and reports, until the receiver closes the connection as it does when all has been played.
@@ -428,7 +431,7 @@ class Sender:
         loop = asyncio.get_running_loop()
         while True:
             data = await connection.recv()
-            now_s = self._heard_s = loop.time()
+            now_s, self._heard_s = loop.time(), self._awake.now_s()
             try:
                 message = self._protocol.receive(data)
             except RemoteProtocolError as error:
@@ -461,7 +464,7 @@ class Sender:
                 stopped_s = stopped_s or loop.time()
                 if loop.time() - stopped_s > _GIVE_UP_S:
                     raise _GaveUp
-            if loop.time() - self._heard_s > silent_s:
+            if self._awake.now_s() - self._heard_s > silent_s:
                 raise _Broken(f"nothing came from the receiver for {silent_s:.0f} s")
 
     # -------------------------------------------------------------------------------------------------- what is told

@@ -91,17 +91,23 @@ class LiveLine:
 
 
 class JsonLines:
-    """Writes one JSON object a line to a file, or to standard output for ``-``."""
+    """Writes one JSON object a line to a file, or to standard output for ``-``.
+
+    The first line replaces what the file held. A program that fails before it leaves the file as it was, or none.
+    """
 
     def __init__(self, target: str | None) -> None:
         """Open the file. Raises FileError where that is not possible."""
         self._name = "standard output" if target == "-" else target
         self._file: IO[str] | None = None
+        self._path = None if target is None or target == "-" else Path(target)
+        self._is_new = self._path is not None and not self._path.exists()
+        self._has_begun = False
         if target == "-":
             self._file = sys.stdout
-        elif target is not None:
+        elif self._path is not None:
             try:
-                self._file = Path(target).open("w", encoding="utf-8")  # noqa: SIM115 - closed by close()
+                self._file = self._path.open("a", encoding="utf-8")
             except OSError as error:
                 raise FileError(f"{target} cannot be written: {error.strerror}") from error
 
@@ -113,10 +119,16 @@ class JsonLines:
         if self._file is None:
             return
         try:
+            self._begin(self._file)
             print(json.dumps(values), file=self._file, flush=True)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._name, error.strerror)
             self._close()
+
+    def _begin(self, file: IO[str]) -> None:
+        if not self._has_begun and self._path is not None and self._path.is_file():  # neither a pipe nor a device
+            file.truncate(0)
+        self._has_begun = True
 
     def __enter__(self) -> JsonLines:
         return self
@@ -125,6 +137,8 @@ class JsonLines:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._close()
+        if kind is not None and self._is_new and not self._has_begun and self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def _close(self) -> None:
         file, self._file = self._file, None

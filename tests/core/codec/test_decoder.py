@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from audio_avif.codec import decoder
 from audio_avif.codec import encoder as encoders
-from audio_avif.codec.decoder import Chunk, Decoder
+from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.encoder import Encoder
-from audio_avif.codec.playout import PlayoutConfig
+from audio_avif.codec.playout import Pacer, PlayoutConfig
+from audio_avif.codec.position import Chunk
 from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, NoisePacket, TilePacket
 from audio_avif.signal.features import log_mel
@@ -162,9 +163,9 @@ def test_a_pause_costs_next_to_nothing_and_takes_its_time(tile_frames: int, live
     stage.speak()
     spoken = sum(frames.log_mel.shape[1] for _, frames in stage.heard)
     assert spoken == pytest.approx(samples.size // HOP + 1, abs=12 if live else 0)
-    assert stage.decoder.concealed_frames == stage.decoder.counts.lost == 0
+    assert stage.decoder.background.concealed_frames == stage.decoder.counts.lost == 0
     assert not (live and stage.underruns)
-    assert stage.decoder.noise_frames * FRAME_S == pytest.approx(paused_s, abs=0.2)
+    assert stage.decoder.background.noise_frames * FRAME_S == pytest.approx(paused_s, abs=0.2)
 
 
 def test_with_copies_every_other_message_may_be_lost() -> None:
@@ -174,7 +175,7 @@ def test_with_copies_every_other_message_may_be_lost() -> None:
     decoder = Decoder(Hello(MEL, TILE, encoder.template, "", live=False), FrameTeller())
     kept = [packet for packet in packets if packet.sequence % 2 == 0 or packet is packets[-1]]
     assert all_samples(decoder, kept, encoder.bye()).size >= SPEECH.size
-    assert (decoder.counts.lost, decoder.concealed_frames) == (0, 0)
+    assert (decoder.counts.lost, decoder.background.concealed_frames) == (0, 0)
     assert decoder.counts.recovered == len(packets) - len(kept)
 
 
@@ -240,7 +241,7 @@ def test_a_damaged_picture_is_concealed_and_counted() -> None:
     packets[5] = replace(packets[5], payload=b"no picture", is_whole_still=True)
     decoder = Decoder(replace(HELLO, template=encoder.template, live=False), FrameTeller(1))
     assert all_samples(decoder, packets, encoder.bye()).size == SPEECH.size
-    assert (decoder.counts.damaged, decoder.counts.lost, decoder.concealed_frames) == (2, 0, 16)
+    assert (decoder.counts.damaged, decoder.counts.lost, decoder.background.concealed_frames) == (2, 0, 16)
 
 
 def test_warm_up_leaves_no_trace() -> None:
@@ -256,7 +257,7 @@ def test_warm_up_leaves_no_trace() -> None:
 def _telling_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes in these tests, so nothing is made faster or slower; ``test_playout`` is for that."""
     tell_pixels(monkeypatch)
-    monkeypatch.setattr(Decoder, "_paced", lambda self, log_mel, surplus_s: log_mel)
+    monkeypatch.setattr(Pacer, "push_frames", lambda self, before, log_mel, surplus_s, is_quiet: log_mel)
 
 
 def ask(decoder: TimedDecoder, buffered_s: float = PLENTY_S) -> Chunk | None:
@@ -308,7 +309,7 @@ def test_in_order_every_frame_is_spoken_once_at_its_place(live: bool, latency_fr
     assert sum(chunk.samples.size for chunk in chunks) == 24 * HOP - 100
     ends = np.cumsum([chunk.samples.size for chunk in chunks])
     assert [chunk.first_sample for chunk in chunks] == [0, *ends[:-1]]
-    assert decoder.concealed_frames == 0
+    assert decoder.background.concealed_frames == 0
 
 
 @telling
@@ -373,7 +374,7 @@ def test_a_short_gap_is_bridged_by_interpolation(missing: int, latency_frames: i
     assert numbers(*chunks) == list(range(8 * (2 + missing)))
     assert chunks[1] is not None
     assert chunks[1].first_sample == (8 - latency_frames) * HOP
-    assert (decoder.counts.lost, decoder.concealed_frames) == (missing, 8 * missing)
+    assert (decoder.counts.lost, decoder.background.concealed_frames) == (missing, 8 * missing)
 
 
 @telling
@@ -386,7 +387,7 @@ def test_a_late_tile_is_bridged_frame_by_frame_then_spoken_whole() -> None:
     assert [chunk.first_sample for chunk in bridges if chunk] == [8 * HOP, 9 * HOP, 10 * HOP]
     (chunk,) = feed(decoder, 1)
     assert (numbers(chunk), chunk.first_sample) == (list(range(8, 16)), 8 * HOP)
-    assert (decoder.concealed_frames, decoder.counts.lost) == (3, 0)
+    assert (decoder.background.concealed_frames, decoder.counts.lost) == (3, 0)
 
 
 @telling
@@ -433,7 +434,7 @@ def test_bridging_falls_silent_and_the_next_tile_is_anchored_anew() -> None:
     assert frames.silence_s == pytest.approx(0.04)
     chunk = decoder.speak(frames)
     assert (numbers(chunk)[-1], chunk.first_sample) == (79, 72 * HOP)
-    assert decoder.concealed_frames == bridges
+    assert decoder.background.concealed_frames == bridges
 
 
 @telling
@@ -474,10 +475,12 @@ def test_a_file_may_begin_with_a_pause() -> None:
 @telling
 def test_no_sound_lies_before_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = decoder_of(playout=PlayoutConfig(least_s=0.6), tile_frames=64)
-    monkeypatch.setattr(decoder, "_paced", lambda log_mel, surplus_s: np.repeat(log_mel, 2, axis=1))
+    stretched = lambda before, log_mel, surplus_s, is_quiet: np.repeat(log_mel, 2, axis=1)  # noqa: E731
+    monkeypatch.setattr(decoder.pacer, "push_frames", stretched)
     decoder.push(pause(0, 0, 64), 0.0)
-    while ask(decoder, decoder._emitted_samples / MEL.rate_hz) is not None:
-        pass
+    said_s = 0.0
+    while (chunk := ask(decoder, said_s)) is not None:
+        said_s += chunk.samples.size / MEL.rate_hz
     decoder.push(tile(1, 64, 1), 0.0)
     chunk = ask(decoder, 0.0)
     assert chunk is not None and chunk.first_sample == 0
@@ -492,7 +495,7 @@ def test_damage_is_concealed_like_loss_and_counted_apart(live: bool) -> None:
     assert ask(decoder) is None
     chunks += feed(decoder, 2)
     assert numbers(*chunks) == list(range(24))
-    assert (decoder.counts.damaged, decoder.counts.lost, decoder.concealed_frames) == (1, 0, 8)
+    assert (decoder.counts.damaged, decoder.counts.lost, decoder.background.concealed_frames) == (1, 0, 8)
 
 
 @telling

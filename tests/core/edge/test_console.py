@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 
 import pytest
 
@@ -75,3 +76,30 @@ def test_warnings_name_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     logging.getLogger("audio_avif.x").info("not this")
     logging.getLogger("websockets.server").error("nor this")
     assert capsys.readouterr().err == "prog: tiles are late\n"
+
+
+def test_a_warning_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        console.warn_once("tiles are late, as this test says")
+    assert caplog.messages == ["tiles are late, as this test says"]
+
+
+def test_the_first_interruption_is_heard_and_later_ones_are_ignored() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        with console.interrupted_once():
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert [signal.getsignal(number) for number in numbers] == [signal.default_int_handler] * 2
+        for first in numbers:
+            with pytest.raises(KeyboardInterrupt), console.interrupted_once():
+                signal.raise_signal(first)
+            for number in numbers:
+                signal.raise_signal(number)  # else pytest would end here
+                signal.signal(number, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with console.interrupted_once():
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -27,7 +28,7 @@ from audio_avif.edge.sound_files import (
     to_s16le,
 )
 from audio_avif.errors import FileError
-from support.speech import tone
+from support.speech import speech_like, tone
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])
@@ -261,3 +262,50 @@ def test_a_disk_that_fills_leaves_nothing(tmp_path: Path, suffix: str, samples: 
     )
     assert "FileError" in done.stderr and "cannot be written" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("scale", [2**15, 2**31])
+def test_a_float_file_in_the_range_of_integers_is_scaled_and_told(
+    tmp_path: Path, subtype: str, scale: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "in.wav"
+    samples = np.concatenate([np.zeros(50_000, np.float32), speech_like(2.0)])
+    soundfile.write(path, samples * np.float32(scale), 16_000, subtype=subtype)
+    np.testing.assert_allclose(read_audio(path), samples, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(list(read_channels(path)))[:, 0], samples, atol=1e-6)
+    assert [message for message in caplog.messages if f"divided by {scale}" in message] == caplog.messages != []
+
+
+def test_a_float_file_that_is_only_too_loud_stays_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "in.wav"
+    samples = speech_like(1.0) * np.float32(20)
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(path), samples)
+    assert not caplog.messages
+
+
+def test_files_whose_channels_cancel_are_heard_and_it_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, voice = tmp_path / "in.wav", speech_like(2.0, 48_000)
+    soundfile.write(path, np.stack([voice, -voice], axis=1), 48_000)
+    whole = read_audio(path)
+    assert whole.std() == pytest.approx(voice.std(), rel=0.02)
+    np.testing.assert_array_equal(np.concatenate(list(read_blocks(path, 256))), whole)
+    assert len(caplog.messages) == 1 and str(path) in caplog.messages[0]
+
+
+def test_stereo_that_does_not_cancel_is_the_mean_to_the_bit(tmp_path: Path) -> None:
+    path = tmp_path / "in.wav"
+    stereo = np.stack([speech_like(2.0), speech_like(2.0, seed=1)], axis=1)
+    soundfile.write(path, stereo, 16_000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(path), stereo.mean(axis=1, dtype=np.float32))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_cannot_be_read_twice_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "talk.wav")
+    for path in (tmp_path / "talk.wav", Path("/dev/null")):
+        with pytest.raises(FileError, match="is a pipe or a device, which cannot be read twice"):
+            read_blocks(path, 256)

@@ -46,6 +46,7 @@ from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip
 from support.speech import chunked, speech_like
 from support.stills import saved
+from support.turned import ORIENTATIONS, turned
 
 RATE_HZ = 16_000
 FAST = FileConfig(quality=60, speed=10)
@@ -241,8 +242,8 @@ def test_a_recording_without_samples_is_refused() -> None:
         (np.zeros((5, 0)), RATE_HZ, "1 to 4 channels, not 0"),
         (np.zeros((2, 2, 2)), RATE_HZ, r"not of shape \(2, 2, 2\)"),
         (np.float32(1), RATE_HZ, r"not of shape \(\)"),
-        (np.zeros(5), 0, "rate_hz must be positive"),
-        (np.zeros(5), -1, "rate_hz must be positive"),
+        (np.zeros(5), 0, "rate_hz must be a whole number"),
+        (np.zeros(5), -1, "rate_hz must be a whole number"),
     ],
 )
 def test_samples_of_another_shape_are_a_mistake(audio: Any, rate_hz: int, complaint: str) -> None:
@@ -351,12 +352,16 @@ def test_settings_travel_in_exif() -> None:
     assert exif[0x0131] == "audio-avif"
 
 
-def described(text: str | None, picture: Image.Image | None = None) -> bytes:
-    """A gray still of 80 rows with this image description."""
+def exif_of(text: str | None) -> Image.Exif:
     exif = Image.Exif()
     if text is not None:
         exif[0x010E] = text
-    return saved(picture or Image.new("L", (30, 80)), subsampling="4:0:0", exif=exif)
+    return exif
+
+
+def described(text: str | None, picture: Image.Image | None = None) -> bytes:
+    """A gray still of 80 rows with this image description."""
+    return saved(picture or Image.new("L", (30, 80)), subsampling="4:0:0", exif=exif_of(text))
 
 
 def description(**changes: Any) -> str:
@@ -370,13 +375,18 @@ def description(**changes: Any) -> str:
         (described(description(audio_avif=2)), "have format 2; this version reads 1"),
         (described(description(audio_avif="x" * 500)), "have format 'x"),
         (described(description(samples="29")), "settings are damaged: PictureInfo.samples must be"),
-        (described(description(samples=30 * 256)), "speak of 31 frames of 80 rows, but it holds 30 of 80"),
+        (
+            described(description(samples=30 * 256)),
+            "speak of 31 frames of 80 rows, which is .* of 31x80 pixels, but it has 30x80",
+        ),
         (described(description(samples=2**40)), "speak of 4294967297 frames"),
         (described(description(samples=0)), "speak of 0 frames"),
         (described(description(channels=2)), "speak of 30 frames of 160 rows"),
-        (described(description(depth=10)), "damaged after 0 s"),
-        (described(description(layout="planes")), "damaged after 0 s"),
-        (described(description(mel={**MelConfig().to_dict(), "n_mels": 81})), "of 81 rows, but it holds 30 of 80"),
+        (described(description(layout="planes", channels=2)), "is gray, but its settings speak of 2 channels"),
+        (
+            described(description(mel={**MelConfig().to_dict(), "n_mels": 81})),
+            "of 81 rows, which is a picture of 30x81 pixels, but it has 30x80",
+        ),
         (described(description(mel=[])), "settings are damaged: MelConfig needs exactly"),
         (described("a day at the sea"), "does not say how it is to be heard"),
         (described('{"title": "a day at the sea"}'), "does not say how it is to be heard"),
@@ -386,9 +396,18 @@ def description(**changes: Any) -> str:
         (saved(Image.new("RGB", (64, 64))), "does not say how it is to be heard"),
         (saved(Image.new("RGBA", (64, 64))), "does not say how it is to be heard"),
         (described(description(), Image.new("L", (626, 80))), "speak of 30 frames"),
-        (saved(Image.new("L", (64, 64)), "PNG"), "this is no AVIF picture"),
-        (b"", "truncated or damaged"),
-        (b"RIFF" * 10, "this is no AVIF picture"),
+        (
+            described(description(), Image.new("L", (20, 80))),
+            "has 20x80: it was cropped or scaled; --range=-5.5,1 plays",
+        ),
+        (
+            described(description(), Image.new("L", (30, 40))),
+            "it was cropped or scaled; use the picture as it was made",
+        ),
+        (saved(Image.new("L", (64, 64)), "PNG"), "does not say how it is to be heard"),
+        (saved(Image.new("F", (30, 80)), "TIFF", exif=exif_of(description())), "has floating-point pixels"),
+        (b"", "no picture that can be opened"),
+        (b"RIFF" * 10, "no picture that can be opened"),
     ],
 )
 def test_other_pictures_are_refused_in_a_sentence(picture: bytes, complaint: str) -> None:
@@ -399,6 +418,104 @@ def test_other_pictures_are_refused_in_a_sentence(picture: bytes, complaint: str
 
 def test_the_smallest_settings_are_taken() -> None:
     assert decode(described(description()), TELLER)[0].size == 29 * 256
+
+
+SAVED_AGAIN: dict[str, tuple[str, str, dict[str, Any], float]] = {
+    "AVIF in colour": ("RGB", "AVIF", {"quality": 100}, 2 * STEP),
+    "AVIF with alpha": ("RGBA", "AVIF", {"quality": 100, "subsampling": "4:4:4"}, 2 * STEP),
+    "AVIF in gray": ("L", "AVIF", {"quality": 100, "subsampling": "4:0:0"}, 0),
+    "PNG": ("L", "PNG", {}, 0),
+    "PNG in colour": ("RGB", "PNG", {}, 0),
+    "PNG with alpha": ("RGBA", "PNG", {}, 0),
+    "PNG with a palette": ("P", "PNG", {}, 0),
+    "PNG of 16 bits": ("I;16", "PNG", {}, 0),
+    "WebP": ("RGB", "WEBP", {"lossless": True}, 0),
+    "JPEG": ("L", "JPEG", {"quality": 100}, 2 * STEP),
+    "TIFF": ("L", "TIFF", {}, 0),
+    "TIFF in colour": ("RGB", "TIFF", {}, 0),
+    "TIFF of 16 bits": ("I;16", "TIFF", {}, 0),
+}
+"""Pillow's mode and format, options, and how far the log-mel may then differ."""
+
+
+def saved_again(picture: bytes, mode: str, kind: str, **options: Any) -> bytes:
+    """The picture as an image program saves it that keeps the Exif data."""
+    with Image.open(io.BytesIO(picture)) as image:
+        exif, gray = image.getexif(), image.convert("L")
+    if mode == "I;16":
+        return saved(Image.fromarray(np.asarray(gray).astype(np.uint16) * 257), kind, exif=exif, **options)
+    return saved(gray.convert(mode), kind, exif=exif, **options)
+
+
+@lru_cache
+def _original(seconds: float, channels: int) -> bytes:
+    return encode(np.repeat(voice(seconds), channels, axis=1), RATE_HZ, FAST)
+
+
+@pytest.mark.parametrize("name", SAVED_AGAIN)
+@pytest.mark.parametrize(("seconds", "channels"), [(1.0, 1), (11.0, 2), (61.0, 1)])
+def test_a_picture_that_was_saved_again_is_heard(name: str, seconds: float, channels: int) -> None:
+    """One cell; a row of two whose channels are mid and side; two rows."""
+    mode, kind, options, tolerance = SAVED_AGAIN[name]
+    picture = _original(seconds, channels)
+    again = saved_again(picture, mode, kind, **options)
+    assert again != picture
+    reader = PictureReader(io.BytesIO(again))
+    assert reader.info == picture.info and ("1" in picture.info.side_cells) == (channels == 2)
+    np.testing.assert_allclose(read(again), read(picture), atol=tolerance * 1.5 + 1e-6)
+    audio, _ = decode(again, TELLER)
+    assert audio.shape[0] == seconds * RATE_HZ
+
+
+def test_a_picture_of_colours_that_was_saved_again_is_heard() -> None:
+    picture = encode(voice(11.0, 2), RATE_HZ, replace(EXACT, layout="planes"))
+    with Image.open(io.BytesIO(picture)) as image:
+        again = saved(image, "PNG", exif=image.getexif())
+    np.testing.assert_allclose(read(again), read(picture), atol=1e-6)
+
+
+def test_a_gray_picture_that_was_given_colours_is_refused() -> None:
+    with Image.open(io.BytesIO(_original(1.0, 1))) as image:
+        shades, exif = np.asarray(image.convert("L")), image.getexif()
+    coloured = np.stack([shades, shades // 2, 255 - shades], axis=2)
+    with pytest.raises(FileError, match="is in colour, but its settings speak of a gray one"):
+        decode(saved(Image.fromarray(coloured), "PNG", exif=exif), TELLER)
+    inked = np.repeat(shades[..., None], 3, axis=2)
+    inked[:4, :, 0] = 255
+    assert decode(saved(Image.fromarray(inked), "PNG", exif=exif), TELLER)[0].size == RATE_HZ
+
+
+@pytest.mark.parametrize("layout", ["stacked", "planes"])
+def test_a_deep_picture_that_was_saved_again_with_8_bits_is_heard(layout: str) -> None:
+    text = description(depth=10, layout=layout)
+    picture = described(text, Image.new("L", (30, 80), 51))
+    np.testing.assert_allclose(read(picture), -5.5 + 6.5 / 5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "PNG"])
+@pytest.mark.parametrize("change", ["cropped", "wider", "longer", "taller", "one row of two"])
+def test_a_picture_that_was_cropped_or_scaled_is_refused(kind: str, change: str) -> None:
+    picture = _original(61.0 if change == "one row of two" else 3.0, 1)
+    with Image.open(io.BytesIO(picture)) as image:
+        exif, gray = image.getexif(), image.convert("L")
+    width, height = gray.size
+    made = {
+        "cropped": gray.crop((0, 0, width - 40, height)),
+        "wider": gray.resize((2 * width, height)),
+        "longer": gray.crop((0, 0, width + 1, height)),
+        "taller": gray.resize((width, 2 * height)),
+        "one row of two": gray.crop((0, 0, width, height // 2)),
+    }[change]
+    options = {"subsampling": "4:0:0"} if kind == "AVIF" else {}
+    changed = saved(made, kind, exif=exif, **options)
+    remedy = "use the picture as it was made" if change == "taller" else "--range=-5.5,1 plays it as it is now"
+    with pytest.raises(FileError) as caught:
+        decode(changed, TELLER)
+    assert str(caught.value).endswith(
+        f"of {width}x{height} pixels, but it has {made.width}x{made.height}: it was cropped or scaled; {remedy}"
+    )
+    if "--range" in remedy:
+        assert read(changed, PictureInfo()).shape == (1, 80, made.width)
 
 
 @pytest.mark.parametrize("make", [lambda data: data[:-1], lambda data: data[: len(data) // 2]])
@@ -493,6 +610,16 @@ def test_a_foreign_picture_of_16_bits_is_not_blown_out() -> None:
     found = read(picture, PictureInfo(depth=12))
     wanted = read(saved(Image.fromarray((shades // 257).astype(np.uint8)), "PNG"), PictureInfo())
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_foreign_pictures_are_turned_as_viewers_turn_them(kind: str, orientation: int) -> None:
+    pixels = np.zeros((80, 50), np.uint8)
+    pixels[:30, :20] = 255
+    info = PictureInfo(log10_min=-5.0, log10_max=0.0)
+    found = read(turned(Image.fromarray(pixels), kind, orientation), info)
+    assert np.abs(found - from_pixels(pixels, info)).mean() < 0.1
 
 
 def test_foreign_pictures_that_cannot_be_log_mels_are_refused() -> None:

@@ -26,8 +26,9 @@ from audio_avif.config import MelConfig
 from audio_avif.errors import ModelError
 from audio_avif.vocoders import registry
 from audio_avif.vocoders.onnx_model import ModelInfo, OnnxVocoder
-from audio_avif_onnx.export import checkpoints, exporter
+from audio_avif_onnx.export import checkpoints, exporter, trained
 from audio_avif_onnx.export import command as main
+from audio_avif_onnx.export.finetuned import HifiGanConfig
 from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
 
 HUB_NAME = "microsoft/speecht5_hifigan"
@@ -167,6 +168,62 @@ def test_weights_saved_with_weight_norm(folder: Path) -> None:
     np.testing.assert_allclose(generator(torch.from_numpy(log_mel)), reference_output(model, log_mel), atol=1e-5)
 
 
+HALVES = [torch.float16, torch.bfloat16]
+
+
+def in_half(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {key: value.to(dtype) for key, value in state.items()}
+
+
+def with_older_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    ends = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
+    for newer, older in ends.items():
+        state = {key.replace(newer, older): value for key, value in state.items()}
+    return state
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("rename", [dict, with_older_names], ids=["parametrizations", "weight_g"])
+def test_half_precision_with_weight_norm_equals_torch_in_single_precision(
+    folder: Path, tmp_path: Path, dtype: torch.dtype, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
+    model = speecht5(**TINY)
+    model.apply_weight_norm()
+    stored = in_half(model.state_dict(), dtype)
+    model.load_state_dict(stored)  # into parameters of single precision: torch normalises the weights in it
+    safetensors.torch.save_file(rename(stored), folder / "model.safetensors")
+    assert main.main([str(folder), "--output", str(tmp_path / "out.onnx")]) == 0
+    log_mel = random_log_mel(21)
+    samples = OnnxVocoder(tmp_path / "out.onnx", provider="cpu").synthesize(log_mel[0])
+    np.testing.assert_allclose(samples, reference_output(model, log_mel)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_fold_in_half_precision_is_not_written(
+    folder: Path, models: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The comparison before the file appears does not rest on the fold that it is to examine."""
+    model = speecht5(**TINY)
+    model.apply_weight_norm()
+    safetensors.torch.save_file(in_half(model.state_dict(), dtype), folder / "model.safetensors")
+    fold = checkpoints.fold_weight_norm
+    monkeypatch.setattr(
+        checkpoints, "fold_weight_norm", lambda state: {key: value.to(dtype) for key, value in fold(state).items()}
+    )
+    assert "the exported graph differs from torch by" in refusal([str(folder)], capsys)
+    assert not list(models.glob("*"))
+
+
+def test_weight_norm_of_other_shapes_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = speecht5(**TINY)
+    model.apply_weight_norm()
+    state = model.state_dict()
+    state["conv_pre.parametrizations.weight.original0"] = torch.ones(1, 80, 1)
+    safetensors.torch.save_file(state, folder / "model.safetensors")
+    sentence = refusal([str(folder)], capsys)
+    assert "the weight normalisation of conv_pre has the shapes [1, 80, 1] and [32, 80, 7]" in sentence
+
+
 def test_normalisation_can_be_off(tmp_path: Path) -> None:
     model = speecht5(**TINY, normalize_before=False)
     model.save_pretrained(tmp_path / "plain")
@@ -224,15 +281,22 @@ class OriginalGenerator(nn.Module):
         return torch.tanh(self.conv_post(leaky(x)))[:, 0]
 
 
-def original_checkpoint(folder: Path, config: dict, weight_norm: Callable[[nn.Module], nn.Module]) -> OriginalGenerator:
+def original_checkpoint(
+    folder: Path,
+    config: dict,
+    weight_norm: Callable[[nn.Module], nn.Module] = nn.utils.parametrizations.weight_norm,
+    dtype: torch.dtype = torch.float32,
+) -> OriginalGenerator:
     torch.manual_seed(2)
     model = OriginalGenerator(config, weight_norm).eval().requires_grad_(False)
     for key, value in model.state_dict().items():
         if key.endswith(("weight_g", "original0")):
             value.mul_(torch.rand(value.shape) + 0.8)
+    stored = in_half(model.state_dict(), dtype)
+    model.load_state_dict(stored)
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    torch.save({"generator": model.state_dict()}, folder / "g_02500000")
+    torch.save({"generator": stored}, folder / "g_02500000")
     torch.save({"generator": {}}, folder / "g_00005000")
     return model
 
@@ -240,8 +304,11 @@ def original_checkpoint(folder: Path, config: dict, weight_norm: Callable[[nn.Mo
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("weight_norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
 @pytest.mark.parametrize("config", [ORIGINAL, ORIGINAL_SMALL], ids=["resblock1", "resblock2"])
-def test_original_layout(tmp_path: Path, config: dict, weight_norm: Callable[[nn.Module], nn.Module]) -> None:
-    model = original_checkpoint(tmp_path / "LJ", config, weight_norm)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+def test_original_layout(
+    tmp_path: Path, config: dict, weight_norm: Callable[[nn.Module], nn.Module], dtype: torch.dtype
+) -> None:
+    model = original_checkpoint(tmp_path / "LJ", config, weight_norm, dtype)
     assert main.main([str(tmp_path / "LJ")]) == 0
     vocoder = OnnxVocoder(tmp_path / "models" / "LJ.onnx", provider="cpu")
     assert vocoder.mel == MelConfig(rate_hz=22050, fmin_hz=0.0, fmax_hz=8000.0)
@@ -250,12 +317,141 @@ def test_original_layout(tmp_path: Path, config: dict, weight_norm: Callable[[nn
     magnitude = 10.0 ** torch.from_numpy(log_mel)
     expected = model(torch.log(torch.clamp(magnitude, min=1e-5))[None])[0].numpy()
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(vocoder.synthesize(log_mel), expected, atol=1e-4)
+    np.testing.assert_allclose(vocoder.synthesize(log_mel), expected, atol=1e-5)
 
 
 def test_original_layout_takes_half_the_rate_for_an_open_fmax(tmp_path: Path) -> None:
-    original_checkpoint(tmp_path / "LJ", {**ORIGINAL, "fmax": None}, nn.utils.parametrizations.weight_norm)
+    original_checkpoint(tmp_path / "LJ", {**ORIGINAL, "fmax": None})
     assert checkpoints.load(str(tmp_path / "LJ" / "g_02500000")).mel.fmax_hz == 11025.0
+
+
+# Other names of the same weights
+
+
+def exports_tiny(source: Path, output: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Export the tiny SpeechT5 checkpoint from this file; return what the command noted."""
+    capsys.readouterr()
+    assert main.main([str(source), "--output", str(output)]) == 0
+    assert_file_matches(output, tiny_speecht5())
+    return "".join(line for line in capsys.readouterr().err.splitlines() if line.startswith("Note: "))
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "generator.", "vocoder.", "model.", "model_g.", "module.generator.", "model.module.vocoder."]
+)
+def test_prefixes_of_wrappers_are_stripped(
+    folder: Path, tmp_path: Path, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {f"{prefix}{key}": value for key, value in tiny_speecht5().state_dict().items()}
+    torch.save(state, folder / "wrapped.bin")
+    note = exports_tiny(folder / "wrapped.bin", tmp_path / "out.onnx", capsys)
+    assert note == f"Note: stripped the prefix {prefix} from the names of {len(state)} weights"
+
+
+@pytest.mark.parametrize("containers", [["state_dict"], ["model"], ["model", "generator"]])
+def test_other_networks_beside_the_generator_are_left_out(
+    folder: Path, tmp_path: Path, containers: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    content: dict[str, object] = {f"generator.{key}": value for key, value in tiny_speecht5().state_dict().items()}
+    content |= {"discriminator.conv_post.weight": torch.zeros(1, 1, 3), "step": 7}
+    for name in containers:
+        content = {name: content, "epoch": 3}
+    torch.save(content, folder / "last.ckpt")
+    note = exports_tiny(folder / "last.ckpt", tmp_path / "out.onnx", capsys)
+    assert note.endswith("; left out discriminator.conv_post.weight and 1 more, not of the generator")
+
+
+def test_two_generators_in_a_file_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tiny_speecht5().state_dict().items()
+    torch.save({f"{name}.{key}": value for name in ("ema", "net") for key, value in state}, folder / "two.bin")
+    assert "holds 2 generators, ema. and net.; save one alone" in refusal([str(folder / "two.bin")], capsys)
+
+
+def test_a_buffer_that_a_prefixed_checkpoint_lacks_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = {f"module.{key}": value for key, value in tiny_speecht5().state_dict().items() if key != "mean"}
+    torch.save(state, folder / "wrapped.bin")
+    assert "lacks the buffer mean; without its" in refusal([str(folder / "wrapped.bin")], capsys)
+
+
+@pytest.mark.parametrize("name", ["tiny.pt", "tiny.pth", "tiny.ckpt", "tiny"])
+@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file])
+def test_content_tells_what_a_file_is_and_not_its_name(
+    folder: Path, tmp_path: Path, name: str, save: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(dict(tiny_speecht5().state_dict()), folder / name)
+    assert exports_tiny(folder / name, tmp_path / "out.onnx", capsys) == ""
+
+
+def test_a_checkpoint_of_the_training_program_may_have_another_name(tmp_path: Path) -> None:
+    config = HifiGanConfig(generator=GeneratorConfig(initial_channels=16))
+    torch.manual_seed(3)
+    network = trained.build(config)
+    average = {f"{trained.NETWORK}{key}": value for key, value in network.state_dict().items()}
+    torch.save({"architecture": trained.describe(config), "average": average}, tmp_path / "best.pth")
+    assert main.main([str(tmp_path / "best.pth"), "--output", str(tmp_path / "out.onnx")]) == 0
+    assert OnnxVocoder(tmp_path / "out.onnx", provider="cpu").mel == MelConfig()
+
+
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no file or folder runs/best.pt" in refusal(["runs/best.pt"], capsys)
+
+
+def test_a_damaged_checkpoint_is_called_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "best.pt").write_bytes(b"PK and nothing more")
+    assert "best.pt is no plain file of weights: it is damaged" in refusal([str(tmp_path / "best.pt")], capsys)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_program_is_called_that(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "program.pt")
+    assert main.main([str(tmp_path / "program.pt")]) == 1
+    *progress, sentence = capfd.readouterr().err.splitlines()
+    assert len(progress) == 2 and sentence.endswith("is a TorchScript program; save the generator's state_dict instead")
+
+
+# Kernels that exceed their rates by an odd number
+
+
+def test_odd_kernels_equal_transformers(tmp_path: Path) -> None:
+    """Such a layer makes one step more at the end, which the exported model leaves out."""
+    model = speecht5(**TINY, upsample_kernel_sizes=[9, 8, 7, 4])
+    model.save_pretrained(tmp_path / "odd")
+    assert main.main([str(tmp_path / "odd"), "--output", str(tmp_path / "out.onnx")]) == 0
+    vocoder = OnnxVocoder(tmp_path / "out.onnx", provider="cpu")
+    for frames in (1, 5, 21):
+        log_mel = random_log_mel(frames, seed=frames)
+        expected = reference_output(model, log_mel)[0]
+        assert expected.size > frames * 256
+        np.testing.assert_allclose(vocoder.synthesize(log_mel[0]), expected[: frames * 256], atol=1e-5)
+
+
+def test_a_mel_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sizes of AudioLDM2's vocoder: its layers could be exported, its mel has no place in a stream."""
+    sizes = {"upsample_rates": [5, 4, 2, 2, 2], "upsample_kernel_sizes": [16, 16, 8, 4, 4], "model_in_dim": 64}
+    config = SpeechT5HifiGanConfig(**TINY, **sizes, normalize_before=False)
+    SpeechT5HifiGan(config).save_pretrained(tmp_path / "vocoder")
+    capsys.readouterr()
+    sentence = refusal([str(tmp_path / "vocoder")], capsys)
+    told = "rate_hz 16000, n_fft 1024, hop_samples 160, n_mels 64"
+    assert f"a generator for a mel that audio-avif cannot make ({told}): hop_samples must divide n_fft" in sentence
+
+
+def test_a_generator_for_another_mel_is_not_offered_to_the_receiver(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original_checkpoint(tmp_path / "LJ", ORIGINAL)
+    assert main.main([str(tmp_path / "LJ")]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == ["Use it with:", "  audio-avif invert PICTURE --vocoder LJ"]
+    assert "Its mel is 22050 Hz" in shown.err and "audio-avif-recv cannot use it" in shown.err
+
+
+def test_a_mel_that_the_configuration_does_not_state_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speecht5(**TINY, sampling_rate=22_050).save_pretrained(tmp_path / "faster")
+    assert main.main([str(tmp_path / "faster")]) == 0
+    assert "does not state the mel; assumed: log10 magnitude, 22050 Hz, n_fft 1024, hop 256" in capsys.readouterr().err
 
 
 # Receptive field
@@ -266,6 +462,7 @@ def test_original_layout_takes_half_the_rate_for_an_open_fmax(tmp_path: Path) ->
     [
         GeneratorConfig(initial_channels=16),
         GeneratorConfig(initial_channels=16, upsample_rates=(8, 8, 2, 2), upsample_kernels=(16, 16, 4, 4)),
+        GeneratorConfig(initial_channels=16, upsample_rates=(5, 4, 2, 2), upsample_kernels=(16, 15, 8, 3)),
         GeneratorConfig(
             initial_channels=16,
             upsample_rates=(8, 8, 4),
@@ -275,7 +472,7 @@ def test_original_layout_takes_half_the_rate_for_an_open_fmax(tmp_path: Path) ->
             resblock_dilations=((1, 2), (2, 6), (3, 12)),
         ),
     ],
-    ids=["speecht5", "v1", "v3"],
+    ids=["speecht5", "v1", "odd", "v3"],
 )
 def test_receptive_field_is_exact(config: GeneratorConfig) -> None:
     """Gradients reach exactly that far: all weights are positive, so no path cancels another."""
@@ -387,7 +584,8 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_config(f, upsample_initial_channel=32.0),
         "describes no usable generator",
     ),
-    "impossible rates": (lambda f: edit_config(f, upsample_rates=[4, 4, 4, 3]), "exceed its rate by an even number"),
+    "impossible rates": (lambda f: edit_config(f, upsample_rates=[4, 4, 4, 9]), "at least as long as its rate"),
+    "another hop": (lambda f: edit_config(f, upsample_rates=[4, 4, 4, 3]), "hop_samples must divide n_fft"),
     "rates and kernels": (lambda f: edit_config(f, upsample_rates=[4]), "one upsampling kernel for each of its rates"),
     "another rate": (lambda f: edit_config(f, sampling_rate=100), "rate_hz must be 4000 to 192000"),
     "wrong shape": (

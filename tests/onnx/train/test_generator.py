@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -285,7 +286,8 @@ def test_fine_tuning_starts_from_a_hifigan_checkpoint_as_published(data: Path, t
     published = Generator(SMALL_HIFIGAN.generator)
     published.mean.uniform_(-3, -2)
     folder = speecht5_folder(tmp_path / "published", published)
-    for number, init in enumerate((folder, folder / "pytorch_model.bin")):
+    shutil.copy(folder / "pytorch_model.bin", folder / "published.pt")
+    for number, init in enumerate((folder, folder / "pytorch_model.bin", folder / "published.pt")):
         checkpoint = run(data, tmp_path / f"out{number}", model="hifigan", steps=0, init=init)
         found = trained.load_trained(checkpoint).generator.state_dict()
         assert all(torch.equal(found[name], value) for name, value in published.state_dict().items())

@@ -180,7 +180,7 @@ def test_the_command_refuses_what_is_no_checkpoint(
 ) -> None:
     (tmp_path / "model.pt").write_bytes(content)
     assert export_command([str(tmp_path / "model.pt"), "--output", str(tmp_path / "out.onnx")]) == 1
-    assert "is not a checkpoint" in capsys.readouterr().err
+    assert "damaged" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.onnx"))
 
 

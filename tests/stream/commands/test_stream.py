@@ -20,8 +20,6 @@ from pystoi import stoi
 from audio_avif.edge.sound_files import from_s16le, to_s16le
 from audio_avif_stream.telemetry import figures
 from support.stream_helpers import (
-    AT_ONCE_S,
-    CLIP,
     RATE_HZ,
     SCRIPTS,
     SENDER,
@@ -41,6 +39,7 @@ from support.stream_helpers import (
     wait_until,
     write_wav,
 )
+from support.timing import best_of_attempts, in_time
 
 STAGES = {"capture", "tile", "encode", "network", "buffer", "decode", "vocoder", "playout"}
 
@@ -64,6 +63,7 @@ def test_a_file_sent_at_once_arrives_whole(tmp_path: Path, clip: Path, tile_fram
 
 
 @pytest.mark.slow
+@best_of_attempts
 def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_for(tmp_path: Path, clip: Path) -> None:
     heard, tiles, trace = tmp_path / "heard.wav", tmp_path / "deep" / "tiles", tmp_path / "trace.jsonl"
     with receiving("--once", "--output", heard, "--save-tiles", tiles, "--stats-json", "-", "--stats") as (
@@ -82,11 +82,14 @@ def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_f
     assert set(final) == {*figures.RECEIVER, "is_final"}
     assert len(seconds) >= 2 and all(set(line) == set(figures.RECEIVER) for line in seconds)
     delays_ms = [line["delay_ms"] for line in seconds if line["delay_ms"] is not None]  # none before the first sound
-    assert delays_ms and all(0 < delay_ms < 2000 for delay_ms in delays_ms)
+    assert delays_ms and all(delay_ms > 0 for delay_ms in delays_ms)
+    in_time(max(delays_ms) < 2000, delays_ms)
     assert 1 < final["codec_kbps"] < 10 and final["wire_kbps"] > final["codec_kbps"]
     # A busy machine may leave gaps, which the file then holds as a listener heard them.
-    assert abs(echoed.size - said.size) <= TILE_SAMPLES * (1 + final["underruns"] + final["skipped_tiles"])
-    assert live_resemblance(said, echoed, missed_s(final)) > 0.85
+    gaps = 1 + final["underruns"] + final["skipped_tiles"]
+    in_time(abs(echoed.size - said.size) <= TILE_SAMPLES * gaps, (echoed.size, said.size, gaps))
+    likeness = live_resemblance(said, echoed, missed_s(final))
+    in_time(likeness > 0.85, likeness)
 
     *lines, summary = json_lines(trace)
     tile_count = math.ceil((said.size // 256 + 1) / 8)
@@ -99,8 +102,9 @@ def test_a_file_sent_in_real_time_is_heard_in_time_and_every_tile_is_accounted_f
         assert set(line["stages_ms"]) == STAGES
         assert sum(line["stages_ms"].values()) == pytest.approx(line["mouth_to_ear_ms"], abs=0.05)
     usual_ms = statistics.median(line["mouth_to_ear_ms"] for line in lines)
-    assert 128 < usual_ms < 1000
-    assert final["delay_ms"] == pytest.approx(lines[-1]["mouth_to_ear_ms"], abs=100)
+    assert usual_ms > 128
+    in_time(usual_ms < 1000, usual_ms)
+    in_time(abs(final["delay_ms"] - lines[-1]["mouth_to_ear_ms"]) < 100, (final["delay_ms"], lines[-1]))
     assert re.search(r"codec +[\d.]+ kbps", sent.err) and re.search(r"buffer +\d+ delay +\d+ ms", played.err)
 
     pictures = sorted(tiles.iterdir())
@@ -154,16 +158,16 @@ def test_a_second_sender_is_refused_and_the_first_does_not_notice(tmp_path: Path
             refused = send(port, "--input", clip)
             wait_until(lambda: heard.stat().st_size > 44 + 4 * RATE_HZ, "two seconds of sound")
             first.signal(signal.SIGINT)
-            assert first.ended(AT_ONCE_S).code == 0
+            assert first.ended().code == 0
         played = receiver.ended()
     assert refused.sentence(SENDER) == (
         "the receiver refused the stream: another stream is playing here; try again when it is over"
     )
     assert played.code == 0
     final = json_lines(played.out)[-1]
-    assert final["lost_tiles"] <= json_lines(ours)[-1]["dropped_tiles"] and final["reconnections"] == 0
-    echoed = read_wav(heard)
-    assert live_resemblance(read_wav(said)[: echoed.size], echoed, missed_s(final)) > 0.85
+    sent = json_lines(ours)[-1]
+    assert (final["received_tiles"], final["reconnections"]) == (sent["sent_tiles"], 0)
+    assert final["lost_tiles"] <= sent["dropped_tiles"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the line is typed into a POSIX shell")
@@ -184,17 +188,18 @@ def test_the_printed_line_works_as_it_is(clip: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sender_flushes_its_last_tile(tmp_path: Path, number: signal.Signals) -> None:
-    heard = tmp_path / "heard.wav"
+    heard, said = tmp_path / "heard.wav", write_wav(tmp_path / "said.wav", np.tile(speech(10.0), 12))
     with receiving("--once", "--output", heard, "--stats-json", "-") as (receiver, port):
-        with running(SENDER, "--host", "127.0.0.1", "--port", port, "--input", CLIP) as sender:
+        with running(SENDER, "--host", "127.0.0.1", "--port", port, "--input", said) as sender:
             wait_until(lambda: heard.stat().st_size > 44 + RATE_HZ, "half a second of sound")
             sender.signal(number)
-            sent = sender.ended(AT_ONCE_S)
-        played = receiver.ended(AT_ONCE_S)
+            sent = sender.ended()
+        played = receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     count = re.search(r"sent (\d+) tiles: .* (\d+) dropped", sent.err)
     final = json_lines(played.out)[-1]
     assert count is not None and final["received_tiles"] == int(count[1])
+    assert int(count[1]) < 120 * RATE_HZ / TILE_SAMPLES / 2, "it waited for the end of the file"
     assert final["lost_tiles"] <= int(count[2]) and "broke off" not in played.err
     tiles_heard = int(count[1]) - final["skipped_tiles"]
     assert read_wav(heard).size > (tiles_heard - 1) * TILE_SAMPLES - TILE_SAMPLES
@@ -204,16 +209,16 @@ def test_an_interrupted_sender_flushes_its_last_tile(tmp_path: Path, number: sig
 def test_an_interrupted_receiver_keeps_what_it_has_and_lets_the_sender_go(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    heard = tmp_path / "heard.wav"
+    heard, said = tmp_path / "heard.wav", write_wav(tmp_path / "said.wav", np.tile(speech(10.0), 12))
     once = ("--host", "127.0.0.1", "--reconnect-s", 0)
     with (
         receiving("--output", heard) as (receiver, port),
-        running(SENDER, *once, "--port", port, "--input", CLIP) as sender,
+        running(SENDER, *once, "--port", port, "--input", said) as sender,
     ):
         wait_until(lambda: heard.stat().st_size > 44 + RATE_HZ, "half a second of sound")
         receiver.signal(number)
-        played = receiver.ended(AT_ONCE_S)
-        sent = sender.ended(AT_ONCE_S)
+        played = receiver.ended()
+        sent = sender.ended()
     assert played.code == 0, played.err
     assert "Traceback" not in played.err and "played" in played.err
     assert sent.sentence(SENDER) == (
@@ -229,7 +234,7 @@ def test_a_receiver_that_waits_ends_at_once(tmp_path: Path, number: signal.Signa
     heard = tmp_path / "heard.wav"
     with receiving("--output", heard) as (receiver, _):
         receiver.signal(number)
-        ended = receiver.ended(AT_ONCE_S)
+        ended = receiver.ended()
     assert ended.code == 0 and "Traceback" not in ended.err
     assert read_wav(heard).size == 0
 
@@ -242,8 +247,8 @@ def test_a_sender_that_waits_for_its_pipe_can_be_interrupted() -> None:
             sender.popen.stdin.write(to_s16le(speech(0.5)))
             wait_until(lambda: "codec" in sender.err, "the first tile")
             sender.signal(signal.SIGINT)
-            sent = sender.ended(AT_ONCE_S)
-        played = receiver.ended(AT_ONCE_S)
+            sent = sender.ended()
+        played = receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
     assert "Fatal" not in sent.err and "Traceback" not in sent.err
 
@@ -257,13 +262,14 @@ def test_a_sender_whose_pipe_is_quiet_notices_that_the_receiver_has_gone() -> No
         sender.popen.stdin.write(to_s16le(speech(0.3)))
         wait_until(lambda: len(receiver.out) > 0, "sound")
         receiver.signal(signal.SIGINT)
-        assert receiver.ended(AT_ONCE_S).code == 0
+        assert receiver.ended().code == 0
         sender.wait_for("trying to come back")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are stopped by signal")
 @pytest.mark.parametrize("stalled", ["sender", "receiver"])
+@best_of_attempts
 def test_a_stall_does_not_leave_delay_behind(tmp_path: Path, stalled: str) -> None:
     trace, heard = tmp_path / "trace.jsonl", tmp_path / "heard.wav"
     said = write_wav(tmp_path / "said.wav", speech(7.5))
@@ -282,9 +288,9 @@ def test_a_stall_does_not_leave_delay_behind(tmp_path: Path, stalled: str) -> No
     *lines, _ = json_lines(trace)
     # The last second of the stream, about three after the stall: a tile and the buffer are 168 ms.
     settled_ms = statistics.median(line["mouth_to_ear_ms"] for line in lines[-8:])
-    assert settled_ms < usual_ms + 168, [line["mouth_to_ear_ms"] for line in lines]
-    assert json_lines(played.out)[-1]["delay_ms"] < usual_ms + 500
-    assert len(lines) > len(before) + 16
+    in_time(settled_ms < usual_ms + 168, [line["mouth_to_ear_ms"] for line in lines])
+    in_time(json_lines(played.out)[-1]["delay_ms"] < usual_ms + 500, usual_ms)
+    in_time(len(lines) > len(before) + 16, (len(lines), len(before)))
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def relaying(*scripts: Script) -> Iterator[int]:
         answering.start()
         if waiting:
             waiting.pop(0)(connection)
-            answering.join(20)
+            answering.join(PATIENCE_S)
 
     def answer(connection: ServerConnection) -> None:
         with suppress(ConnectionClosed):  # the listener has gone

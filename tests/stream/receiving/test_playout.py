@@ -30,9 +30,9 @@ def stream(stage: Stage, lateness_s: list[float], tile_frames: int = 8, first: i
 def test_on_a_quiet_path_the_buffer_is_what_was_asked() -> None:
     stage = Stage(decoder_of(playout=PlayoutConfig(least_s=0.04)))
     stream(stage, [0.0] * 100)
-    assert stage.decoder.target_s == pytest.approx(0.04)
+    assert stage.decoder.pacer.target_s == pytest.approx(0.04)
     np.testing.assert_allclose(stage.delays_s(0.0), TILE_S + 0.04, atol=1e-6)
-    assert (stage.underruns, stage.decoder.concealed_frames, stage.decoder.counts.skipped) == (0, 0, 0)
+    assert (stage.underruns, stage.decoder.background.concealed_frames, stage.decoder.counts.skipped) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("tile_frames", [2, 4, 8, 16])
@@ -40,11 +40,11 @@ def test_the_buffer_follows_the_95th_percentile_of_what_arrives(tile_frames: int
     jitter_s = np.random.default_rng(1).uniform(0, 0.1, 60 * 8 * 8 // tile_frames)
     stage = Stage(decoder_of(tile_frames=tile_frames))
     stream(stage, list(jitter_s), tile_frames)
-    assert 0.095 < stage.decoder.target_s < 0.15
+    assert 0.095 < stage.decoder.pacer.target_s < 0.15
     settled_s = stage.now_s / 2
     concealed = sum(frames.log_mel.shape[1] for at_s, frames in stage.heard if at_s > settled_s and not frames.tile)
     assert concealed * FRAME_S < 0.01 * settled_s
-    late = np.median(stage.delays_s(settled_s)) - tile_frames * FRAME_S - stage.decoder.target_s
+    late = np.median(stage.delays_s(settled_s)) - tile_frames * FRAME_S - stage.decoder.pacer.target_s
     assert abs(late) < 0.035
 
 
@@ -53,9 +53,9 @@ def test_after_a_burst_of_jitter_the_buffer_shrinks_again_without_skipping() -> 
     stage = Stage(decoder_of())
     lateness_s = [0.0] * 80 + list(random.uniform(0, 0.12, 80)) + [0.0] * 250
     stream(stage, lateness_s)
-    assert stage.decoder.target_s == pytest.approx(0.04)
+    assert stage.decoder.pacer.target_s == pytest.approx(0.04)
     assert np.median(stage.delays_s(45.0)) == pytest.approx(TILE_S + 0.04, abs=2.1 * FRAME_S)
-    assert stage.decoder.counts.skipped == 0 and stage.decoder.shortened_frames >= 3
+    assert stage.decoder.counts.skipped == 0 and stage.decoder.pacer.shortened_frames >= 3
 
 
 @pytest.mark.parametrize("tile_frames", [2, 8, 16])
@@ -70,7 +70,7 @@ def test_after_a_stall_the_delay_is_back_within_a_tile_in_three_seconds(tile_fra
     usual_s = tile_s + 0.04
     assert max(stage.delays_s(back_s + 3)) <= usual_s + tile_s
     assert np.median(stage.delays_s(back_s + 10)) == pytest.approx(usual_s, abs=2.1 * FRAME_S)
-    assert stage.decoder.target_s < 0.08
+    assert stage.decoder.pacer.target_s < 0.08
     counts = stage.decoder.counts
     spoken = sum(frames.tile is not None for _, frames in stage.heard)
     assert counts.received == count == spoken + counts.skipped
@@ -80,7 +80,7 @@ def test_a_short_stall_loses_nothing() -> None:
     stage = Stage(decoder_of())
     stream(stage, [0.0] * 80 + [0.3, 0.172, 0.044] + [0.0] * 80)
     assert stage.decoder.counts.skipped == 0
-    assert stage.decoder.concealed_frames < 30
+    assert stage.decoder.background.concealed_frames < 30
 
 
 def test_no_tile_is_changed_by_more_than_15_of_100_over_any_second() -> None:
@@ -111,10 +111,10 @@ def test_six_hours_of_drifting_clocks(sender_ppm: int, speaker_ppm: int) -> None
             stage.arrive(tile(number, 16), (number + 1) * tile_s + jitter_s[number % 1000])
         hourly_s.append(stage.delays_s(frame_s=FRAME_S * second)[50:])
     decoder = stage.decoder
-    assert (stage.underruns, decoder.counts.skipped, decoder.concealed_frames) == (0, 0, 0)
-    followed = (decoder.shortened_frames - decoder.lengthened_frames) * FRAME_S
+    assert (stage.underruns, decoder.counts.skipped, decoder.background.concealed_frames) == (0, 0, 0)
+    followed = (decoder.pacer.shortened_frames - decoder.pacer.lengthened_frames) * FRAME_S
     assert followed == pytest.approx((sender_ppm - speaker_ppm) * 1e-6 * 6 * 3600, abs=0.1)
-    usual_s = tile_s + decoder.target_s
+    usual_s = tile_s + decoder.pacer.target_s
     for late_s in hourly_s:
         assert usual_s - 0.02 < late_s.min() and late_s.max() < usual_s + 3 * FRAME_S
 
@@ -133,8 +133,8 @@ def test_a_pause_is_filled_with_noise_and_the_next_word_comes_on_time() -> None:
         stage.arrive(tile(number, first_frame=frame), (frame + 8) * FRAME_S)
         number, frame = number + 1, frame + 8
     decoder = stage.decoder
-    assert (stage.underruns, decoder.counts.lost, decoder.concealed_frames) == (0, 0, 0)
-    assert decoder.noise_frames == pytest.approx(24 * 8, abs=4)
+    assert (stage.underruns, decoder.counts.lost, decoder.background.concealed_frames) == (0, 0, 0)
+    assert decoder.background.noise_frames == pytest.approx(24 * 8, abs=4)
     assert np.median(stage.delays_s(5.7)) == pytest.approx(TILE_S + 0.04, abs=0.02)
 
 
@@ -143,7 +143,7 @@ def test_a_slow_vocoder_is_given_pieces_that_last_longer_than_it_takes(
     processing_s: float, in_pause: int, in_gap: int
 ) -> None:
     stage = Stage(decoder_of())
-    stage.decoder.processing_s = processing_s
+    stage.decoder.pacer.processing_s = processing_s
     stream(stage, [0.0] * 20)
     stage.arrive(pause(20, 160), 21 * TILE_S)
     stage.arrive(tile(21), 22 * TILE_S)
@@ -167,7 +167,7 @@ def test_a_stream_may_begin_with_a_pause() -> None:
     stage.arrive(pause(0, 0), TILE_S)
     stage.arrive(tile(1, first_frame=24), 4 * TILE_S)
     stage.arrive(tile(2, first_frame=32), 5 * TILE_S)
-    assert (stage.underruns, stage.decoder.concealed_frames) == (0, 0)
+    assert (stage.underruns, stage.decoder.background.concealed_frames) == (0, 0)
     assert stage.delays_s(0)[-1] == pytest.approx(TILE_S + 0.04, abs=0.02)
 
 
@@ -178,7 +178,7 @@ def test_without_a_buffer_a_pause_is_filled_too(least_s: float) -> None:
     for number in range(8):
         stage.arrive(pause(20 + number, 160 + 24 * number), (168 + 24 * number) * FRAME_S)
     assert stage.underruns == 0
-    assert stage.decoder.noise_frames == pytest.approx(7 * 24, abs=4)
+    assert stage.decoder.background.noise_frames == pytest.approx(7 * 24, abs=4)
 
 
 def test_a_pause_of_the_widest_tiles_does_not_fade_between_two_messages() -> None:
@@ -212,7 +212,7 @@ def test_a_stream_with_copies_waits_for_them() -> None:
             packet = Bundle(tile(number), (tile(number - 1),)) if number else tile(0)
             stage.arrive(packet, (number + 1) * TILE_S)
     decoder = stage.decoder
-    assert decoder.target_s == pytest.approx(0.04 + TILE_S)
+    assert decoder.pacer.target_s == pytest.approx(0.04 + TILE_S)
     assert (decoder.counts.recovered, decoder.counts.lost) == (20, 0)
     settled = [frames for at_s, frames in stage.heard if at_s > 4 and frames.tile is None]
     assert not settled and stage.underruns == 0
@@ -222,7 +222,7 @@ def test_copies_hold_a_stream_back_for_a_second_at_most() -> None:
     """A speaker's ring holds no more than that beside all else."""
     decoder = decoder_of(tile_frames=64)
     decoder.push(Bundle(tile(8, 64), tuple(tile(number, 64) for number in range(7, -1, -1))), 0.0)
-    assert decoder.target_s == pytest.approx(1.04)
+    assert decoder.pacer.target_s == pytest.approx(1.04)
 
 
 # Clocks that jump
@@ -237,7 +237,7 @@ def test_a_clock_that_jumps_does_not_open_the_buffer(jump_s: float) -> None:
     at_s = stage.now_s + (jump_s if jump_s > 0 else 0.5)
     for number in range(100, 200):
         stage.arrive(tile(number, first_frame=number * 8 + skipped_frames), at_s + (number - 100) * TILE_S)
-    assert stage.decoder.target_s == pytest.approx(0.04, abs=0.02)
+    assert stage.decoder.pacer.target_s == pytest.approx(0.04, abs=0.02)
     assert stage.buffered_s < 0.04 + 2 * TILE_S
 
 

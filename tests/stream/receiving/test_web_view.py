@@ -19,7 +19,7 @@ from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.receiving.web_view import Window
 from support.golden import golden_messages
 from support.relay import Ear, bearer, settle, without_session
-from support.stream_helpers import RECEIVER, Peer, Process, receiving, run, wait_until
+from support.stream_helpers import PATIENCE_S, RECEIVER, Peer, Process, receiving, run, wait_until
 
 TOKEN = "correct-horse"
 
@@ -41,7 +41,7 @@ def test_a_live_stream_is_shown_as_it_came_and_the_page_is_served() -> None:
     with receiving("--output", "-", "--web", 0) as (process, port):
         address = address_of(process)
         assert address.endswith("/#room=live")
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:
             assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         with Ear(port_of(address), "live") as ear:
             for _ in range(2):

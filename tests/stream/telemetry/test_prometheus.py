@@ -21,7 +21,7 @@ from audio_avif.errors import ConnectionFailed
 from audio_avif_stream.telemetry.figures import RECEIVER, RELAY, SENDER, FigureTable
 from audio_avif_stream.telemetry.prometheus import serve_metrics
 from support.paths import DOCS, ROOT
-from support.stream_helpers import AT_ONCE_S, PATIENCE_S, json_lines, receiving, running, speech, wait_until, write_wav
+from support.stream_helpers import PATIENCE_S, json_lines, receiving, running, speech, wait_until, write_wav
 from support.stream_helpers import SENDER as SENDING
 
 pytest.importorskip("prometheus_client")
@@ -140,7 +140,7 @@ def test_both_programs_tell_all_their_figures(tmp_path: Path) -> None:
             assert found["audio_avif_receiver_is_connected"] == 1
             assert found["audio_avif_receiver_info"]["vocoder"] == "griffin-lim"
             sender.signal(signal.SIGINT)
-            assert sender.ended(AT_ONCE_S).code == 0
+            assert sender.ended().code == 0
     for table in (RECEIVER, SENDER):
         for line in json_lines(lines[table.prefix]):
             line.pop("is_final", None)

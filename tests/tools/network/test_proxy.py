@@ -20,6 +20,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from audio_avif.link.messages import Bundle, Bye, NoisePacket, TilePacket
 from audio_avif_tools.network.proxy import ClientFrames, Loss, Proxy, Scenario, Way, disconnects, relaying
+from support.stream_helpers import wait_until
 
 PATIENCE_S = 60.0
 HANDSHAKE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -246,6 +247,32 @@ def test_an_outage_cuts_what_is_open_and_refuses_what_comes_until_the_path_is_ba
         assert proxy.began_s is not None and time.monotonic() - proxy.began_s >= 1.6
     assert (proxy.counts.cut_connections, proxy.counts.connections) == (1, 2)
     assert proxy.counts.refused_connections == refused > 0
+
+
+def test_a_freeze_holds_what_is_open_for_good_and_lets_new_connections_through_after_it() -> None:
+    with server(echo) as port, relaying(Scenario("freeze"), port) as proxy, dial(proxy.port) as before:
+        before.sendall(b"a")
+        assert receive(before, 1) == b"a"
+        proxy.freeze(0.3)
+        wait_until(lambda: proxy.counts.frozen_connections == 1, "the freeze")
+        with dial(proxy.port) as meanwhile:
+            meanwhile.sendall(b"b")
+            wait_until(lambda: proxy.counts.frozen_connections == 2, "the second connection")
+            wait_until(lambda: is_echoed(proxy.port), "the path's return")
+            for frozen in (before, meanwhile):
+                frozen.sendall(b"c")
+                frozen.settimeout(0.3)
+                with pytest.raises(TimeoutError):  # neither answered nor closed
+                    frozen.recv(1)
+
+
+def is_echoed(port: int) -> bool:
+    """Whether a new connection carries anything."""
+    with dial(port) as connection, suppress(TimeoutError):
+        connection.sendall(b"d")
+        connection.settimeout(0.3)
+        return connection.recv(1) == b"d"
+    return False
 
 
 def test_a_proxy_without_a_target_resets_and_ends_with_its_block() -> None:

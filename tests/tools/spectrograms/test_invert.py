@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +27,12 @@ from PIL import Image
 from pystoi import stoi
 
 from audio_avif.recording.codec import FileConfig, encode
+from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.spectrograms import invert_command as invert
 from audio_avif_tools.spectrograms import spectrogram_command as spectrogram
+from audio_avif_tools.spectrograms.colour_maps import from_colours
 from audio_avif_tools.spectrograms.definitions import SpectrogramConfig
 
 CLIP = demo_clip()[16_000:56_000]  # two and a half seconds with hardly a pause
@@ -250,6 +255,73 @@ def test_arrays_of_librosas_mel(
     assert likeness(tmp_path / "p.wav") > 0.9
 
 
+def speech_synthesis_mel() -> FloatArray:
+    """A mel ``[80, frames]`` as text to speech makes it: log10 of magnitudes of 80 to 7600 Hz."""
+    return np.asarray(log_mel(CLIP), np.float32)
+
+
+@pytest.mark.parametrize("shape", ["frames first", "batch of frames", "batch of bands"])
+def test_mels_of_speech_synthesis_in_every_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: str
+) -> None:
+    mel = speech_synthesis_mel()
+    np.save(
+        tmp_path / "p.npy", {"frames first": mel.T, "batch of frames": mel.T[None], "batch of bands": mel[None]}[shape]
+    )
+    hear(tmp_path / "p.npy", "--kind", "mel", "--scale", "log10", "--rate", RATE_HZ, "--fmin", 80, "--fmax", 7600)
+    assert ("frames first and was transposed" in capsys.readouterr().out) == (shape != "batch of bands")
+    assert soundfile.info(tmp_path / "p.wav").frames == 256 * mel.shape[1]  # as HiFi-GAN makes of so many frames
+    assert likeness(tmp_path / "p.wav") > 0.9
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (-4, 4)])
+def test_normalised_mels_are_taken_for_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], least: int, most: int
+) -> None:
+    shares = np.clip((20 * speech_synthesis_mel() - 20 + 100) / 100, 0, 1)  # Tacotron's: 20 dB is the reference
+    np.save(tmp_path / "p.npy", shares * (most - least) + least)
+    hear(tmp_path / "p.npy", "--rate", RATE_HZ, "--fmin", 80, "--fmax", 7600)
+    out = capsys.readouterr().out
+    assert f"within {least} to {most}" in out and "--db-range 100" in out
+    assert likeness(tmp_path / "p.wav") > 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(lambda mel: (mel - mel.mean()) / 10, "span only"), (lambda mel: mel + 2, "dB above a sine of full scale")],
+)
+def test_values_that_no_recording_has_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[FloatArray], FloatArray], said: str
+) -> None:
+    np.save(tmp_path / "p.npy", change(speech_synthesis_mel()))
+    hear(tmp_path / "p.npy", "--kind", "mel", "--scale", "log10", "--rate", RATE_HZ, "--iterations", 1)
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["standard input", "fifo"])
+@pytest.mark.parametrize("name", ["p.png", "p.npy"])
+def test_pictures_and_arrays_come_through_pipes(clip: Path, source: str, name: str) -> None:
+    make(clip, clip.with_name(name))
+    content, sound, pipe = clip.with_name(name).read_bytes(), clip.with_name("sound.wav"), clip.with_name("pipe")
+    options = ["--output", str(sound), "--rate", str(RATE_HZ), "--iterations", "1"]
+    command = [sys.executable, "-m", "audio_avif_tools.spectrograms.invert_command"]
+    if source == "fifo":
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=[content])
+        writer.start()
+        done = subprocess.run([*command, str(pipe), *options], capture_output=True)
+        writer.join()
+    else:
+        done = subprocess.run([*command, "-", *options], input=content, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(sound).samplerate == RATE_HZ
+
+
+def test_a_pipe_needs_a_name_for_the_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invert.main(["-"]) == 1
+    assert "name the sound file with --output" in capsys.readouterr().err
+
+
 def test_loud_sound_is_made_quieter_rather_than_clipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "p.npy", 8 * np.abs(librosa.stft(CLIP, n_fft=1024)))
     hear(tmp_path / "p.npy", "--rate", RATE_HZ)
@@ -368,13 +440,49 @@ def test_what_is_no_spectrogram_is_refused_in_a_sentence(
     assert not (tmp_path / "sound.wav").exists() and not list(tmp_path.glob("*.part"))
 
 
-def test_a_figure_with_axes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def figure_of(values: FloatArray, path: Path, colour: str) -> None:
     figure, axes = pyplot.subplots()
-    axes.imshow(librosa_decibels(), origin="lower", aspect="auto")
-    figure.savefig(tmp_path / "p.png")
+    drawn = axes.imshow(values, origin="lower", aspect="auto", cmap=colour)
+    figure.colorbar(drawn)
+    figure.savefig(path)
     pyplot.close(figure)
+
+
+@pytest.mark.parametrize("colour", ["gray", "viridis"])
+def test_a_figure_with_axes_is_refused_until_it_is_cropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], colour: str
+) -> None:
+    figure_of(librosa_decibels(), tmp_path / "p.png", colour)
     assert invert.main([str(tmp_path / "p.png")]) == 1
-    assert "have axes around it: crop it" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "seems to hold axes" in error and error.count("\n") == 1
+    crop = re.search(r"--crop (\S+),", error)
+    assert crop is not None
+    x, y, width, height = map(int, crop[1].split(","))
+    hear(tmp_path / "p.png", "--crop", crop[1], "--hop", 100, "--iterations", 1)
+    assert soundfile.info(tmp_path / "p.wav").frames == 100 * width
+    shown = np.asarray(Image.open(tmp_path / "p.png").convert("RGB"))[y : y + height, x : x + width]
+    assert from_colours(shown, colour)[1] < 6  # nothing but the map's own colours is left
+
+
+def test_force_reads_a_figure_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figure_of(librosa_decibels(), tmp_path / "p.png", "gray")
+    hear(tmp_path / "p.png", "--force", "--colour", "gray", "--iterations", 1)
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "said"),
+    [("0,0,9999,9", 1, "does not lie within"), ("1,2,3", 2, "X,Y,W,H"), ("0,0,0,9", 2, "X,Y,W,H")],
+)
+def test_a_crop_that_cannot_be_is_told(
+    clip: Path, capsys: pytest.CaptureFixture[str], option: str, code: int, said: str
+) -> None:
+    make(clip, clip.with_name("p.png"))
+    try:
+        assert invert.main([str(clip.with_name("p.png")), "--output", "o.wav", "--crop", option]) == code
+    except SystemExit as exit_info:
+        assert exit_info.code == code
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -320,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.vae is None and (options.vae_mel, options.vae_bits) != ("auto", 16):
         parser.error("--vae-mel and --vae-bits are for --vae")
-    with console.sigterm_interrupts():
+    with console.interrupted_once():
         return console.run(PROGRAM, lambda: _run(options))
 
 

@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         variants = choose_variants(options.formats, options.depth, options.ranges or ["fixed"], options.tile_frames)
     except ValueError as error:
         parser.error(str(error))
-    with console.sigterm_interrupts():
+    with console.interrupted_once():
         return console.run(PROGRAM, lambda: _run(options, variants))
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from audio_avif import __version__
 from audio_avif.edge import console
-from audio_avif_tools.files.names import OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
+from audio_avif_tools.files.names import ARRAY_SUFFIX, OTHER_PICTURES, PICTURE_SUFFIX, find_inputs
+from audio_avif_tools.files.spooling import pipes_as_files
 from audio_avif_tools.shared.arguments import integers_in, processors, value_range, with_ranges_joined
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(import_module(MODULES[arguments[0]]).main(arguments[1:]))
     parser = _parser()
     options = parser.parse_args(with_ranges_joined(arguments))
-    with console.sigterm_interrupts():
+    with console.interrupted_once():
         return console.run(PROGRAM, lambda: _run(options, parser))
 
 
@@ -79,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="IN",
-        help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either",
+        help="sound files (WAV, FLAC, OGG, MP3, AIFF and more, of any rate), AVIF pictures, or folders of either; a "
+        "picture that an image program has saved as PNG, WebP, JPEG or TIFF with its metadata is taken too; - reads a "
+        "sound file from standard input",
     )
     parser.add_argument(
         "--output",
@@ -140,11 +143,12 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     console.log_to_stderr(PROGRAM)
-    inputs = find_inputs(options.inputs, options.output)
-    if inputs.are_pictures:
-        _decode(options, parser, inputs)
-    else:
-        _encode(options, parser, inputs)
+    with pipes_as_files(options.inputs) as paths:
+        inputs = find_inputs(paths, options.output)
+        if inputs.are_pictures:
+            _decode(options, parser, inputs)
+        else:
+            _encode(options, parser, inputs)
 
 
 def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs: Inputs) -> None:
@@ -157,7 +161,7 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
     if options.channels is not None:
         parser.error("--channels is for pictures; a sound file says itself how many it has")
     suffix = "" if os.path.isdir(output) else output.suffix.lower()
-    if suffix in WRITABLE or suffix in OTHER_PICTURES:
+    if suffix in {*WRITABLE, *OTHER_PICTURES, ARRAY_SUFFIX}:
         parser.error("recordings become AVIF pictures: --output needs a name that ends in .avif, or a folder")
     if suffix != PICTURE_SUFFIX:
         settings = _settings(options, parser, REPORT_QUALITIES)
@@ -219,7 +223,7 @@ def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inp
     if not output.suffix or os.path.isdir(output):
         return [Decoding(file.path, output / f"{file.name}.wav", may_replace=False) for file in inputs.files]
     if output.suffix.lower() not in WRITABLE:
-        parser.error(f"sound is written as {', '.join(WRITABLE)}, or into a folder")
+        parser.error(f"pictures become sound: sound is written as {', '.join(WRITABLE)}, or into a folder")
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several pictures need a folder as --output")
     return [Decoding(inputs.files[0].path, output, may_replace=True)]

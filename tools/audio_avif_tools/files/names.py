@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
+from audio_avif.edge.file_kinds import AVIF, AVIF_SUFFIX, kind_of_file
 from audio_avif.errors import FileError
 
-PICTURE_SUFFIX = ".avif"
+PICTURE_SUFFIX = AVIF_SUFFIX
 # fmt: off
 SOUND_SUFFIXES = {
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph",
@@ -19,7 +20,9 @@ SOUND_SUFFIXES = {
 }
 # fmt: on
 """What is taken for sound in a folder; of a file that is named, libsndfile looks at the content."""
-OTHER_PICTURES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".npy", ".png", ".tif", ".tiff", ".webp"}
+OTHER_PICTURES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp"}
+"""What a picture of sound may be that another program has saved; of folders only AVIF pictures are taken."""
+ARRAY_SUFFIX = ".npy"
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,12 @@ def find_inputs(paths: Sequence[Path], output: Path | None) -> Inputs:
     found = list({_real(path): (path, relative) for path, relative in found}.values())
     kinds = {_is_picture(path) for path, _ in found}
     if len(kinds) > 1:
-        raise FileError("there are sound files and AVIF pictures; name those of one kind, such as *.wav")
+        raise FileError("there are sound files and pictures; name those of one kind, such as *.wav")
     for path, _ in found:
-        if path.suffix.lower() in OTHER_PICTURES:
-            raise FileError(f"{path} is no AVIF picture; audio-avif invert makes sound of other pictures")
+        if path.suffix.lower() == ARRAY_SUFFIX:
+            raise FileError(f"{path} is an array of numbers; audio-avif invert makes sound of it")
+        if path.suffix.lower() in OTHER_PICTURES and kind_of_file(path) == AVIF:
+            raise FileError(f"{path} is {AVIF}; rename it so that it ends in {PICTURE_SUFFIX}")
     names = _output_names([relative for _, relative in found])
     files = [Input(path, name) for (path, _), name in zip(found, names, strict=True)]
     return Inputs(files, kinds == {True}, any(map(os.path.isdir, paths)))
@@ -74,7 +79,7 @@ def _real(path: Path) -> Path:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() == PICTURE_SUFFIX
+    return path.suffix.lower() in {PICTURE_SUFFIX, *OTHER_PICTURES}
 
 
 def _files_in(folder: Path, output: Path | None) -> Iterator[Path]:
@@ -82,7 +87,7 @@ def _files_in(folder: Path, output: Path | None) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         is_output = output is not None and _real(path).is_relative_to(_real(output))
-        is_meant = path.suffix.lower() in SOUND_SUFFIXES or _is_picture(path)
+        is_meant = path.suffix.lower() in {PICTURE_SUFFIX, *SOUND_SUFFIXES}
         if is_meant and not is_hidden and not is_output and os.path.isfile(path):
             yield path
 

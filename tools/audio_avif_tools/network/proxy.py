@@ -217,6 +217,7 @@ class Counts:
     connections: int = 0
     refused_connections: int = 0
     cut_connections: int = 0
+    frozen_connections: int = 0
     passed_bytes: int = 0
     passed_messages: int = 0
     dropped_messages: int = 0
@@ -241,6 +242,7 @@ class Proxy:
         }
         self._is_in_burst = False
         self._outages = 0  # that last
+        self._freezes = 0  # that last
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -270,6 +272,20 @@ class Proxy:
         assert self._loop is not None, "only while the async with block runs"
         self._loop.call_soon_threadsafe(lambda: self._start(self._be_down(for_s)))
 
+    def freeze(self, for_s: float) -> None:
+        """Begin a freeze of so long; any thread may ask for it.
+
+        Connections that are open, or are made meanwhile, stay open and carry nothing any more, even after it: a laptop
+        has changed networks, or a NAT has forgotten them.
+        """
+        assert self._loop is not None, "only while the async with block runs"
+        self._loop.call_soon_threadsafe(lambda: self._start(self._be_frozen(for_s)))
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a freeze lasts."""
+        return self._freezes > 0
+
     def is_lost(self) -> bool:
         """Whether the next message is lost."""
         loss = self.scenario.loss
@@ -288,7 +304,7 @@ class Proxy:
             _reset(writer)
             return
         self.counts.connections += 1
-        self._start(self._relay(reader, writer))
+        self._start(self._hold(writer) if self.is_frozen else self._relay(reader, writer))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -308,6 +324,22 @@ class Proxy:
         await asyncio.sleep(for_s)
         self._outages -= 1
 
+    async def _be_frozen(self, for_s: float) -> None:
+        self._freezes += 1
+        for link in self._links:
+            self.counts.frozen_connections += link.freeze()
+        await asyncio.sleep(for_s)
+        self._freezes -= 1
+
+    async def _hold(self, *writers: asyncio.StreamWriter) -> None:
+        """Keep a connection open that carries nothing, until the proxy ends."""
+        self.counts.frozen_connections += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for writer in writers:
+                _reset(writer)
+
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             to_server = await asyncio.open_connection("127.0.0.1", self._target_port, limit=_READ_BYTES)
@@ -319,6 +351,8 @@ class Proxy:
             _reset(to_server[1])
             _reset(writer)
             return
+        if self.is_frozen:
+            await self._hold(writer, to_server[1])
         link = _Link(self, (reader, writer), to_server)
         self._links.add(link)
         try:
@@ -342,6 +376,8 @@ class _Link:
         self._writers = (client[1], server[1])
         self._frames = ClientFrames()
         self._is_dropping = False
+        self._is_frozen = False
+        self._is_cut = asyncio.Event()
         up, down = _Queue(proxy.scenario.queue_bytes), _Queue(proxy.scenario.queue_bytes)
         self._tasks = [
             asyncio.ensure_future(work)
@@ -360,6 +396,8 @@ class _Link:
             for writer in self._writers:
                 writer.close()
         except (OSError, asyncio.CancelledError):
+            if self._is_frozen:
+                await self._is_cut.wait()
             self.cut()
         finally:
             for task in self._tasks:
@@ -368,10 +406,18 @@ class _Link:
 
     def cut(self) -> None:
         """Reset the connection at both ends; what is under way is lost."""
+        self._is_cut.set()
         for task in self._tasks:
             task.cancel()
         for writer in self._writers:
             _reset(writer)
+
+    def freeze(self) -> bool:
+        """Carry nothing any more and leave both ends open; return whether it did until now."""
+        was_frozen, self._is_frozen = self._is_frozen, True
+        for task in self._tasks:
+            task.cancel()
+        return not was_frozen
 
     def _message_pieces(self, data: bytes) -> list[Piece]:
         """What goes on of a client's bytes."""

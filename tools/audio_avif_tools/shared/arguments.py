@@ -32,6 +32,17 @@ def value_range(text: str) -> str | tuple[float, float]:
 value_range.__name__ = "range (fixed, auto, or two numbers within -20 and 10 with a comma between)"
 
 
+def crop_box(text: str) -> tuple[int, int, int, int]:
+    """Parse ``X,Y,W,H``, a part of a picture in pixels. Raises ValueError."""
+    x, y, width, height = map(int, text.split(","))
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise ValueError(text)
+    return x, y, width, height
+
+
+crop_box.__name__ = "part of a picture (X,Y,W,H in pixels)"
+
+
 def with_ranges_joined(arguments: Sequence[str]) -> list[str]:
     """``--range -5,1`` as ``--range=-5,1``: argparse would take what begins with a minus for an option."""
     joined: list[str] = []

@@ -19,7 +19,7 @@ from pathlib import Path
 SINKS = ("mouth", "ear")
 RATE_HZ = 44_100
 """What PortAudio takes for the rate of every ALSA device that has no rate of its own, so nobody resamples twice."""
-_START_S = 10.0
+_START_S = 60.0
 _STOP_S = 5.0
 _ABANDONED_S = 3600
 

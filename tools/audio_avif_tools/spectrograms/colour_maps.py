@@ -21,7 +21,10 @@ USUAL = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "ho
 MAX_RESIDUAL = 30.0
 """Root mean square distance of 255 from a map beyond which a picture is none of it: JPEG stays well below."""
 
-HINT = "it may be a photograph or have axes around it: crop it to the spectrogram, or name its map with --colour"
+HINT = (
+    "it may be a photograph or have axes around it: crop it to the spectrogram with --crop, or name its map with "
+    "--colour"
+)
 _SURELY_GRAY = 6.0
 _CHROMA_WEIGHT = 0.25
 _SQUARE = 8  # pixels over which colours are averaged to be compared: lossy codecs keep no finer ones

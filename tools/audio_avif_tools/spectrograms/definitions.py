@@ -144,12 +144,24 @@ def mel_filters(config: SpectrogramConfig) -> DoubleArray:
         return mel_basis(
             MelConfig(config.rate_hz, config.n_fft, config.n_fft, config.n_mels, config.fmin_hz, config.top_hz)
         )
-    # O'Shaughnessy, Speech communication, 1987, as HTK has it.
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in (config.fmin_hz, config.top_hz))
-    edges = 700 * (10 ** (np.linspace(low, high, config.n_mels + 2) / 2595) - 1)
-    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    bins = np.fft.rfftfreq(config.n_fft, 1 / config.rate_hz)
-    rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
+    bins_hz = np.asarray(np.fft.rfftfreq(config.n_fft, 1 / config.rate_hz), np.float64)
+    return htk_filters(htk_edges(config.fmin_hz, config.top_hz, config.n_mels), bins_hz)
+
+
+def htk_edges(low_hz: float, high_hz: float, n_mels: int) -> DoubleArray:
+    """The frequencies ``[n_mels + 2]`` at which HTK's triangles begin, peak and end: three neighbours are a triangle.
+
+    Source: O'Shaughnessy, Speech communication, 1987, as HTK has it.
+    """
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in (low_hz, high_hz))
+    edges: DoubleArray = 700 * (10 ** (np.linspace(low, high, n_mels + 2) / 2595) - 1)
+    return edges
+
+
+def htk_filters(edges_hz: DoubleArray, bins_hz: DoubleArray) -> DoubleArray:
+    """Triangles of height one ``[n_mels, bins]`` between the edges ``[n_mels + 2]``."""
+    lower, centre, upper = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
+    rising, falling = (bins_hz - lower) / (centre - lower), (upper - bins_hz) / (upper - centre)
     return np.asarray(np.maximum(0, np.minimum(rising, falling)), np.float64)
 
 

@@ -9,13 +9,28 @@ import numpy as np
 
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.types import FloatArray
-from audio_avif_tools.spectrograms.colour_maps import HINT, MAX_RESIDUAL, from_colours, guess
-from audio_avif_tools.spectrograms.definitions import SpectrogramConfig, from_shares, resample_rows
-from audio_avif_tools.spectrograms.picture_files import Source
+from audio_avif_tools.spectrograms.colour_maps import HINT, MAX_RESIDUAL, colours_of, from_colours, guess
+from audio_avif_tools.spectrograms.definitions import (
+    SpectrogramConfig,
+    from_shares,
+    mel_filters,
+    peak_db,
+    resample_rows,
+)
+from audio_avif_tools.spectrograms.figures import find_axes
+from audio_avif_tools.spectrograms.picture_files import MAX_ROWS, Source
 
 LEAST_ROWS = 8
+LAYOUTS = ("bands-first", "frames-first")
 _MEL_ROWS = (40, 64, 80, 96, 100, 128)
+_MOST_LINEAR_ROWS = 4097
+_USUAL_RATE_HZ = 22_050
 _USUAL_RANGE_DB = 80.0
+_NORMALISED_RANGE_DB = 100.0  # Tacotron's
+_NORMALISED = ((0.0, 1.0), (-1.0, 1.0), (-4.0, 4.0))  # speech synthesis scales decibels to these
+_BRIGHT = 230
+_LOUDER_DB = 12.0  # than a sine of full scale: what speech never is
+_NARROW_DB = 40.0  # hardly a recording has less between its loudest and its quietest
 # Where loud speech lies in spectra of 1024 samples; only the vocoder needs it, as it knows speech of usual loudness.
 _LOUD_DB = {"linear": 35.0, "mel": 13.0, "mel-htk": 35.0}
 _OPTION = {
@@ -42,40 +57,168 @@ class Readable:
     remarks: tuple[str, ...]
 
 
-def settle(source: Source, given: Mapping[str, object], db_range: tuple[float, float] | float | None) -> Readable:
+def settle(
+    source: Source,
+    given: Mapping[str, object],
+    db_range: tuple[float, float] | float | None,
+    layout: str | None = None,
+    may_have_axes: bool = False,
+) -> Readable:
     """Decide what a spectrogram is by what was given, then by what its file says, then by what is usual.
 
-    Raises FileError where the picture is none, AudioAvifError where what was given makes no sense.
+    ``layout`` says which side of an array is frequency. Raises FileError where the picture is none, AudioAvifError
+    where what was given makes no sense, or leaves open what the array is.
     """
     remarks = [source.remark] if source.remark else []
-    rows, columns = source.shape
-    if rows < LEAST_ROWS:
-        raise FileError(f"the spectrogram has only {rows} rows; {LEAST_ROWS} are the fewest")
     try:
+        source, layout_assumed = _with_bands_first(source, given, layout, remarks)
+        _require_rows(source)
+        if not may_have_axes:
+            _require_no_axes(source, given)
+        source, is_normalised = _as_shares(source, given, remarks)
         if source.settings is not None:
             config, assumed = _changed(source.settings, given), ()
         else:
-            config, assumed = _assume(source, given, remarks)
-        config, knows_level = _with_range(config, source, db_range)
+            config, assumed = _assume(source, given, is_normalised)
+        usual_range_db = _NORMALISED_RANGE_DB if is_normalised else _USUAL_RANGE_DB
+        config, knows_level = _with_range(config, source, db_range, usual_range_db)
         shares = None if source.values is not None else _shares(source, config, "colour" in given, remarks)
     except ValueError as error:
         raise AudioAvifError(str(error)) from error
     if source.settings is None and db_range is None and source.values is None:
-        assumed = (*assumed, f"--db-range {_USUAL_RANGE_DB:g}")
+        assumed = (*assumed, f"--db-range {usual_range_db:g}")
 
     if shares is not None:
         values = from_shares(shares, config)
     else:
         assert source.values is not None
         values = source.values[::-1] if given.get("order") == "low-at-bottom" else source.values
-        if not knows_level:
+        if source.settings is None:
+            remarks += _off_scale(values, config, knows_level)
+        if not knows_level and config.scale == "db":
             values = values + np.float32(config.high_db)
     values = _fit_rows(values, config, remarks)
 
-    most = columns * config.hop_samples
-    samples = source.samples if most - config.hop_samples <= source.samples <= most else 0
-    samples = samples or max(1, columns - 1) * config.hop_samples
+    most = source.shape[1] * config.hop_samples
+    is_told = most - config.hop_samples <= source.samples <= most and source.samples > 0
+    samples = source.samples if is_told else most  # as vocoders make of so many frames
+    assumed = (*layout_assumed, *assumed)
     return Readable(values, config, samples, knows_level, shares is not None, assumed, tuple(remarks))
+
+
+def _with_bands_first(
+    source: Source, given: Mapping[str, object], layout: str | None, remarks: list[str]
+) -> tuple[Source, tuple[str, ...]]:
+    """The source with rows of frequency, and which layout was assumed. Raises ValueError where it cannot be told."""
+    if source.values is None:
+        if layout is not None:
+            raise ValueError("--layout is for arrays of values; --order says where the low end of a picture lies")
+        return source, ()
+    is_assumed = layout is None and source.settings is None
+    layout = layout or (_layout_of(source.shape, given) if is_assumed else "bands-first")
+    if layout == "frames-first":
+        source = replace(source, values=np.ascontiguousarray(source.values.T))
+        remarks.append("the array holds frames first and was transposed")
+    return source, ((f"--layout {layout}",) if is_assumed else ())
+
+
+def _layout_of(shape: tuple[int, int], given: Mapping[str, object]) -> str:
+    first, second = (_likeness(size, given) for size in shape)
+    if first == second:
+        raise ValueError(
+            f"an array of shape {list(shape)} does not tell which side is frequency; say --layout bands-first or "
+            "--layout frames-first"
+        )
+    return "bands-first" if first > second else "frames-first"
+
+
+def _likeness(size: int, given: Mapping[str, object]) -> int:
+    """How much a side's length looks like one of frequency: 3 was given, 2 is usual, 1 may be, 0 is not known."""
+    kind = given.get("kind")
+    may_be_mel, may_be_linear = kind != "linear", kind in (None, "linear")
+    if may_be_mel and "n_mels" in given:
+        return 3 if size == given["n_mels"] else 0
+    if may_be_linear and size in _rows_of(given):
+        return 3
+    if (may_be_mel and size in _MEL_ROWS) or (may_be_linear and _is_power_of_two(size - 1)):
+        return 2
+    return int(may_be_linear and _is_power_of_two(size))
+
+
+def _is_power_of_two(size: int) -> bool:
+    return 64 <= size < _MOST_LINEAR_ROWS and size & (size - 1) == 0
+
+
+def _require_rows(source: Source) -> None:
+    rows = source.shape[0]
+    if rows < LEAST_ROWS:
+        raise FileError(f"the spectrogram has only {rows} rows; {LEAST_ROWS} are the fewest")
+    if rows > MAX_ROWS:
+        raise FileError(f"the spectrogram has {rows} rows; {MAX_ROWS} are the most")
+
+
+def _require_no_axes(source: Source, given: Mapping[str, object]) -> None:
+    """Raises FileError where a picture that does not say what it is seems to be a figure."""
+    if source.settings is not None or source.is_cropped or source.values is not None:
+        return
+    colour = given.get("colour")
+    silent_is_bright = colour is not None and bool(colours_of(str(colour))[0].min() >= _BRIGHT)
+    if source.colours is not None:
+        pixels = source.colours
+    else:
+        assert source.shares is not None
+        pixels = np.rint(source.shares * 255).astype(np.uint8)
+    if source.transparent is not None and source.transparent.any():
+        pixels = pixels.copy()
+        pixels[source.transparent] = 255  # as viewers show it
+    if (box := find_axes(pixels, silent_is_bright)) is not None:
+        raise FileError(
+            "the picture seems to hold axes, labels or margins around the spectrogram; crop it, perhaps with "
+            f"--crop {box}, or read it as it is with --force"
+        )
+
+
+def _as_shares(source: Source, given: Mapping[str, object], remarks: list[str]) -> tuple[Source, bool]:
+    """Values that were scaled to usual limits as shares of these, and whether they were."""
+    if source.values is None or source.settings is not None or "scale" in given:
+        return source, False
+    finite = source.values[np.isfinite(source.values)]
+    if not finite.size:
+        return source, False
+    low, high = float(finite.min()), float(finite.max())
+    for least, most in _NORMALISED:
+        span = most - least
+        # Of magnitudes, which are never negative, most are small; of decibels they are not.
+        if (
+            abs(low - least) <= 0.02 * span
+            and least + 0.7 * span <= high <= most + 1e-3 * span
+            and (least < 0 or float(np.median(finite)) > 0.05)
+        ):
+            remarks.append(
+                f"the values lie within {least:g} to {most:g} and are taken for normalised decibels; if they are not, "
+                "say --scale"
+            )
+            shares = np.clip((source.values - np.float32(least)) / np.float32(span), 0, 1)
+            return replace(source, values=None, shares=shares), True
+    return source, False
+
+
+def _off_scale(values: FloatArray, config: SpectrogramConfig, knows_level: bool) -> list[str]:
+    """Sentences about values that no recording is likely to have on the scale that was taken for theirs."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return []
+    loud_db = peak_db(finite, config)
+    quiet_db = peak_db(finite.min(keepdims=True), config)
+    advice = "they may be normalised or on another scale, see --scale, --power and --db-range"
+    full_scale_db = 20 * float(np.log10(config.n_fft / 4))
+    if config.kind != "linear":
+        full_scale_db += 20 / config.power * float(np.log10(2 * mel_filters(config).max()))
+    if knows_level and loud_db > full_scale_db + _LOUDER_DB:
+        return [f"the loudest value is {loud_db - full_scale_db:.0f} dB above a sine of full scale: {advice}"]
+    if config.scale != "linear" and 0 < loud_db - quiet_db < _NARROW_DB:
+        return [f"the values span only {loud_db - quiet_db:.0f} dB: {advice}"]
+    return []
 
 
 def _changed(config: SpectrogramConfig, given: Mapping[str, object]) -> SpectrogramConfig:
@@ -83,14 +226,14 @@ def _changed(config: SpectrogramConfig, given: Mapping[str, object]) -> Spectrog
 
 
 def _assume(
-    source: Source, given: Mapping[str, object], remarks: list[str]
+    source: Source, given: Mapping[str, object], is_normalised: bool
 ) -> tuple[SpectrogramConfig, tuple[str, ...]]:
     rows = source.shape[0]
     usual: dict[str, object] = {}
-    is_mel = rows in _MEL_ROWS and rows not in _rows_of(given.get("n_fft"))
+    is_mel = rows in (*_MEL_ROWS, given.get("n_mels")) and rows not in _rows_of(given)
     kind = given.get("kind", "mel" if is_mel else "linear")
     usual["kind"] = kind
-    usual["rate_hz"] = 22_050
+    usual["rate_hz"] = _USUAL_RATE_HZ
     if kind == "linear":
         usual["n_fft"] = min(8192, max(64, 2 * rows if rows & (rows - 1) == 0 else 2 * (rows - 1)))
     else:
@@ -101,11 +244,11 @@ def _assume(
     usual["scale"] = "db" if source.values is None else _scale_of(source.values, str(kind))
     scale = given.get("scale", usual["scale"])
     # librosa and torchaudio make decibels of powers, speech synthesis takes logarithms of magnitudes
-    usual["power"] = 2 if kind != "linear" and scale == "db" else 1
+    usual["power"] = 2 if kind != "linear" and scale == "db" and not is_normalised else 1
     if source.colours is not None:
         usual["colour"] = given.get("colour") or guess(source.colours)
     if source.values is None:
-        usual["order"] = "low-at-bottom"
+        usual["order"] = "low-at-top" if is_normalised else "low-at-bottom"
     config = SpectrogramConfig.from_dict({**SpectrogramConfig().to_dict(), **usual, **given})
     without_say = {"power"} if (kind, scale) == ("linear", "db") else set()
     assumed = tuple(
@@ -114,8 +257,16 @@ def _assume(
     return config, assumed
 
 
-def _rows_of(n_fft: object) -> tuple[int, ...]:
-    return (n_fft // 2, n_fft // 2 + 1) if isinstance(n_fft, int) else ()
+def _rows_of(given: Mapping[str, object]) -> tuple[int, ...]:
+    """How many rows a spectrogram of linear frequency may have by what was given. Raises ValueError."""
+    n_fft = given.get("n_fft")
+    if not isinstance(n_fft, int):
+        return ()
+    known = {name: given[name] for name in ("rate_hz", "fmin_hz", "fmax_hz") if name in given}
+    config = SpectrogramConfig.from_dict(
+        {**SpectrogramConfig(rate_hz=_USUAL_RATE_HZ, hop_samples=1).to_dict(), **known, "n_fft": n_fft}
+    )
+    return (n_fft // 2, n_fft // 2 + 1, config.rows)
 
 
 def _scale_of(values: FloatArray, kind: str) -> str:
@@ -129,22 +280,34 @@ def _scale_of(values: FloatArray, kind: str) -> str:
 
 
 def _with_range(
-    config: SpectrogramConfig, source: Source, db_range: tuple[float, float] | float | None
+    config: SpectrogramConfig,
+    source: Source,
+    db_range: tuple[float, float] | float | None,
+    usual_range_db: float,
 ) -> tuple[SpectrogramConfig, bool]:
     """The configuration with its range of decibels, and whether they say how loud it was."""
     if isinstance(db_range, tuple):
         return replace(config, low_db=db_range[0], high_db=db_range[1]), True
     if source.settings is not None and db_range is None:
-        return config, True
+        return config, source.knows_level
     loud_db = _LOUD_DB[config.kind] + 20 * float(np.log10(config.n_fft / 1024))
-    relative = replace(config, low_db=loud_db - (db_range or _USUAL_RANGE_DB), high_db=loud_db)
+    relative = replace(config, low_db=loud_db - (db_range or usual_range_db), high_db=loud_db)
     if source.values is None:
         return relative, False
     is_relative = config.scale == "db" and abs(float(source.values.max())) < 1e-3  # librosa's ref=numpy.max
-    return relative, not is_relative
+    return relative, source.knows_level and not is_relative
 
 
 def _shares(source: Source, config: SpectrogramConfig, is_told: bool, remarks: list[str]) -> FloatArray:
+    """Shares of the range, without what is transparent."""
+    shares = _opaque_shares(source, config, is_told, remarks)
+    if source.transparent is None or not source.transparent.any():
+        return shares
+    remarks.append(f"{source.transparent.mean():.0%} of the picture is transparent and was taken as silent")
+    return np.where(source.transparent, np.float32(0), shares)
+
+
+def _opaque_shares(source: Source, config: SpectrogramConfig, is_told: bool, remarks: list[str]) -> FloatArray:
     if source.shares is not None:
         if config.colour not in ("gray", "gray_r"):
             raise AudioAvifError(f"the picture is gray, not of the colour map {config.colour}")
@@ -156,9 +319,6 @@ def _shares(source: Source, config: SpectrogramConfig, is_told: bool, remarks: l
         if not is_told:
             raise FileError(f"{text}; {HINT}")
         remarks.append(text)
-    if source.transparent is not None and source.transparent.any():
-        remarks.append(f"{source.transparent.mean():.0%} of the picture is transparent and was taken as silent")
-        shares[source.transparent] = 0
     return shares
 
 

@@ -19,6 +19,7 @@ from audio_avif.vocoders.griffin_lim import stft
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif_tools.spectrograms.definitions import SpectrogramConfig, find_phases, has_grid_of, is_mel, log_mel_for
+from audio_avif_tools.spectrograms.figures import Box
 from audio_avif_tools.spectrograms.guess import Readable, settle
 from audio_avif_tools.spectrograms.picture_files import load_array, read_spectrogram
 from audio_avif_tools.spectrograms.spectrogram_command import definition
@@ -38,28 +39,40 @@ def invert(options: argparse.Namespace, output: Path) -> None:
     """
     if options.reference is not None:
         read_header(options.reference)  # a wrong name is told now, not after minutes
-    readable = settle(read_spectrogram(options.input), definition(options), options.db_range)
-    config = readable.config
+    crop = None if options.crop is None else Box(*options.crop)
+    readables = [
+        settle(source, definition(options), options.db_range, options.layout, options.force)
+        for source in read_spectrogram(options.input, crop)
+    ]
+    readable = readables[0]  # the channels of a picture differ in nothing but their values
     print(_first_line(options.input, readable))
     for remark in readable.remarks:
         print(f"note: {remark}")
+    samples = np.stack([_sound(channel, options) for channel in readables], axis=1)
+    gain = _gain(samples, readable.knows_level)
+    samples = samples * np.float32(gain)
+    rate_hz = readable.config.rate_hz
+    _write(output, samples, rate_hz)
+    channels = "" if len(readables) == 1 else f", {len(readables)} channels"
+    print(f"{output}: {len(samples) / rate_hz:.2f} s at {rate_hz} Hz{channels}, {_level(samples, gain, readable)}")
+    if options.reference is not None:
+        print(_scores(options.reference, samples.mean(axis=1), rate_hz, readable.knows_level))
+
+
+def _sound(readable: Readable, options: argparse.Namespace) -> FloatArray:
+    """The sound ``[samples]`` of one channel; what the vocoder loses is printed."""
     if options.vocoder == "griffin-lim":
         iterations = ITERATIONS if options.iterations is None else options.iterations
         momentum = MOMENTUM if options.momentum is None else options.momentum
-        phases = None if options.phase is None else _phases(options.phase, config, readable.values.shape[1])
+        frames = readable.values.shape[1]
+        phases = None if options.phase is None else _phases(options.phase, readable.config, frames)
         samples = _without_model(readable, iterations, momentum, phases)
     else:
         vocoder = load_vocoder(options.vocoder, "cpu")
-        for loss in _losses(config, vocoder):
+        for loss in _losses(readable.config, vocoder):
             print(f"note: {loss}")
         samples = _with_model(readable, vocoder)
-    samples = np.pad(samples, (0, max(0, readable.samples - samples.size)))[: readable.samples]
-    gain = _gain(samples, readable.knows_level)
-    samples = samples * np.float32(gain)
-    _write(output, samples, config.rate_hz)
-    print(f"{output}: {samples.size / config.rate_hz:.2f} s at {config.rate_hz} Hz, {_level(samples, gain, readable)}")
-    if options.reference is not None:
-        print(_scores(options.reference, samples, config.rate_hz, readable.knows_level))
+    return np.pad(samples, (0, max(0, readable.samples - samples.size)))[: readable.samples]
 
 
 def _first_line(path: Path, readable: Readable) -> str:
@@ -71,7 +84,9 @@ def _first_line(path: Path, readable: Readable) -> str:
 def _shown_as(readable: Readable) -> str:
     config = readable.config
     if not readable.is_picture:
-        return "" if readable.knows_level else "0 dB is a loudest that is unknown; "
+        if readable.knows_level:
+            return ""
+        return f"{'0 dB' if config.scale == 'db' else '1'} is a loudest that is unknown; "
     span = f"{config.low_db:g} to {config.high_db:g} dB"
     if not readable.knows_level:
         span = f"{config.high_db - config.low_db:g} dB under a loudest that is unknown"
@@ -186,8 +201,9 @@ def _level(samples: FloatArray, gain: float, readable: Readable) -> str:
 
 
 def _write(path: Path, samples: FloatArray, rate_hz: int) -> None:
-    with sound_writer(path, 1, rate_hz) as write:
-        write(samples[:, None])
+    """Write ``[samples, channels]``."""
+    with sound_writer(path, samples.shape[1], rate_hz) as write:
+        write(samples)
 
 
 def _scores(reference: str, samples: FloatArray, rate_hz: int, knows_level: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError
+from audio_avif_tools.shared.arguments import crop_box
 from audio_avif_tools.spectrograms.spectrogram_command import add_definition, decibels, with_ranges_joined
 
 PROGRAM = "audio-avif invert"
@@ -26,12 +27,26 @@ def _parser() -> argparse.ArgumentParser:
         "audio-avif invert mel.npy --kind mel --scale ln --rate 22050 --output speech.wav",
     )
     parser.add_argument(
-        "input", type=Path, metavar="PICTURE|ARRAY.npy", help="cropped to the spectrogram, without axes"
+        "input",
+        type=Path,
+        metavar="PICTURE|ARRAY.npy",
+        help="cropped to the spectrogram, without axes; - is standard input",
     )
     parser.add_argument(
         "--output", type=Path, metavar="OUT.wav", help="a .wav, .flac or .ogg file (default: PICTURE.wav, if not there)"
     )
     add_definition(parser)
+    parser.add_argument(
+        "--layout",
+        choices=("bands-first", "frames-first"),
+        help="which side of an array comes first (default: the number of bands or bins tells)",
+    )
+    parser.add_argument(
+        "--crop", type=crop_box, metavar="X,Y,W,H", help="where the spectrogram lies in the picture, in pixels"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="read a picture that seems to hold axes, labels or margins all the same"
+    )
     parser.add_argument(
         "--db-range",
         type=decibels,
@@ -80,7 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from audio_avif_tools.spectrograms.inversion import invert
+    from audio_avif_tools.spectrograms.picture_files import is_pipe
 
+    if options.output is None and is_pipe(options.input):
+        raise AudioAvifError(f"{options.input} is a pipe; name the sound file with --output")
     output = options.output or options.input.with_suffix(".wav")
     if options.output is None and output.exists():
         raise AudioAvifError(f"{output} is there already and may be the original; name another with --output")

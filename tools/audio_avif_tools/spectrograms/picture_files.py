@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import pillow_avif  # noqa: F401  (lets Pillow save and open AVIF)
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from audio_avif.edge.sound_files import replacing
 from audio_avif.errors import FileError
 from audio_avif.types import FloatArray, Pixels
 from audio_avif_tools.spectrograms.colour_maps import GRAYS, to_colours
 from audio_avif_tools.spectrograms.definitions import SpectrogramConfig, to_shares
+from audio_avif_tools.spectrograms.figures import Box
+from audio_avif_tools.spectrograms.riffusion import RiffusionSettings, riffusion_settings, to_magnitudes
 
 FORMATS = {".png": "PNG", ".avif": "AVIF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """The kinds of picture that are written, by suffix."""
@@ -26,8 +31,10 @@ ARRAY = ".npy"
 MAX_PIXELS = 1 << 25
 """Pixels or values of the largest spectrogram: 17 minutes of 513 rows at 62.5 columns a second."""
 
-_MAX_ROWS = 16_384
+MAX_ROWS = 16_384
+STANDARD_INPUT = Path("-")
 
+_MAX_PIPE_BYTES = 1 << 29
 _READABLE = ("PNG", "AVIF", "WEBP", "JPEG", "GIF", "BMP", "TIFF", "PPM")
 _MAX_COLUMNS = {"WEBP": 16_383, "JPEG": 65_500, "AVIF": 65_535}
 _FORMAT = 1
@@ -42,7 +49,8 @@ class Source:
     """What a file holds, in its own order of rows, and what it says of itself.
 
     One of ``shares [rows, columns]`` 0 to 1, ``colours [rows, columns, 3]`` and ``values [rows, columns]`` is there.
-    ``transparent`` marks pixels to be taken as black. ``samples`` is 0 where the file does not tell.
+    ``transparent`` marks pixels to be taken as silent. ``samples`` is 0 where the file does not tell. Without
+    ``knows_level`` the settings do not say how loud it was. ``is_cropped``: the user said where the spectrogram lies.
     """
 
     shares: FloatArray | None = None
@@ -52,6 +60,8 @@ class Source:
     settings: SpectrogramConfig | None = None
     samples: int = 0
     remark: str = ""
+    knows_level: bool = True
+    is_cropped: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,31 +132,59 @@ def _settings_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def read_spectrogram(path: Path) -> Source:
-    """Read a picture or an array. Raises FileError for anything else."""
-    if not path.is_file():
-        raise FileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
+def read_spectrogram(path: Path, crop: Box | None = None) -> list[Source]:
+    """Read a picture, or the part ``crop`` of it, or an array; a source for each channel. Raises FileError."""
+    with _open(path) as file:
+        magic = file.read(len(_NUMPY_MAGIC))
+        if not magic:
+            raise FileError(f"{path} is empty")
+        file.seek(0)
+        if magic != _NUMPY_MAGIC and path.suffix.lower() != ARRAY:
+            return _from_picture(path, file, crop)
+        if crop is not None:
+            raise FileError(f"{path} is an array, and --crop is for pictures; cut it with numpy")
+        return [_from_array(path, file)]
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether what the path names can be read only once: standard input, a FIFO, a descriptor of either."""
+    return path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The file; what comes from a pipe is read whole, as pictures and arrays have to be read in any order."""
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(_NUMPY_MAGIC))
+        if not is_pipe(path):
+            if not path.is_file():
+                raise FileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
+            return path.open("rb")
+        if path == STANDARD_INPUT and sys.stdin is None:
+            raise FileError("there is no standard input to read from")
+        with nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else path.open("rb") as pipe:
+            content = pipe.read(_MAX_PIPE_BYTES + 1)
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not magic:
-        raise FileError(f"{path} is empty")
-    if magic == _NUMPY_MAGIC or path.suffix.lower() == ARRAY:
-        return _from_array(path)
-    return _from_picture(path)
+    if len(content) > _MAX_PIPE_BYTES:
+        raise FileError(f"{path} is too large: at most {_MAX_PIPE_BYTES >> 20} MiB are read from a pipe")
+    return io.BytesIO(content)
 
 
-def _from_picture(path: Path) -> Source:
+def _from_picture(path: Path, file: IO[bytes], crop: Box | None) -> list[Source]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_READABLE) as image:
+            with Image.open(file, formats=_READABLE) as image:
                 _check_size(path, image.height, image.width)
-                text = image.info.get("Description") or image.getexif().get(_DESCRIPTION)
-                settings, samples, remark = _parse(text)
-                return _pixels(path, image, settings, samples, remark)
+                clear_gray = _clear_gray(image)
+                exif = image.getexif()
+                riffusion = riffusion_settings(exif)
+                settings, samples, remark = _parse(image.info.get("Description") or exif.get(_DESCRIPTION))
+                image = _cropped(ImageOps.exif_transpose(image), crop)  # as viewers show it
+                _check_size(path, image.height, image.width)
+                if riffusion is not None and settings is None:
+                    return _from_riffusion(path, image, riffusion)
+                said = {"settings": settings, "samples": samples, "remark": remark, "is_cropped": crop is not None}
+                return [_pixels(path, image, clear_gray, said)]
     except Image.DecompressionBombError as error:
         raise FileError(f"{path} is too large: at most {MAX_PIXELS} pixels are read") from error
     except FileError:
@@ -157,24 +195,53 @@ def _from_picture(path: Path) -> Source:
         ) from error
 
 
+def _cropped(image: Image.Image, crop: Box | None) -> Image.Image:
+    if crop is None:
+        return image
+    right, lower = crop.x + crop.width, crop.y + crop.height
+    if right > image.width or lower > image.height:
+        raise FileError(f"--crop {crop} does not lie within the picture of {image.width}x{image.height} pixels")
+    return image.crop((crop.x, crop.y, right, lower))
+
+
+def _from_riffusion(path: Path, image: Image.Image, riffusion: RiffusionSettings) -> list[Source]:
+    if image.width * riffusion.config.rows > MAX_PIXELS:
+        raise FileError(f"{path} is too large: {image.width} columns of {riffusion.config.rows} bins")
+    channels = to_magnitudes(np.asarray(image.convert("RGB")), riffusion)
+    knows_level = riffusion.peak is not None
+    return [
+        Source(values=values, settings=riffusion.config, remark=str(riffusion), knows_level=knows_level)
+        for values in channels
+    ]
+
+
+def _clear_gray(image: Image.Image) -> int | None:
+    """The value of a gray picture's pixels that are transparent, None where there is none or in other pictures."""
+    value = image.info.get("transparency")
+    if type(value) is not int or not (image.mode in ("1", "L") or image.mode.startswith("I")):
+        return None
+    raw_mode = image.tile[0].args if image.tile else ""
+    return value * {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)  # Pillow stretches the pixels, but not this
+
+
 def _check_size(path: Path, rows: int, columns: int) -> None:
     if not rows or not columns:
         raise FileError(f"{path} is empty: {rows} rows and {columns} columns")
-    if rows * columns > MAX_PIXELS or rows > _MAX_ROWS:
+    if rows * columns > MAX_PIXELS or rows > MAX_ROWS:
         raise FileError(
-            f"{path} is too large: {rows} rows and {columns} columns; at most {_MAX_ROWS} rows and {MAX_PIXELS} pixels "
+            f"{path} is too large: {rows} rows and {columns} columns; at most {MAX_ROWS} rows and {MAX_PIXELS} pixels "
             "are read"
         )
 
 
-def _pixels(path: Path, image: Image.Image, settings: SpectrogramConfig | None, samples: int, remark: str) -> Source:
-    said: dict[str, Any] = {"settings": settings, "samples": samples, "remark": remark}
-    if image.mode.startswith("I"):
-        return Source(shares=np.clip(np.asarray(image, np.float32) / 65_535, 0, 1), **said)
+def _pixels(path: Path, image: Image.Image, clear_gray: int | None, said: dict[str, Any]) -> Source:
     if image.mode == "F":
         raise FileError(f"{path} holds floating-point values; save them as a .npy array")
-    if image.mode in ("1", "L"):
-        return Source(shares=np.asarray(image.convert("L"), np.float32) / 255, **said)
+    if image.mode in ("1", "L") or image.mode.startswith("I"):
+        white = 65_535 if image.mode.startswith("I") else 255
+        values = np.asarray(image.convert("L") if image.mode == "1" else image, np.float32)
+        transparent = None if clear_gray is None else values == clear_gray
+        return Source(shares=np.clip(values / white, 0, 1), transparent=transparent, **said)
     transparent = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -201,10 +268,14 @@ def _parse(text: object) -> tuple[SpectrogramConfig | None, int, str]:
         return None, 0, f"its settings are damaged and were not used: {error}"
 
 
-def load_array(path: Path) -> npt.NDArray[Any]:
-    """Read a ``.npy`` array of numbers, finite but for minus infinity. Raises FileError for anything else."""
+def load_array(path: Path, file: IO[bytes] | None = None) -> npt.NDArray[Any]:
+    """Read a ``.npy`` array of numbers, finite but for minus infinity. Raises FileError for anything else.
+
+    ``file`` is what to read where the path is a pipe that has been read already.
+    """
     try:
-        array = np.load(path, allow_pickle=False, mmap_mode="r")
+        is_mapped = not isinstance(file, io.BytesIO)  # nothing is read of a file that is too large
+        array = np.load(path if is_mapped else file, allow_pickle=False, mmap_mode="r" if is_mapped else None)
     except Exception as error:  # numpy raises several unrelated classes on damaged files
         raise FileError(f"{path} is no .npy array of numbers that can be opened") from error
     if not isinstance(array, np.ndarray):
@@ -221,16 +292,16 @@ def load_array(path: Path) -> npt.NDArray[Any]:
     return array
 
 
-def _from_array(path: Path) -> Source:
-    array = load_array(path)
+def _from_array(path: Path, file: IO[bytes]) -> Source:
+    array = load_array(path, file)
     is_colour = array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
     while array.ndim > 2 and not is_colour and 1 in array.shape:
         array = array.squeeze(array.shape.index(1))
     if array.ndim != 2 and not is_colour:
         raise FileError(f"{path} must be an array [rows, columns], not of shape {list(array.shape)}")
-    _check_size(path, array.shape[0], array.shape[1])
+    _check_size(path, min(array.shape[:2]), max(array.shape[:2]))  # which of the two are rows is settled later
     settings, samples, remark = None, 0, ""
-    if _settings_path(path).is_file():
+    if not is_pipe(path) and _settings_path(path).is_file():
         try:
             settings, samples, remark = _parse(_settings_path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
@@ -239,6 +310,6 @@ def _from_array(path: Path) -> Source:
     if is_colour:
         transparent = array[:, :, 3] < 128 if array.shape[2] == 4 else None
         return Source(colours=np.ascontiguousarray(array[:, :, :3]), transparent=transparent, **said)
-    if array.dtype in (np.uint8, np.uint16):
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:  # pixels, of either byte order
         return Source(shares=array.astype(np.float32) / np.iinfo(array.dtype).max, **said)
     return Source(values=array.astype(np.float32), **said)

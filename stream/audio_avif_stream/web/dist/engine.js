@@ -62,6 +62,24 @@ function isUsual(mel) {
   return Object.keys(USUAL_MEL).every((key) => mel[key] === USUAL_MEL[key]);
 }
 
+// src/awake.ts
+var LONGEST_STEP_S = 1;
+var AwakeClock = class {
+  constructor(clockS) {
+    this.clockS = clockS;
+    this.readS = clockS();
+  }
+  clockS;
+  awakeS = 0;
+  readS;
+  nowS() {
+    const nowS2 = this.clockS();
+    this.awakeS += Math.min(nowS2 - this.readS, LONGEST_STEP_S);
+    this.readS = nowS2;
+    return this.awakeS;
+  }
+};
+
 // src/container.ts
 var SEQUENCE_HEADER = 1;
 var TEMPORAL_DELIMITER = 2;
@@ -511,120 +529,230 @@ function pingBytes(sentUs, sampleZeroUs = 0, receiverAheadUs = 0) {
   return data;
 }
 
-// src/connection.ts
+// src/link.ts
 var FIRST_RETRY_S = 0.5;
-var LONGEST_RETRY_S = 8;
-var SILENCE_S = 2;
-var PING_S = 1;
+var LONGEST_RETRY_S = 4;
+var FIRST_CONNECT_S = 10;
+var RECONNECT_S = 2;
+var WATCH_S = 0.25;
+var HEALTH_S = 2;
+var TRIPS = 16;
 var NORMAL = 1e3;
-var FINAL = [CLOSE.protocol, CLOSE.unauthorized, CLOSE.unknownRoom];
+var PING_S = 1;
 function bearer(token) {
   const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
   return `audio-avif.bearer.${base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
 }
 async function whyRefused() {
   try {
-    await fetch("/health", { cache: "no-store" });
+    await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(HEALTH_S * 1e3) });
   } catch {
     return "";
   }
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
-var Connection = class {
-  constructor(url, token, listener, nowS2) {
+var Link = class {
+  /** A connection on which nothing comes for `silentS` is dead: the user must ping it. */
+  constructor(url, token, silentS, user, nowS2) {
     this.url = url;
     this.token = token;
-    this.listener = listener;
+    this.silentS = silentS;
+    this.user = user;
     this.nowS = nowS2;
-    listener.onState("connecting", "");
+    this.awake = new AwakeClock(nowS2);
+    user.onState("connecting", "");
     this.connect();
   }
   url;
   token;
-  listener;
+  silentS;
+  user;
   nowS;
   /** How far the server's clock is ahead of `nowS`, from the pong with the shortest round trip; null until known. */
   serverAheadS = null;
+  /** Of the newest pong. */
+  roundTripS = null;
+  /** How long nothing has come on this connection. */
+  silenceS = 0;
   socket = null;
   isClosed = false;
   retryS = FIRST_RETRY_S;
-  lastMessageS = 0;
+  connectedInS = null;
+  heardS = 0;
   timers = [];
   trips = [];
-  close() {
+  awake;
+  /** What was sent and has not left; infinite without a connection. */
+  get unsentBytes() {
+    return this.isOpen ? this.socket.bufferedAmount : Infinity;
+  }
+  get isOpen() {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+  /** Send a message if a connection is open. */
+  send(message) {
+    if (this.isOpen) this.socket.send(message);
+  }
+  /** No more connections; this one is closed after so long, unless the server closes it before. */
+  close(afterS = 0, code = NORMAL) {
     this.isClosed = true;
     this.stopTimers();
-    this.socket?.close(NORMAL);
+    const { socket } = this;
+    if (afterS) self.setTimeout(() => socket?.close(code), afterS * 1e3);
+    else socket?.close(code);
+  }
+  /** Call at an interval for as long as this connection lasts. */
+  every(seconds, callback) {
+    this.timers.push(self.setInterval(callback, seconds * 1e3));
+  }
+  /** Call once, unless this connection has ended before. */
+  after(seconds, callback) {
+    this.timers.push(self.setTimeout(callback, seconds * 1e3));
+  }
+  takePong(pong, nowS2) {
+    const [pingS, serverS] = [pong.pingSentUs / 1e6, pong.receiverUs / 1e6];
+    this.roundTripS = nowS2 - pingS;
+    this.trips = [...this.trips, { tripS: this.roundTripS, aheadS: serverS - (pingS + nowS2) / 2 }].slice(-TRIPS);
+    this.serverAheadS = this.trips.reduce((best, each) => each.tripS < best.tripS ? each : best).aheadS;
   }
   stopTimers() {
-    for (const timer of this.timers) clearTimeout(timer);
+    for (const timer of this.timers) self.clearTimeout(timer);
     this.timers = [];
   }
   connect() {
     this.stopTimers();
-    const protocol = new ListenerProtocol();
+    const beganS = this.nowS();
     const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
     let wasOpen = false;
     this.socket = socket;
+    this.hear();
+    this.every(WATCH_S, () => this.watch());
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
+      if (this.isClosed) return;
       wasOpen = true;
+      this.connectedInS ??= this.nowS() - beganS;
       this.trips = [];
-      this.lastMessageS = this.nowS();
-      this.ping();
-      this.timers.push(self.setInterval(() => this.ping(), PING_S * 1e3));
-      this.timers.push(self.setInterval(() => this.watch(), 250));
+      this.serverAheadS = null;
+      this.hear();
+      this.user.onOpen();
     };
-    socket.onmessage = ({ data }) => {
-      if (this.isClosed || socket !== this.socket) return;
-      const receivedS = this.nowS();
-      try {
-        const message = protocol.receive(data);
-        this.retryS = FIRST_RETRY_S;
-        if (message.kind === "pong") this.takePong(message.pingSentUs / 1e6, message.receiverUs / 1e6, receivedS);
-        else {
-          if (message.kind !== "ping") this.lastMessageS = receivedS;
-          this.listener.onMessage(message, receivedS);
-        }
-      } catch (error) {
-        if (!(error instanceof WireError)) throw error;
-        this.close();
-        this.listener.onState("failed", `The server sent what this page does not understand: ${error.message}.`);
-      }
-    };
+    socket.onmessage = ({ data }) => this.take(data);
     socket.onclose = ({ code, reason }) => {
-      if (!this.isClosed && socket === this.socket) void this.comeBack(code, reason, wasOpen);
+      if (!this.isClosed) void this.closed(code, reason, wasOpen);
     };
   }
-  async comeBack(code, reason, wasOpen) {
-    this.stopTimers();
-    if (FINAL.includes(code)) {
-      this.isClosed = true;
-      const words = {
-        [CLOSE.unauthorized]: "The token is missing or wrong.",
-        [CLOSE.unknownRoom]: "There is no room of this name here."
-      };
-      this.listener.onState("failed", words[code] ?? `The server closed the connection: ${reason}.`);
-      return;
+  hear() {
+    this.heardS = this.awake.nowS();
+    this.silenceS = 0;
+  }
+  take(data) {
+    if (this.isClosed) return;
+    this.hear();
+    try {
+      this.user.onMessage(data, this.nowS());
+      this.retryS = FIRST_RETRY_S;
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.fail(`The server sent what this page does not understand: ${error.message}.`);
     }
+  }
+  /** Give up a connection on which nothing comes, or that does not open. */
+  watch() {
+    this.silenceS = this.awake.nowS() - this.heardS;
+    if (this.silenceS > this.patienceS) this.lose("The server does not answer. Trying again \u2026");
+    else if (this.isOpen) this.user.onTick?.();
+  }
+  get patienceS() {
+    if (this.isOpen) return this.silentS;
+    if (this.connectedInS === null) return FIRST_CONNECT_S;
+    return Math.min(FIRST_CONNECT_S, Math.max(RECONNECT_S, 3 * this.connectedInS));
+  }
+  async closed(code, reason, wasOpen) {
+    this.stopTimers();
+    const final = this.user.whyFinal(code, reason);
+    if (final !== null) return this.fail(final);
     const refusal = wasOpen ? "" : await whyRefused();
     if (this.isClosed) return;
+    if (refusal) this.lose(refusal, "refused");
+    else this.lose(`Connection lost${reason ? ` (${reason})` : ""}. Trying again \u2026`);
+  }
+  /** Leave this connection without waiting for its peer, which may be gone, and try another after a while. */
+  lose(detail, state = "lost") {
+    const { socket } = this;
+    this.socket = null;
+    if (socket) {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+    }
     const waitS = this.retryS * (0.8 + 0.4 * Math.random());
     this.retryS = Math.min(2 * this.retryS, LONGEST_RETRY_S);
-    const why = reason ? ` (${reason})` : "";
-    this.listener.onState(refusal ? "refused" : "lost", refusal || `Connection lost${why}. Trying again \u2026`);
-    this.timers.push(self.setTimeout(() => this.connect(), waitS * 1e3));
+    this.stopTimers();
+    this.after(waitS, () => this.connect());
+    this.user.onState(state, detail);
+  }
+  fail(detail) {
+    this.close(0, CLOSE.protocol);
+    this.user.onState("failed", detail);
+  }
+};
+
+// src/connection.ts
+var SILENT_S = 3;
+var QUIET_S = 2;
+var FINAL = [CLOSE.protocol, CLOSE.unauthorized, CLOSE.unknownRoom];
+var Connection = class {
+  constructor(url, token, listener, nowS2) {
+    this.listener = listener;
+    this.nowS = nowS2;
+    this.link = new Link(url, token, SILENT_S, this, nowS2);
+  }
+  listener;
+  nowS;
+  link;
+  protocol = new ListenerProtocol();
+  lastMessageS = 0;
+  /** How far the server's clock is ahead of `nowS`; null until known. */
+  get serverAheadS() {
+    return this.link.serverAheadS;
+  }
+  close() {
+    this.link.close();
+  }
+  onOpen() {
+    this.protocol = new ListenerProtocol();
+    this.lastMessageS = this.nowS();
+    this.ping();
+    this.link.every(PING_S, () => this.ping());
+  }
+  onMessage(data, receivedS) {
+    const message = this.protocol.receive(data);
+    if (message.kind === "pong") {
+      this.link.takePong(message, receivedS);
+      if (!this.protocol.hello) this.onState("waiting", "");
+      return;
+    }
+    if (message.kind !== "ping") this.lastMessageS = receivedS;
+    this.listener.onMessage(message, receivedS);
+  }
+  /** The server still answers, and nothing comes of a stream. */
+  onTick() {
+    const isAnswered = this.link.silenceS < 1.5 * PING_S;
+    if (isAnswered && this.nowS() - this.lastMessageS > QUIET_S) this.onState("waiting", "");
+  }
+  whyFinal(code, reason) {
+    if (!FINAL.includes(code)) return null;
+    const words = {
+      [CLOSE.unauthorized]: "The token is missing or wrong.",
+      [CLOSE.unknownRoom]: "There is no room of this name here."
+    };
+    return words[code] ?? `The server closed the connection: ${reason}.`;
+  }
+  onState(state, detail) {
+    this.listener.onState(state, detail);
   }
   ping() {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(pingBytes(this.nowS() * 1e6));
-  }
-  takePong(pingS, serverS, nowS2) {
-    this.trips = [...this.trips, { tripS: nowS2 - pingS, aheadS: serverS - (pingS + nowS2) / 2 }].slice(-16);
-    this.serverAheadS = this.trips.reduce((best, each) => each.tripS < best.tripS ? each : best).aheadS;
-  }
-  /** The publisher pings each second and a pause is told more often: after two seconds nothing comes. */
-  watch() {
-    if (this.nowS() - this.lastMessageS > SILENCE_S) this.listener.onState("waiting", "");
+    this.link.send(pingBytes(this.nowS() * 1e6));
   }
 };
 
@@ -1585,6 +1713,7 @@ var Room = class {
     if (hello.session === this.endedSession) return this.finish(null);
     if (this.stream?.hello.session === hello.session) {
       this.stream.hello = hello;
+      this.tellState("playing");
       return;
     }
     await this.finish(null);

@@ -659,7 +659,7 @@ function show(message) {
   else if (message.kind === "figures") showFigures(message);
   else if (message.kind === "recordedTile") {
     debug.tiles.push({ sequence: message.sequence, still: [...message.still], pixels: [...message.pixels] });
-  } else debug.chunks.push({ firstSample: message.firstSample, samples: [...message.samples] });
+  } else debug.chunks.push({ firstSample: message.firstSample, samples: [...message.samples], atMs: performance.now() });
 }
 function showState(state, detail) {
   debug.state = state;

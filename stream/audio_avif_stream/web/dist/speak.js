@@ -463,7 +463,8 @@ function show() {
 function take(message, isCurrent) {
   if (message.kind === "recorded") debug.samples.push(...message.samples);
   else if (message.kind === "recordedTile") {
-    debug.tiles.push({ firstFrame: message.firstFrame, still: [...message.still], pixels: [...message.pixels] });
+    const [still, pixels] = [[...message.still], [...message.pixels]];
+    debug.tiles.push({ firstFrame: message.firstFrame, still, pixels, atMs: performance.now() });
   } else if (!isCurrent) return;
   else if (message.kind === "status") showState(message.state, message.detail);
   else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);

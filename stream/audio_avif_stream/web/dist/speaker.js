@@ -408,6 +408,24 @@ var PictureWriter = class _PictureWriter {
   }
 };
 
+// src/awake.ts
+var LONGEST_STEP_S = 1;
+var AwakeClock = class {
+  constructor(clockS) {
+    this.clockS = clockS;
+    this.readS = clockS();
+  }
+  clockS;
+  awakeS = 0;
+  readS;
+  nowS() {
+    const nowS2 = this.clockS();
+    this.awakeS += Math.min(nowS2 - this.readS, LONGEST_STEP_S);
+    this.readS = nowS2;
+    return this.awakeS;
+  }
+};
+
 // src/wire.ts
 var SUBPROTOCOL = "audio-avif.v1";
 var VERSION = 1;
@@ -691,61 +709,205 @@ function pingBytes(sentUs, sampleZeroUs = 0, receiverAheadUs = 0) {
   return data;
 }
 
-// src/connection.ts
-var FINAL = [CLOSE.protocol, CLOSE.unauthorized, CLOSE.unknownRoom];
+// src/link.ts
+var FIRST_RETRY_S = 0.5;
+var LONGEST_RETRY_S = 4;
+var FIRST_CONNECT_S = 10;
+var RECONNECT_S = 2;
+var WATCH_S = 0.25;
+var HEALTH_S = 2;
+var TRIPS = 16;
+var NORMAL = 1e3;
+var PING_S = 1;
 function bearer(token) {
   const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
   return `audio-avif.bearer.${base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
 }
 async function whyRefused() {
   try {
-    await fetch("/health", { cache: "no-store" });
+    await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(HEALTH_S * 1e3) });
   } catch {
     return "";
   }
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
-
-// src/publisher.ts
-var RETRY_S = [0.5, 1, 2, 4, 8];
-var PING_S = 1;
-var FIRST_PINGS = 5;
-var FIRST_PING_S = 0.1;
-var TRIPS = 16;
-var MOST_UNSENT_BYTES = 4096;
-var END_S = 3;
-var NORMAL = 1e3;
-var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
-var Publisher = class {
-  constructor(url, token, hello, onState, nowS2) {
+var Link = class {
+  /** A connection on which nothing comes for `silentS` is dead: the user must ping it. */
+  constructor(url, token, silentS, user, nowS2) {
     this.url = url;
     this.token = token;
-    this.hello = hello;
-    this.onState = onState;
+    this.silentS = silentS;
+    this.user = user;
     this.nowS = nowS2;
-    onState("connecting", "");
+    this.awake = new AwakeClock(nowS2);
+    user.onState("connecting", "");
     this.connect();
   }
   url;
   token;
+  silentS;
+  user;
+  nowS;
+  /** How far the server's clock is ahead of `nowS`, from the pong with the shortest round trip; null until known. */
+  serverAheadS = null;
+  /** Of the newest pong. */
+  roundTripS = null;
+  /** How long nothing has come on this connection. */
+  silenceS = 0;
+  socket = null;
+  isClosed = false;
+  retryS = FIRST_RETRY_S;
+  connectedInS = null;
+  heardS = 0;
+  timers = [];
+  trips = [];
+  awake;
+  /** What was sent and has not left; infinite without a connection. */
+  get unsentBytes() {
+    return this.isOpen ? this.socket.bufferedAmount : Infinity;
+  }
+  get isOpen() {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+  /** Send a message if a connection is open. */
+  send(message) {
+    if (this.isOpen) this.socket.send(message);
+  }
+  /** No more connections; this one is closed after so long, unless the server closes it before. */
+  close(afterS = 0, code = NORMAL) {
+    this.isClosed = true;
+    this.stopTimers();
+    const { socket } = this;
+    if (afterS) self.setTimeout(() => socket?.close(code), afterS * 1e3);
+    else socket?.close(code);
+  }
+  /** Call at an interval for as long as this connection lasts. */
+  every(seconds, callback) {
+    this.timers.push(self.setInterval(callback, seconds * 1e3));
+  }
+  /** Call once, unless this connection has ended before. */
+  after(seconds, callback) {
+    this.timers.push(self.setTimeout(callback, seconds * 1e3));
+  }
+  takePong(pong, nowS2) {
+    const [pingS, serverS] = [pong.pingSentUs / 1e6, pong.receiverUs / 1e6];
+    this.roundTripS = nowS2 - pingS;
+    this.trips = [...this.trips, { tripS: this.roundTripS, aheadS: serverS - (pingS + nowS2) / 2 }].slice(-TRIPS);
+    this.serverAheadS = this.trips.reduce((best, each) => each.tripS < best.tripS ? each : best).aheadS;
+  }
+  stopTimers() {
+    for (const timer of this.timers) self.clearTimeout(timer);
+    this.timers = [];
+  }
+  connect() {
+    this.stopTimers();
+    const beganS = this.nowS();
+    const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
+    let wasOpen = false;
+    this.socket = socket;
+    this.hear();
+    this.every(WATCH_S, () => this.watch());
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      if (this.isClosed) return;
+      wasOpen = true;
+      this.connectedInS ??= this.nowS() - beganS;
+      this.trips = [];
+      this.serverAheadS = null;
+      this.hear();
+      this.user.onOpen();
+    };
+    socket.onmessage = ({ data }) => this.take(data);
+    socket.onclose = ({ code, reason }) => {
+      if (!this.isClosed) void this.closed(code, reason, wasOpen);
+    };
+  }
+  hear() {
+    this.heardS = this.awake.nowS();
+    this.silenceS = 0;
+  }
+  take(data) {
+    if (this.isClosed) return;
+    this.hear();
+    try {
+      this.user.onMessage(data, this.nowS());
+      this.retryS = FIRST_RETRY_S;
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.fail(`The server sent what this page does not understand: ${error.message}.`);
+    }
+  }
+  /** Give up a connection on which nothing comes, or that does not open. */
+  watch() {
+    this.silenceS = this.awake.nowS() - this.heardS;
+    if (this.silenceS > this.patienceS) this.lose("The server does not answer. Trying again \u2026");
+    else if (this.isOpen) this.user.onTick?.();
+  }
+  get patienceS() {
+    if (this.isOpen) return this.silentS;
+    if (this.connectedInS === null) return FIRST_CONNECT_S;
+    return Math.min(FIRST_CONNECT_S, Math.max(RECONNECT_S, 3 * this.connectedInS));
+  }
+  async closed(code, reason, wasOpen) {
+    this.stopTimers();
+    const final = this.user.whyFinal(code, reason);
+    if (final !== null) return this.fail(final);
+    const refusal = wasOpen ? "" : await whyRefused();
+    if (this.isClosed) return;
+    if (refusal) this.lose(refusal, "refused");
+    else this.lose(`Connection lost${reason ? ` (${reason})` : ""}. Trying again \u2026`);
+  }
+  /** Leave this connection without waiting for its peer, which may be gone, and try another after a while. */
+  lose(detail, state = "lost") {
+    const { socket } = this;
+    this.socket = null;
+    if (socket) {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+    }
+    const waitS = this.retryS * (0.8 + 0.4 * Math.random());
+    this.retryS = Math.min(2 * this.retryS, LONGEST_RETRY_S);
+    this.stopTimers();
+    this.after(waitS, () => this.connect());
+    this.user.onState(state, detail);
+  }
+  fail(detail) {
+    this.close(0, CLOSE.protocol);
+    this.user.onState("failed", detail);
+  }
+};
+
+// src/publisher.ts
+var SILENT_S = 5;
+var FIRST_PINGS = 5;
+var FIRST_PING_S = 0.1;
+var MOST_UNSENT_BYTES = 4096;
+var END_S = 3;
+var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
+var Publisher = class {
+  constructor(url, token, hello, onState, nowS2) {
+    this.hello = hello;
+    this.onState = onState;
+    this.nowS = nowS2;
+    this.link = new Link(url, token, SILENT_S, this, nowS2);
+  }
   hello;
   onState;
   nowS;
   sentTiles = 0;
   droppedTiles = 0;
   sentBytes = 0;
-  /** When sample 0 was captured, in seconds of `nowS`. */
+  /** When sample 0 was captured, in seconds of `nowS`; 0 until there is one. */
   sampleZeroS = 0;
-  roundTripS = null;
-  socket = null;
+  link;
   isWelcome = false;
-  isOver = false;
-  attempts = 0;
-  timers = [];
-  trips = [];
+  wasWelcome = false;
+  get roundTripS() {
+    return this.link.roundTripS;
+  }
   /** Whether a tile would be sent now. */
   get isReady() {
-    return this.isWelcome && this.socket.bufferedAmount < MOST_UNSENT_BYTES;
+    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
   }
   /** Send a tile, or drop it where none can be sent. */
   send(tile) {
@@ -753,87 +915,43 @@ var Publisher = class {
       this.droppedTiles++;
       return;
     }
-    this.socket.send(tileBytes({ kind: "tile", sequence: this.sentTiles++, ...tile }));
+    this.link.send(tileBytes({ kind: "tile", sequence: this.sentTiles++, ...tile }));
     this.sentBytes += tile.payload.length;
   }
   /** The stream is over after so many samples; the relay closes when it has all of it. */
   end(samples) {
-    this.isOver = true;
-    this.stopTimers();
-    if (this.isWelcome) this.socket.send(byeBytes({ tiles: this.sentTiles, samples }));
-    const { socket } = this;
-    self.setTimeout(() => socket?.close(NORMAL), this.isWelcome ? END_S * 1e3 : 0);
+    if (this.isWelcome) this.link.send(byeBytes({ tiles: this.sentTiles, samples }));
+    this.link.close(this.isWelcome ? END_S : 0);
   }
-  stopTimers() {
-    for (const timer of this.timers) clearTimeout(timer);
-    this.timers = [];
-  }
-  connect() {
-    this.stopTimers();
-    const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
-    let wasOpen = false;
-    this.socket = socket;
+  onOpen() {
     this.isWelcome = false;
-    this.trips = [];
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      wasOpen = true;
-      socket.send(helloBytes(this.hello));
-    };
-    socket.onmessage = ({ data }) => {
-      try {
-        this.take(typeof data === "string" ? new Uint8Array(0) : new Uint8Array(data));
-      } catch (error) {
-        if (!(error instanceof WireError)) throw error;
-        this.fail(`The server sent what this page does not understand: ${error.message}.`);
-        socket.close(CLOSE.protocol);
-      }
-    };
-    socket.onclose = ({ code, reason }) => {
-      this.isWelcome = false;
-      this.stopTimers();
-      if (!this.isOver) void this.comeBack(code, reason, wasOpen);
-    };
+    this.link.send(helloBytes(this.hello));
   }
-  take(data) {
-    const message = parse(data);
-    if (message.kind === "welcome") {
-      this.isWelcome = true;
-      this.attempts = 0;
-      for (let i = 0; i < FIRST_PINGS; i++) this.timers.push(self.setTimeout(() => this.ping(), i * FIRST_PING_S * 1e3));
-      this.timers.push(self.setInterval(() => this.ping(), PING_S * 1e3));
-      this.onState("playing", "");
-    } else if (message.kind === "pong") {
-      const [sentS, now] = [message.pingSentUs / 1e6, this.nowS()];
-      const trip = { tripS: now - sentS, aheadS: message.receiverUs / 1e6 - (sentS + now) / 2 };
-      this.trips = [...this.trips, trip].slice(-TRIPS);
-      this.roundTripS = trip.tripS;
-    }
+  onMessage(data, receivedS) {
+    if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
+    const message = parse(new Uint8Array(data));
+    if (message.kind === "pong") this.link.takePong(message, receivedS);
+    else if (message.kind === "welcome") this.begin();
+  }
+  begin() {
+    this.isWelcome = this.wasWelcome = true;
+    for (let i = 0; i < FIRST_PINGS; i++) this.link.after(i * FIRST_PING_S, () => this.ping());
+    this.link.every(PING_S, () => this.ping());
+    this.onState("playing", "");
   }
   ping() {
-    if (!this.isWelcome || !this.sampleZeroS) return;
-    const best = this.trips.reduce((best2, each) => each.tripS < best2.tripS ? each : best2, { tripS: Infinity, aheadS: 0 });
-    this.socket.send(pingBytes(this.nowS() * 1e6, this.sampleZeroS * 1e6, best.aheadS * 1e6));
+    const zeroS = this.sampleZeroS || this.nowS();
+    this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
   }
-  async comeBack(code, reason, wasOpen) {
-    if (wasOpen && !COMES_BACK.includes(code)) {
-      const words = {
-        [CLOSE.unauthorized]: "The token is missing or wrong.",
-        [CLOSE.unknownRoom]: "There is no room of this name here.",
-        [CLOSE.busy]: `The room is taken: ${reason}.`
-      };
-      this.fail(words[code] ?? `The server closed the connection: ${reason}.`);
-      return;
-    }
-    const refusal = wasOpen ? "" : await whyRefused();
-    if (this.isOver) return;
-    this.onState(refusal ? "refused" : "lost", refusal || "Connection lost. Trying again \u2026");
-    const waitS = RETRY_S[Math.min(this.attempts++, RETRY_S.length - 1)];
-    this.timers.push(self.setTimeout(() => this.connect(), waitS * 1e3));
-  }
-  fail(detail) {
-    this.isOver = true;
-    this.onState("failed", detail);
+  /** Who lost the room to another while the path was dead waits until it is free again. */
+  whyFinal(code, reason) {
+    if (COMES_BACK.includes(code) || code === CLOSE.busy && this.wasWelcome) return null;
+    const words = {
+      [CLOSE.unauthorized]: "The token is missing or wrong.",
+      [CLOSE.unknownRoom]: "There is no room of this name here.",
+      [CLOSE.busy]: `The room is taken: ${reason}.`
+    };
+    return words[code] ?? `The server closed the connection: ${reason}.`;
   }
 };
 

@@ -130,6 +130,7 @@ class Room {
     if (hello.session === this.endedSession) return this.finish(null);
     if (this.stream?.hello.session === hello.session) {
       this.stream.hello = hello; // the connection broke and is here again: numbers go on
+      this.tellState("playing");
       return;
     }
     await this.finish(null);

@@ -27,7 +27,7 @@ const debug = {
   figures: null as Figures | null,
   isRecorded: false,
   tiles: [] as { sequence: number; still: number[]; pixels: number[] }[],
-  chunks: [] as { firstSample: number; samples: number[] }[],
+  chunks: [] as { firstSample: number; samples: number[]; atMs: number }[],
 };
 Object.assign(window, { audioAvif: debug });
 
@@ -185,7 +185,7 @@ function show(message: FromWorker): void {
   else if (message.kind === "figures") showFigures(message);
   else if (message.kind === "recordedTile") {
     debug.tiles.push({ sequence: message.sequence, still: [...message.still], pixels: [...message.pixels] });
-  } else debug.chunks.push({ firstSample: message.firstSample, samples: [...message.samples] });
+  } else debug.chunks.push({ firstSample: message.firstSample, samples: [...message.samples], atMs: performance.now() });
 }
 
 function showState(state: State, detail: string): void {

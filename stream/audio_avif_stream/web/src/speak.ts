@@ -21,7 +21,7 @@ const debug = {
   state: "idle" as State | "idle",
   isRecorded: false,
   samples: [] as number[],
-  tiles: [] as { firstFrame: number; still: number[]; pixels: number[] }[],
+  tiles: [] as { firstFrame: number; still: number[]; pixels: number[]; atMs: number }[],
 };
 Object.assign(window, { audioAvif: debug });
 
@@ -150,7 +150,8 @@ function show(): void {
 function take(message: FromSpeaker, isCurrent: boolean): void {
   if (message.kind === "recorded") debug.samples.push(...message.samples);
   else if (message.kind === "recordedTile") {
-    debug.tiles.push({ firstFrame: message.firstFrame, still: [...message.still], pixels: [...message.pixels] });
+    const [still, pixels] = [[...message.still], [...message.pixels]];
+    debug.tiles.push({ firstFrame: message.firstFrame, still, pixels, atMs: performance.now() });
   } else if (!isCurrent) return;
   else if (message.kind === "status") showState(message.state, message.detail);
   else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);

@@ -1,3 +1,21 @@
+// src/awake.ts
+var LONGEST_STEP_S = 1;
+var AwakeClock = class {
+  constructor(clockS) {
+    this.clockS = clockS;
+    this.readS = clockS();
+  }
+  clockS;
+  awakeS = 0;
+  readS;
+  nowS() {
+    const nowS = this.clockS();
+    this.awakeS += Math.min(nowS - this.readS, LONGEST_STEP_S);
+    this.readS = nowS;
+    return this.awakeS;
+  }
+};
+
 // src/concealment.ts
 var DECAY_LOG10_PER_S = 10;
 var MOST_CHANGE = 0.15;
@@ -275,6 +293,538 @@ var StillTemplate = class _StillTemplate {
       view.setUint32(at, view.getUint32(at) + frame.length + body.length);
     }
     return still;
+  }
+};
+
+// src/wire.ts
+var SUBPROTOCOL = "audio-avif.v1";
+var VERSION = 1;
+var MAX_MESSAGE_BYTES = 65536;
+var NOISE_LEVELS = 8;
+var TILE_HEADER_BYTES = 10;
+var MAX_SAMPLES = 2 ** 53;
+var MAX_CLOCK_US = 2n ** 62n;
+var MAX_LATENCY_SAMPLES = 2 ** 24;
+var CLOSE = { protocol: 4e3, busy: 4002, unauthorized: 4005, unknownRoom: 4006 };
+var Reader = class {
+  constructor(data) {
+    this.data = data;
+    this.view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  }
+  data;
+  at = 1;
+  view;
+  get name() {
+    return `a message of type 0x${this.data[0].toString(16).padStart(2, "0")}`;
+  }
+  take(size) {
+    const at = this.at;
+    this.at += size;
+    if (this.at > this.data.length) throw new WireError(`${this.name} is truncated: ${this.data.length} bytes`);
+    return at;
+  }
+  u8 = () => this.view.getUint8(this.take(1));
+  u16 = () => this.view.getUint16(this.take(2));
+  u32 = () => this.view.getUint32(this.take(4));
+  u64 = () => this.view.getBigUint64(this.take(8));
+  i64 = () => this.view.getBigInt64(this.take(8));
+  bytes(size) {
+    const at = this.take(size);
+    return this.data.subarray(at, at + size);
+  }
+  rest() {
+    return this.data.subarray(this.at);
+  }
+  end() {
+    if (this.at < this.data.length) {
+      throw new WireError(`${this.name} is ${this.data.length} bytes, longer than its kind`);
+    }
+  }
+};
+function jsonOf(data, types) {
+  let values;
+  try {
+    values = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
+  } catch {
+    throw new WireError("a message holds JSON that cannot be read");
+  }
+  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+  if (!isObject(values)) throw new WireError("a message holds JSON that is not an object");
+  for (const [key, type] of Object.entries(types)) {
+    const value = values[key];
+    const fits = type === "object" ? isObject(value) : typeof value === type;
+    const isWhole = type !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity;
+    if (!fits || !isWhole) {
+      const name = { boolean: "bool", string: "str", object: "dict", number: "int" }[type];
+      throw new WireError(`a message's '${key}' is missing or not of type ${name}`);
+    }
+  }
+  return values;
+}
+function label(text) {
+  return [...text].slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
+}
+function parseHello(data) {
+  const reader = new Reader(data);
+  const version = reader.u8();
+  const jsonBytes = reader.u16();
+  if (version !== VERSION) {
+    throw new WireError(`the peer speaks version ${version} of the protocol; this page speaks ${VERSION}`);
+  }
+  const text = data.subarray(4, 4 + jsonBytes);
+  const rest = data.subarray(4 + jsonBytes);
+  const values = jsonOf(text, {
+    mel: "object",
+    tile: "object",
+    session: "string",
+    live: "boolean",
+    report: "boolean",
+    agent: "string"
+  });
+  const mel = melOf(values.mel);
+  const tile = tileOf(values.tile);
+  if (rest.length < 4) throw new WireError("the hello message ends before its template");
+  const view = new DataView(rest.buffer, rest.byteOffset, rest.byteLength);
+  const template = new StillTemplate(rest.slice(4), view.getUint16(0), view.getUint16(2));
+  checkTemplate(template, tile.frames, mel.n_mels);
+  const { live, report } = values;
+  return { kind: "hello", mel, tile, template, session: label(values.session), live, report, agent: label(values.agent) };
+}
+function checkTemplate(template, width, height) {
+  if (Math.max(template.ilocLengthAt, template.mdatSizeAt) + 4 > template.prefix.length) {
+    throw new WireError("the template's length fields lie outside it");
+  }
+  let layout;
+  try {
+    layout = inspectStill(template.rebuild(new Uint8Array(1)));
+  } catch (error) {
+    if (error instanceof TileError) throw new WireError(`the template is no AVIF still: ${error.message}`);
+    throw error;
+  }
+  const isWhereSaid = layout.ilocLengthAt === template.ilocLengthAt && layout.mdatSizeAt === template.mdatSizeAt && layout.frameAt === template.prefix.length;
+  if (!isWhereSaid) throw new WireError("the template's fields are not where the hello message says");
+  if (layout.width !== width || layout.height !== height || layout.bitDepth !== 8 || !layout.isMonochrome) {
+    throw new WireError(
+      `the template is of ${layout.width}x${layout.height} pixels at ${layout.bitDepth} bit, not ${width}x${height} monochrome at 8 bit as the hello message says`
+    );
+  }
+}
+function parseTile(data) {
+  const reader = new Reader(data);
+  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
+  if (data.length === TILE_HEADER_BYTES || frames < 1 || frames > MAX_TILE_FRAMES) {
+    throw new WireError(`tile ${sequence} is empty`);
+  }
+  return { kind: "tile", sequence, firstFrame, frames, payload: reader.rest(), isWholeStill: data[0] === 3 };
+}
+function parsePause(data) {
+  const reader = new Reader(data);
+  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
+  const levels = reader.bytes(NOISE_LEVELS);
+  reader.end();
+  if (frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`pause ${sequence} is empty`);
+  return { kind: "pause", sequence, firstFrame, frames, levels };
+}
+function parseBundle(data) {
+  const count = new Reader(data).u8();
+  const parts = [];
+  let at = 2;
+  while (at < data.length) {
+    const size = data[at] * 256 + (data[at + 1] ?? 0);
+    parts.push(data.subarray(at + 2, at + 2 + size));
+    at += 2 + size;
+  }
+  if (at !== data.length || parts.length !== count || parts.some((part) => !part.length)) {
+    throw new WireError("a bundle's parts do not fill it");
+  }
+  if (count < 2 || count > 1 + MAX_REDUNDANCY) throw new WireError("a bundle has too few or too many parts");
+  const [first, ...others] = parts;
+  if (![2, 3, 6].includes(first[0])) throw new WireError("a bundle's first part is neither tile nor pause");
+  if (others.some((part) => part[0] !== 2 && part[0] !== 3)) {
+    throw new WireError("a bundle's copies are not all tiles");
+  }
+  const tile = first[0] === 6 ? parsePause(first) : parseTile(first);
+  const copies = others.map(parseTile);
+  let newer = tile;
+  for (const copy of copies) {
+    if (newer.sequence <= copy.sequence || newer.firstFrame <= copy.firstFrame) {
+      throw new WireError(`the copies beside tile ${tile.sequence} are not older than it, newest first`);
+    }
+    newer = copy;
+  }
+  return { kind: "bundle", tile, copies };
+}
+function parseBye(data) {
+  const reader = new Reader(data);
+  const [tiles, samples] = [reader.u32(), Number(reader.u64())];
+  reader.end();
+  if (samples > MAX_SAMPLES) throw new WireError("the stream claims more samples than can be");
+  return { kind: "bye", tiles, samples };
+}
+function parsePing(data) {
+  const reader = new Reader(data);
+  const [sentUs, sampleZeroUs, receiverAheadUs] = [reader.u64(), reader.i64(), reader.i64()].map(Number);
+  reader.end();
+  return { kind: "ping", sentUs, sampleZeroUs, receiverAheadUs };
+}
+function parseGap(data) {
+  const reader = new Reader(data);
+  const messages = reader.u32();
+  reader.end();
+  return { kind: "gap", messages };
+}
+function parsePong(data) {
+  const reader = new Reader(data);
+  const [pingSentUs, receiverUs] = [reader.u64(), reader.u64()];
+  reader.end();
+  if (pingSentUs > MAX_CLOCK_US || receiverUs > MAX_CLOCK_US) {
+    throw new WireError("the receiver's clock shows a time that cannot be");
+  }
+  return { kind: "pong", pingSentUs: Number(pingSentUs), receiverUs: Number(receiverUs) };
+}
+function parseWelcome(data) {
+  const values = jsonOf(data.subarray(1), {
+    vocoder: "string",
+    vocoder_latency_samples: "number",
+    agent: "string",
+    received: "number"
+  });
+  const { vocoder_latency_samples: latency, received } = values;
+  if (latency < 0 || latency > MAX_LATENCY_SAMPLES) {
+    throw new WireError("the receiver's vocoder claims a delay that cannot be");
+  }
+  if (received < -1 || received >= 2 ** 32) throw new WireError("the receiver claims to have a tile that cannot be");
+  const names = { vocoder: label(values.vocoder), agent: label(values.agent) };
+  return { kind: "welcome", ...names, vocoderLatencySamples: latency, received };
+}
+function parseReport(data) {
+  const reader = new Reader(data);
+  const sequence = reader.u32();
+  const [firstSample, receivedUs] = [reader.u64(), reader.u64()].map(Number);
+  const durationsUs = [reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32()];
+  reader.end();
+  return { kind: "report", sequence, firstSample, receivedUs, durationsUs };
+}
+function parseReceipt(data) {
+  const reader = new Reader(data);
+  const sequence = reader.u32();
+  reader.end();
+  return { kind: "receipt", sequence };
+}
+var FROM_SENDER = {
+  1: parseHello,
+  2: parseTile,
+  3: parseTile,
+  4: parseBye,
+  5: parsePing,
+  6: parsePause,
+  7: parseBundle,
+  8: parseGap
+};
+var FROM_RECEIVER = {
+  129: parseWelcome,
+  133: parsePong,
+  134: parseReport,
+  135: parseReceipt
+};
+function parse(data) {
+  if (!data.length) throw new WireError("the peer sent a message without a byte in it");
+  const parser = FROM_SENDER[data[0]] ?? FROM_RECEIVER[data[0]];
+  if (!parser) {
+    throw new WireError(`the peer sent a message of unknown type 0x${data[0].toString(16).padStart(2, "0")}`);
+  }
+  if (data.length > MAX_MESSAGE_BYTES) {
+    throw new WireError(`the peer sent a message of ${data.length} bytes; ${MAX_MESSAGE_BYTES} is the limit`);
+  }
+  return parser(data);
+}
+var ListenerProtocol = class {
+  hello = null;
+  receive(data) {
+    if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
+    const message = parse(new Uint8Array(data));
+    if (message.kind === "hello") this.hello = message;
+    else if (message.kind === "pong") return message;
+    else if (message.kind === "welcome" || message.kind === "report" || message.kind === "receipt") {
+      throw new WireError("the peer sent what only a receiver says");
+    } else if (!this.hello && message.kind !== "gap") throw new WireError("the peer's first message is not a hello");
+    for (const tile of tilesOf(message)) {
+      if (this.hello && tile.frames > this.hello.tile.frames) {
+        throw new WireError(`tile ${tile.sequence} claims more frames than its picture has columns`);
+      }
+    }
+    return message;
+  }
+};
+function tilesOf(message) {
+  if (message.kind === "bundle") return [message.tile, ...message.copies];
+  return message.kind === "tile" || message.kind === "pause" ? [message] : [];
+}
+function helloBytes(hello) {
+  const { mel, tile, session, live, report, agent, template } = hello;
+  const text = new TextEncoder().encode(JSON.stringify({ mel, tile, session, live, report, agent }));
+  const data = new Uint8Array(8 + text.length + template.prefix.length);
+  const view = new DataView(data.buffer);
+  data.set([1, VERSION]);
+  view.setUint16(2, text.length);
+  data.set(text, 4);
+  view.setUint16(4 + text.length, template.ilocLengthAt);
+  view.setUint16(6 + text.length, template.mdatSizeAt);
+  data.set(template.prefix, 8 + text.length);
+  return data;
+}
+function tileBytes(tile) {
+  const data = new Uint8Array(TILE_HEADER_BYTES + tile.payload.length);
+  const view = new DataView(data.buffer);
+  data[0] = tile.isWholeStill ? 3 : 2;
+  view.setUint32(1, tile.sequence);
+  view.setUint32(5, tile.firstFrame);
+  data[9] = tile.frames;
+  data.set(tile.payload, TILE_HEADER_BYTES);
+  return data;
+}
+function byeBytes({ tiles, samples }) {
+  const data = new Uint8Array(13);
+  const view = new DataView(data.buffer);
+  data[0] = 4;
+  view.setUint32(1, tiles);
+  view.setBigUint64(5, BigInt(samples));
+  return data;
+}
+function pingBytes(sentUs, sampleZeroUs = 0, receiverAheadUs = 0) {
+  const data = new Uint8Array(25);
+  const view = new DataView(data.buffer);
+  data[0] = 5;
+  view.setBigUint64(1, BigInt(Math.round(sentUs)));
+  view.setBigInt64(9, BigInt(Math.round(sampleZeroUs)));
+  view.setBigInt64(17, BigInt(Math.round(receiverAheadUs)));
+  return data;
+}
+
+// src/link.ts
+var FIRST_RETRY_S = 0.5;
+var LONGEST_RETRY_S = 4;
+var FIRST_CONNECT_S = 10;
+var RECONNECT_S = 2;
+var WATCH_S = 0.25;
+var HEALTH_S = 2;
+var TRIPS = 16;
+var NORMAL = 1e3;
+var PING_S = 1;
+function bearer(token) {
+  const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
+  return `audio-avif.bearer.${base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
+}
+async function whyRefused() {
+  try {
+    await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(HEALTH_S * 1e3) });
+  } catch {
+    return "";
+  }
+  return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
+}
+var Link = class {
+  /** A connection on which nothing comes for `silentS` is dead: the user must ping it. */
+  constructor(url, token, silentS, user, nowS) {
+    this.url = url;
+    this.token = token;
+    this.silentS = silentS;
+    this.user = user;
+    this.nowS = nowS;
+    this.awake = new AwakeClock(nowS);
+    user.onState("connecting", "");
+    this.connect();
+  }
+  url;
+  token;
+  silentS;
+  user;
+  nowS;
+  /** How far the server's clock is ahead of `nowS`, from the pong with the shortest round trip; null until known. */
+  serverAheadS = null;
+  /** Of the newest pong. */
+  roundTripS = null;
+  /** How long nothing has come on this connection. */
+  silenceS = 0;
+  socket = null;
+  isClosed = false;
+  retryS = FIRST_RETRY_S;
+  connectedInS = null;
+  heardS = 0;
+  timers = [];
+  trips = [];
+  awake;
+  /** What was sent and has not left; infinite without a connection. */
+  get unsentBytes() {
+    return this.isOpen ? this.socket.bufferedAmount : Infinity;
+  }
+  get isOpen() {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+  /** Send a message if a connection is open. */
+  send(message) {
+    if (this.isOpen) this.socket.send(message);
+  }
+  /** No more connections; this one is closed after so long, unless the server closes it before. */
+  close(afterS = 0, code = NORMAL) {
+    this.isClosed = true;
+    this.stopTimers();
+    const { socket } = this;
+    if (afterS) self.setTimeout(() => socket?.close(code), afterS * 1e3);
+    else socket?.close(code);
+  }
+  /** Call at an interval for as long as this connection lasts. */
+  every(seconds, callback) {
+    this.timers.push(self.setInterval(callback, seconds * 1e3));
+  }
+  /** Call once, unless this connection has ended before. */
+  after(seconds, callback) {
+    this.timers.push(self.setTimeout(callback, seconds * 1e3));
+  }
+  takePong(pong, nowS) {
+    const [pingS, serverS] = [pong.pingSentUs / 1e6, pong.receiverUs / 1e6];
+    this.roundTripS = nowS - pingS;
+    this.trips = [...this.trips, { tripS: this.roundTripS, aheadS: serverS - (pingS + nowS) / 2 }].slice(-TRIPS);
+    this.serverAheadS = this.trips.reduce((best, each) => each.tripS < best.tripS ? each : best).aheadS;
+  }
+  stopTimers() {
+    for (const timer of this.timers) self.clearTimeout(timer);
+    this.timers = [];
+  }
+  connect() {
+    this.stopTimers();
+    const beganS = this.nowS();
+    const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
+    let wasOpen = false;
+    this.socket = socket;
+    this.hear();
+    this.every(WATCH_S, () => this.watch());
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      if (this.isClosed) return;
+      wasOpen = true;
+      this.connectedInS ??= this.nowS() - beganS;
+      this.trips = [];
+      this.serverAheadS = null;
+      this.hear();
+      this.user.onOpen();
+    };
+    socket.onmessage = ({ data }) => this.take(data);
+    socket.onclose = ({ code, reason }) => {
+      if (!this.isClosed) void this.closed(code, reason, wasOpen);
+    };
+  }
+  hear() {
+    this.heardS = this.awake.nowS();
+    this.silenceS = 0;
+  }
+  take(data) {
+    if (this.isClosed) return;
+    this.hear();
+    try {
+      this.user.onMessage(data, this.nowS());
+      this.retryS = FIRST_RETRY_S;
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.fail(`The server sent what this page does not understand: ${error.message}.`);
+    }
+  }
+  /** Give up a connection on which nothing comes, or that does not open. */
+  watch() {
+    this.silenceS = this.awake.nowS() - this.heardS;
+    if (this.silenceS > this.patienceS) this.lose("The server does not answer. Trying again \u2026");
+    else if (this.isOpen) this.user.onTick?.();
+  }
+  get patienceS() {
+    if (this.isOpen) return this.silentS;
+    if (this.connectedInS === null) return FIRST_CONNECT_S;
+    return Math.min(FIRST_CONNECT_S, Math.max(RECONNECT_S, 3 * this.connectedInS));
+  }
+  async closed(code, reason, wasOpen) {
+    this.stopTimers();
+    const final = this.user.whyFinal(code, reason);
+    if (final !== null) return this.fail(final);
+    const refusal = wasOpen ? "" : await whyRefused();
+    if (this.isClosed) return;
+    if (refusal) this.lose(refusal, "refused");
+    else this.lose(`Connection lost${reason ? ` (${reason})` : ""}. Trying again \u2026`);
+  }
+  /** Leave this connection without waiting for its peer, which may be gone, and try another after a while. */
+  lose(detail, state = "lost") {
+    const { socket } = this;
+    this.socket = null;
+    if (socket) {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+    }
+    const waitS = this.retryS * (0.8 + 0.4 * Math.random());
+    this.retryS = Math.min(2 * this.retryS, LONGEST_RETRY_S);
+    this.stopTimers();
+    this.after(waitS, () => this.connect());
+    this.user.onState(state, detail);
+  }
+  fail(detail) {
+    this.close(0, CLOSE.protocol);
+    this.user.onState("failed", detail);
+  }
+};
+
+// src/connection.ts
+var SILENT_S = 3;
+var QUIET_S = 2;
+var FINAL = [CLOSE.protocol, CLOSE.unauthorized, CLOSE.unknownRoom];
+var Connection = class {
+  constructor(url, token, listener, nowS) {
+    this.listener = listener;
+    this.nowS = nowS;
+    this.link = new Link(url, token, SILENT_S, this, nowS);
+  }
+  listener;
+  nowS;
+  link;
+  protocol = new ListenerProtocol();
+  lastMessageS = 0;
+  /** How far the server's clock is ahead of `nowS`; null until known. */
+  get serverAheadS() {
+    return this.link.serverAheadS;
+  }
+  close() {
+    this.link.close();
+  }
+  onOpen() {
+    this.protocol = new ListenerProtocol();
+    this.lastMessageS = this.nowS();
+    this.ping();
+    this.link.every(PING_S, () => this.ping());
+  }
+  onMessage(data, receivedS) {
+    const message = this.protocol.receive(data);
+    if (message.kind === "pong") {
+      this.link.takePong(message, receivedS);
+      if (!this.protocol.hello) this.onState("waiting", "");
+      return;
+    }
+    if (message.kind !== "ping") this.lastMessageS = receivedS;
+    this.listener.onMessage(message, receivedS);
+  }
+  /** The server still answers, and nothing comes of a stream. */
+  onTick() {
+    const isAnswered = this.link.silenceS < 1.5 * PING_S;
+    if (isAnswered && this.nowS() - this.lastMessageS > QUIET_S) this.onState("waiting", "");
+  }
+  whyFinal(code, reason) {
+    if (!FINAL.includes(code)) return null;
+    const words = {
+      [CLOSE.unauthorized]: "The token is missing or wrong.",
+      [CLOSE.unknownRoom]: "There is no room of this name here."
+    };
+    return words[code] ?? `The server closed the connection: ${reason}.`;
+  }
+  onState(state, detail) {
+    this.listener.onState(state, detail);
+  }
+  ping() {
+    this.link.send(pingBytes(this.nowS() * 1e6));
   }
 };
 
@@ -1121,6 +1671,84 @@ function openScript(context) {
   return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
 }
 
+// src/publisher.ts
+var SILENT_S2 = 5;
+var FIRST_PINGS = 5;
+var FIRST_PING_S = 0.1;
+var MOST_UNSENT_BYTES = 4096;
+var END_S = 3;
+var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
+var Publisher = class {
+  constructor(url, token, hello, onState, nowS) {
+    this.hello = hello;
+    this.onState = onState;
+    this.nowS = nowS;
+    this.link = new Link(url, token, SILENT_S2, this, nowS);
+  }
+  hello;
+  onState;
+  nowS;
+  sentTiles = 0;
+  droppedTiles = 0;
+  sentBytes = 0;
+  /** When sample 0 was captured, in seconds of `nowS`; 0 until there is one. */
+  sampleZeroS = 0;
+  link;
+  isWelcome = false;
+  wasWelcome = false;
+  get roundTripS() {
+    return this.link.roundTripS;
+  }
+  /** Whether a tile would be sent now. */
+  get isReady() {
+    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
+  }
+  /** Send a tile, or drop it where none can be sent. */
+  send(tile) {
+    if (!this.isReady) {
+      this.droppedTiles++;
+      return;
+    }
+    this.link.send(tileBytes({ kind: "tile", sequence: this.sentTiles++, ...tile }));
+    this.sentBytes += tile.payload.length;
+  }
+  /** The stream is over after so many samples; the relay closes when it has all of it. */
+  end(samples) {
+    if (this.isWelcome) this.link.send(byeBytes({ tiles: this.sentTiles, samples }));
+    this.link.close(this.isWelcome ? END_S : 0);
+  }
+  onOpen() {
+    this.isWelcome = false;
+    this.link.send(helloBytes(this.hello));
+  }
+  onMessage(data, receivedS) {
+    if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
+    const message = parse(new Uint8Array(data));
+    if (message.kind === "pong") this.link.takePong(message, receivedS);
+    else if (message.kind === "welcome") this.begin();
+  }
+  begin() {
+    this.isWelcome = this.wasWelcome = true;
+    for (let i = 0; i < FIRST_PINGS; i++) this.link.after(i * FIRST_PING_S, () => this.ping());
+    this.link.every(PING_S, () => this.ping());
+    this.onState("playing", "");
+  }
+  ping() {
+    const zeroS = this.sampleZeroS || this.nowS();
+    this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
+  }
+  /** Who lost the room to another while the path was dead waits until it is free again. */
+  whyFinal(code, reason) {
+    if (COMES_BACK.includes(code) || code === CLOSE.busy && this.wasWelcome) return null;
+    const words = {
+      [CLOSE.unauthorized]: "The token is missing or wrong.",
+      [CLOSE.unknownRoom]: "There is no room of this name here.",
+      [CLOSE.busy]: `The room is taken: ${reason}.`
+    };
+    return words[code] ?? `The server closed the connection: ${reason}.`;
+  }
+};
+
 // src/sink.ts
 var MOST_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
@@ -1184,311 +1812,6 @@ var Sink = class {
   }
 };
 
-// src/wire.ts
-var SUBPROTOCOL = "audio-avif.v1";
-var VERSION = 1;
-var MAX_MESSAGE_BYTES = 65536;
-var NOISE_LEVELS = 8;
-var TILE_HEADER_BYTES = 10;
-var MAX_SAMPLES = 2 ** 53;
-var MAX_CLOCK_US = 2n ** 62n;
-var MAX_LATENCY_SAMPLES = 2 ** 24;
-var CLOSE = { protocol: 4e3, busy: 4002, unauthorized: 4005, unknownRoom: 4006 };
-var Reader = class {
-  constructor(data) {
-    this.data = data;
-    this.view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  }
-  data;
-  at = 1;
-  view;
-  get name() {
-    return `a message of type 0x${this.data[0].toString(16).padStart(2, "0")}`;
-  }
-  take(size) {
-    const at = this.at;
-    this.at += size;
-    if (this.at > this.data.length) throw new WireError(`${this.name} is truncated: ${this.data.length} bytes`);
-    return at;
-  }
-  u8 = () => this.view.getUint8(this.take(1));
-  u16 = () => this.view.getUint16(this.take(2));
-  u32 = () => this.view.getUint32(this.take(4));
-  u64 = () => this.view.getBigUint64(this.take(8));
-  i64 = () => this.view.getBigInt64(this.take(8));
-  bytes(size) {
-    const at = this.take(size);
-    return this.data.subarray(at, at + size);
-  }
-  rest() {
-    return this.data.subarray(this.at);
-  }
-  end() {
-    if (this.at < this.data.length) {
-      throw new WireError(`${this.name} is ${this.data.length} bytes, longer than its kind`);
-    }
-  }
-};
-function jsonOf(data, types) {
-  let values;
-  try {
-    values = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
-  } catch {
-    throw new WireError("a message holds JSON that cannot be read");
-  }
-  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-  if (!isObject(values)) throw new WireError("a message holds JSON that is not an object");
-  for (const [key, type] of Object.entries(types)) {
-    const value = values[key];
-    const fits = type === "object" ? isObject(value) : typeof value === type;
-    const isWhole = type !== "number" || Number.isInteger(value) || Math.abs(value) === Infinity;
-    if (!fits || !isWhole) {
-      const name = { boolean: "bool", string: "str", object: "dict", number: "int" }[type];
-      throw new WireError(`a message's '${key}' is missing or not of type ${name}`);
-    }
-  }
-  return values;
-}
-function label(text) {
-  return [...text].slice(0, 64).join("").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
-}
-function parseHello(data) {
-  const reader = new Reader(data);
-  const version = reader.u8();
-  const jsonBytes = reader.u16();
-  if (version !== VERSION) {
-    throw new WireError(`the peer speaks version ${version} of the protocol; this page speaks ${VERSION}`);
-  }
-  const text = data.subarray(4, 4 + jsonBytes);
-  const rest = data.subarray(4 + jsonBytes);
-  const values = jsonOf(text, {
-    mel: "object",
-    tile: "object",
-    session: "string",
-    live: "boolean",
-    report: "boolean",
-    agent: "string"
-  });
-  const mel = melOf(values.mel);
-  const tile = tileOf(values.tile);
-  if (rest.length < 4) throw new WireError("the hello message ends before its template");
-  const view = new DataView(rest.buffer, rest.byteOffset, rest.byteLength);
-  const template = new StillTemplate(rest.slice(4), view.getUint16(0), view.getUint16(2));
-  checkTemplate(template, tile.frames, mel.n_mels);
-  const { live, report } = values;
-  return { kind: "hello", mel, tile, template, session: label(values.session), live, report, agent: label(values.agent) };
-}
-function checkTemplate(template, width, height) {
-  if (Math.max(template.ilocLengthAt, template.mdatSizeAt) + 4 > template.prefix.length) {
-    throw new WireError("the template's length fields lie outside it");
-  }
-  let layout;
-  try {
-    layout = inspectStill(template.rebuild(new Uint8Array(1)));
-  } catch (error) {
-    if (error instanceof TileError) throw new WireError(`the template is no AVIF still: ${error.message}`);
-    throw error;
-  }
-  const isWhereSaid = layout.ilocLengthAt === template.ilocLengthAt && layout.mdatSizeAt === template.mdatSizeAt && layout.frameAt === template.prefix.length;
-  if (!isWhereSaid) throw new WireError("the template's fields are not where the hello message says");
-  if (layout.width !== width || layout.height !== height || layout.bitDepth !== 8 || !layout.isMonochrome) {
-    throw new WireError(
-      `the template is of ${layout.width}x${layout.height} pixels at ${layout.bitDepth} bit, not ${width}x${height} monochrome at 8 bit as the hello message says`
-    );
-  }
-}
-function parseTile(data) {
-  const reader = new Reader(data);
-  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
-  if (data.length === TILE_HEADER_BYTES || frames < 1 || frames > MAX_TILE_FRAMES) {
-    throw new WireError(`tile ${sequence} is empty`);
-  }
-  return { kind: "tile", sequence, firstFrame, frames, payload: reader.rest(), isWholeStill: data[0] === 3 };
-}
-function parsePause(data) {
-  const reader = new Reader(data);
-  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
-  const levels = reader.bytes(NOISE_LEVELS);
-  reader.end();
-  if (frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`pause ${sequence} is empty`);
-  return { kind: "pause", sequence, firstFrame, frames, levels };
-}
-function parseBundle(data) {
-  const count = new Reader(data).u8();
-  const parts = [];
-  let at = 2;
-  while (at < data.length) {
-    const size = data[at] * 256 + (data[at + 1] ?? 0);
-    parts.push(data.subarray(at + 2, at + 2 + size));
-    at += 2 + size;
-  }
-  if (at !== data.length || parts.length !== count || parts.some((part) => !part.length)) {
-    throw new WireError("a bundle's parts do not fill it");
-  }
-  if (count < 2 || count > 1 + MAX_REDUNDANCY) throw new WireError("a bundle has too few or too many parts");
-  const [first, ...others] = parts;
-  if (![2, 3, 6].includes(first[0])) throw new WireError("a bundle's first part is neither tile nor pause");
-  if (others.some((part) => part[0] !== 2 && part[0] !== 3)) {
-    throw new WireError("a bundle's copies are not all tiles");
-  }
-  const tile = first[0] === 6 ? parsePause(first) : parseTile(first);
-  const copies = others.map(parseTile);
-  let newer = tile;
-  for (const copy of copies) {
-    if (newer.sequence <= copy.sequence || newer.firstFrame <= copy.firstFrame) {
-      throw new WireError(`the copies beside tile ${tile.sequence} are not older than it, newest first`);
-    }
-    newer = copy;
-  }
-  return { kind: "bundle", tile, copies };
-}
-function parseBye(data) {
-  const reader = new Reader(data);
-  const [tiles, samples] = [reader.u32(), Number(reader.u64())];
-  reader.end();
-  if (samples > MAX_SAMPLES) throw new WireError("the stream claims more samples than can be");
-  return { kind: "bye", tiles, samples };
-}
-function parsePing(data) {
-  const reader = new Reader(data);
-  const [sentUs, sampleZeroUs, receiverAheadUs] = [reader.u64(), reader.i64(), reader.i64()].map(Number);
-  reader.end();
-  return { kind: "ping", sentUs, sampleZeroUs, receiverAheadUs };
-}
-function parseGap(data) {
-  const reader = new Reader(data);
-  const messages = reader.u32();
-  reader.end();
-  return { kind: "gap", messages };
-}
-function parsePong(data) {
-  const reader = new Reader(data);
-  const [pingSentUs, receiverUs] = [reader.u64(), reader.u64()];
-  reader.end();
-  if (pingSentUs > MAX_CLOCK_US || receiverUs > MAX_CLOCK_US) {
-    throw new WireError("the receiver's clock shows a time that cannot be");
-  }
-  return { kind: "pong", pingSentUs: Number(pingSentUs), receiverUs: Number(receiverUs) };
-}
-function parseWelcome(data) {
-  const values = jsonOf(data.subarray(1), {
-    vocoder: "string",
-    vocoder_latency_samples: "number",
-    agent: "string",
-    received: "number"
-  });
-  const { vocoder_latency_samples: latency, received } = values;
-  if (latency < 0 || latency > MAX_LATENCY_SAMPLES) {
-    throw new WireError("the receiver's vocoder claims a delay that cannot be");
-  }
-  if (received < -1 || received >= 2 ** 32) throw new WireError("the receiver claims to have a tile that cannot be");
-  const names = { vocoder: label(values.vocoder), agent: label(values.agent) };
-  return { kind: "welcome", ...names, vocoderLatencySamples: latency, received };
-}
-function parseReport(data) {
-  const reader = new Reader(data);
-  const sequence = reader.u32();
-  const [firstSample, receivedUs] = [reader.u64(), reader.u64()].map(Number);
-  const durationsUs = [reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32()];
-  reader.end();
-  return { kind: "report", sequence, firstSample, receivedUs, durationsUs };
-}
-function parseReceipt(data) {
-  const reader = new Reader(data);
-  const sequence = reader.u32();
-  reader.end();
-  return { kind: "receipt", sequence };
-}
-var FROM_SENDER = {
-  1: parseHello,
-  2: parseTile,
-  3: parseTile,
-  4: parseBye,
-  5: parsePing,
-  6: parsePause,
-  7: parseBundle,
-  8: parseGap
-};
-var FROM_RECEIVER = {
-  129: parseWelcome,
-  133: parsePong,
-  134: parseReport,
-  135: parseReceipt
-};
-function parse(data) {
-  if (!data.length) throw new WireError("the peer sent a message without a byte in it");
-  const parser = FROM_SENDER[data[0]] ?? FROM_RECEIVER[data[0]];
-  if (!parser) {
-    throw new WireError(`the peer sent a message of unknown type 0x${data[0].toString(16).padStart(2, "0")}`);
-  }
-  if (data.length > MAX_MESSAGE_BYTES) {
-    throw new WireError(`the peer sent a message of ${data.length} bytes; ${MAX_MESSAGE_BYTES} is the limit`);
-  }
-  return parser(data);
-}
-var ListenerProtocol = class {
-  hello = null;
-  receive(data) {
-    if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
-    const message = parse(new Uint8Array(data));
-    if (message.kind === "hello") this.hello = message;
-    else if (message.kind === "pong") return message;
-    else if (message.kind === "welcome" || message.kind === "report" || message.kind === "receipt") {
-      throw new WireError("the peer sent what only a receiver says");
-    } else if (!this.hello && message.kind !== "gap") throw new WireError("the peer's first message is not a hello");
-    for (const tile of tilesOf(message)) {
-      if (this.hello && tile.frames > this.hello.tile.frames) {
-        throw new WireError(`tile ${tile.sequence} claims more frames than its picture has columns`);
-      }
-    }
-    return message;
-  }
-};
-function tilesOf(message) {
-  if (message.kind === "bundle") return [message.tile, ...message.copies];
-  return message.kind === "tile" || message.kind === "pause" ? [message] : [];
-}
-function helloBytes(hello) {
-  const { mel, tile, session, live, report, agent, template } = hello;
-  const text = new TextEncoder().encode(JSON.stringify({ mel, tile, session, live, report, agent }));
-  const data = new Uint8Array(8 + text.length + template.prefix.length);
-  const view = new DataView(data.buffer);
-  data.set([1, VERSION]);
-  view.setUint16(2, text.length);
-  data.set(text, 4);
-  view.setUint16(4 + text.length, template.ilocLengthAt);
-  view.setUint16(6 + text.length, template.mdatSizeAt);
-  data.set(template.prefix, 8 + text.length);
-  return data;
-}
-function tileBytes(tile) {
-  const data = new Uint8Array(TILE_HEADER_BYTES + tile.payload.length);
-  const view = new DataView(data.buffer);
-  data[0] = tile.isWholeStill ? 3 : 2;
-  view.setUint32(1, tile.sequence);
-  view.setUint32(5, tile.firstFrame);
-  data[9] = tile.frames;
-  data.set(tile.payload, TILE_HEADER_BYTES);
-  return data;
-}
-function byeBytes({ tiles, samples }) {
-  const data = new Uint8Array(13);
-  const view = new DataView(data.buffer);
-  data[0] = 4;
-  view.setUint32(1, tiles);
-  view.setBigUint64(5, BigInt(samples));
-  return data;
-}
-function pingBytes(sentUs, sampleZeroUs = 0, receiverAheadUs = 0) {
-  const data = new Uint8Array(25);
-  const view = new DataView(data.buffer);
-  data[0] = 5;
-  view.setBigUint64(1, BigInt(Math.round(sentUs)));
-  view.setBigInt64(9, BigInt(Math.round(sampleZeroUs)));
-  view.setBigInt64(17, BigInt(Math.round(receiverAheadUs)));
-  return data;
-}
-
 // src/tiles.ts
 function toPixels(logMel, tile) {
   const [width, height] = [logMel.length, logMel[0].length];
@@ -1530,15 +1853,19 @@ var TileCutter = class {
 };
 export {
   ArrivalWatch,
+  AwakeClock,
   CLOSE,
+  Connection,
   Decoder,
   DepthWatch,
+  END_S,
   FloorTracker,
   FrameStretcher,
   HISTORY_FRAMES,
   History,
   Kind,
   LEAST_BUFFER_S,
+  Link,
   ListenerProtocol,
   LogMelStream,
   MAX_MESSAGE_BYTES,
@@ -1546,7 +1873,9 @@ export {
   MAX_TILE_FRAMES,
   NOISE_LEVELS,
   NoiseSource,
+  PING_S,
   Player,
+  Publisher,
   RATE_HZ,
   Resampler,
   Ring,
@@ -1562,6 +1891,7 @@ export {
   VERSION,
   WireError,
   bandAt,
+  bearer,
   byeBytes,
   decay,
   fadeIn,
