@@ -177,8 +177,8 @@ SCORES = {
             ("pystoi",),
             3,
             True,
-            "follows the envelopes of bands below 4.3 kHz, so it measures whether words are understood; it ignores buzz "
-            "and higher bands, and penalises invented detail",
+            "follows the envelopes of bands below 4.3 kHz, so it measures whether words are understood; it ignores "
+            "buzz and higher bands, and penalises invented detail",
         ),
         Score(
             "estoi",
@@ -206,8 +206,8 @@ SCORES = {
             ("speechmos", "onnxruntime"),
             2,
             True,
-            "judges buzz and noise without the original: other words or another speaker would score as well; a shift of "
-            "a clip by one sample can move it by 0.1",
+            "judges buzz and noise without the original: other words or another speaker would score as well; a shift "
+            "of a clip by one sample can move it by 0.1",
         ),
         Score(
             "mel_distance",
@@ -216,7 +216,8 @@ SCORES = {
             (),
             3,
             False,
-            "is the mean difference of the log10 mels, 0.1 for 2 dB; it ignores phase and counts inaudible bands in full",
+            "is the mean difference of the log10 mels, 0.1 for 2 dB; it ignores phase and counts inaudible bands in "
+            "full",
         ),
     )
 }
