@@ -476,7 +476,7 @@ def _picture(key: str) -> str:
 
 
 def _write(trial: Trial, cells: Sequence[str], source: str, page: Path) -> None:
-    pictures = {other.title: _picture(other.key) for other in TRIALS.values()}
+    pictures = {f"delay: {other.key}": _picture(other.key) for other in TRIALS.values()}
     order = [other.title for other in TRIALS.values()]
     update(PATHS, {trial.title: cells}, order, _TEXTS, source, pictures, page)
 

@@ -211,7 +211,7 @@ class Report:
         yield "the first four seconds."
         for number, example in enumerate(self.examples, 1):
             yield from ("", f"`{example.clip.name}`: {first} {example.level:.2f}, mean of these systems", "")
-            yield f"![Spectrograms of the original and of what each system made of it]({self._picture(page, number)})"
+            yield f"![Spectrograms: original and each system]({self._picture(page, number)})"
 
 
 def _versions(means: Sequence[Mean]) -> Iterator[str]:
