@@ -72,5 +72,5 @@ def _in_repository(source: str) -> str:
 
 def _help(module: str) -> str:
     command = [sys.executable, "-m", module, "--help"]
-    told = subprocess.run(command, env={**os.environ, "COLUMNS": "90"}, capture_output=True, text=True, check=True)
+    told = subprocess.run(command, env={**os.environ, "COLUMNS": "76"}, capture_output=True, text=True, check=True)
     return f"```text\n{told.stdout.rstrip()}\n```"

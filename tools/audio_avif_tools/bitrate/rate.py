@@ -395,8 +395,8 @@ takes as many bytes for the clip; *p95* and *worst* are over clips. 8-frame tile
 A tile's 256 grey levels span a range of log10 magnitudes. A narrower range has finer levels and
 clips values outside. *Per tile* sends the minimum and maximum of each tile in two bytes, which
 count, and keeps the last range while it holds the tile and is at most a quarter too wide. At equal
-rate by `--bitrate`, 8-frame tiles: mel error over all clips, scores of `{vocoder}` over {scored} clean clips
-of {scored_s} s. One standard error of a score's difference from the first line of its rate:
+rate by `--bitrate`, 8-frame tiles: mel error over all clips, scores of `{vocoder}` over {scored} clean
+clips of {scored_s} s. One standard error of a score's difference from the first line of its rate:
 {noise}.
 
 [{ranges}]({ranges}) has mel errors and scores at each rate.

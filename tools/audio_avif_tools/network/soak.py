@@ -36,10 +36,10 @@ _SETTLED_S = 120.0
 _WINDOW_S = 10.0
 _AHEAD_S = 0.3  # how much speech is queued at the virtual mouth
 _TEXT = """\
-Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor, and
-`audio-avif-recv` plays on another, as with a microphone and a loudspeaker. PulseAudio's threads have
-real-time priority where the system permits it, as they do by default. Delay and memory after the
-first two minutes are compared with those of minute 2."""
+Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor,
+and `audio-avif-recv` plays on another, as with a microphone and a loudspeaker. PulseAudio's threads
+have real-time priority where the system permits it, as they do by default. Delay and memory after
+the first two minutes are compared with those of minute 2."""
 
 
 @contextmanager
