@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WEB := stream/audio_avif_stream/web
 
-.PHONY: demo test check docs bench impair soak fuzz web clean
+.PHONY: demo test test-quick check docs bench impair soak fuzz web clean
 
 # One stamp for each set of dependencies; they are installed again when pyproject.toml changes.
 $(VENV)/.installed-demo: EXTRA = plot
@@ -23,10 +24,18 @@ test: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh test
 	@$(BIN)/python -m pytest $(PYTEST)
 
-check: $(VENV)/.installed-test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+# What a developer runs all day: the tests that wait for nothing, in under a minute.
+test-quick: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -q -n auto -m "not slow and not device" $(or $(PYTEST),tests/core tests/tools tests/onnx)
+
+# All that can be said of the code without running it.
+check: $(VENV)/.installed-test $(WEB)/node_modules/.installed
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m codespell_lib .
+	$(BIN)/python -m pytest -q tests/core/test_imports.py
+	cd $(WEB) && npm run --silent check && npm run --silent check-built
+	$(BIN)/python -m mypy
 
 # The documentation as a site in site/; a broken link is an error.
 docs: $(VENV)/.installed-docs
@@ -47,9 +56,15 @@ soak: $(VENV)/.installed-test
 fuzz: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(ONLY),--only $(ONLY)) $(if $(INPUTS),--inputs $(INPUTS))
 
-# The page in stream/audio_avif_stream/web/dist, which comes along; needs Node.js 20 or later.
-web:
-	cd stream/audio_avif_stream/web && npm ci --ignore-scripts && npm run build
+# The page in $(WEB)/dist, which comes along.
+web: $(WEB)/node_modules/.installed
+	cd $(WEB) && npm run build
+
+$(WEB)/node_modules/.installed: $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "the page needs Node.js 20 or later, with npm"; exit 1; }
+	@echo "installing what the page is built with ..."
+	@cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from audio_avif.types import FloatArray
+
+_RATE_HZ = 16_000
 
 
 def speech_like(duration_s: float, rate_hz: int = 16_000, seed: int = 0) -> FloatArray:
@@ -34,3 +38,13 @@ def chunked(length: int, sizes: list[int]) -> list[slice]:
 def tone(frequency_hz: float, rate_hz: int, seconds: float, level: float = 0.5) -> FloatArray:
     """A sine ``[samples] float32``."""
     return (level * np.sin(2 * np.pi * frequency_hz * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.float32)
+
+
+@lru_cache
+def speech_with_a_pause() -> FloatArray:
+    """1.5 s of words, 4.5 s of a quiet room, words again, the quiet room: 8 s at 16 kHz."""
+    words = speech_like(1.5)
+    room = np.random.default_rng(5).normal(0, 1e-3, 8 * _RATE_HZ).astype(np.float32)
+    room[: words.size] += words
+    room[6 * _RATE_HZ :][: words.size] += words
+    return room

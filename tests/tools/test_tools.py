@@ -104,6 +104,7 @@ def test_acoustic_delay_through_the_virtual_sound_card(sound_card: VirtualSoundC
     devices = ["--play-device", "mouth", "--send-device", "mouth_mic"]
     devices += ["--receive-device", "ear", "--record-device", "ear_mic"]
     done = run(LATENCY, "--acoustic", "--seconds", "6", *devices, "--json", str(target), env=sound_card.env)
+    in_time("chirps came back" not in done.stderr, done.stderr)  # late threads tear them
     assert done.returncode == 0, done.stderr
     result = json.loads(target.read_text())
     # 144 ms of window and tile and 48 of RTISI-LA cannot be missing from a true measurement.

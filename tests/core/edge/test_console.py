@@ -78,12 +78,6 @@ def test_warnings_name_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert capsys.readouterr().err == "prog: tiles are late\n"
 
 
-def test_a_warning_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    for _ in range(3):
-        console.warn_once("tiles are late, as this test says")
-    assert caplog.messages == ["tiles are late, as this test says"]
-
-
 def test_the_first_interruption_is_heard_and_later_ones_are_ignored() -> None:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]
