@@ -111,27 +111,6 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-@contextmanager
-def stalls() -> Iterator[Callable[[], float]]:
-    """For how many seconds of the block this machine has let nobody run so far: what is promised holds beside them."""
-    stalled_s, is_over = 0.0, threading.Event()
-
-    def watch() -> None:
-        nonlocal stalled_s
-        while not is_over.is_set():
-            slept_s = time.monotonic()
-            time.sleep(0.02)
-            stalled_s += max(0.0, time.monotonic() - slept_s - 0.05)
-
-    watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
-    try:
-        yield lambda: stalled_s
-    finally:
-        is_over.set()
-        watching.join()
-
-
 @dataclass(frozen=True)
 class Ended:
     """What a command left."""

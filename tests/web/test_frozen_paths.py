@@ -12,7 +12,8 @@ from test_web import in_chromium, port_of, says
 
 from audio_avif_tools.network.proxy import Proxy, Scenario, relaying
 from support.chromium import Tab, chromium
-from support.stream_helpers import RECEIVER, SENDER, json_lines, running, speech, stalls, wait_until, write_wav
+from support.stream_helpers import RECEIVER, SENDER, json_lines, running, speech, wait_until, write_wav
+from support.timing import best_of_attempts, in_time
 
 HEARD_AGAIN_S = 10.0
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -38,6 +39,7 @@ def freeze(tab: Tab, proxy: Proxy, for_s: float) -> float:
 @in_chromium
 @pytest.mark.slow
 @pytest.mark.parametrize("for_s", [5.0, 60.0])
+@best_of_attempts
 def test_a_listening_page_hears_again_after_a_freeze(tmp_path: Path, for_s: float) -> None:
     said = write_wav(tmp_path / "said.wav", np.tile(speech(6.0), 30))
     with (
@@ -49,14 +51,13 @@ def test_a_listening_page_hears_again_after_a_freeze(tmp_path: Path, for_s: floa
         tab.get("audioAvif.isRecorded = true")
         tab.get("document.getElementById('listen').click()")
         tab.wait_for("audioAvif.figures?.heardFrame > 50")
-        with stalls() as stalled_s:
-            back_ms = freeze(tab, proxy, for_s)
-            received = tab.get("audioAvif.figures.receivedTiles")
-            tab.wait_for(f"audioAvif.figures.receivedTiles > {received} + 20")
-            loud = "samples.some((x) => Math.abs(x) > 0.05)"
-            heard = f"audioAvif.chunks.find(({{ samples, atMs }}) => atMs > {back_ms} && {loud})"
-            heard_ms = tab.wait_for(f"{heard}?.atMs")
-            assert heard_ms - back_ms < 1000 * (HEARD_AGAIN_S + stalled_s())
+        back_ms = freeze(tab, proxy, for_s)
+        received = tab.get("audioAvif.figures.receivedTiles")
+        tab.wait_for(f"audioAvif.figures.receivedTiles > {received} + 20")
+        loud = "samples.some((x) => Math.abs(x) > 0.05)"
+        heard = f"audioAvif.chunks.find(({{ samples, atMs }}) => atMs > {back_ms} && {loud})"
+        heard_ms = tab.wait_for(f"{heard}?.atMs")
+        in_time(heard_ms - back_ms < 1000 * HEARD_AGAIN_S, heard_ms - back_ms)
         says(tab, "Live.")
         before = tab.get("audioAvif.figures.heardFrame")
         tab.wait_for(f"audioAvif.figures.heardFrame > {before} + 50")
@@ -65,6 +66,7 @@ def test_a_listening_page_hears_again_after_a_freeze(tmp_path: Path, for_s: floa
 @in_chromium
 @pytest.mark.slow
 @pytest.mark.parametrize("for_s", [5.0, 60.0])
+@best_of_attempts
 def test_a_speaking_page_is_heard_again_after_a_freeze(tmp_path: Path, for_s: float) -> None:
     said = write_wav(tmp_path / "said.wav", speech(8.0))
     stats = tmp_path / "stats.jsonl"
@@ -87,11 +89,10 @@ def test_a_speaking_page_is_heard_again_after_a_freeze(tmp_path: Path, for_s: fl
         def received() -> int:
             return int(json_lines(stats.read_bytes().rpartition(b"\n")[0])[-1]["received_tiles"])
 
-        with stalls() as stalled_s:
-            back_ms = freeze(tab, proxy, for_s)
-            before = received()
-            sent_ms = tab.wait_for(f"audioAvif.tiles.find(({{ atMs }}) => atMs > {back_ms})?.atMs")
-            assert sent_ms - back_ms < 1000 * (HEARD_AGAIN_S + stalled_s())
+        back_ms = freeze(tab, proxy, for_s)
+        before = received()
+        sent_ms = tab.wait_for(f"audioAvif.tiles.find(({{ atMs }}) => atMs > {back_ms})?.atMs")
+        in_time(sent_ms - back_ms < 1000 * HEARD_AGAIN_S, sent_ms - back_ms)
         says(tab, "On air in demo.")
         wait_until(lambda: received() > before + 20, "what is said after the freeze")
         assert "played " not in receiver.err  # it is the same stream
