@@ -28,16 +28,16 @@ _SLACK = 1.01  # the last packet of a clip reaches beyond its end
 _PACKAGES = ("pesq", "pystoi", "visqol-python", "speechmos", "ai-edge-litert")
 
 _RATES = """\
-*kbps* is what the packets hold, over the length of the clip. For a tile that is the AV1 frame
-without the container and headers that all tiles of a stream share; for other codecs, their packets
-without a file format. *wire kbps* sends each packet as one message of this project's transport: a
-10-byte header for a tile, and for all of them the WebSocket frame, TCP with timestamps and IPv4, 58
-or 60 bytes. The other codecs have a packet every 20 ms (Codec2 below 2.4 kbps: 40 ms). Live, they
-would bundle packets, which costs delay, or use RTP, whose headers are smaller.
+*kbps* is what the packets hold, over the length of the clip: for a tile the AV1 frame without the
+container and headers that all tiles share, for other codecs their packets without a file format.
+*wire kbps* sends each packet as one message of this project's transport: a 10-byte header for a
+tile, then the WebSocket frame, TCP with timestamps and IPv4, 58 or 60 bytes. The other codecs have
+a packet every 20 ms (Codec2 below 2.4 kbps: 40 ms); live, they would bundle packets, which costs
+delay, or use RTP.
 
 *vocoder ms* is the delay of a vocoder's sound behind the centre of the newest frame. *codec ms*
-adds the tile and the analysis window: from a sound to its return, before devices and network.
-Delays of other codecs were not measured; they are removed before scoring."""
+adds the tile and the analysis window. Delays of other codecs were not measured; they are removed
+before scoring."""
 
 
 def best_within(means: Sequence[Mean], limit_kbps: float) -> list[Mean]:
