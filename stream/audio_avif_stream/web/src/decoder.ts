@@ -1,5 +1,5 @@
 /**
- * Opened tiles to samples: order, concealment, pace, vocoder. As the Decoder of `audio_avif/codec.py`, which is the
+ * Opened tiles to samples: order, concealment, pace, vocoder. As the Decoder of `audio_avif/codec/decoder.py`, which is the
  * reference; here every stream is played against the clock. No I/O, no clock: times are seconds passed in.
  */
 

@@ -1,4 +1,4 @@
-/** The mel scale, and log-mel of sound. As `audio_avif/features.py`: Slaney scale and area norm, magnitude, log10. */
+/** The mel scale, and log-mel of sound. As `audio_avif/signal/features.py`: Slaney scale and area norm, magnitude, log10. */
 
 import type { MelConfig } from "./config.js";
 

@@ -1,4 +1,4 @@
-/** Tiles in the order they are played, and how deep the buffer must be. As `audio_avif/jitter.py`. */
+/** Tiles in the order they are played, and how deep the buffer must be. As `audio_avif/link/jitter.py`. */
 
 import type { Frame } from "./features.js";
 

@@ -1,4 +1,4 @@
-/** Log-mel frames to tiles of pixels: time to the right, low band at the bottom. As `audio_avif/tiles.py`. */
+/** Log-mel frames to tiles of pixels: time to the right, low band at the bottom. As `audio_avif/still/tiles.py`. */
 
 import type { TileConfig } from "./config.js";
 import type { Frame } from "./features.js";

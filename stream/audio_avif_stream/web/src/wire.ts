@@ -1,4 +1,4 @@
-/** The wire protocol without its I/O: messages to objects and back. As `audio_avif/wire.py`; `docs/wire.md` is the byte table. */
+/** The wire protocol without its I/O: messages to objects and back. As `audio_avif/link/messages.py`; the byte table is `docs/reference/wire.md`. */
 
 import { MAX_REDUNDANCY, MAX_TILE_FRAMES, type MelConfig, type TileConfig, melOf, tileOf } from "./config.js";
 import { StillTemplate, inspectStill } from "./container.js";
