@@ -35,7 +35,7 @@ _MAX_TRIALS = 6
 
 # How an average tile of speech grows with quality, to a tenth or so; it only says what to try next.
 _QUALITIES = np.arange(101.0)
-_LOG_SIZES = 0.033 * _QUALITIES
+_LOG_SIZES = 0.033 * _QUALITIES + 0.03 * np.maximum(0, _QUALITIES - 95)
 
 
 def _scaled(quality: float, factor: float) -> float:

@@ -321,11 +321,12 @@ def _open_foreign(file: IO[bytes]) -> Image.Image:
             if image.width * image.height > _MAX_FOREIGN_PIXELS:
                 raise FileError(f"the picture is too large: {image.width}x{image.height} pixels")
             image.load()
-            return ImageOps.exif_transpose(image)  # as viewers show it
+            ImageOps.exif_transpose(image, in_place=True)  # as viewers show it; a copy loses a TIFF's tags
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
         raise FileError("this is no picture that can be opened, or it is damaged") from error
+    return image
 
 
 def _read_log_mel(image: Image.Image, info: PictureInfo) -> AnyPixels:

@@ -19,19 +19,21 @@ from audio_avif.types import AnyPixels, Pixels
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _LOSSLESS = 100
 
-AOM_OPTIONS = {"tune": "psnr", "tune-content": "screen", "enable-filter-intra": "0"}
+AOM_OPTIONS = {"tune": "psnr", "tune-content": "screen", "enable-filter-intra": "0", "enable-intrabc": "0"}
 """libaom options for spectrograms. libavif's own default, ``tune=iq``, is meant for photographs and takes more bits at
-the same mel error."""
+the same mel error; docs/measurements/encoder.md says how to measure that. Intra block copy, which screen content
+implies, finds nothing to copy in speech and takes as long as all the rest."""
 
 log = logging.getLogger(__name__)
 
 
 def encode_still(pixels: Pixels, config: EncoderConfig) -> bytes:
     """Compress ``[height, width] uint8`` to a monochrome 8-bit AVIF file, ``[height, width, 3]`` to one in colour."""
-    return _save(pixels, config, _accepted_options())
+    return encode_with(pixels, config, _accepted_options())
 
 
-def _save(pixels: Pixels, config: EncoderConfig, options: dict[str, str]) -> bytes:
+def encode_with(pixels: Pixels, config: EncoderConfig, options: dict[str, str]) -> bytes:
+    """As ``encode_still``, with these libaom options and no others. Raises ValueError where libavif refuses one."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(
         out,
@@ -53,7 +55,7 @@ def _accepted_options() -> dict[str, str]:
     accepted: dict[str, str] = {}
     for name, value in AOM_OPTIONS.items():
         try:
-            _save(np.zeros((8, 8), np.uint8), EncoderConfig(speed=10), {name: value})
+            encode_with(np.zeros((8, 8), np.uint8), EncoderConfig(speed=10), {name: value})
         except ValueError:
             log.warning("the installed libavif refuses %s=%s; tiles take more bits without it", name, value)
         else:
@@ -64,7 +66,7 @@ def _accepted_options() -> dict[str, str]:
 def encode_deep_still(pixels: AnyPixels, config: EncoderConfig, depth: int) -> bytes:
     """Compress ``[height, width] uint16`` of so many bits to a monochrome AVIF file, ``[..., 3]`` to one in colour.
 
-    Raises AudioAvifError where the package for it is missing.
+    With libavif's defaults, since imagecodecs takes no libaom options. Raises AudioAvifError where it is missing.
     """
     codec = _imagecodecs(depth)
     is_gray = pixels.ndim == 2

@@ -26,7 +26,7 @@ class Stream:
     """Sound as messages, each with the time at which it is sent."""
 
     def __init__(self, samples: FloatArray, tile_frames: int = 8, dtx: bool = False, session: str = "a") -> None:
-        encoder = Encoder(MelConfig(), TileConfig(frames=tile_frames), EncoderConfig(quality=45, dtx=dtx))
+        encoder = Encoder(MelConfig(), TileConfig(frames=tile_frames), EncoderConfig(dtx=dtx))
         self.hello = Hello(encoder.mel, encoder.tile, encoder.template, session, agent="test/1")
         self.packets: list[MediaPacket] = []
         self.due_s: list[float] = []

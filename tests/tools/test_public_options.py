@@ -1,6 +1,6 @@
 """Every command keeps its options: scripts that people wrote depend on them.
 
-``data/options.json`` holds the options of each command. A new option is added there; one that goes away breaks somebody.
+``data/options.json`` holds the options of each command. A new option is added there.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 import shutil
 import signal
@@ -24,6 +25,7 @@ from audio_avif.config import MelConfig, TileConfig
 from audio_avif.metrics import stoi
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still
+from audio_avif.still.boxes import inspect_still
 from audio_avif.still.tiles import to_pixels
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
@@ -31,6 +33,7 @@ from audio_avif_stream.serving.web_pages import page
 from support.chromium import Tab, chromium, chromium_path
 from support.paths import MODELS, WEB
 from support.room import FloatArray, Room, Stream, open_room
+from support.speech import speech_like
 from support.stream_helpers import (
     RECEIVER,
     SENDER,
@@ -120,6 +123,49 @@ def test_the_modules_in_node() -> None:
     done = subprocess.run([str(node()), "--test", "test/"], cwd=WEB, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^# pass [1-9]", done.stdout, re.MULTILINE)
+
+
+_ENCODE = """
+import { readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
+const { STILL_OPTIONS } = await import("./test/built.js");
+const { default: start } = await import("./dist/NAME.js");
+const module = await start({ noInitialRun: true, wasmBinary: gunzipSync(readFileSync("dist/NAME.wasm.gz")) });
+const { tiles, qualities, changes } = JSON.parse(readFileSync(0));
+const stills = [];
+for (const quality of qualities)
+  for (const tile of tiles) {
+    const rgba = new Uint8ClampedArray(tile.flatMap((pixel) => [pixel, pixel, pixel, 255]));
+    const still = module.encode(rgba, 8, 80, { ...STILL_OPTIONS, quality, ...changes });
+    stills.push(Buffer.from(still).toString("base64"));
+  }
+console.log(JSON.stringify(stills));
+"""
+
+
+def encoded_by_page(tiles: np.ndarray, qualities: list[int], **changes: int) -> np.ndarray:
+    """Logarithm of the bytes beyond the container and mean square error ``[qualities, 2]`` of ``[tiles, 80, 8]``."""
+    name = next(file.name for file in (WEB / "dist").glob("avif-*.js")).removesuffix(".js")
+    asked = {"tiles": tiles.reshape(len(tiles), -1).tolist(), "qualities": qualities, "changes": changes}
+    command = [str(node()), "--input-type=module", "--eval", _ENCODE.replace("NAME", name)]
+    done = subprocess.run(command, input=json.dumps(asked), cwd=WEB, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stills = [base64.b64decode(still) for still in json.loads(done.stdout)]
+    sizes = np.array([len(still) - inspect_still(still).frame_body_at for still in stills])
+    decoded = np.array([decode_still(still, 8, 80) for still in stills], np.float64)
+    errors = np.square(decoded.reshape(len(qualities), *tiles.shape) - tiles).mean(axis=(1, 2, 3))
+    return np.stack([np.log(sizes.reshape(len(qualities), -1).sum(axis=1)), errors], axis=1)
+
+
+@pytest.mark.skipif(node() is None, reason=f"node {LEAST_NODE} or later is not installed")
+def test_the_page_compresses_as_well_as_it_can_in_time() -> None:
+    mel = log_mel(speech_like(4.0))
+    tiles = np.array([to_pixels(mel[:, at : at + 8], TileConfig()) for at in range(0, mel.shape[1] - 7, 8)])
+    ours, faster = (encoded_by_page(tiles, [25, 40, 55, 70], **changes) for changes in ({}, {"speed": 8}))
+    for tune in (1, 2):
+        np.testing.assert_array_equal(encoded_by_page(tiles[:8], [45], tune=tune), encoded_by_page(tiles[:8], [45]))
+    needed = np.interp(-ours[:, 1], -faster[:, 1], faster[:, 0])
+    assert np.exp(np.mean(ours[:-1, 0] - needed[:-1])) < 0.97
 
 
 # The whole of it in Chromium

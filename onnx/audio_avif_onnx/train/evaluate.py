@@ -21,7 +21,7 @@ from audio_avif.edge.console import run
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import MAX_CLIP_S, SCORES, Score
 from audio_avif.signal.features import log_mel
-from audio_avif.still.avif import decode_still, encode_still
+from audio_avif.still.avif import decode_still, encode_with
 from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import TileCutter, from_pixels
 from audio_avif.types import FloatArray
@@ -36,7 +36,8 @@ Synthesize = Callable[[FloatArray], FloatArray]
 
 SPEED = 4
 EXAMINED_TILE = TileConfig(8, -11.0, 4.0)
-"""Not the usual range, but the one that the shipped models were examined in, so that merits stay comparable."""
+"""Not the usual range, but the one that the shipped models were examined in, so that merits stay comparable. For the
+same reason tiles are compressed with libavif's defaults."""
 CLEAN = "clean"
 QUALITIES = (48, 66, 77)
 """Of such tiles at speed 4: about 3, 4.5 and 6 kbps of payload on the public clips."""
@@ -47,7 +48,8 @@ _WORST = {"pesq_wb": 1.0, "stoi": 0.0, "dnsmos": 1.0}  # stands where a score ha
 def receive(clean: FloatArray, quality: int, mel: MelConfig, tile: TileConfig) -> tuple[FloatArray, int]:
     """``[n_mels, frames]`` as it comes out of tiles of that quality, and the payload bytes it took."""
     cutter = TileCutter(mel.n_mels, tile)
-    stills = [encode_still(cut.pixels, EncoderConfig(quality, SPEED)) for cut in [*cutter.push(clean), *cutter.flush()]]
+    config = EncoderConfig(quality, SPEED)
+    stills = [encode_with(cut.pixels, config, {}) for cut in [*cutter.push(clean), *cutter.flush()]]
     pixels = np.concatenate([decode_still(still, tile.frames, mel.n_mels) for still in stills], axis=1)
     template = StillTemplate.of(stills[0])
     payload = [template.strip(still) for still in stills]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
-from audio_avif.still.avif import decode_still, encode_still
+from audio_avif.still import avif as images
+from audio_avif.still.avif import decode_still, encode_still, encode_with
 from audio_avif.still.boxes import inspect_still
 from audio_avif.still.template import StillTemplate
 from support.stills import FAST, obu, real_still, saved, sequence_header, speech_tiles, still_of
@@ -44,6 +46,53 @@ def test_quality_100_is_nearly_exact_and_less_is_smaller_and_worse() -> None:
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1
     assert errors[1] < 10
+
+
+def rates_and_errors(encode: Callable[[Any, EncoderConfig], bytes], tile_frames: int) -> np.ndarray:
+    """The logarithm of the bytes that tiles take beyond their container, and their mean square error, per quality."""
+    tiles = speech_tiles(tile_frames, 4.0)[:-4][:30]  # without noise and flat tiles
+    points = []
+    for quality in range(25, 90, 10):
+        stills = [encode(pixels, EncoderConfig(quality)) for pixels in tiles]
+        size = sum(len(still) - inspect_still(still).frame_body_at for still in stills)
+        decoded = [decode_still(still, tile_frames, 80).astype(float) for still in stills]
+        points.append((np.log(size), np.mean(np.square(np.array(decoded) - tiles))))
+    return np.array(points)
+
+
+@pytest.mark.parametrize(("tile_frames", "saved"), [(2, 0.05), (8, 0.1), (64, 0.05)])
+def test_the_options_save_bits_at_equal_error(tile_frames: int, saved: float) -> None:
+    ours = rates_and_errors(encode_still, tile_frames)
+    theirs = rates_and_errors(lambda pixels, config: encode_with(pixels, config, {}), tile_frames)
+    common = (ours[:, 1] <= theirs[0, 1]) & (ours[:, 1] >= theirs[-1, 1])
+    assert common.sum() >= 4
+    needed = np.interp(-ours[common, 1], -theirs[:, 1], theirs[:, 0])
+    assert np.exp(np.mean(ours[common, 0] - needed)) < 1 - saved
+
+
+@pytest.fixture
+def unknown_options(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    options = {**images.AOM_OPTIONS, "no-such-option": "1", "sb-size": "no-such-size"}
+    monkeypatch.setattr(images, "AOM_OPTIONS", options)
+    images._accepted_options.cache_clear()
+    yield
+    images._accepted_options.cache_clear()
+
+
+def test_an_option_that_libavif_refuses_is_left_out_with_one_warning(
+    unknown_options: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = speech_tiles(8)[3]
+    known = {name: value for name, value in images.AOM_OPTIONS.items() if name not in ("no-such-option", "sb-size")}
+    with pytest.raises(ValueError, match="option"):
+        encode_with(pixels, FAST, images.AOM_OPTIONS)
+    for _ in range(3):
+        assert encode_still(pixels, FAST) == encode_with(pixels, FAST, known)
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.split(";")[0] for text in told] == [
+        "the installed libavif refuses no-such-option=1",
+        "the installed libavif refuses sb-size=no-such-size",
+    ]
 
 
 def test_the_full_range_of_values_survives() -> None:

@@ -622,16 +622,16 @@ def test_workers_give_back_the_error_of_one_job_and_end_all_at_a_bug() -> None:
 @pytest.mark.parametrize(
     ("stage", "output", "complete"),
     [
-        ("encoding.encode_cell", "out.avif", set()),
-        ("encoding.encode_cell", "out", set()),
-        ("decoding.speak_part", "out", {"out/long-q80.avif"}),
+        ("files.encoding.encode_cell", "out.avif", set()),
+        ("files.encoding.encode_cell", "out", set()),
+        ("shared.decoding.speak_part", "out", {"out/long-q80.avif"}),
     ],
 )
 def test_an_interruption_leaves_no_half_written_output(
     tmp_path: Path, name: str, stage: str, output: str, complete: set[str]
 ) -> None:
     soundfile.write(tmp_path / "long.wav", np.resize(demo_clip(), 30 * RATE_HZ), RATE_HZ)
-    module, function = stage.split(".")
+    folder, module, function = stage.split(".")
     code = (
         "import itertools, signal, sys, threading\n"
         "interrupted, real_handler = threading.Event(), signal.default_int_handler\n"
@@ -641,7 +641,7 @@ def test_an_interruption_leaves_no_half_written_output(
         "signal.default_int_handler = handler\n"
         # Ctrl-C is not heard by what was started in the background, as a test may have been.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"from audio_avif_tools import {module} as stage; from audio_avif_tools.files.command import main\n"
+        f"from audio_avif_tools.{folder} import {module} as stage; from audio_avif_tools.files.command import main\n"
         f"real, calls = stage.{function}, itertools.count(1)\n"
         "def announced(*given):\n"
         "    number = next(calls)\n"
@@ -669,7 +669,7 @@ def test_later_interruptions_print_nothing_while_threads_finish(tmp_path: Path) 
     code = (
         "import signal, sys, threading\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from audio_avif_tools import encoding; from audio_avif_tools.files.command import main\n"
+        "from audio_avif_tools.files import encoding; from audio_avif_tools.files.command import main\n"
         "real, go_on = encoding.encode_cell, threading.Event()\n"
         "threading.Thread(target=lambda: sys.stdin.readline() and go_on.set(), daemon=True).start()\n"
         "def held(*given):\n"

@@ -457,7 +457,7 @@ def test_a_run_that_is_ended_leaves_no_process_behind(clips: Path, tmp_path: Pat
     program = f"""
 import sys
 from pathlib import Path
-from audio_avif import console
+from audio_avif.edge import console
 from test_quality import Ended, Job, choose_clips, run_jobs
 clip = choose_clips(Path({str(clips)!r})).clips[0]
 with console.sigterm_interrupts():

@@ -6,7 +6,7 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import from_pixels, to_pixels
 from audio_avif.types import FloatArray
+from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
@@ -40,8 +41,8 @@ _TILE_FRAMES = 8
 FIXED_QUALITIES = (*range(0, 98, 2), 98, 99, 100)
 RANGE_TARGETS_KBPS = (3.0, 4.4, 6.0)
 RANGES = ((-11.0, 4.0), (-8.0, 2.0), (-5.5, 1.0), (-4.5, 1.0))
-_SCORES = ("pesq_wb", "stoi", "dnsmos")
-_SCORED_S = 5
+SCORED = ("pesq_wb", "stoi", "dnsmos")
+SCORED_S = 5
 _PLOTTED_KBPS = (3.0, 6.0, 12.0)
 _RATE_TICKS_KBPS = (2, 3, 4, 6, 8, 12, 16)
 _LIMIT_KBPS = 5.0
@@ -138,14 +139,17 @@ Range = FixedRange | RangePerTile
 
 
 class Coder:
-    """Codes clips with tiles of one width in one kind of value range."""
+    """Codes clips with tiles of one width in one kind of value range, by ``encode`` in place of ``encode_still``."""
 
-    def __init__(self, tile_frames: int, values: Range | None = None) -> None:
+    def __init__(
+        self, tile_frames: int, values: Range | None = None, encode: Callable[..., bytes] = encode_still
+    ) -> None:
         self.tile_frames = tile_frames
         self.tile_s = tile_frames * _MEL.frame_s
         self._values = values or FixedRange(TileConfig().log10_min, TileConfig().log10_max)
         blank = np.zeros((_MEL.n_mels, tile_frames), np.uint8)
-        self._template = StillTemplate.of(encode_still(blank, EncoderConfig()))
+        self._encode = encode
+        self._template = StillTemplate.of(encode(blank, EncoderConfig()))
 
     def _tiles(self, frames: FloatArray) -> Iterator[FloatArray]:
         """Only whole tiles: a last one that is filled up would count as longer than it sounds."""
@@ -166,8 +170,8 @@ class Coder:
             stills: dict[int, bytes] = {}
 
             def encode_at(quality: int, pixels: np.ndarray = pixels, stills: dict[int, bytes] = stills) -> bytes:
-                stills[quality] = encode_still(pixels, EncoderConfig(quality=quality))
-                return self._payload(stills[quality])
+                stills[quality] = self._encode(pixels, EncoderConfig(quality=quality))
+                return self.payload(stills[quality])
 
             sizes.append(len(control.encode(encode_at)))
             qualities.append(control.quality)
@@ -182,12 +186,12 @@ class Coder:
         sizes, decoded = [], []
         for tile in self._tiles(frames):
             values = self._values.of(tile)
-            still = encode_still(to_pixels(tile, values), EncoderConfig(quality=quality))
-            sizes.append(len(self._payload(still)))
+            still = self._encode(to_pixels(tile, values), EncoderConfig(quality=quality))
+            sizes.append(len(self.payload(still)))
             decoded.append(from_pixels(decode_still(still, self.tile_frames, _MEL.n_mels), values))
         return self._coded(sizes, [quality] * len(sizes), decoded, len(sizes))
 
-    def _payload(self, still: bytes) -> bytes:
+    def payload(self, still: bytes) -> bytes:
         frame_body = self._template.strip(still)
         return bytes(self._values.bytes_per_tile) + (still if frame_body is None else frame_body)
 
@@ -265,6 +269,14 @@ def cost_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
     return rows
 
 
+def scores_of(sound: FloatArray, coded: FloatArray, vocoder: Vocoder) -> list[float]:
+    """SCORED of ``[samples]`` against what the vocoder speaks of its coded log-mel ``[n_mels, frames]``."""
+    stream = open_stream(vocoder)
+    heard = np.concatenate([stream.push(coded), stream.flush()])
+    length = min(sound.size, heard.size)
+    return [SCORES[key](sound[:length], heard[:length]) for key in SCORED]
+
+
 def range_rows(
     mels: Sequence[FloatArray], scored: Sequence[FloatArray], kbps: float, tile_frames: int
 ) -> tuple[list[list[str]], npt.NDArray[np.float64]]:
@@ -282,12 +294,7 @@ def range_rows(
 
         runs = [coded(frames) for frames in mels]
         errors = [mel_errors_db(frames, run.log_mel) for frames, run in zip(mels, runs, strict=True)]
-        scores = []
-        for sound in scored:
-            stream = open_stream(vocoder)
-            heard = np.concatenate([stream.push(coded(log_mel(sound)).log_mel), stream.flush()])
-            length = min(sound.size, heard.size)
-            scores.append([SCORES[key](sound[:length], heard[:length]) for key in _SCORES])
+        scores = [scores_of(sound, coded(log_mel(sound)).log_mel, vocoder) for sound in scored]
         scores_by_range.append(np.array(scores, np.float64))
         rows.append(
             [
@@ -297,7 +304,7 @@ def range_rows(
                 *(f"{value:.2f}" for value in np.mean(errors, axis=0)),
                 *(
                     f"{value:.{SCORES[key].decimals}f}"
-                    for key, value in zip(_SCORES, np.nanmean(scores, axis=0), strict=True)
+                    for key, value in zip(SCORED, np.nanmean(scores, axis=0), strict=True)
                 ),
             ]
         )
@@ -368,8 +375,8 @@ Measured on {date} by
 ## Limits
 
 {minimum}
-- **Digital silence** takes {silence_kbps:.1f} kbps at most in 8-frame tiles, even at quality 100.
-- **Quality 99** takes {useful_kbps:.0f} kbps in 8-frame tiles.
+- **Quality 100** is lossless: in 8-frame tiles speech takes {speech_kbps:.0f} kbps, digital silence
+  {silence_kbps:.1f} kbps.
 
 ## Accuracy
 
@@ -416,7 +423,7 @@ def _run(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    for key in _SCORES:
+    for key in SCORED:
         if (reason := SCORES[key].missing()) is not None:
             raise AudioAvifError(reason)
     require_matplotlib()
@@ -426,7 +433,7 @@ def _run(options: argparse.Namespace) -> None:
     if len(clean) < 2:
         raise FileError(f"one clip is too few to compare value ranges on; are there more in {options.clips}?")
     spread = clean[:: -(-len(clean) // options.scored)]
-    scored = [sound_of(clip)[: _SCORED_S * RATE_HZ] for clip in spread]
+    scored = [sound_of(clip)[: SCORED_S * RATE_HZ] for clip in spread]
     picture = options.out.parent / "images" / f"{options.out.stem}.png"
     with (
         ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool,
@@ -447,15 +454,15 @@ def _run(options: argparse.Namespace) -> None:
         window_s=WINDOW_S,
         minimum=paragraph(f"- **Quality 0** takes {minimum}."),
         silence_kbps=silence.kbps,
-        useful_kbps=np.mean([Coder(_TILE_FRAMES).fixed(frames, 99).kbps for frames in mels]),
+        speech_kbps=np.mean([Coder(_TILE_FRAMES).fixed(frames, 100).kbps for frames in mels]),
         accuracy=table(_ACCURACY_HEADER[1:], [row[1:] for row in rows if row[0] == f"{_TILE_FRAMES}"]),
         data=data.name,
         picture=picture.relative_to(options.out.parent).as_posix(),
         cost=table(_COST_HEADER, cost.result()),
         vocoder=DEFAULT,
         scored=len(scored),
-        scored_s=_SCORED_S,
-        noise=", ".join(f"{SCORES[key].title} {error:.3f}" for key, error in zip(_SCORES, errors, strict=True)),
+        scored_s=SCORED_S,
+        noise=", ".join(f"{SCORES[key].title} {error:.3f}" for key, error in zip(SCORED, errors, strict=True)),
         ranges=ranges_data.name,
         command=f"{PROGRAM} --clips CLIPS" + (f" --every {options.every}" if options.every > 1 else ""),
         date=time.strftime("%Y-%m-%d", time.gmtime()),
@@ -463,7 +470,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     replace_block(options.out, PROGRAM, block, "Rate control")
     write_csv(data, _ACCURACY_HEADER, rows)
-    range_header = [*_RANGE_HEADER, *(SCORES[key].title for key in _SCORES)]
+    range_header = [*_RANGE_HEADER, *(SCORES[key].title for key in SCORED)]
     write_csv(ranges_data, range_header, (row for future in ranges for row in future.result()[0]))
     print(f"written to {options.out}, {data}, {ranges_data} and {picture}")
 

@@ -160,9 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--qualities",
         type=integers_in(0, 100),
-        default=[20, 35, 44, 55, 62],
+        default=[33, 43, 49, 60, 66],
         metavar="Q,Q",
-        help="AVIF qualities (default: 20,35,44,55,62)",
+        help="AVIF qualities (default: 33,43,49,60,66)",
     )
     parser.add_argument(
         "--workers",

@@ -22,6 +22,7 @@ from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import ModelError
 from audio_avif.link.messages import Hello, wire_bytes
 from audio_avif.signal.features import log_mel
+from audio_avif.still.avif import AOM_OPTIONS
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import MODEL_SUFFIX, load_vocoder, model_path
@@ -164,7 +165,8 @@ class Tiles:
     def made_by(self) -> str:
         """The voice, and what decides the pictures."""
         tile, speed = TileConfig(), EncoderConfig().speed
-        pictures = f"pillow-avif-plugin {version('pillow-avif-plugin')}, AVIF speed {speed}"
+        options = " ".join(f"{name}={value}" for name, value in AOM_OPTIONS.items())
+        pictures = f"pillow-avif-plugin {version('pillow-avif-plugin')}, AVIF speed {speed} {options}"
         return f"{self.voice.made_by}, {pictures}, tile range {tile.log10_min:g}..{tile.log10_max:g}"
 
     @property

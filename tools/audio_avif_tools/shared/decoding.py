@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from audio_avif.edge.file_kinds import AVIF, KIND_BYTES, kind_of
+from audio_avif.edge.file_kinds import AVIF, AVIF_SUFFIX, KIND_BYTES, kind_of
 from audio_avif.edge.sound_files import sound_writer
 from audio_avif.errors import FileError
 from audio_avif.recording.codec import PictureReader, require_fit
@@ -51,9 +51,7 @@ def decode_sound(
         return samples, part.is_last, time.thread_time() - begin_s
 
     with opened(picture) as file:
-        if info is None:
-            _require_avif(picture, file)
-        reader = PictureReader(file, info)
+        reader = _reader(picture, file, info)
         mel, left = reader.info.mel, reader.info.samples
         require_fit(vocoder, mel)
         joiner = PartJoiner(mel.hop_samples)
@@ -75,11 +73,14 @@ def opened(path: Path) -> IO[bytes]:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _require_avif(path: Path, file: IO[bytes]) -> None:
-    """Raises FileError for a file of another kind under a name that ends in .avif."""
-    kind = kind_of(file.read(KIND_BYTES))
-    file.seek(0)
-    if kind is None or kind == AVIF:
-        return
-    advice = "audio-avif invert makes sound of other pictures" if kind.is_picture else "rename it"
-    raise FileError(f"{path} is {kind}, not an AVIF picture; {advice}")
+def _reader(path: Path, file: IO[bytes], info: PictureInfo | None) -> PictureReader:
+    """Open a picture of sound. Raises FileError, which names the kind of a file that only calls itself AVIF."""
+    try:
+        return PictureReader(file, info)
+    except FileError as error:
+        file.seek(0)
+        kind = kind_of(file.read(KIND_BYTES))
+        if info is not None or kind is None or kind == AVIF or path.suffix.lower() != AVIF_SUFFIX:
+            raise
+        advice = "audio-avif invert makes sound of other pictures" if kind.is_picture else "rename it"
+        raise FileError(f"{path} is {kind}, not an AVIF picture; {advice}") from error

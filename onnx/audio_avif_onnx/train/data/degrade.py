@@ -47,7 +47,7 @@ def draw_degradation(rng: np.random.Generator) -> Degradation:
     return Degradation(
         gain_db=float(rng.uniform(*GAIN_DB)),
         tile=TileConfig(int(rng.choice(_WIDTHS, p=_WIDTH_WEIGHTS)), low, high),
-        encoder=EncoderConfig(quality=int(np.clip(rng.normal(60, 17), 20, 95)), speed=int(rng.choice([6, 8]))),
+        encoder=EncoderConfig(quality=int(np.clip(rng.normal(65, 16), 20, 95)), speed=int(rng.choice([6, 8]))),
     )
 
 

@@ -369,17 +369,18 @@ var PictureReader = class {
 };
 
 // src/picture_writer.ts
-var OPTIONS = {
+var STILL_OPTIONS = {
   qualityAlpha: -1,
   denoiseLevel: 0,
   tileColsLog2: 0,
   tileRowsLog2: 0,
-  speed: 8,
+  speed: 6,
   subsample: 0,
   // one plane
   chromaDeltaQ: false,
   sharpness: 0,
   tune: 0,
+  // any value gives the same stills: this build always tunes for SSIM
   enableSharpYUV: false,
   bitDepth: 8
 };
@@ -402,7 +403,7 @@ var PictureWriter = class _PictureWriter {
   write(pixels, width, height, quality) {
     const rgba = new Uint8ClampedArray(4 * pixels.length).fill(255);
     pixels.forEach((pixel, i) => rgba.fill(pixel, 4 * i, 4 * i + 3));
-    const still = this.module.encode(rgba, width, height, { ...OPTIONS, quality });
+    const still = this.module.encode(rgba, width, height, { ...STILL_OPTIONS, quality });
     if (!still) throw new Error("the AVIF encoder failed");
     return still.slice();
   }

@@ -1671,6 +1671,47 @@ function openScript(context) {
   return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
 }
 
+// src/picture_writer.ts
+var STILL_OPTIONS = {
+  qualityAlpha: -1,
+  denoiseLevel: 0,
+  tileColsLog2: 0,
+  tileRowsLog2: 0,
+  speed: 6,
+  subsample: 0,
+  // one plane
+  chromaDeltaQ: false,
+  sharpness: 0,
+  tune: 0,
+  // any value gives the same stills: this build always tunes for SSIM
+  enableSharpYUV: false,
+  bitDepth: 8
+};
+var PictureWriter = class _PictureWriter {
+  constructor(module) {
+    this.module = module;
+  }
+  module;
+  /** Loads the encoder. Throws whatever it throws. */
+  static async load() {
+    const url = `./avif-${"2.1.1"}.js`;
+    const { default: start } = await import(url);
+    const module = await start({
+      noInitialRun: true,
+      locateFile: () => new URL(`./avif-${"2.1.1"}.wasm`, import.meta.url).href
+    });
+    return new _PictureWriter(module);
+  }
+  /** Compress gray values `[height, width]` row by row; quality 0 to 100. */
+  write(pixels, width, height, quality) {
+    const rgba = new Uint8ClampedArray(4 * pixels.length).fill(255);
+    pixels.forEach((pixel, i) => rgba.fill(pixel, 4 * i, 4 * i + 3));
+    const still = this.module.encode(rgba, width, height, { ...STILL_OPTIONS, quality });
+    if (!still) throw new Error("the AVIF encoder failed");
+    return still.slice();
+  }
+};
+
 // src/publisher.ts
 var SILENT_S2 = 5;
 var FIRST_PINGS = 5;
@@ -1874,11 +1915,13 @@ export {
   NOISE_LEVELS,
   NoiseSource,
   PING_S,
+  PictureWriter,
   Player,
   Publisher,
   RATE_HZ,
   Resampler,
   Ring,
+  STILL_OPTIONS,
   SUBPROTOCOL,
   Sink,
   StillTemplate,

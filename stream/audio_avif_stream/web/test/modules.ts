@@ -12,6 +12,7 @@ export * from "../src/jitter.js";
 export * from "../src/link.js";
 export * from "../src/noise.js";
 export * from "../src/outlet.js";
+export * from "../src/picture_writer.js";
 export * from "../src/player.js";
 export * from "../src/publisher.js";
 export * from "../src/resample.js";

@@ -1,0 +1,501 @@
+"""Which libaom options save bits on speech tiles: every candidate on top of today's, at equal mel error, as a page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_avif import __version__
+from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, EncoderConfig, TileConfig
+from audio_avif.edge import console
+from audio_avif.edge.sound_files import require_writable
+from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.metrics import SCORES
+from audio_avif.signal.features import log_mel
+from audio_avif.still.avif import AOM_OPTIONS, encode_with
+from audio_avif.still.tiles import to_pixels
+from audio_avif.types import FloatArray, Pixels
+from audio_avif.vocoders.registry import DEFAULT, load_vocoder
+from audio_avif_tools.bitrate.rate import SCORED, Coder, mel_errors_db, scores_of
+from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
+from audio_avif_tools.shared.arguments import integers_in, processors
+from audio_avif_tools.shared.machine import machine
+from audio_avif_tools.shared.pages import paragraph, replace_block, table
+from audio_avif_tools.shared.processes import run_jobs
+
+PROGRAM = "python -m audio_avif_tools.bitrate.encoder_search"
+PAGE = Path("docs/measurements/encoder.md")
+TILE_FRAMES = (2, 4, 8, 16, 64)
+QUALITIES = (20, 36, 52, 68, 84)
+SCORED_KBPS = (3.0, 4.4, 6.0)
+COMPARED_KBPS = (3.0, 6.0, 12.0)
+SPEEDS = (3, 4, 5, 7, 8)
+OPTIONS = (
+    "tune=ssim",
+    "tune=iq",
+    "tune=ssimulacra2",
+    "tune-content=default",
+    "tune-content=film",
+    "enable-filter-intra=1",
+    "sharpness=1",
+    "sharpness=3",
+    "enable-adaptive-sharpness=1",
+    "enable-qm=1",
+    "enable-qm=1 qm-min=10 qm-max=15",
+    "dist-metric=qm-psnr",
+    "deltaq-mode=0",
+    "deltaq-mode=2",
+    "deltaq-mode=3",
+    "deltaq-mode=4",
+    "deltaq-mode=6",
+    "aq-mode=1",
+    "aq-mode=2",
+    "aq-mode=3",
+    "enable-cdef=0",
+    "enable-cdef=1",
+    "enable-restoration=0",
+    "enable-restoration=1",
+    "loopfilter-control=0",
+    "enable-palette=0",
+    "enable-palette=1",
+    "enable-intrabc=1",
+    "screen-detection-mode=1",
+    "screen-detection-mode=2",
+    "sb-size=64",
+    "sb-size=128",
+    "min-partition-size=8",
+    "min-partition-size=16",
+    "max-partition-size=8",
+    "max-partition-size=16",
+    "max-partition-size=32",
+    "enable-rect-partitions=0",
+    "enable-ab-partitions=0",
+    "enable-1to4-partitions=0",
+    "enable-tx64=0",
+    "enable-rect-tx=0",
+    "enable-flip-idtx=0",
+    "reduced-tx-type-set=1",
+    "use-intra-dct-only=1",
+    "use-intra-default-tx-only=1",
+    "enable-angle-delta=0",
+    "enable-smooth-intra=0",
+    "enable-paeth-intra=0",
+    "enable-directional-intra=0",
+    "enable-diagonal-intra=0",
+    "enable-intra-edge-filter=0",
+    "quant-b-adapt=1",
+    "disable-trellis-quant=0",
+    "disable-trellis-quant=1",
+    "disable-trellis-quant=2",
+    "coeff-cost-upd-freq=1",
+    "coeff-cost-upd-freq=2",
+    "coeff-cost-upd-freq=3",
+    "mode-cost-upd-freq=1",
+    "mode-cost-upd-freq=2",
+    "mode-cost-upd-freq=3",
+    "cdf-update-mode=0",
+    "cdf-update-mode=2",
+    "end-usage=cq",
+)
+"""Candidates on top of today's options. Left out is what concerns colour, several pictures, noise or threads."""
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A set of libaom options, and a speed."""
+
+    name: str
+    options: tuple[tuple[str, str], ...]
+    speed: int = EncoderConfig.speed
+
+    def encode(self, pixels: Pixels, config: EncoderConfig) -> bytes:
+        """A still at the quality of ``config``. Raises ValueError where libavif refuses an option."""
+        return encode_with(pixels, replace(config, speed=self.speed), dict(self.options))
+
+
+DEFAULTS = Candidate("libavif's defaults", ())
+TODAY = Candidate("today's options", tuple(AOM_OPTIONS.items()))
+
+
+def candidates(texts: Iterable[str], speeds: Iterable[int]) -> list[Candidate]:
+    """Each of ``name=value name=value`` and each speed on top of today's options."""
+    found = [replace(TODAY, name=f"speed {speed}", speed=speed) for speed in speeds]
+    for text in texts:
+        changes = (change.split("=") for change in text.split())
+        options = AOM_OPTIONS | {name: value for name, value in changes}
+        found.append(Candidate(text, tuple(options.items())))
+    return found
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A candidate in tiles of one width: kbps of payload and heard mel error in dB ``[qualities]``, and seconds a tile.
+
+    Without rates where libavif refuses the candidate, or where its stills are those of today's options.
+    """
+
+    candidate: Candidate
+    tile_frames: int
+    kbps: Doubles
+    errors_db: Doubles
+    tile_s: float = 0.0
+    is_refused: bool = False
+
+
+@lru_cache(maxsize=1)
+def _mels(clips: tuple[Clip, ...]) -> list[FloatArray]:
+    return [log_mel(sound_of(clip)) for clip in clips]
+
+
+@dataclass(frozen=True)
+class CurveJob:
+    """One candidate in tiles of one width over all clips and QUALITIES."""
+
+    clips: tuple[Clip, ...]
+    candidate: Candidate
+    tile_frames: int
+
+    def run(self) -> Curve:
+        """Measure, unless that is pointless."""
+        spent_s = 0.0
+
+        def encode(pixels: Pixels, config: EncoderConfig) -> bytes:
+            nonlocal spent_s
+            began_s = time.process_time()
+            still = self.candidate.encode(pixels, config)
+            spent_s += time.process_time() - began_s
+            return still
+
+        mels, nothing = _mels(self.clips), np.zeros(0)
+        try:
+            coder = Coder(self.tile_frames, encode=encode)
+        except ValueError:
+            return Curve(self.candidate, self.tile_frames, nothing, nothing, is_refused=True)
+        if self.candidate.options != TODAY.options and self._makes_todays_stills():
+            return Curve(self.candidate, self.tile_frames, nothing, nothing)
+        kbps, errors_db, tiles = [], [], 0
+        for quality in QUALITIES:
+            runs = [coder.fixed(frames, quality) for frames in mels]
+            sizes = np.concatenate([run.sizes_bytes for run in runs])
+            kbps.append(sizes.mean() / (125 * coder.tile_s))
+            errors_db.append(
+                np.mean([mel_errors_db(frames, run.log_mel)[1] for frames, run in zip(mels, runs, strict=True)])
+            )
+            tiles += sizes.size
+        return Curve(self.candidate, self.tile_frames, np.array(kbps), np.array(errors_db), spent_s / tiles)
+
+    def _makes_todays_stills(self) -> bool:
+        tried = _tried(self.clips, self.tile_frames)
+        return all(self.candidate.encode(*given) == still for given, still in tried)
+
+
+@lru_cache(maxsize=1)
+def _tried(clips: tuple[Clip, ...], tile_frames: int) -> list[tuple[tuple[Pixels, EncoderConfig], bytes]]:
+    """A second from the middle of a clip as tiles, at a few qualities, and the stills that they become today."""
+    frames = _mels(clips)[0]
+    start = max(0, frames.shape[1] // 2 - MAX_TILE_FRAMES)
+    tiles = [
+        to_pixels(frames[:, at : at + tile_frames], TileConfig(tile_frames))
+        for at in range(start, start + MAX_TILE_FRAMES - tile_frames + 1, tile_frames)
+    ]
+    given = [(tile, EncoderConfig(quality)) for tile in tiles for quality in QUALITIES[::2]]
+    return [(each, TODAY.encode(*each)) for each in given]
+
+
+def kbps_for_error(curve: Curve, errors_db: Doubles) -> Doubles:
+    """The rates at which a curve has these errors, along their logarithm; NaN beyond its ends."""
+    # A quality that errs no less than a lower one is not the best at its rate.
+    is_best = np.concatenate([[True], curve.errors_db[1:] < np.minimum.accumulate(curve.errors_db)[:-1]])
+    best_db, kbps = curve.errors_db[is_best], curve.kbps[is_best]
+    found = np.exp(np.interp(-errors_db, -best_db, np.log(kbps)))
+    return np.where((errors_db <= best_db[0]) & (errors_db >= best_db[-1]), found, np.nan)
+
+
+def change_percent(first: Curve, other: Curve) -> float:
+    """How much more ``other`` takes than ``first`` at equal error, geometric mean over the qualities of ``first``.
+
+    NaN where it has none of those errors.
+    """
+    ratios = kbps_for_error(other, first.errors_db) / first.kbps
+    known = ratios[np.isfinite(ratios)]
+    return 100 * float(np.expm1(np.log(known).mean())) if known.size else np.nan
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the vocoder makes of a candidate's 8-frame tiles at one rate: SCORED of each clip ``[clips, scores]``."""
+
+    candidate: Candidate
+    asked_kbps: float
+    kbps: float
+    scores: Doubles
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """One candidate at one rate over some clips, spoken by the default vocoder."""
+
+    clips: tuple[Clip, ...]
+    candidate: Candidate
+    kbps: float
+
+    def run(self) -> Scores:
+        """Raises AudioAvifError where a score's package is missing."""
+        coder, vocoder = Coder(8, encode=self.candidate.encode), load_vocoder(DEFAULT, "cpu")
+        rates, scores = [], []
+        for clip, frames in zip(self.clips, _mels(self.clips), strict=True):
+            coded = coder.controlled(frames, self.kbps)
+            rates.append(coded.kbps)
+            scores.append(scores_of(sound_of(clip)[: coded.log_mel.shape[1] * 256], coded.log_mel, vocoder))
+        return Scores(self.candidate, self.kbps, float(np.mean(rates)), np.array(scores, np.float64))
+
+
+_BLOCK = """\
+Measured on {date} by
+
+    {command}
+
+{where}
+
+Tiles are compressed at speed {speed} with the options `{options}`.
+
+## Comparison with libavif's defaults
+
+{beside}
+
+*Mean* is over the qualities {qualities}. A dash: the tiles do not have that rate at any of them.
+
+## Bytes of a tile
+
+At quality {quality}. *Grey* is an empty tile: the frame header and the minimum content. The container is
+sent once a stream.
+
+{bits}
+
+## One option at a time
+
+Change of the rate at equal error against today's options, in percent, by the frames of a tile; less
+is better. *Time* is that of encoding {timed}-frame tiles, relative to today's options. A line without a
+speed is at speed {speed}.
+
+{single}
+
+{quiet}
+
+## After the vocoder
+
+Scores of `{vocoder}` at equal rate by `--bitrate`, 8-frame tiles; ± is one standard error over the
+clips of the difference from today's options. The candidates are those that save most.
+
+{scores}
+"""
+
+
+def _cell(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)
+
+
+def beside_rows(today: Curve, defaults: Curve) -> list[list[str]]:
+    """Tiles of one width: at COMPARED_KBPS the error, and what libavif's defaults take for it; the mean change."""
+    order = np.argsort(today.kbps)
+    wanted = np.array(COMPARED_KBPS)
+    errors_db = np.interp(np.log(wanted), np.log(today.kbps[order]), today.errors_db[order], left=np.nan, right=np.nan)
+    needed = kbps_for_error(defaults, errors_db)
+    cells = [
+        "-" if np.isnan(kbps) else f"{error_db:.2f} dB: {kbps:.2f} -> {each:g} ({100 * (each / kbps - 1):+.1f} %)"
+        for each, error_db, kbps in zip(COMPARED_KBPS, errors_db, needed, strict=True)
+    ]
+    mean = 100 * (1 / (1 + change_percent(today, defaults) / 100) - 1)
+    return [[str(today.tile_frames), *cells, f"{mean:+.1f} %"]]
+
+
+def _bits_row(today: Curve) -> list[str]:
+    config = EncoderConfig()
+    grey = np.full((80, today.tile_frames), 128, np.uint8)
+    still, coder = TODAY.encode(grey, config), Coder(today.tile_frames)
+    payload = len(coder.payload(still))
+    kbps = float(np.interp(config.quality, QUALITIES, today.kbps))
+    return [str(today.tile_frames), f"{len(still) - payload}", f"{payload}", f"{125 * kbps * coder.tile_s:.0f}"]
+
+
+def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[str, str]:
+    """The table of what changes something, and what is to say of the others."""
+    today = {curve.tile_frames: curve for curve in curves if curve.candidate == TODAY}
+    timed = _timed(widths)
+    groups: dict[Candidate, dict[int, Curve]] = {}
+    for curve in curves:
+        if curve.candidate not in (TODAY, DEFAULTS):
+            groups.setdefault(curve.candidate, {})[curve.tile_frames] = curve
+    lines, refused, idle = [], [], []
+    for candidate, group in groups.items():
+        if any(curve.is_refused for curve in group.values()):
+            refused.append(f"`{candidate.name}`")
+        elif not any(curve.kbps.size for curve in group.values()):
+            idle.append(f"`{candidate.name}`")
+        else:
+            changes = [change_percent(today[w], group[w]) if group[w].kbps.size else 0.0 for w in widths]
+            took = group[timed].tile_s / today[timed].tile_s if group[timed].kbps.size else 1.0
+            name = candidate.name if candidate.name.startswith("speed") else f"`{candidate.name}`"
+            lines.append((np.mean(changes), [name, *(_cell(c, "+.1f") for c in changes), f"{took:.1f}"]))
+    lines.sort(key=lambda line: np.nan_to_num(line[0], nan=np.inf))
+    told = [f"No effect: {', '.join(idle)}."] if idle else []
+    told += [f"Refused by this libavif: {', '.join(refused)}."] if refused else []
+    header = ["option", *(f"{w}" for w in widths), "time"]
+    return table(header, [cells for _, cells in lines]), "\n\n".join(told)
+
+
+def _timed(widths: Sequence[int]) -> int:
+    """The width whose encoding is timed."""
+    return 8 if 8 in widths else widths[0]
+
+
+def finalists(curves: Sequence[Curve], count: int) -> list[Candidate]:
+    """The candidates that save most on average over the widths, and anything at all."""
+    today = {curve.tile_frames: curve for curve in curves if curve.candidate == TODAY}
+    changes: dict[Candidate, list[float]] = {}
+    for curve in curves:
+        if curve.kbps.size and curve.candidate not in (TODAY, DEFAULTS):
+            changes.setdefault(curve.candidate, []).append(change_percent(today[curve.tile_frames], curve))
+    sums = {candidate: float(np.sum(values)) for candidate, values in changes.items()}
+    return sorted((each for each in sums if sums[each] < 0), key=lambda each: sums[each])[:count]
+
+
+def score_rows(results: Sequence[Scores]) -> list[list[str]]:
+    """A line for each rate and candidate, today's first."""
+    rows = []
+    for kbps in SCORED_KBPS:
+        lines = [result for result in results if result.asked_kbps == kbps]
+        today = next(line for line in lines if line.candidate == TODAY)
+        for line in lines:
+            cells = []
+            for key, mine, theirs in zip(SCORED, line.scores.T, today.scores.T, strict=True):
+                difference = mine - theirs
+                error = np.nanstd(difference, ddof=1) / np.sqrt(max(1, np.isfinite(difference).sum()))
+                decimals = SCORES[key].decimals
+                told = f" ({np.nanmean(difference):+.{decimals + 1}f} ± {error:.{decimals + 1}f})"
+                cells.append(f"{np.nanmean(mine):.{decimals}f}" + ("" if line is today else told))
+            rows.append([line.candidate.name, f"{kbps:g}", f"{line.kbps:.2f}", *cells])
+    return rows
+
+
+def _results(jobs: Sequence[Any], workers: int, what: str) -> list[Any]:
+    """Every job's result, in the order of the jobs, with a progress bar."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    results = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        for result in progress.track(run_jobs(jobs, workers), total=len(jobs), description=what):
+            results.append(result)
+    return results
+
+
+def _run(options: argparse.Namespace) -> None:
+    for key in SCORED:
+        if (reason := SCORES[key].missing()) is not None:
+            raise AudioAvifError(reason)
+    require_writable(options.out)
+    clips = choose_clips(options.clips, every=options.every).clips
+    if len(clips) < 2:
+        raise FileError(f"one clip is too few; are there more in {options.clips}?")
+    everyone = [TODAY, DEFAULTS, *candidates(OPTIONS, SPEEDS)]
+    jobs = [CurveJob(clips, candidate, width) for width in options.tile_frames for candidate in everyone]
+    curves: list[Curve] = _results(jobs, options.workers, "encoding")
+    of_width = {width: [curve for curve in curves if curve.tile_frames == width] for width in options.tile_frames}
+    chosen = [TODAY, DEFAULTS, *finalists(curves, options.finalists)]
+    score_jobs = [ScoreJob(clips, candidate, kbps) for candidate in chosen for kbps in SCORED_KBPS]
+    scores: list[Scores] = _results(score_jobs, options.workers, "scoring")
+    single, quiet = _single(curves, options.tile_frames)
+    block = _BLOCK.format(
+        speed=EncoderConfig.speed,
+        options=" ".join(f"{name}={value}" for name, value in AOM_OPTIONS.items()),
+        beside=table(
+            ["frames", *(f"at {kbps:g} kbps today" for kbps in COMPARED_KBPS), "mean"],
+            [row for today, defaults, *_ in of_width.values() for row in beside_rows(today, defaults)],
+        ),
+        qualities=", ".join(map(str, QUALITIES)),
+        quality=EncoderConfig.quality,
+        bits=table(
+            ["frames", "container", "grey", "speech"],
+            [_bits_row(today) for today, *_ in of_width.values()],
+        ),
+        timed=_timed(options.tile_frames),
+        single=single,
+        quiet=quiet,
+        vocoder=DEFAULT,
+        scores=table(
+            ["", "asked, kbps", "mean, kbps", *(SCORES[key].title for key in SCORED)],
+            score_rows(scores),
+        ),
+        command=f"{PROGRAM} --clips CLIPS" + (f" --every {options.every}" if options.every > 1 else ""),
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        where=paragraph(
+            f"on {machine()}, {libraries()}. Sound: {len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s."
+        ),
+    )
+    replace_block(options.out, PROGRAM, block, "Encoder options")
+    print(f"written to {options.out}")
+
+
+def libraries() -> str:
+    """libavif and libaom by their versions."""
+    from pillow_avif import _avif
+
+    aom = next((part.split(":")[1] for part in _avif.codec_versions().split(", ") if part.startswith("aom")), "unknown")
+    return f"libavif {_avif.libavif_version}, libaom {aom.split('-')[0]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m audio_avif_tools.bitrate.encoder_search``."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=f"Measure what each libaom option saves on speech tiles at equal mel error, and write {PAGE}.",
+    )
+    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech")
+    parser.add_argument(
+        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="take every N-th clip (default: 1)"
+    )
+    parser.add_argument(
+        "--tile-frames",
+        type=integers_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        default=list(TILE_FRAMES),
+        metavar="N,N",
+        help=f"tile widths in frames of 16 ms (default: {','.join(map(str, TILE_FRAMES))})",
+    )
+    parser.add_argument(
+        "--finalists",
+        type=console.integer_in(0, 100),
+        default=4,
+        metavar="N",
+        help="score so many of the candidates that save most (default: 4)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=console.integer_in(1, 256),
+        default=processors(),
+        metavar="N",
+        help="processes of one thread each (default: %(default)s, the processors here)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=PAGE, metavar="FILE", help="the page to write (default: %(default)s)"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    options = parser.parse_args(arguments)
+    with console.sigterm_interrupts():
+        return console.run(PROGRAM, lambda: _run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
