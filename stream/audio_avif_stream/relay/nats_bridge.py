@@ -1,10 +1,8 @@
 """Relays joined through NATS: a room spans them, published at one and listened to at all; see ``docs/guides/relay.md``.
 
-A room has three subjects, ``audio_avif.v1.room.NAME.media``, ``.ask`` and ``.hello``; in NAME, ``.`` is ``%2E``. On
-``media`` the relay with the publisher sends every message. It answers ``ask``, from a relay with its first listener,
-with the hello and the last second. On ``hello`` a relay asks whether it may publish. On
-``audio_avif.v1.relay.ID.clock`` relays compare their clocks, so that listeners know their delay. Every message begins
-with the eight bytes that name its relay.
+For a room NAME there are three subjects: on ``media`` the relay with the publisher says every message, ``ask`` is
+answered by it with what a late listener must know, and on ``hello`` a relay asks whether it may publish. Every message
+begins with the eight bytes that name its relay.
 """
 
 from __future__ import annotations
