@@ -3,12 +3,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WEB := stream/audio_avif_stream/web
 
-.PHONY: demo test test-quick check bench impair soak fuzz web clean
+.PHONY: demo test test-quick check docs bench impair soak fuzz web clean
 
 # One stamp for each set of dependencies; they are installed again when pyproject.toml changes.
 $(VENV)/.installed-demo: EXTRA = plot
 $(VENV)/.installed-test: EXTRA = test
-$(VENV)/.installed-demo $(VENV)/.installed-test: pyproject.toml
+$(VENV)/.installed-docs: EXTRA = docs
+$(VENV)/.installed-demo $(VENV)/.installed-test $(VENV)/.installed-docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("audio-avif needs Python 3.11 or later; name one with make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing audio-avif and what make $(patsubst $(VENV)/.installed-%,%,$@) needs into $(VENV) ..."
@@ -36,6 +37,10 @@ check: $(VENV)/.installed-test $(WEB)/node_modules/.installed
 	cd $(WEB) && npm run --silent check && npm run --silent check-built
 	$(BIN)/python -m mypy
 
+# The documentation as a site in site/; a broken link is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh bench
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif_tools.bench.command $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
@@ -62,4 +67,4 @@ $(WEB)/node_modules/.installed: $(WEB)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -46,7 +46,7 @@ class TileError(AudioAvifError):
 
 
 class ProtocolError(AudioAvifError):
-    """A wire message breaks the protocol of ``docs/wire.md``."""
+    """A wire message breaks the protocol of ``docs/reference/wire.md``."""
 
 
 class LocalProtocolError(ProtocolError):

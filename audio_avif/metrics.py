@@ -165,10 +165,7 @@ def mel_distance(original: FloatArray, heard: FloatArray) -> float:
     return float(np.abs(first - second).mean())
 
 
-_COMPARES_WAVEFORMS = (
-    "compares the course of the waveform in short frames, so it is hard on a vocoder that speaks the same words with "
-    "other phases"
-)
+_COMPARES_WAVEFORMS = "compares the waveform in short frames, so it penalises a vocoder with other phases"
 SCORES = {
     score.key: score
     for score in (
@@ -180,8 +177,8 @@ SCORES = {
             ("pystoi",),
             3,
             True,
-            "follows the envelopes of bands below 4.3 kHz: it says whether words are understood, and hears neither "
-            "what is missing above nor buzz; it too is hard on a vocoder that invents detail",
+            "follows the envelopes of bands below 4.3 kHz, so it measures whether words are understood; it ignores "
+            "buzz and higher bands, and penalises invented detail",
         ),
         Score(
             "estoi",
@@ -190,7 +187,7 @@ SCORES = {
             ("pystoi",),
             3,
             True,
-            "is STOI that also hears noise which comes and goes with the speech; it is deaf to the same things",
+            "is STOI that also notices noise which comes and goes with the speech",
         ),
         Score(
             "visqol",
@@ -199,8 +196,8 @@ SCORES = {
             ("visqol", "ai_edge_litert"),
             2,
             True,
-            "compares spectra by similarity of patches, so it is kind to anything with the right mel and hears little "
-            "of phase: buzz and reverberation pass; it is severe on a missing upper band",
+            "compares patches of spectra, so it ignores most of phase, buzz and reverberation; it penalises a missing "
+            "upper band",
         ),
         Score(
             "dnsmos",
@@ -209,8 +206,8 @@ SCORES = {
             ("speechmos", "onnxruntime"),
             2,
             True,
-            "hears buzz and noise without knowing the original: other words or another speaker would score as well; of "
-            "a single clip it is rough, as a shift by one sample can move it by 0.1",
+            "judges buzz and noise without the original: other words or another speaker would score as well; a shift "
+            "of a clip by one sample can move it by 0.1",
         ),
         Score(
             "mel_distance",
@@ -219,8 +216,8 @@ SCORES = {
             (),
             3,
             False,
-            "is the mean difference of the log10 mels, 0.1 for 2 dB: it hears nothing of phase, and counts a band that "
-            "cannot be heard as much as one that can",
+            "is the mean difference of the log10 mels, 0.1 for 2 dB; it ignores phase and counts inaudible bands in "
+            "full",
         ),
     )
 }

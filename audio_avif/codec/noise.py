@@ -1,7 +1,7 @@
 """Background noise in the mel domain: how loud it is, whether a tile holds nothing else, and more of the same.
 
-A pause is sent as eight bytes, its spectral envelope; the receiver puts natural fluctuation on it. ``docs/pauses.md``
-tells what the margins are and what they cost.
+A pause is sent as eight bytes, its spectral envelope; the receiver puts natural fluctuation on it.
+``docs/design/pauses.md`` tells what the margins are and what they cost.
 """
 
 from __future__ import annotations

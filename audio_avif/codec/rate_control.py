@@ -1,4 +1,4 @@
-"""Chooses the quality of each tile so that a stream has the requested rate; see docs/rate.md."""
+"""Chooses the quality of each tile so that a stream has the requested rate; see docs/design/rate-control.md."""
 
 from __future__ import annotations
 

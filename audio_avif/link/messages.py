@@ -1,6 +1,6 @@
 """The wire protocol without its I/O: messages to bytes and back, and the order they may come in.
 
-``docs/wire.md`` is the byte table. Every message is one binary WebSocket message; integers are big-endian.
+``docs/reference/wire.md`` is the byte table. Every message is one binary WebSocket message; integers are big-endian.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _LOSSLESS = 100
 
 AOM_OPTIONS = {"tune": "psnr", "tune-content": "screen", "enable-filter-intra": "0", "enable-intrabc": "0"}
 """libaom options for spectrograms. libavif's own default, ``tune=iq``, is meant for photographs and takes more bits at
-the same mel error; docs/encoder.md has how many, and what other options do. Intra block copy, which screen content
+the same mel error; docs/measurements/encoder.md says how to measure that. Intra block copy, which screen content
 implies, finds nothing to copy in speech and takes as long as all the rest."""
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """Vocoders exported to ONNX, run by ONNX Runtime.
 
-The contract of such a file is ``docs/models.md``: input ``log_mel`` ``[batch, n_mels, frames]``, output ``samples``
-``[batch, frames * hop_samples]``, optional state as inputs ``state.NAME`` with outputs ``next.NAME``, and metadata that
-carries the mel definition.
+The contract of such a file is ``docs/reference/models.md``: input ``log_mel`` ``[batch, n_mels, frames]``, output
+``samples`` ``[batch, frames * hop_samples]``, optional state as inputs ``state.NAME`` with outputs ``next.NAME``, and
+metadata that carries the mel definition.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ModelInfo:
         if "mel" not in own:
             raise ModelError(
                 "the model carries no mel definition in its metadata; "
-                "export it with audio-avif-export, or add the keys of docs/models.md"
+                "export it with audio-avif-export, or add the keys of docs/reference/models.md"
             )
         if own.get("format") != FORMAT_VERSION:
             raise ModelError(
@@ -162,10 +162,14 @@ class OnnxVocoder:
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name for node in self._session.get_outputs()}
         if "log_mel" not in inputs or "samples" not in outputs:
-            raise ModelError(f"{path} has no input log_mel and output samples; docs/models.md says what a model needs")
+            raise ModelError(
+                f"{path} lacks input log_mel or output samples; docs/reference/models.md says what a model needs"
+            )
         states = [name for name in inputs if name.startswith(STATE_PREFIX)]
         if {NEXT_PREFIX + name.removeprefix(STATE_PREFIX) for name in states} != outputs - {"samples"}:
-            raise ModelError(f"{path} does not give back each of its states; docs/models.md says how they are named")
+            raise ModelError(
+                f"{path} does not return each of its states; docs/reference/models.md says how they are named"
+            )
         self._state_shapes = {name: self._state_shape(path, inputs[name].shape) for name in states}
         self._output_names = ["samples", *(NEXT_PREFIX + name.removeprefix(STATE_PREFIX) for name in states)]
         self._try_out(path)

@@ -1,4 +1,4 @@
-"""The examples of docs/api.md and of the README run as they stand."""
+"""The examples of docs/reference/python.md and of the README run as they stand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def beside_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "at_least"), [("docs/api.md", 4), ("README.md", 1)])
+@pytest.mark.parametrize(("page", "at_least"), [("docs/reference/python.md", 4), ("README.md", 1)])
 def test_the_examples_run(page: str, at_least: int, beside_a_recording: Path) -> None:
     blocks = examples(page)
     assert len(blocks) >= at_least
@@ -39,5 +39,5 @@ def test_the_examples_run(page: str, at_least: int, beside_a_recording: Path) ->
 
 
 def test_the_page_names_all_that_the_package_offers() -> None:
-    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
     assert not [name for name in audio_avif.__all__ if name != "__version__" and name not in text]

@@ -1,4 +1,4 @@
-"""``make fuzz``: gives every target its inputs, keeps what breaks one, and writes the table of ``docs/security.md``."""
+"""``make fuzz``: runs every target on its inputs, keeps failing inputs, and writes ``docs/measurements/fuzzing.md``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from audio_avif_tools.shared.machine import machine
+from audio_avif_tools.shared.pages import paragraph, read_block, replace_block
 from fuzz.targets import MOST_CPU_S, MOST_GROWTH_KB, TARGETS, Target
 
 TESTS = Path(__file__).parents[1]
-PAGE = TESTS.parent / "docs" / "security.md"
+PAGE = TESTS.parent / "docs" / "measurements" / "fuzzing.md"
+COMMAND = "make fuzz"
 CHILD = ("-m", "fuzz.child")
-BEGIN, END = "<!-- fuzz -->", "<!-- /fuzz -->"
 # Without these, what libFuzzer does next depends on the clock.
 _REPRODUCIBLE = ("-reload=0", "-entropic=0")
 _MOST_FINDINGS = 5
@@ -121,34 +122,26 @@ def _finding(code: int, log: str) -> Finding:
     return Finding(Path(file[1]) if file else None, what)
 
 
-def section(results: Sequence[Result], date: str, page: str = "") -> str:
-    """The part of the page between its two marks; rows of targets that were not run stay as they are there."""
-    rows = dict(re.findall(r"^(\| `[\w-]+` \|)(.*)$", page, re.MULTILINE))
-    rows |= {row[: row.index("|", 1) + 1]: row[row.index("|", 1) + 1 :] for row in (result.row() for result in results)}
+def section(results: Sequence[Result], date: str, earlier: str = "") -> str:
+    """The block of the page; rows of targets that were not run stay as they are in the ``earlier`` one."""
+    rows = {name: row for row, name in re.findall(r"^(\| ?`([\w-]+)` ?\|.*)$", earlier, re.MULTILINE)}
+    rows |= {result.target.name: result.row() for result in results}
     lines = [
-        BEGIN,
-        f"Written by `make fuzz` on {date}: {machine()}, atheris {version('atheris')}.",
+        paragraph(f"Measured by `{COMMAND}` on {date}: {machine()}, atheris {version('atheris')}."),
         "",
-        "| target | what reads the inputs | inputs | seconds | edges | findings |",
+        "| target | code that reads the inputs | inputs | seconds | edges | findings |",
         "|---|---|---|---|---|---|",
-        *(f"{head}{rows[head]}" for head in (f"| `{name}` |" for name in TARGETS) if head in rows),
+        *(rows[name] for name in TARGETS if name in rows),
         "",
-        "Inputs are mutations of real tiles and messages and of the malformed ones of the tests, by libFuzzer with",
-        "fixed seeds. An input is a finding if anything but the one promised error comes out, if it takes more than",
-        f"{MOST_CPU_S:g} s of processor time or {MOST_GROWTH_KB // 1024} MB, or if the process dies: each",
-        "target runs in one of its own. Edges are those of our Python code. libavif and dav1d are compiled without",
-        "instrumentation: they are fed real pictures, spoiled and spliced, but what is reached in them is not seen.",
-        END,
+        paragraph(
+            "Inputs are mutations of real tiles and messages and of the malformed ones of the tests, made by libFuzzer "
+            "with fixed seeds. An input is a finding if it raises anything but the one documented error, takes over "
+            f"{MOST_CPU_S:g} s of processor time or {MOST_GROWTH_KB // 1024} MB, or ends the process. Each target runs "
+            "in a process of its own. Edges are those of this package's Python code. libavif and dav1d are compiled "
+            "without instrumentation: they get real pictures, damaged and spliced, but their coverage is not measured."
+        ),
     ]
     return "\n".join(lines)
-
-
-def put(page: str, text: str) -> str:
-    """The page with this section in the place of the last one, or at its mark, or at its end."""
-    if BEGIN not in page:
-        return page.rstrip("\n") + ("\n\n" if page else "") + f"## Fuzzing\n\n{text}\n"
-    before, rest = page.split(BEGIN, 1)
-    return before + text + (rest.split(END, 1)[1] if END in rest else rest)
 
 
 def main() -> None:
@@ -167,8 +160,8 @@ def main() -> None:
         print(f"  {results[-1].row()}", flush=True)
         for finding in results[-1].findings:
             print(f"  FINDING in {name}: {finding.what}; its input is {finding.input}", flush=True)
-    page = PAGE.read_text() if PAGE.exists() else "# Security\n"
-    PAGE.write_text(put(page, section(results, time.strftime("%Y-%m-%d", time.gmtime()), page)))
+    block = section(results, time.strftime("%Y-%m-%d", time.gmtime()), read_block(PAGE, COMMAND))
+    replace_block(PAGE, COMMAND, block, "Fuzzing")
     print(f"wrote {PAGE}")
     sys.exit(any(result.findings or result.inputs < options.inputs for result in results))
 

@@ -145,7 +145,7 @@ class _SilentVocoder:
 
 
 class _Listener:
-    """Drives a Decoder as ``stream/playout.py`` does, with a clock and an output of its own."""
+    """Drives a Decoder as the receiver does, with a clock and an output of its own."""
 
     def __init__(self, hello: Hello) -> None:
         self._decoder = Decoder(hello, _SilentVocoder(hello))

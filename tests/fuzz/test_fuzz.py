@@ -14,7 +14,7 @@ import pytest
 from audio_avif.errors import TileError
 from audio_avif.still.avif import decode_still
 from fuzz import mutators, seeds, targets
-from fuzz.__main__ import BEGIN, END, Finding, Result, fuzz, put, section
+from fuzz.__main__ import Finding, Result, fuzz, section
 from fuzz.targets import TARGETS, Target
 
 FINDINGS = sorted((Path(__file__).parent / "findings").glob("*.bin"))
@@ -197,13 +197,6 @@ def test_messages_and_records_are_taken_apart_and_joined() -> None:
         assert seeds.join_records(seeds.split_records(recording)) == recording
 
 
-def test_the_page_keeps_what_others_wrote() -> None:
-    text = f"{BEGIN}\nnew\n{END}"
-    assert put("# Security\n", text) == f"# Security\n\n## Fuzzing\n\n{text}\n"
-    assert put(f"before\n{BEGIN}\nafter\n", text) == f"before\n{text}\nafter\n"
-    assert put(f"before\n{BEGIN}\nold\n{END}\nafter\n", text) == f"before\n{text}\nafter\n"
-
-
 @needs_atheris
 def test_the_table_names_counts_and_findings() -> None:
     results = [
@@ -211,7 +204,6 @@ def test_the_table_names_counts_and_findings() -> None:
         Result(TARGETS["tile"], 12, 1.0, 60, [Finding(Path("x"), "deadly signal")]),
     ]
     text = section(results, "2030-01-02")
-    assert text.startswith(BEGIN) and text.endswith(END)
     assert "on 2030-01-02: " in text
     assert "| 200,000 | 61 | 88 | none |" in text
     assert "| 12 | 1 | 60 | deadly signal |" in text

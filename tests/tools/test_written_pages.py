@@ -1,104 +1,89 @@
-"""Pages that a command writes hold what the command would write today, and nothing that it would delete."""
+"""The blocks that commands wrote into the pages read as the commands would write them today, except figures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from string import Formatter
 
 import pytest
 
 from audio_avif.metrics import SCORES
-from audio_avif_tools.bitrate import rate
-from audio_avif_tools.network import impair, soak
+from audio_avif_tools.bench import command as bench
+from audio_avif_tools.bitrate import pauses, rate
+from audio_avif_tools.network import impair, reliability_page, soak
 from audio_avif_tools.quality import page as quality_page
+from audio_avif_tools.shared.pages import paragraph, read_block
 from fuzz import __main__ as fuzzing
+from support.paths import DOCS
 
-DOCS = Path(__file__).parents[1] / "docs"
+MEASUREMENTS = DOCS / "measurements"
 TABLES_AND_PICTURES = (r"\|.*\|", r"!\[.*\]\(images/[\w.-]+\.png\)")
 ON_A_MACHINE = r"on \d{4}-\d\d-\d\d: .+, \d+ cores, .+\."
 
 
-def page(name: str) -> str:
-    return (DOCS / name).read_text(encoding="utf-8")
-
-
-def unexplained(text: str, fixed_texts: Sequence[str], lines: Sequence[str]) -> list[str]:
-    """The lines of a page that are neither of these texts, each of which must be there, nor like one of ``lines``."""
+def unexplained(block: str, fixed_texts: Sequence[str], paragraphs: Sequence[str]) -> list[str]:
+    """The paragraphs of a block that are none of these texts, all of which must be there, nor like ``paragraphs``."""
     for fixed in fixed_texts:
-        assert fixed in text, f"the page lacks what its command writes: {fixed}"
-        text = text.replace(fixed, "")
-    return [line for line in text.splitlines() if line and not any(re.fullmatch(like, line) for like in lines)]
+        assert fixed in block, f"the block lacks what its command writes: {fixed}"
+        block = block.replace(fixed, "\n\n")
+    lines = [line for line in block.splitlines() if not any(re.fullmatch(like, line) for like in TABLES_AND_PICTURES)]
+    found = (" ".join(text.split()) for text in "\n".join(lines).split("\n\n"))
+    return [text for text in found if text and not any(re.fullmatch(like, text) for like in paragraphs)]
 
 
-def test_a_sentence_that_a_command_would_delete_is_found() -> None:
-    assert unexplained("# Title\n\nFixed.\n| 1 |\n", ["Fixed."], [r"# Title", *TABLES_AND_PICTURES]) == []
-    assert unexplained("Fixed.\nBy hand.\n", ["Fixed."], []) == ["By hand."]
+def test_a_sentence_that_a_command_would_not_write_is_found() -> None:
+    assert unexplained("## Title\n\nFixed.\n\n|1|\n", ["Fixed."], [r"## Title"]) == []
+    assert unexplained("Fixed.\n\nBy\nhand.\n", ["Fixed."], []) == ["By hand."]
     with pytest.raises(AssertionError, match=r"lacks what its command writes: Fixed\."):
         unexplained("By hand.\n", ["Fixed."], [])
 
 
-def test_the_page_on_rate_control() -> None:
-    """All of it is a text with fields, of which some are tables."""
-    tables = {"accuracy", "cost", "ranges"}
-    pattern = ""
-    for text, field, _, _ in Formatter().parse(rate._PAGE):
-        pattern += re.escape(text)
-        if field == "verdict":
-            pattern += re.escape(rate._VERDICT)
-        elif field is not None:
-            pattern += r"(?:\|.*\|\n?)+" if field in tables else r".+"
-    assert re.fullmatch(pattern, page("rate.md")), "docs/rate.md differs from tools/rate.py"
+@pytest.mark.parametrize("module", [rate, pauses], ids=["rate", "pauses"])
+def test_a_block_that_is_a_text_with_fields(module: object) -> None:
+    page, template, program = (getattr(module, key) for key in ("PAGE", "_BLOCK", "PROGRAM"))
+    parts = Formatter().parse(template.strip())
+    pattern = "".join(re.escape(text) + ("" if field is None else "(?s:.+)") for text, field, *_ in parts)
+    assert re.fullmatch(pattern, read_block(MEASUREMENTS / page.name, program))
 
 
-def test_the_page_on_quality() -> None:
-    hears = [f"- **{score.title}** {score.blind_spot}." for score in SCORES.values()]
-    lines = (
-        *TABLES_AND_PICTURES,
-        r"# Quality against rate",
-        r"Written on \d{4}-\d\d-\d\d by",
-        r"    audio-avif-quality .*--page docs/quality\.md",
+def test_the_block_on_quality() -> None:
+    blind_spots = [paragraph(f"- **{score.title}** {score.blind_spot}.") for score in SCORES.values()]
+    paragraphs = (
+        r"Measured on \d{4}-\d\d-\d\d by",
+        r"audio-avif-quality .*--page docs/measurements/quality\.md",
         r"on .+, \d+ cores, .+ Means over \d+ clips?, .+",
         r"Left out: .+\.",
-        r"## (Vocoders alone|At most [\d.]+ kbps|What each score does not hear|How rates and delays are counted)",
-        r"## (All settings|Examples|Quality bench)",
-        r"The mel as it is, without pictures\.",
-        r"Of each system the highest rate that keeps to the limit, but for the 1 % at most by which a last",
-        r"packet reaches beyond its clip\.",
-        r"- None of them is a listener, and they disagree: a codec is better where none of them got worse\.",
-        r"The worst, the middling and the best clip by .+, each system at [\d.]+ kbps at most;",
-        r"the first \w+ seconds\.",
+        r"## (At most [\d.]+ kbps|Limits of the scores|Rates and delays|All settings|Examples)",
+        r"Each system at its highest rate within the limit\. .+",
+        r"- No score is a listener, .+",
+        r"\[quality\.csv\]\(quality\.csv\) has all systems, .+",
+        r"The worst, the median and the best clip by .+; the first four seconds\.",
         r"`.+`: .+, mean of these systems",
     )
-    assert unexplained(page("quality.md"), [quality_page._RATES, quality_page._HOW_TO, *hears], lines) == []
+    block = read_block(MEASUREMENTS / "quality.md", quality_page.PROGRAM)
+    assert unexplained(block, [quality_page._RATES, *blind_spots], paragraphs) == []
 
 
-def test_the_page_on_reliability() -> None:
-    lines = (
-        *TABLES_AND_PICTURES,
-        r"# Reliability",
-        r"## (Impaired paths|The long run)",
-        rf"Written by `make (impair|soak)` {ON_A_MACHINE} Sound: .+\.",
-    )
-    assert unexplained(page("reliability.md"), [*impair._TEXTS, soak._TEXT], lines) == []
+@pytest.mark.parametrize(
+    ("section", "texts"),
+    [(reliability_page.PATHS, impair._TEXTS), (reliability_page.SOAK, [soak._TEXT])],
+    ids=["paths", "soak"],
+)
+def test_the_blocks_on_reliability(section: str, texts: Sequence[str]) -> None:
+    command = reliability_page.COMMANDS[section]
+    paragraphs = (f"## {section}", rf"Measured by `{command}` {ON_A_MACHINE} Sound: .+\.")
+    assert unexplained(read_block(MEASUREMENTS / "reliability.md", command), texts, paragraphs) == []
 
 
-def test_the_page_on_speed() -> None:
-    lines = (
-        *TABLES_AND_PICTURES,
-        r"# Speed, delay and memory",
-        r"## .+",
-        rf"Written by `make bench` {ON_A_MACHINE} Sound: .+\.",
-        r"Timings are of one run on a shared machine; between machines compare ratios, not milliseconds\.",
-    )
-    assert unexplained(page("bench.md"), [], lines) == []
+def test_the_block_on_speed() -> None:
+    paragraphs = (r"## .+", rf"Measured by `make bench` {ON_A_MACHINE} Sound: .+\.")
+    assert unexplained(read_block(MEASUREMENTS / "bench.md", bench.COMMAND), [], paragraphs) == []
 
 
-def test_the_section_on_fuzzing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_on_fuzzing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzzing, "version", lambda package: "1")
-    text = page("security.md")
-    there = text[text.index(fuzzing.BEGIN) : text.index(fuzzing.END) + len(fuzzing.END)].splitlines()
-    written = fuzzing.section([], "2026-01-01", text).splitlines()
-    is_dated = "Written by `make fuzz`"
-    assert [line for line in there if is_dated not in line] == [line for line in written if is_dated not in line]
+    block = read_block(fuzzing.PAGE, fuzzing.COMMAND)
+    written = fuzzing.section([], "2026-01-01", block)
+    there, today = (re.sub(r"^Measured.*?\n\n", "", text, flags=re.DOTALL) for text in (block, written))
+    assert [re.sub(r" ?\| ?", "|", line) for line in today.splitlines()] == there.splitlines()

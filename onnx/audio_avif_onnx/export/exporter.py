@@ -1,4 +1,4 @@
-"""Writes torch modules as ONNX files of the contract in ``docs/models.md``, after comparing the two."""
+"""Writes torch modules as ONNX files of the contract in ``docs/reference/models.md``, after comparing the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A causal generator as one self-contained streaming ONNX graph of the contract in ``docs/models.md``."""
+"""A causal generator as one self-contained streaming ONNX graph of the contract in ``docs/reference/models.md``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streaming graphs of the contract in ``docs/models.md``: what all networks' ways to one share."""
+"""Streaming graphs of the contract in ``docs/reference/models.md``: what all networks' ways to one share."""
 
 from __future__ import annotations
 

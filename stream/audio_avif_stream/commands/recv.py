@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
             sound_device("output"),
             figures("rates, buffer and delay in ms, tiles lost and concealed, underruns"),
             trusted_signers("relay"),
-            security(Limits(), "docs/security.md", _add_token),
+            security(Limits(), "docs/guides/security.md and docs/reference/limits.md", _add_token),
         ],
     )
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 for all (default: this machine only)")

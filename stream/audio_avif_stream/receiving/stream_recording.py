@@ -1,4 +1,4 @@
-"""Recordings: a stream's messages with the times at which they came, in one file; see ``docs/recording.md``."""
+"""Recordings: a stream's messages with their arrival times in one file; see ``docs/reference/file-formats.md``."""
 
 from __future__ import annotations
 

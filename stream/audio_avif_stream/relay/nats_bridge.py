@@ -1,4 +1,4 @@
-"""Relays joined through NATS: a room spans them, published at one and listened to at all; see ``docs/relay.md``.
+"""Relays joined through NATS: a room spans them, published at one and listened to at all; see ``docs/guides/relay.md``.
 
 For a room NAME there are three subjects: on ``media`` the relay with the publisher says every message, ``ask`` is
 answered by it with what a late listener must know, and on ``hello`` a relay asks whether it may publish.

@@ -1,4 +1,4 @@
-"""Limits, tokens, and TLS for both ends (``docs/security.md``)."""
+"""Limits, tokens, and TLS for both ends (``docs/reference/limits.md``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the web page that shows and plays a stream, by request path; see ``docs/browser.md``."""
+"""The files of the web page that shows and plays a stream, by request path; see ``docs/guides/browser.md``."""
 
 from __future__ import annotations
 

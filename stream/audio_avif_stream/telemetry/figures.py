@@ -50,33 +50,33 @@ class FigureTable(dict[str, Figure]):
 RECEIVER = FigureTable(
     "receiver",
     {
-        "codec_kbps": Figure("kbps", "Rate of the tiles' payload, over the stream so far.", "gauge"),
-        "wire_kbps": Figure("kbps", "The same with all that carries it: headers, WebSocket, TCP, IPv4.", "gauge"),
-        "buffer_ms": Figure("ms", "Sound that is ready to be played.", "gauge"),
-        "target_ms": Figure("ms", "Sound that should be ready when a tile arrives; follows the jitter.", "gauge"),
+        "codec_kbps": Figure("kbps", "Codec rate, mean over the stream so far.", "gauge"),
+        "wire_kbps": Figure("kbps", "Wire rate: with headers, WebSocket, TCP and IPv4.", "gauge"),
+        "buffer_ms": Figure("ms", "Sound in the jitter buffer.", "gauge"),
+        "target_ms": Figure("ms", "Target of the jitter buffer when a tile arrives; follows the jitter.", "gauge"),
         "delay_ms": Figure(
-            "ms", "From the sender's microphone to this ear; not told until both clocks are known.", "gauge"
+            "ms", "Delay from the sender's microphone to this ear; unknown until both clocks are known.", "gauge"
         ),
-        "received_tiles": Figure("tiles", "Tiles that came in time.", "counter"),
-        "lost_tiles": Figure("tiles", "Tiles that never came or were damaged.", "counter"),
-        "late_tiles": Figure("tiles", "Tiles that came after their turn.", "counter"),
-        "repeated_tiles": Figure("tiles", "Tiles that came more than once.", "counter"),
-        "skipped_tiles": Figure("tiles", "Tiles left out to be in time again after a stall.", "counter"),
+        "received_tiles": Figure("tiles", "Tiles that arrived in time.", "counter"),
+        "lost_tiles": Figure("tiles", "Tiles that never arrived or were damaged.", "counter"),
+        "late_tiles": Figure("tiles", "Tiles that arrived too late to be played.", "counter"),
+        "repeated_tiles": Figure("tiles", "Tiles that arrived more than once.", "counter"),
+        "skipped_tiles": Figure("tiles", "Tiles skipped to catch up after a stall.", "counter"),
         "recovered_tiles": Figure("tiles", "Lost tiles whose copy in a later message was played.", "counter"),
         "concealed_tiles": Figure("tiles", "Concealed sound in tiles, rounded up.", "counter"),
-        "concealed_ms": Figure("ms", "Sound made up for tiles that were not here.", "counter"),
+        "concealed_ms": Figure("ms", "Concealed sound.", "counter"),
         "noise_ms": Figure("ms", "Background noise played in the sender's pauses.", "counter"),
-        "shortened_ms": Figure("ms", "Sound left out to catch up, within speech or pauses.", "counter"),
-        "lengthened_ms": Figure("ms", "Sound added to fall back, within speech or pauses.", "counter"),
-        "underruns": Figure("times", "Times the output found no sound.", "counter"),
-        "whole_stills": Figure("tiles", "Tiles that came as complete AVIF files.", "counter"),
+        "shortened_ms": Figure("ms", "Sound removed to shorten the delay, in speech and pauses.", "counter"),
+        "lengthened_ms": Figure("ms", "Sound added to fill the buffer, in speech and pauses.", "counter"),
+        "underruns": Figure("times", "Times the output found no sound ready.", "counter"),
+        "whole_stills": Figure("tiles", "Tiles received as complete AVIF files.", "counter"),
         "played_s": Figure("s", "Sound given to the output.", "counter"),
-        "vocoder": Figure("", "The vocoder that speaks.", "info"),
+        "vocoder": Figure("", "The vocoder.", "info"),
         "session": Figure("", "The random name of the stream.", "info"),
         "is_connected": Figure("0 or 1", "Whether the stream's sender is connected now.", "gauge"),
-        "reconnections": Figure("times", "Times the stream's sender came back.", "counter"),
+        "reconnections": Figure("times", "Times the stream's sender reconnected.", "counter"),
         "refused_connections": Figure(
-            "times", "Connections refused since the receiver began: a rule, a limit or the token.", "counter"
+            "times", "Connections refused since the receiver started, by a rule, a limit or the token.", "counter"
         ),
     },
 )
@@ -84,43 +84,43 @@ RECEIVER = FigureTable(
 SENDER = FigureTable(
     "sender",
     {
-        "codec_kbps": Figure("kbps", "Rate of the tiles' payload, over the stream so far.", "gauge"),
-        "wire_kbps": Figure("kbps", "The same with all that carries it: headers, WebSocket, TCP, IPv4.", "gauge"),
+        "codec_kbps": Figure("kbps", "Codec rate, mean over the stream so far.", "gauge"),
+        "wire_kbps": Figure("kbps", "Wire rate: with headers, WebSocket, TCP and IPv4.", "gauge"),
         "quality": Figure("0 to 100", "AVIF quality of the newest tile.", "gauge"),
-        "limit_kbps": Figure("kbps", "Wire rate that the congested path carries; unknown while it is clear.", "gauge"),
-        "queue_ms": Figure("ms", "How much longer than at best a message takes now: what waits on the path.", "gauge"),
-        "round_trip_ms": Figure("ms", "The fastest recent round trip to the receiver.", "gauge"),
+        "limit_kbps": Figure("kbps", "Wire rate that the congested path carries; unknown without congestion.", "gauge"),
+        "queue_ms": Figure("ms", "Queueing delay of the path: travel time of a message less the minimum.", "gauge"),
+        "round_trip_ms": Figure("ms", "Minimum recent round trip to the receiver.", "gauge"),
         "sent_tiles": Figure("tiles", "Tiles and pauses sent.", "counter"),
-        "dropped_tiles": Figure(
-            "tiles", "Tiles dropped, the oldest first, because the path did not take them.", "counter"
-        ),
+        "dropped_tiles": Figure("tiles", "Tiles dropped, the oldest first, because the path was too slow.", "counter"),
         "waiting_tiles": Figure("tiles", "Tiles that wait to be sent.", "gauge"),
-        "noise_tiles": Figure("tiles", "Tiles that became a description of background noise.", "counter"),
+        "noise_tiles": Figure("tiles", "Tiles sent as pauses.", "counter"),
         "whole_stills": Figure("tiles", "Tiles sent as complete AVIF files.", "counter"),
         "captured_s": Figure("s", "Sound captured.", "counter"),
-        "delay_ms": Figure("ms", "From this microphone to the receiver's ear, as it reports.", "gauge"),
+        "delay_ms": Figure(
+            "ms", "Delay from this microphone to the receiver's ear, as the receiver reports it.", "gauge"
+        ),
         "is_connected": Figure("0 or 1", "Whether the receiver is connected now.", "gauge"),
-        "reconnections": Figure("times", "Times the connection broke and came back.", "counter"),
+        "reconnections": Figure("times", "Times the connection was lost and restored.", "counter"),
         "tile_frames": Figure("frames", "Width of a tile.", "gauge"),
-        "vocoder": Figure("", "The vocoder that speaks at the receiver.", "info"),
-        "vocoder_latency_samples": Figure("samples", "What that vocoder adds to the delay.", "gauge"),
+        "vocoder": Figure("", "The receiver's vocoder.", "info"),
+        "vocoder_latency_samples": Figure("samples", "Delay of the receiver's vocoder.", "gauge"),
     },
 )
 
 RELAY = FigureTable(
     "relay",
     {
-        "rooms": Figure("rooms", "Rooms in which somebody is.", "gauge"),
-        "publishers": Figure("connections", "Publishers that are connected.", "gauge"),
-        "listeners": Figure("connections", "Listeners that are connected.", "gauge"),
-        "slow_listeners": Figure("connections", "Listeners that have yet to take what was written.", "gauge"),
-        "received_messages": Figure("messages", "Messages that came for all listeners of a room.", "counter"),
-        "sent_messages": Figure("messages", "Messages written, one for each listener.", "counter"),
-        "sent_bytes": Figure("bytes", "The same in bytes, with their WebSocket headers.", "counter"),
+        "rooms": Figure("rooms", "Rooms with a publisher or listener.", "gauge"),
+        "publishers": Figure("connections", "Connected publishers.", "gauge"),
+        "listeners": Figure("connections", "Connected listeners.", "gauge"),
+        "slow_listeners": Figure("connections", "Listeners whose connection still holds unsent messages.", "gauge"),
+        "received_messages": Figure("messages", "Messages received for the listeners of a room.", "counter"),
+        "sent_messages": Figure("messages", "Messages sent, one for each listener.", "counter"),
+        "sent_bytes": Figure("bytes", "Bytes sent, with WebSocket headers.", "counter"),
         "dropped_messages": Figure(
-            "messages", "Tiles and pauses left out for slow listeners, each told of it.", "counter"
+            "messages", "Tiles and pauses dropped for slow listeners, who are told how many.", "counter"
         ),
-        "stalled_listeners": Figure("connections", "Listeners cut off since they took nothing any more.", "counter"),
-        "refused_connections": Figure("times", "Connections refused: a rule, a limit or a token.", "counter"),
+        "stalled_listeners": Figure("connections", "Listeners disconnected because they stopped reading.", "counter"),
+        "refused_connections": Figure("times", "Connections refused by a rule, a limit or a token.", "counter"),
     },
 )

@@ -94,7 +94,7 @@ def test_every_truncation_is_refused(name: str) -> None:
 
 
 def test_the_worked_example_of_the_documentation() -> None:
-    """By the steps of ``docs/wire.md``, with nothing of this package."""
+    """By the steps of ``docs/reference/wire.md``, with nothing of this package."""
     hello, message = HELLO, (FOLDER / "good" / "tile.bin").read_bytes()
     json_bytes, body = int.from_bytes(hello[2:4], "big"), message[10:]
     offsets = [int.from_bytes(hello[at : at + 2], "big") for at in (4 + json_bytes, 6 + json_bytes)]

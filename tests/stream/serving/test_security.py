@@ -442,7 +442,7 @@ def test_a_proper_certificate_is_accepted(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl command")
 def test_the_certificate_made_as_the_documentation_says_serves(tmp_path: Path) -> None:
-    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    text = (DOCS / "guides" / "security.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^openssl req .*?(?<!\\)$", text, re.MULTILINE | re.DOTALL)
     subprocess.run(command.replace("192.0.2.7", "127.0.0.1"), shell=True, cwd=tmp_path, check=True, capture_output=True)
     client = client_context(tmp_path / "receiver.pem")

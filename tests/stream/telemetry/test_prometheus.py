@@ -20,12 +20,14 @@ import pytest
 from audio_avif.errors import ConnectionFailed, MissingPackage
 from audio_avif_stream.telemetry.figures import RECEIVER, RELAY, SENDER, FigureTable
 from audio_avif_stream.telemetry.prometheus import serve_metrics
-from support.paths import ROOT
+from support.paths import DOCS, ROOT
 from support.stream_helpers import PATIENCE_S, json_lines, receiving, running, speech, wait_until, write_wav
 from support.stream_helpers import SENDER as SENDING
 
 pytest.importorskip("prometheus_client")
-DOCS = ROOT / "docs" / "observability.md"
+FIGURE_PAGE = DOCS / "reference" / "figures.md"
+ALARM_PAGE = DOCS / "guides" / "monitoring.md"
+MESSAGE_PAGE = DOCS / "reference" / "messages.md"
 FIGURES: dict[str, Any] = {
     "codec_kbps": 4.2,
     "buffer_ms": 61.5,
@@ -148,11 +150,10 @@ def test_both_programs_tell_all_their_figures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("table", [RECEIVER, SENDER, RELAY], ids=["receiver", "sender", "relay"])
 def test_every_figure_is_documented_as_it_is(table: FigureTable) -> None:
     heading = f"## {table.prefix.removeprefix('audio_avif_').capitalize()}"
-    section = DOCS.read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    section = FIGURE_PAGE.read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|`")]
     assert rows == [
-        f"| `{key}` | {figure.unit} | {figure.kind} | `{table.metric(key)}` | {figure.help} |"
-        for key, figure in table.items()
+        f"|`{key}`|{figure.unit}|{figure.kind}|`{table.metric(key)}`|{figure.help}|" for key, figure in table.items()
     ]
 
 
@@ -166,8 +167,12 @@ def test_names_are_those_that_prometheus_wants(table: FigureTable) -> None:
 
 
 def test_every_metric_that_the_documentation_names_is_one() -> None:
-    named = set(re.findall(r"audio_avif_[a-z_]+", DOCS.read_text(encoding="utf-8")))
-    assert named == {table.metric(key) for table in (RECEIVER, SENDER, RELAY) for key in table}
+    metrics = {table.metric(key) for table in (RECEIVER, SENDER, RELAY) for key in table}
+    named, watched = (
+        set(re.findall(r"audio_avif_[a-z_]+", page.read_text(encoding="utf-8"))) for page in (FIGURE_PAGE, ALARM_PAGE)
+    )
+    assert named == metrics
+    assert watched and watched <= metrics
 
 
 def sentences() -> tuple[set[str], set[str]]:
@@ -200,8 +205,8 @@ def text_of(node: ast.AST) -> str:
 
 
 def test_the_documented_log_lines_are_those_that_are_said() -> None:
-    section = DOCS.read_text(encoding="utf-8").split("## Log lines\n")[1]
-    documented = {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")}
+    page = MESSAGE_PAGE.read_text(encoding="utf-8")
+    documented = {line.split("`")[1] for line in page.splitlines() if line.startswith("|`")}
     texts, warnings = sentences()
     # A peer's refusal names the peer and then says why; both are texts of their own.
     parts = {part for line in documented for part in line.split("… was refused: ") if part.strip("…")}

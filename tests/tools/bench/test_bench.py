@@ -18,10 +18,10 @@ def test_rows_hold_figures_and_verdicts(tmp_path: Path) -> None:
 
     page = tmp_path / "bench.md"
     write_page({"Sending": rows, "Other": [Row("something", "7", "< 5", False)]}, "a clip", page)
-    assert "| something | 7 | < 5 | **no** |" in page.read_text()
+    assert "|something|7|< 5|**no**|" in page.read_text()
     write_page({"Other": [Row("something else", "8")]}, "a clip", page)
     text = page.read_text()
-    assert "something |" not in text and "| something else | 8 |  |  |" in text
+    assert "something|" not in text and "|something else|8|||" in text
     assert text.count("## ") == 2
-    assert rows[0].cells() in text
+    assert rows[0].cells().replace(" | ", "|")[2:-2] in text
     assert "numpy" in text and "cores" in text

@@ -81,7 +81,7 @@ def test_the_command_writes_its_page(
     arguments = ["--clips", str(clips), "--tile-frames", "8,16", "--workers", "1", "--finalists", "1"]
     assert main([*arguments, "--out", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     saved = [float(cells[-1].removesuffix(" %")) for cells in rows if cells[0] in ("8", "16") and "%" in cells[-1]]
     assert len(saved) == 2 and max(saved) < -3
     photographs = next(cells for cells in rows if cells[0] == "`tune=iq`")

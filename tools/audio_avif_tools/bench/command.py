@@ -1,4 +1,4 @@
-"""``make bench``: measures speed, delay and memory on this machine and writes ``docs/bench.md``."""
+"""``make bench``: measures speed, delay and memory on this machine and writes ``docs/measurements/bench.md``."""
 
 from __future__ import annotations
 
@@ -39,10 +39,13 @@ from audio_avif_tools.bench.recordings import bench_files
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.loopback import run_stream
 from audio_avif_tools.shared.machine import machine
+from audio_avif_tools.shared.pages import paragraph, read_block, replace_block
 from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 
 PROGRAM = "audio-avif bench"
+COMMAND = "make bench"
+PAGE = Path("docs/measurements/bench.md")
 _BLOCK_SAMPLES = 256
 
 
@@ -281,7 +284,7 @@ def bench_memory(model: Path, minutes: float, sound: FloatArray) -> list[Row]:
         settled = [megabytes for at_s, megabytes in seen[program] if at_s > 30] or [m for _, m in seen[program]]
         growth = float(np.mean(settled[-10:]) - np.mean(settled[:10]))
         rows.append(
-            Row(f"audio-avif-{program}, most MB resident", f"{max(settled):.0f}", f"< {limit}", max(settled) < limit)
+            Row(f"audio-avif-{program}, maximum MB resident", f"{max(settled):.0f}", f"< {limit}", max(settled) < limit)
         )
         rows.append(
             Row(
@@ -307,7 +310,7 @@ def bench_hour(sound: FloatArray, minutes: float) -> list[Row]:
     for index, codec in enumerate(bench_files(sound, minutes)):
         limits = (40.0, 120.0, 500.0, 500.0) if index == 0 else (None,) * 4
         figures = (codec.encode_s, codec.decode_s, codec.encode_mb, codec.decode_mb)
-        names = ("encoding, s per hour", "decoding, s per hour", "encoding, most MB", "decoding, most MB")
+        names = ("encoding, s per hour", "decoding, s per hour", "encoding, maximum MB", "decoding, maximum MB")
         for name, figure, limit in zip(names, figures, limits, strict=True):
             target, is_met = ("", None) if limit is None else (f"< {limit:.0f}", figure < limit)
             rows.append(Row(f"{codec.name}: {name}", f"{figure:.0f}", target, is_met))
@@ -318,19 +321,15 @@ def bench_hour(sound: FloatArray, minutes: float) -> list[Row]:
 
 def write_page(sections: dict[str, list[Row]], source: str, path: Path) -> None:
     """Write the tables; sections of an earlier page that were not measured again stay."""
-    earlier = path.read_text(encoding="utf-8").split("\n## ")[1:] if path.exists() else []
+    earlier = read_block(path, COMMAND).split("\n## ")[1:]
     texts = {title: text.rstrip() for title, _, text in (section.partition("\n") for section in earlier)}
     for title, rows in sections.items():
         table = ["| what | measured | target | met |", "|---|---|---|---|", *(row.cells() for row in rows)]
         texts[title] = "\n".join(["", *table])
-    header = [
-        "# Speed, delay and memory",
-        "",
-        f"Written by `make bench` on {time.strftime('%Y-%m-%d', time.gmtime())}: {machine()}. Sound: {source}.",
-        "Timings are of one run on a shared machine; between machines compare ratios, not milliseconds.",
-    ]
-    page = [*header, *(f"\n## {title}\n{text}" for title, text in texts.items())]
-    path.write_text("\n".join(page) + "\n", encoding="utf-8")
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    head = paragraph(f"Measured by `{COMMAND}` on {date}: {machine()}. Sound: {source}.")
+    lines = [head, *(f"\n## {title}\n{text}" for title, text in texts.items())]
+    replace_block(path, COMMAND, "\n".join(lines), "Speed, delay and memory")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -369,12 +368,8 @@ def _run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.bench.command``."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Measure speed, delay and memory, and write docs/bench.md."
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("docs/bench.md"), help="the page to write (default: docs/bench.md)"
-    )
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=f"Measure speed, delay and memory, and write {PAGE}.")
+    parser.add_argument("--output", type=Path, default=PAGE, help="the page to write (default: %(default)s)")
     parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
     parser.add_argument(
         "--only",

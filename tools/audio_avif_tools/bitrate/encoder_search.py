@@ -25,13 +25,15 @@ from audio_avif.still.avif import AOM_OPTIONS, encode_with
 from audio_avif.still.tiles import to_pixels
 from audio_avif.types import FloatArray, Pixels
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
-from audio_avif_tools.bitrate.rate import SCORED, Coder, mel_errors_db, scores_of, table
+from audio_avif_tools.bitrate.rate import SCORED, Coder, mel_errors_db, scores_of
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
 from audio_avif_tools.shared.arguments import integers_in, processors
 from audio_avif_tools.shared.machine import machine
+from audio_avif_tools.shared.pages import paragraph, replace_block, table
 from audio_avif_tools.shared.processes import run_jobs
 
 PROGRAM = "python -m audio_avif_tools.bitrate.encoder_search"
+PAGE = Path("docs/measurements/encoder.md")
 TILE_FRAMES = (2, 4, 8, 16, 64)
 QUALITIES = (20, 36, 52, 68, 84)
 SCORED_KBPS = (3.0, 4.4, 6.0)
@@ -259,38 +261,33 @@ class ScoreJob:
         return Scores(self.candidate, self.kbps, float(np.mean(rates)), np.array(scores, np.float64))
 
 
-_PAGE = """\
-# The AVIF encoder
+_BLOCK = """\
+Measured on {date} by
 
-Tiles are compressed by libavif with libaom, at speed {speed} and with these options (`audio_avif/images.py`):
+    {command}
 
-    {options}
+{where}
 
-This page says what they save beside libavif's defaults, which are for photographs, and what other options would do.
-The command [below](#measured-by) writes it; run it again with another libaom.
+Tiles are compressed at speed {speed} with the options `{options}`.
 
-*kbps* is what the tiles hold over the time that they sound. Rates are compared at equal error: root mean square of the
-log-mel in dB as heard, mean over the clips, as in [rate control](rate.md). Between two qualities the logarithm of the
-rate is interpolated.
-
-## Beside libavif's defaults
+## Comparison with libavif's defaults
 
 {beside}
 
 *Mean* is over the qualities {qualities}. A dash: the tiles do not have that rate at any of them.
 
-## Where the bits go
+## Bytes of a tile
 
-Bytes of a tile at quality {quality}. *Grey* is a tile without anything in it: the frame header and what the least
-content takes. The container is sent once a stream.
+At quality {quality}. *Grey* is an empty tile: the frame header and the minimum content. The container is
+sent once a stream.
 
 {bits}
 
 ## One option at a time
 
-Change of the rate at equal error beside today's options, in percent, for tiles of so many frames; less is better.
-*Time* is what encoding takes in {timed}-frame tiles, today's options being 1. A line without a speed is at
-speed {speed}.
+Change of the rate at equal error against today's options, in percent, by the frames of a tile; less
+is better. *Time* is that of encoding {timed}-frame tiles, relative to today's options. A line without a
+speed is at speed {speed}.
 
 {single}
 
@@ -298,16 +295,10 @@ speed {speed}.
 
 ## After the vocoder
 
-Scores of `{vocoder}` at equal rate by `--bitrate`, 8-frame tiles; ± is one standard error over the clips of the
-difference from today's options. Beside today's options and libavif's defaults, the candidates that save most.
+Scores of `{vocoder}` at equal rate by `--bitrate`, 8-frame tiles; ± is one standard error over the
+clips of the difference from today's options. The candidates are those that save most.
 
 {scores}
-
-## Measured by
-
-    {command}
-
-on {date}, {clips}: {machine}.
 """
 
 
@@ -427,7 +418,7 @@ def _run(options: argparse.Namespace) -> None:
     scores: list[Scores] = _results(score_jobs, options.workers, "scoring")
     scores.sort(key=lambda each: chosen.index(each.candidate))
     single, quiet = _single(curves, options.tile_frames)
-    page = _PAGE.format(
+    block = _BLOCK.format(
         speed=EncoderConfig.speed,
         options=" ".join(f"{name}={value}" for name, value in AOM_OPTIONS.items()),
         beside=table(
@@ -450,13 +441,11 @@ def _run(options: argparse.Namespace) -> None:
         ),
         command=_command(options),
         date=time.strftime("%Y-%m-%d", time.gmtime()),
-        clips=f"{len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s",
-        machine=f"{machine()}, {libraries()}",
+        where=paragraph(
+            f"on {machine()}, {libraries()}. Sound: {len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s."
+        ),
     )
-    try:
-        options.out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"the page {options.out} cannot be written: {error.strerror or error}") from error
+    replace_block(options.out, PROGRAM, block, "Encoder options")
     print(f"written to {options.out}")
 
 
@@ -481,8 +470,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.bitrate.encoder_search``."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Measure what each libaom option saves on speech tiles at equal mel error, and write "
-        "docs/encoder.md.",
+        description=f"Measure what each libaom option saves on speech tiles at equal mel error, and write {PAGE}.",
     )
     parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
     parser.add_argument(
@@ -510,7 +498,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="number of single-threaded processes (default: %(default)s, one for each processor)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("docs/encoder.md"), metavar="FILE", help="the page (default: docs/encoder.md)"
+        "--out", type=Path, default=PAGE, metavar="FILE", help="the page to write (default: %(default)s)"
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif import __version__
-from audio_avif.codec import rate_control
-from audio_avif.codec.rate_control import MAX_STEP, WINDOW_S, RateControl
+from audio_avif.codec.rate_control import WINDOW_S, RateControl
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError, FileError
@@ -33,8 +32,10 @@ from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
 from audio_avif_tools.shared.delays import require_matplotlib
 from audio_avif_tools.shared.machine import machine
+from audio_avif_tools.shared.pages import paragraph, replace_block, table, write_csv
 
 PROGRAM = "python -m audio_avif_tools.bitrate.rate"
+PAGE = Path("docs/measurements/rate.md")
 TARGETS_KBPS = (2.0, 3.0, 4.4, 6.0, 8.0, 12.0, 16.0, 20.0, 24.0)
 TILE_FRAMES = (2, 4, 8, 16)
 _TILE_FRAMES = 8
@@ -71,13 +72,6 @@ _COST_HEADER = (
     "worst, heard",
 )
 _RANGE_HEADER = ("range, log10", "asked, kbps", "mean, kbps", "error, dB, all", "error, dB, heard")
-_VERDICT = """\
--5.5 .. 1 pays: less mel error and a higher STOI at all three rates, PESQ-WB no lower, DNSMOS the same within its error.
-Its upper end is a sine at full scale. Narrower still, quiet backgrounds are clipped and nothing more is gained. A range
-per tile loses at 3 kbps, where its two bytes are a twentieth of a tile, and stays behind -5.5 .. 1 above.
-
-At the same quality a narrower range takes more bytes, since its levels are finer; `--bitrate` compensates for that, a
-fixed `--quality` does not."""
 _HEARD_DB = 60.0
 _MEL = MelConfig()
 
@@ -220,12 +214,6 @@ def mel_errors_db(original: FloatArray, coded: FloatArray) -> tuple[float, float
 
 def _rms_db(log10_difference: FloatArray) -> float:
     return 20 * float(np.sqrt(np.mean(np.square(log10_difference, dtype=np.float64))))
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns but the first are numbers."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def accuracy_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
@@ -378,88 +366,52 @@ def plot(clip: Clip, path: Path, tile_frames: int = _TILE_FRAMES) -> None:
         raise FileError(f"the picture {path} cannot be written: {error.strerror or error}") from error
 
 
-_PAGE = """\
-# Rate control
+_BLOCK = """\
+Measured on {date} by
 
-    audio-avif-send --bitrate 6 HOST
+    {command}
 
-sends pictures of 6 kbps, whatever is said. Without `--bitrate` every tile has the same `--quality`, and the rate is
-what that takes. *kbps* is what the tiles hold over the time that they sound; messages and TCP come on top.
+{where}
 
-## How the quality is chosen
+## Limits
 
-`audio_avif/rate_control.py`. Bytes are counted as the time that they last at the rate asked for: a tile of 128 ms has
-128 ms to spend.
-
-1. A tile is encoded at the *steady quality*, a mean over {steady_s:g} s of those chosen before, corrected for what has
-   been spent ahead of the sound. If the last {window_s:g} s then hold what they should within {slack} %, that is all.
-2. If not, a quality near it is looked for with which they do. The encoder itself is asked, so that a trial or two
-   suffice; a trial takes a millisecond, and the tables count them.
-3. From one tile to the next quality rises by {step} at most; in tiles wider than {step_ms:.0f} ms, by {step} per
-   {step_ms:.0f} ms. It falls by no more either, unless the window would overflow: where speech follows something much
-   simpler.
-
-A stream begins with a search for the first tile's quality.
-
-**Congestion.** While a path is congested, the target is {share} % of what it carries, if that is less than what was
-asked. Quality falls as far as it must with the next tile; when the path is clear, it rises by the step above. Without
-`--bitrate` it returns to `--quality`. How much piles up before it does is measured by `make impair ONLY=cap`
-(`docs/reliability.md`).
-
-**Pauses and copies.** Comfort noise (`--dtx`) takes next to nothing, and what it saves is not spent on what follows: in
-a pause the rate lies below what was asked, and quality after it is as before. Copies (`--redundancy`) count: quality
-falls until tile and copies together keep the rate.
-
-## What no control can do
-
-- **Less than the least.** A tile takes some bytes even at quality 0:
-  {least}.
-  For less, ask for wider tiles.
-- **More than there is.** Where even quality 100, which is lossless, takes less than was asked, the rate falls short: in
-  8-frame tiles speech takes {speech_kbps:.0f} kbps at most, digital silence {silence_kbps:.1f} kbps.
+{minimum}
+- **Quality 100** is lossless: in 8-frame tiles speech takes {speech_kbps:.0f} kbps, digital silence
+  {silence_kbps:.1f} kbps.
 
 ## Accuracy
 
-{clips}. Deviations from the target of the mean over {window_s:g} s, in whole tiles, at every tile; *p95* is the 95th
-percentile, *within* the share of all windows. *Step* is the change of quality from tile to tile.
+Deviation from the target of the mean over {window_s:g} s, at every tile. *p95* is the 95th percentile,
+*within 5 %* the share of all windows. A *step* is the change of quality from one tile to the next.
+8-frame tiles; [{data}]({data}) has tiles of 2, 4, 8 and 16 frames.
 
 {accuracy}
 
 ![Rate and quality over one clip at three targets]({picture})
 
-## What a steady rate costs
+## Cost of a steady rate
 
-Root mean square error of the log-mel in dB, over all bands and frames of a clip, mean over the clips. *All* takes every
-value as it is; *heard* raises both sides to 60 dB below the clip's peak first, because nobody hears errors down there.
-*Cost* is beside the best fixed quality that takes as many bytes for the clip; *p95* and *worst* are over clips.
-8-frame tiles.
+Root mean square error of the log-mel in dB, over all bands and frames, mean over the clips. *All*
+compares the values as they are. *Heard* first raises both sides to 60 dB below the clip's peak,
+because nobody hears errors below that. *Cost* is the difference from the best fixed quality that
+takes as many bytes for the clip; *p95* and *worst* are over clips. 8-frame tiles.
 
 {cost}
 
-Clips with long pauses cost most: a fixed quality saves there for the whole clip, a steady rate must spend within two
-seconds.
-
 ## Value range
 
-A tile's 256 grey levels span a range of log10 magnitudes. A narrower range has finer levels and clips what lies
-outside. *Per tile* sends the least and the greatest value of each tile in two bytes, which count, and keeps the last
-range as long as it holds the tile and is at most a quarter too wide. At equal rate by `--bitrate`, 8-frame tiles: mel
-error over all clips, scores of `{vocoder}` over {scored} clean ones of {scored_s} s. One standard error of a score's
-difference from the first line of its rate: {noise}.
+A tile's 256 grey levels span a range of log10 magnitudes. A narrower range has finer levels and
+clips values outside. *Per tile* sends the minimum and maximum of each tile in two bytes, which
+count, and keeps the last range while it holds the tile and is at most a quarter too wide. At equal
+rate by `--bitrate`, 8-frame tiles: mel error over all clips, scores of `{vocoder}` over {scored} clean
+clips of {scored_s} s. One standard error of a score's difference from the first line of its rate:
+{noise}.
 
-{ranges}
-
-{verdict}
-
-## Measured by
-
-    {command}
-
-on {date}: {machine}.
+[{ranges}]({ranges}) has mel errors and scores at each rate.
 """
 
 
-def _least_kbps(mels: Sequence[FloatArray]) -> str:
+def _minimum_kbps(mels: Sequence[FloatArray]) -> str:
     """What tiles of each width take at quality 0, on average."""
     rates = {
         tile_frames: np.mean([Coder(tile_frames).fixed(frames, 0).kbps for frames in mels])
@@ -495,48 +447,41 @@ def _run(options: argparse.Namespace) -> None:
         for _ in progress.track(as_completed(waiting), total=len(waiting)):
             pass
     plot(max(clean, key=lambda clip: clip.seconds), picture)
-    least = _least_kbps(mels)
+    minimum = _minimum_kbps(mels)
     silence = Coder(_TILE_FRAMES).fixed(np.full((_MEL.n_mels, 80), np.log10(_MEL.floor), np.float32), 100)
     errors = np.mean([future.result()[1] for future in ranges], axis=(0, 1))
-    page = _PAGE.format(
-        steady_s=rate_control.STEADY_S,
+    rows = [row for future in accuracy for row in future.result()]
+    data, ranges_data = (options.out.with_name(f"{options.out.stem}{what}.csv") for what in ("", "-ranges"))
+    block = _BLOCK.format(
         window_s=WINDOW_S,
-        slack=f"{100 * rate_control.SLACK:g}",
-        step=MAX_STEP,
-        step_ms=1000 * rate_control.STEP_S,
-        share=f"{100 * rate_control.LIMIT_SHARE:g}",
-        least=least,
+        minimum=paragraph(f"- **Quality 0** takes {minimum}."),
         silence_kbps=silence.kbps,
         speech_kbps=np.mean([Coder(_TILE_FRAMES).fixed(frames, 100).kbps for frames in mels]),
-        clips=f"{len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s",
-        accuracy=table(_ACCURACY_HEADER, [row for future in accuracy for row in future.result()]),
+        accuracy=table(_ACCURACY_HEADER[1:], [row[1:] for row in rows if row[0] == f"{_TILE_FRAMES}"]),
+        data=data.name,
         picture=picture.relative_to(options.out.parent).as_posix(),
         cost=table(_COST_HEADER, cost.result()),
         vocoder=DEFAULT,
         scored=len(scored),
         scored_s=SCORED_S,
         noise=", ".join(f"{SCORES[key].title} {error:.3f}" for key, error in zip(SCORED, errors, strict=True)),
-        ranges=table(
-            [*_RANGE_HEADER, *(SCORES[key].title for key in SCORED)],
-            [row for future in ranges for row in future.result()[0]],
-        ),
-        verdict=_VERDICT,
+        ranges=ranges_data.name,
         command=f"{PROGRAM} --clips CLIPS" + (f" --every {options.every}" if options.every > 1 else ""),
         date=time.strftime("%Y-%m-%d", time.gmtime()),
-        machine=machine(),
+        where=paragraph(f"on {machine()}. Sound: {len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s."),
     )
-    try:
-        options.out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"the page {options.out} cannot be written: {error.strerror or error}") from error
-    print(f"written to {options.out} and {picture}")
+    replace_block(options.out, PROGRAM, block, "Rate control")
+    write_csv(data, _ACCURACY_HEADER, rows)
+    range_header = [*_RANGE_HEADER, *(SCORES[key].title for key in SCORED)]
+    write_csv(ranges_data, range_header, (row for future in ranges for row in future.result()[0]))
+    print(f"written to {options.out}, {data}, {ranges_data} and {picture}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.bitrate.rate``."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Measure how well --bitrate keeps its rate and what that costs, and write docs/rate.md.",
+        description=f"Measure how well --bitrate keeps its rate and what that costs, and write {PAGE}.",
     )
     parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
     parser.add_argument(
@@ -555,9 +500,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("docs/rate.md"),
+        default=PAGE,
         metavar="FILE",
-        help="the page to write; its picture goes into images/ beside it (default: docs/rate.md)",
+        help="the page to write; its tables go beside it and its picture into images/ (default: %(default)s)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

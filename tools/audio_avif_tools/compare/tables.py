@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.metrics import SCORES
-from audio_avif_tools.bitrate.rate import table
 from audio_avif_tools.compare.jobs import SCORED, Point, Variant, rate, values_of
+from audio_avif_tools.shared.pages import table
 
 RATES_KBPS = (3.0, 6.0, 12.0)
 VALUES = ("error, dB, all", "error, dB, heard", *(SCORES[key].title for key in SCORED))
 _DECIMALS = (2, 2, *(SCORES[key].decimals for key in SCORED))
-_RATES = ("least kbps, files", "least kbps, payload")
+_RATES = ("minimum kbps, files", "minimum kbps, payload")
 _AT = " / ".join(f"{kbps:g}" for kbps in RATES_KBPS)
 
 Doubles = npt.NDArray[np.float64]

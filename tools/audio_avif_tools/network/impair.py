@@ -1,4 +1,4 @@
-"""``make impair``: streams speech over impaired paths with the real programs and writes ``docs/reliability.md``."""
+"""``make impair``: streams speech over impaired paths with the real programs and writes the reliability page."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ _DOWN_S = 1.0  # between a program's end and its restart
 _SETTLED_S = 60.0  # when memory is first sampled
 
 _TEXTS = (
-    "Each row is one stream of 8-frame tiles between `audio-avif-send` and `audio-avif-recv`, two processes on one "
-    "machine with a relay between them (`tools/proxy.py`). Delay is mouth to ear of each tile heard, without sound "
-    "devices. STOI: mean over pieces of 2 s, each eighth of a second aligned; those said while the path was gone "
-    "are left out. Recovered in: from the path's return until tiles are heard within one tile of the delay before, "
-    "median and worst where there are several. In brackets: what was measured.",
+    """\
+Each row is one stream of 8-frame tiles between `audio-avif-send` and `audio-avif-recv`, two
+processes on one machine with a proxy between them (`network/proxy.py`). Delay is from mouth to ear
+of each tile heard, without sound devices. STOI is the mean over pieces of 2 s, each eighth of a
+second aligned; pieces spoken while the path was gone are left out. Recovery lasts from the path's
+return until tiles are heard within one tile of the delay before; median and worst where there are
+several. The measured figures are in brackets.""",
 )
 
 
@@ -474,16 +476,14 @@ def _picture(key: str) -> str:
 
 
 def _write(trial: Trial, cells: Sequence[str], source: str, page: Path) -> None:
-    pictures = {other.title: _picture(other.key) for other in TRIALS.values()}
+    pictures = {f"delay: {other.key}": _picture(other.key) for other in TRIALS.values()}
     order = [other.title for other in TRIALS.values()]
     update(PATHS, {trial.title: cells}, order, _TEXTS, source, pictures, page)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.network.impair``."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Stream speech over impaired paths and write docs/reliability.md."
-    )
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=f"Stream speech over impaired paths and write {PAGE}.")
     parser.add_argument("--output", type=Path, default=PAGE, help=f"the page to write (default: {PAGE})")
     parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
     parser.add_argument("--only", choices=TRIALS, help="measure this scenario again and keep the others of the page")

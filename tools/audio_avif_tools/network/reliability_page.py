@@ -1,4 +1,4 @@
-"""Writes ``docs/reliability.md``: tables of impaired paths and of the long run, and pictures of delay over time."""
+"""Writes the reliability page: tables of impaired paths and of the long run, and pictures of delay over time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from audio_avif.errors import FileError
 from audio_avif_tools.network.proxy import Window
 from audio_avif_tools.shared.delays import require_matplotlib
 from audio_avif_tools.shared.machine import machine
+from audio_avif_tools.shared.pages import paragraph, read_block, replace_block
 
-PAGE = Path("docs/reliability.md")
+PAGE = Path("docs/measurements/reliability.md")
 PATHS, SOAK = "Impaired paths", "The long run"
+COMMANDS = {PATHS: "make impair", SOAK: "make soak"}
 _HEADS = {
     PATHS: ("scenario", "delay p50 / p95, ms", "concealed, ms/min", "STOI", "recovered in, s", "required", "met"),
     SOAK: ("what", "measured", "met"),
@@ -52,32 +54,22 @@ def update(
     pictures: Mapping[str, str],
     path: Path,
 ) -> None:
-    """Write rows, by the name in their first cell, into a section's table; all else that the page holds stays.
+    """Write rows, by the name in their first cell, into a section's table; everything else in the page stays.
 
     ``order`` are the names of all rows there can be, ``texts`` what stands above the table, ``pictures`` the files
     below it by their title. Raises FileError where the page cannot be written.
     """
-    kept = _sections(path)
-    lines = {_first_cell(line): line for line in kept.get(section, "").splitlines() if line.startswith("| ")}
+    command = COMMANDS[section]
+    earlier = read_block(path, command).splitlines()
+    lines = {_first_cell(line): line for line in earlier if line.startswith("|")}
     lines |= {name: f"| {' | '.join((name, *cells))} |" for name, cells in rows.items()}
     head = _HEADS[section]
     table = [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(lines[name] for name in order if name in lines)]
     shown = [f"![{title}]({file})" for title, file in pictures.items() if (path.parent / file).exists()]
-    command = {PATHS: "make impair", SOAK: "make soak"}[section]
-    written = f"Written by `{command}` on {time.strftime('%Y-%m-%d', time.gmtime())}: {machine()}. Sound: {source}."
-    kept[section] = "\n\n".join([written, *texts, "\n".join(table), *shown])
-    parts = ["# Reliability", *(f"## {title}\n\n{kept[title]}" for title in (PATHS, SOAK) if title in kept)]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"the page {path} cannot be written: {error.strerror}") from error
-
-
-def _sections(path: Path) -> dict[str, str]:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    pairs = (part.partition("\n") for part in text.split("\n## ")[1:])
-    return {title.strip(): body.strip() for title, _, body in pairs}
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    written = paragraph(f"Measured by `{command}` on {date}: {machine()}. Sound: {source}.")
+    block = "\n\n".join([f"## {section}", written, *texts, "\n".join(table), *shown])
+    replace_block(path, command, block, "Reliability")
 
 
 def _first_cell(line: str) -> str:

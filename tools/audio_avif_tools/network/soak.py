@@ -35,12 +35,11 @@ _STOP_S = 20.0
 _SETTLED_S = 120.0
 _WINDOW_S = 10.0
 _AHEAD_S = 0.3  # how much speech is queued at the virtual mouth
-_TEXT = (
-    "Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor, and "
-    "`audio-avif-recv` plays on another, as with a microphone and a loudspeaker. Where the system allows it, "
-    "PulseAudio's threads run before others, as they do by default. Delay and memory after the first two minutes are "
-    "compared with those of minute 2."
-)
+_TEXT = """\
+Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor,
+and `audio-avif-recv` plays on another, as with a microphone and a loudspeaker. PulseAudio's threads
+have real-time priority where the system permits it, as they do by default. Delay and memory after
+the first two minutes are compared with those of minute 2."""
 
 
 @contextmanager
@@ -174,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.network.soak``."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Stream for a long time through a virtual sound card and add the table to docs/reliability.md.",
+        description=f"Stream for a long time through a virtual sound card and add the table to {PAGE}.",
     )
     parser.add_argument("--output", type=Path, default=PAGE, help=f"page to write (default: {PAGE})")
     parser.add_argument("--corpus", type=Path, help="folder of speech clips instead of the bundled one")

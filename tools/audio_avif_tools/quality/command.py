@@ -115,7 +115,7 @@ def _command(options: argparse.Namespace) -> str:
     words += ["--lyra LYRA"] if options.lyra else []
     words += [f"--vocoder {shlex.quote(Path(name).name)}" for name in options.vocoder or ()]
     words += [f"--{name} {','.join(map(str, values))}" for name, values in _lists(options)]
-    words += ["--page docs/quality.md"] if options.page else []
+    words += ["--page docs/measurements/quality.md"] if options.page else []
     return " ".join(words)
 
 

@@ -19,34 +19,25 @@ from audio_avif_tools.quality.jobs import Clip, ClipChoice, sound_of
 from audio_avif_tools.quality.means import Mean, _is_scored
 from audio_avif_tools.quality.plots import plot_scores, plot_spectrograms
 from audio_avif_tools.quality.rows import Row
-from audio_avif_tools.quality.systems import CleanMel
 from audio_avif_tools.shared.machine import machine
+from audio_avif_tools.shared.pages import paragraph, replace_block, write_csv
 
+PROGRAM = "audio-avif-quality"
 LIMITS_KBPS = (3.2, 6.0)
 _SLACK = 1.01  # the last packet of a clip reaches beyond its end
 _PACKAGES = ("pesq", "pystoi", "visqol-python", "speechmos", "ai-edge-litert")
 
 _RATES = """\
-*kbps* is what the packets hold, over the length of the clip: of a tile the AV1 frame that is left without the container
-and the headers that every tile of a stream shares, of other codecs their packets without file format. *wire kbps* sends
-each packet as a message of its own through this project's transport: for a tile its 10-byte header, and for all of them
-the WebSocket frame, TCP with timestamps and IPv4, 58 or 60 bytes. The other codecs have a packet every 20 ms (Codec2
-below 2.4 kbps: 40 ms); sent live they would bundle packets, which costs delay, or use RTP, whose headers are smaller.
+*kbps* is what the packets hold, over the length of the clip: for a tile the AV1 frame without the
+container and headers that all tiles share, for other codecs their packets without a file format.
+*wire kbps* sends each packet as one message of this project's transport: a 10-byte header for a
+tile, then the WebSocket frame, TCP with timestamps and IPv4, 58 or 60 bytes. The other codecs have
+a packet every 20 ms (Codec2 below 2.4 kbps: 40 ms); live, they would bundle packets, which costs
+delay, or use RTP.
 
-*vocoder ms* is how far a vocoder's sound lags behind the centre of the newest frame it was given; *codec ms* adds the
-tile and the analysis window: from a sound to its return, before devices and network. Delays of other codecs were not
-measured, and are taken out before scoring."""
-
-_HOW_TO = """\
-    pip install 'audio-avif[bench,plot]'
-    apt-get install opus-tools codec2
-    audio-avif-quality --clips DIR --out DIR
-
-Any folder of speech serves, at any rate. Every result is a line of `scores.csv` in the output folder as soon as it is
-there: the same command goes on where it stopped, and scores again only what is missing or whose model, versions or clip
-have changed. `--vocoder` takes names and paths and may be repeated, `--lyra DIR` adds Lyra v2 where its three TFLite
-models are at hand, `--page docs/quality.md` writes this page, and `examples/` in the output folder holds the sounds of
-the examples."""
+*vocoder ms* is the delay of a vocoder's sound behind the centre of the newest frame. *codec ms*
+adds the tile and the analysis window. Delays of other codecs were not measured; they are removed
+before scoring."""
 
 
 def best_within(means: Sequence[Mean], limit_kbps: float) -> list[Mean]:
@@ -122,14 +113,13 @@ class Report:
         if has_pictures:
             self._draw(pages[0])
         for page in pages:
+            replace_block(page, PROGRAM, "\n".join(self._lines(page, has_pictures)), "Quality against rate")
+            write_csv(page.with_suffix(".csv"), self._head(), map(self._cells, self.means))
             try:
-                page.parent.mkdir(parents=True, exist_ok=True)
-                text = "\n".join(self._lines(page, has_pictures)) + "\n"
-                page.write_text(text, encoding="utf-8", errors="backslashreplace")
                 if has_pictures and page.resolve() != pages[0].resolve():
                     self._copy_pictures(pages[0], page)
             except OSError as error:
-                raise FileError(f"{page} cannot be written: {error.strerror or error}") from error
+                raise FileError(f"the pictures of {page} cannot be written: {error.strerror or error}") from error
 
     def _draw(self, page: Path) -> None:
         plot_scores(self.means, page.parent / self._picture(page))
@@ -147,28 +137,27 @@ class Report:
 
     def _lines(self, page: Path, has_pictures: bool) -> Iterator[str]:
         today = time.strftime("%Y-%m-%d", time.gmtime())
-        yield from ("# Quality against rate", "", f"Written on {today} by", "", f"    {self.command}", "")
+        yield from (f"Measured on {today} by", "", f"    {self.command}", "")
         parts = dict.fromkeys([*machine().split(", "), *_versions(self.means)])
-        yield f"on {', '.join(parts)}. {self._clips()}"
+        yield paragraph(f"on {', '.join(parts)}. {self._clips()}")
         for reason in self.left_out:
             yield f"Left out: {reason}."
         if has_pictures:
             yield from ("", f"![Each score over the rate, a curve for each system]({self._picture(page)})")
-        if alone := [mean for mean in self.means if isinstance(mean.system, CleanMel)]:
-            yield from ("", "## Vocoders alone", "", "The mel as it is, without pictures.", "", *self._table(alone))
         for limit in LIMITS_KBPS:
             if within := best_within(self.means, limit):
                 yield from ("", f"## At most {limit:g} kbps", "")
-                yield "Of each system the highest rate that keeps to the limit, but for the 1 % at most by which a last"
-                yield from ("packet reaches beyond its clip.", "", *self._table(within))
-        yield from ("", "## What each score does not hear", "")
-        yield from (f"- **{SCORES[key].title}** {SCORES[key].blind_spot}." for key in self._keys())
-        yield "- None of them is a listener, and they disagree: a codec is better where none of them got worse."
-        yield from ("", "## How rates and delays are counted", "", _RATES)
-        yield from ("", "## All settings", "", *self._table(self.means))
+                yield "Each system at its highest rate within the limit. The last packet may exceed it by up to 1 %"
+                yield from ("where it reaches beyond its clip.", "", *self._table(within))
+        yield from ("", "## Limits of the scores", "")
+        yield from (paragraph(f"- **{SCORES[key].title}** {SCORES[key].blind_spot}.") for key in self._keys())
+        yield "- No score is a listener, and scores disagree: a codec is better where none of them got worse."
+        yield from ("", "## Rates and delays", "", _RATES)
+        yield from ("", "## All settings", "")
+        yield f"[{page.stem}.csv]({page.stem}.csv) has all systems, rates and settings, and each vocoder on the mel"
+        yield "without pictures (*clean mel*)."
         yield from self._gaps()
         yield from self._shown(page, has_pictures)
-        yield from ("", "## Quality bench", "", _HOW_TO)
 
     def _keys(self) -> list[str]:
         return [key for key in SCORES if any(key in mean.scores for mean in self.means)]
@@ -184,25 +173,23 @@ class Report:
         return f"{text}."
 
     def _table(self, means: Sequence[Mean]) -> Iterator[str]:
-        keys = self._keys()
-        head = [
-            "system",
-            "setting",
-            "kbps",
-            "wire kbps",
-            "vocoder ms",
-            "codec ms",
-            *(SCORES[key].title for key in keys),
-        ]
+        head = self._head()
         yield f"| {' | '.join(head)} |"
         yield "|---|---|" + "---:|" * (len(head) - 2)
-        for mean in means:
-            is_sent = mean.payload_kbps > 0
-            rates = (f"{mean.payload_kbps:.2f}", f"{mean.wire_kbps:.1f}") if is_sent else ("-", "-")
-            delays = mean.system.delays_ms
-            told = ("", "") if delays is None else (f"{delay:.0f}" for delay in delays)
-            scores = (f"{mean.scores[key]:.{SCORES[key].decimals}f}" if key in mean.scores else "" for key in keys)
-            yield f"| {' | '.join([mean.system.name, mean.system.setting, *rates, *told, *scores])} |"
+        yield from (f"| {' | '.join(self._cells(mean))} |" for mean in means)
+
+    def _head(self) -> list[str]:
+        titles = [SCORES[key].title for key in self._keys()]
+        return ["system", "setting", "kbps", "wire kbps", "vocoder ms", "codec ms", *titles]
+
+    def _cells(self, mean: Mean) -> list[str]:
+        is_sent = mean.payload_kbps > 0
+        rates = (f"{mean.payload_kbps:.2f}", f"{mean.wire_kbps:.1f}") if is_sent else ("-", "-")
+        delays = mean.system.delays_ms
+        told = ("", "") if delays is None else (f"{delay:.0f}" for delay in delays)
+        keys = self._keys()
+        scores = (f"{mean.scores[key]:.{SCORES[key].decimals}f}" if key in mean.scores else "" for key in keys)
+        return [mean.system.name, mean.system.setting, *rates, *told, *scores]
 
     def _gaps(self) -> Iterator[str]:
         """Where a mean is not over all clips: a score without an answer must not flatter silently."""
@@ -220,11 +207,11 @@ class Report:
             return
         first = SCORES[self._keys()[0]].title
         yield from ("", "## Examples", "")
-        yield f"The worst, the middling and the best clip by {first}, each system at {LIMITS_KBPS[-1]:g} kbps at most;"
+        yield f"The worst, the median and the best clip by {first}, each system at up to {LIMITS_KBPS[-1]:g} kbps;"
         yield "the first four seconds."
         for number, example in enumerate(self.examples, 1):
             yield from ("", f"`{example.clip.name}`: {first} {example.level:.2f}, mean of these systems", "")
-            yield f"![Spectrograms of the original and of what each system made of it]({self._picture(page, number)})"
+            yield f"![Spectrograms: original and each system]({self._picture(page, number)})"
 
 
 def _versions(means: Sequence[Mean]) -> Iterator[str]:

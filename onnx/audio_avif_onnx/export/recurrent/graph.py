@@ -1,4 +1,4 @@
-"""A recurrent vocoder as one self-contained streaming ONNX graph of the contract in ``docs/models.md``.
+"""A recurrent vocoder as one self-contained streaming ONNX graph of the contract in ``docs/reference/models.md``.
 
 ``FrameConditions`` runs over all frames of a call at once; ``FrameStep`` is the body of a Scan over frames. The tables
 of the Fourier transforms are computed in the graph, so the file holds the weights and little else.

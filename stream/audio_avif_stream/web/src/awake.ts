@@ -1,4 +1,4 @@
-/** Time without the time in which this page stood still itself. As `stream/awake.py`. */
+/** Time without the time in which this page stood still itself. As `stream/audio_avif_stream/runtime/awake.py`. */
 
 const LONGEST_STEP_S = 1;
 

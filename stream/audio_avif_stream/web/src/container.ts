@@ -1,6 +1,6 @@
 /**
  * The AVIF container of a tile: what in it never changes came once, the rest comes with every tile.
- * As `audio_avif/still/boxes.py` and `template.py`; `docs/wire.md` has the steps. Nothing here decodes pixels.
+ * As `audio_avif/still/boxes.py` and `template.py`; `docs/reference/wire.md` has the steps. Nothing here decodes pixels.
  */
 
 import { TileError } from "./errors.js";

@@ -1,4 +1,4 @@
-/** Background noise in the mel domain. As `audio_avif/codec/noise.py`; `docs/pauses.md` gives the reasons. */
+/** Background noise in the mel domain. As `audio_avif/codec/noise.py`; `docs/design/pauses.md` gives the reasons. */
 
 import { type MelConfig, type TileConfig, frameS } from "./config.js";
 import { type Frame, naturalFluctuation } from "./features.js";

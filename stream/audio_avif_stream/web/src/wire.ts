@@ -1,4 +1,4 @@
-/** The wire protocol without its I/O: messages to objects and back. As `audio_avif/link/messages.py`; `docs/wire.md` is the byte table. */
+/** The wire protocol without its I/O: messages to objects and back. As `audio_avif/link/messages.py`; `docs/reference/wire.md` is the byte table. */
 
 import { MAX_REDUNDANCY, MAX_TILE_FRAMES, type MelConfig, type TileConfig, melOf, tileOf } from "./config.js";
 import { StillTemplate, inspectStill } from "./container.js";
