@@ -26,7 +26,11 @@ def _parser() -> argparse.ArgumentParser:
         "It prints what to type at both ends; listeners are audio-avif-recv --connect, or a browser.",
         [
             figures("rooms, listeners, rates, drops"),
-            security(Limits(connections=_MAX_ARRIVALS), "docs/guides/relay.md and docs/reference/limits.md", _add_tokens_and_limits),
+            security(
+                Limits(connections=_MAX_ARRIVALS),
+                "docs/guides/relay.md and docs/reference/limits.md",
+                _add_tokens_and_limits,
+            ),
         ],
     )
     parser.add_argument(
