@@ -19,9 +19,6 @@ _TOKEN_VARIABLES = {"publish_token": "AUDIO_AVIF_PUBLISH_TOKEN", "listen_token":
 _MAX_ARRIVALS = 512  # after a relay elsewhere has died, all its listeners come at once
 
 
-_GUIDES = "docs/guides/relay.md and docs/reference/limits.md"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = command(
         PROGRAM,
