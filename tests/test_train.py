@@ -71,10 +71,10 @@ def test_a_run_is_not_overwritten_without_being_asked(data: Path, tmp_path: Path
 def test_a_variant_is_the_corpus_as_received_at_its_level(data: Path, tmp_path: Path) -> None:
     opened = corpus.open_corpus(data, tmp_path / "cache", MEL, progress.Display())
     (variant,) = degrade.open_variants(opened, MEL, 1, display=progress.Display())
-    for number, clip in enumerate(opened.clips):
+    for number, clip in enumerate(variant.corpus.clips):
         settings = variant.settings[number]
         received = variant.log_mel(number, clip.first_frame, clip.first_frame + clip.frames).T
-        louder = opened.audio(clip) * np.float32(10 ** (settings.gain_db / 20))
+        louder = variant.corpus.audio(clip) * np.float32(10 ** (settings.gain_db / 20))
         sent = np.clip(log_mel(louder, MEL), settings.tile.log10_min, settings.tile.log10_max)
         assert received.shape == sent.shape
         assert 0 < np.abs(received - sent).mean() < 0.25

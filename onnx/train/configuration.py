@@ -9,11 +9,12 @@ from pathlib import Path
 
 from audio_avif.export.finetuned import HifiGanConfig
 from audio_avif.export.generator import CausalConfig
-from audio_avif.export.recurrent.config import LOW_DELAY, RecurrentConfig
+from audio_avif.export.recurrent.config import HIGH_QUALITY, LOW_DELAY, RecurrentConfig
 
 MODELS = {
     "embedded": RecurrentConfig(),
     "embedded-low": LOW_DELAY,
+    "embedded-high": HIGH_QUALITY,
     "generator": CausalConfig(),
     "hifigan": HifiGanConfig(),
 }
@@ -62,6 +63,7 @@ class TrainConfig:
             ("frames", _MIN_FRAMES),
             ("variants", 0),
             ("workers", 1),
+            ("warmup_steps", 1),
             ("cooldown_steps", 0),
             ("seed", 0),
             ("clip_every", 1),
