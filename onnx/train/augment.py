@@ -140,4 +140,3 @@ def _changed_clips(corpus: Corpus, mel: MelConfig, drawn: list[Augmentation]) ->
         yield Clip(clip.name, first_sample, samples, first_frame, frames)
         first_sample += samples
         first_frame += frames
-

@@ -20,6 +20,7 @@ MODELS = {
 }
 
 _MIN_FRAMES = 16  # the losses hear windows of 2048 samples
+_MIN_REFINED_FRAMES = 32  # the second stage gives back only what all its windows lie inside of
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class TrainConfig:
         ):
             if not getattr(self, name) >= low:
                 raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, not {getattr(self, name)}")
+        if self.task == "refine" and self.frames < _MIN_REFINED_FRAMES:
+            raise ValueError(f"--frames must be {_MIN_REFINED_FRAMES} or more for --task refine, not {self.frames}")
         if self.cooldown_steps and self.steps == sys.maxsize:
             raise ValueError("--cooldown-steps needs --steps, the step at which the rate is to be zero")
 

@@ -60,7 +60,9 @@ class MultiResolution(nn.Module):
 
 
 class LoudnessDifference(nn.Module):
-    """How far two waveforms ``[batch, samples]`` at 16 kHz are apart in loudness, after the model of PESQ (ITU-T P.862).
+    """How far two waveforms ``[batch, samples]`` at 16 kHz are apart in loudness, after the model of PESQ.
+
+    The model is that of ITU-T P.862, in its wideband form, with its tables replaced by formulas.
 
     Windows of 32 ms are compared in bands of the ear, as loudness (Zwicker 1961). Where sound was added it counts more
     than where it is missing, and the worst frames of each third of a second count most. Unlike PESQ it aligns neither

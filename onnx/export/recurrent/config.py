@@ -69,8 +69,7 @@ class PassConfig:
 class RefinerConfig:
     """The second stage: a network over the magnitude network's features, and passes over the sound.
 
-    ``lookaheads`` are those of the blocks over features. Together they must not exceed the frames that are there anyway
-    when the first pass has a whole window.
+    ``lookaheads`` are those of the blocks over features, which cost no delay as long as the first pass waits for sound.
     """
 
     lookaheads: tuple[int, ...] = (2, 1, 0)
@@ -109,6 +108,7 @@ class RecurrentConfig:
             raise ValueError(f"lookahead_frames must be 0 or 1, not {self.lookahead_frames}")
         if self.mel.n_fft % self.window_samples or self.window_samples < 2 * self.mel.hop_samples:
             raise ValueError(f"window_samples must divide {self.mel.n_fft} and hold two hops: {self.window_samples}")
+        _ = self.refiner_delays  # raises ValueError for lookaheads that do not fit
 
     @property
     def bins(self) -> int:
@@ -118,8 +118,32 @@ class RecurrentConfig:
     @property
     def latency_samples(self) -> int:
         """From a frame's centre to the moment when its sample there is final: mel lookahead and overlap-add."""
-        first_stage = self.lookahead_frames * self.mel.hop_samples + self.window_samples // 2
-        return first_stage + (self.refiner.latency_samples if self.refiner else 0)
+        return self._first_stage_samples + (self.refiner.latency_samples if self.refiner else 0)
+
+    @property
+    def refiner_delays(self) -> list[int]:
+        """By how many spectra each pass of the second stage is behind the features, for want of sound.
+
+        Raises ValueError where features would come later than the sound.
+        """
+        if self.refiner is None:
+            return []
+        hop, delays = self.mel.hop_samples, []
+        # where the finished sound ends, from the centre of the newest frame that has features
+        end = hop * (1 + self.lookahead_frames + sum(self.refiner.lookaheads)) - self._first_stage_samples
+        for each in self.refiner.passes:
+            newest = hop - each.hop_samples  # the centre of that frame's last spectrum
+            delays.append((newest + each.window_samples // 2 - end) // each.hop_samples)
+            end -= each.latency_samples
+        if min(delays, default=0) < 0:
+            raise ValueError(
+                "the second stage's blocks over features look further ahead than its passes wait for sound"
+            )
+        return delays
+
+    @property
+    def _first_stage_samples(self) -> int:
+        return self.lookahead_frames * self.mel.hop_samples + self.window_samples // 2
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""

@@ -190,10 +190,10 @@ class Refiner(nn.Module):
         self.config = config = whole.refiner
         self._channels = whole.magnitude.channels
         self._window_samples, self._bins = whole.window_samples, whole.window_samples // 2
+        self._delays = whole.refiner_delays
         self.lookahead_frames = sum(config.lookaheads)
         self.blocks = nn.ModuleList(
-            SmootherBlock(self._channels, config.expansion, config.kernel, lookahead)
-            for lookahead in config.lookaheads
+            SmootherBlock(self._channels, config.expansion, config.kernel, lookahead) for lookahead in config.lookaheads
         )
         self.norm = nn.LayerNorm(self._channels)
         self.passes = nn.ModuleList(RefinementPass(each, whole) for each in config.passes)
@@ -224,7 +224,8 @@ class Refiner(nn.Module):
         wanted_levels = []
         for each in self.passes:
             window, hop, late = each.config.window_samples, each.config.hop_samples, each.config.lookahead_frames
-            first = -((half_samples - window // 2 - position) // hop)  # the first spectrum whose window is inside
+            # the first spectrum that has features and whose window is inside
+            first = max(0, -((half_samples - window // 2 - position) // hop))
             start = half_samples - window // 2 + hop * first
             windows = samples[:, start - position :].unfold(-1, window, hop)
             wanted, conditions = each.wanted(hidden, levels)[:, first:], each.conditions(hidden)[:, first:]
@@ -242,7 +243,7 @@ class Refiner(nn.Module):
         """What ``stream`` starts from: silence."""
         zeros = self.norm.weight.new_zeros
         state = [zeros(batch, self.lookahead_frames, 2, self._bins), *self.zero_state(batch)]
-        for each, delay in zip(self.passes, self._delays(), strict=True):
+        for each, delay in zip(self.passes, self._delays, strict=True):
             lost = each.config.window_samples - each.config.hop_samples
             state += [
                 zeros(batch, lost),
@@ -266,22 +267,12 @@ class Refiner(nn.Module):
         hidden, pasts = self.smooth(hidden, state[1:first])
         next_state += pasts
         levels = levels[:, : levels.shape[1] - late] + SILENT_LOG
-        for each, delay in zip(self.passes, self._delays(), strict=True):
+        for each, delay in zip(self.passes, self._delays, strict=True):
             last = first + 4 + len(each.zero_state(1))
             samples, pass_state = _stream(each, samples, hidden, levels, delay, state[first:last])
             next_state += pass_state
             first = last
         return samples, next_state
-
-    def _delays(self) -> list[int]:
-        """By how many spectra each pass is behind the features, for want of samples."""
-        delays = []
-        end = self._window_samples // 2  # where the samples end, from the centre of the newest frame with features
-        for each in self.passes:
-            window, hop = each.config.window_samples, each.config.hop_samples
-            delays.append(((each.spectra - 1) * hop - (end - window // 2)) // hop)
-            end -= each.config.latency_samples
-        return delays
 
 
 def _stream(
@@ -293,8 +284,13 @@ def _stream(
     wanted = torch.cat([held, each.wanted(hidden, levels) - SILENT_LOG], dim=1)
     conditions = torch.cat([told, each.conditions(hidden)], dim=1)
     due = wanted.shape[1] - delay
-    spectra = each.frames.analyse(whole.unfold(-1, each.config.window_samples, each.config.hop_samples))
+    batch, window, hop = whole.shape[0], each.config.window_samples, each.config.hop_samples
+    hops = whole.reshape(batch, -1, hop)
+    later = window // hop - 1
+    windows = torch.cat([hops[:, step : step - later or None] for step in range(later + 1)], dim=-1)
+    spectra = each.frames.analyse(windows.reshape(-1, window)).reshape(batch, -1, 2, each.config.bins)
     spectra, rest = each(spectra, wanted[:, :due] + SILENT_LOG, conditions[:, :due], rest)
-    added = each.frames.overlap_add(each.frames.synthesise(spectra))
+    pieces = each.frames.synthesise(spectra.reshape(-1, 2, each.config.bins)).reshape(batch, -1, window)
+    added = each.frames.overlap_add(pieces)
     added = torch.cat([added[:, :lost] + tail, added[:, lost:]], dim=1)
     return added[:, :-lost], [whole[:, -lost:], added[:, -lost:], wanted[:, due:], conditions[:, due:], *rest]
