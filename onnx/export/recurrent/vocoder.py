@@ -133,7 +133,7 @@ class Vocoder(nn.Module):
         return torch.cat([produced[:, : self.frames.length] + past, produced[:, self.frames.length :]], dim=1)
 
     def _recursion(self, past: Tensor, before: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
-        """The overlap-add so far that the phase step meets at each frame; the spectrum before the first, and all others."""
+        """The overlap-add so far that the phase step meets at each frame; the spectra before and after them."""
         hop = self.frames.hop
         pasts, spectra = [], [before]
         for frame in range(skip, conditions.hidden.shape[1]):
