@@ -121,7 +121,7 @@ class RefinementPass(nn.Module):
         self.leave = nn.Linear(config.channels, 3 * config.stride)
         nn.init.zeros_(self.level.weight)
         nn.init.zeros_(self.level.bias)
-        nn.init.normal_(self.leave.weight, std=0.01)
+        nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def zero_state(self, batch: int) -> list[Tensor]:
@@ -157,7 +157,7 @@ class RefinementPass(nn.Module):
         """Correct ``[batch, spectra, 2, bins]``; as many come out, late by ``lookahead_frames``."""
         before, held, *pasts = state
         turn, size = polar(spectra + spectra.new_tensor([[PULSE], [0.0]]))
-        own = (size + SMALLEST).log()
+        own, level = (size + SMALLEST).log(), size.log()
         previous = torch.cat([before, turn], dim=1)
         planes = self._features(turn, previous[:, :-1], own, wanted)
         x = self.enter(patches(planes, self.config.stride)) + self.place + conditions[:, :, None]
@@ -167,7 +167,7 @@ class RefinementPass(nn.Module):
             next_pasts.append(past)
         out = self.leave(self.norm(x)).float()
         out = out.unflatten(-1, (3, self.config.stride)).transpose(-3, -2).flatten(-2)
-        whole = torch.cat([held, torch.cat([turn, own], dim=2)], dim=1)
+        whole = torch.cat([held, torch.cat([turn, level], dim=2)], dim=1)
         due = whole[:, : whole.shape[1] - self.config.lookahead_frames]
         phase, _ = polar(due[:, :, :2] + product(due[:, :, :2], out[:, :, :2]))
         level = (due[:, :, 2:] + out[:, :, 2:]).clamp(max=LOG_CEILING)
