@@ -48,7 +48,7 @@ def prepend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
     graph.node.extend([*nodes, *rest])
 
 
-def lift_weights(outer: onnx.GraphProto, *inner: onnx.GraphProto) -> None:
+def lift_weights(outer: onnx.GraphProto, *inner: onnx.GraphProto, prefix: str = "") -> None:
     """Keep each weight and large constant once, as initializers of the outer graph: prepared when the model loads."""
     known: dict[tuple[bytes, tuple[int, ...]], str] = {}
     for graph in inner:
@@ -62,7 +62,7 @@ def lift_weights(outer: onnx.GraphProto, *inner: onnx.GraphProto) -> None:
                 continue
             key = (numpy_helper.to_array(value).tobytes(), tuple(value.dims))
             if key not in known:
-                known[key] = f"constant.{len(known)}"
+                known[key] = f"{prefix}constant.{len(known)}"
                 value.name = known[key]
                 outer.initializer.append(value)
             replaced[node.output[0]] = known[key]
@@ -71,11 +71,11 @@ def lift_weights(outer: onnx.GraphProto, *inner: onnx.GraphProto) -> None:
             node.input[:] = [replaced.get(name, name) for name in node.input]
 
 
-def prefix_names(graph: onnx.GraphProto, kept: set[str]) -> None:
+def prefix_names(graph: onnx.GraphProto, kept: set[str], prefix: str = "step.") -> None:
     """Make the inner names of a graph differ from those of the graph around it."""
 
     def renamed(name: str) -> str:
-        return name if not name or name in kept else f"step.{name}"
+        return name if not name or name in kept else f"{prefix}{name}"
 
     for node in graph.node:
         node.name = renamed(node.name)
@@ -110,6 +110,28 @@ def add_scan(graph: onnx.GraphProto, body: onnx.GraphProto, states: list[str], p
     for name in per_step:
         graph.output.remove(next(value for value in graph.output if value.name == name))
     graph.output.insert(0, helper.make_tensor_value_info("samples", TensorProto.FLOAT, ["batch", "samples"]))
+
+
+def append_graph(graph: onnx.GraphProto, after: onnx.GraphProto, prefix: str, per_frame: list[str]) -> None:
+    """Let a graph's outputs ``per_frame`` go on into another one, whose other inputs and outputs become the graph's.
+
+    The first output of both is their samples, which are given out by the graph that comes after.
+    """
+    given, made = after.output[0].name, f"{prefix}samples"
+    for node in graph.node:  # the name of the samples is for the end of all
+        node.output[:] = [made if name == "samples" else name for name in node.output]
+    names = {value.name for value in [*after.input, *after.output]}
+    prefix_names(after, names, prefix)
+    for node in after.node:
+        node.input[:] = [made if name == "samples" else name for name in node.input]
+        node.output[:] = ["samples" if name == given else name for name in node.output]
+    lift_weights(after, prefix=prefix)
+    graph.node.extend(after.node)
+    graph.initializer.extend(after.initializer)
+    graph.input.extend(value for value in after.input if value.name not in per_frame)
+    graph.output.extend(value for value in after.output if value.name != given)
+    for name in per_frame[1:]:
+        graph.output.remove(next(value for value in graph.output if value.name == name))
 
 
 def store_in_half(graph: onnx.GraphProto) -> None:

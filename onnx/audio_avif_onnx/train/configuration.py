@@ -9,16 +9,18 @@ from pathlib import Path
 
 from audio_avif_onnx.export.finetuned import HifiGanConfig
 from audio_avif_onnx.export.generator import CausalConfig
-from audio_avif_onnx.export.recurrent.config import LOW_DELAY, RecurrentConfig
+from audio_avif_onnx.export.recurrent.config import HIGH_QUALITY, LOW_DELAY, RecurrentConfig
 
 MODELS = {
     "embedded": RecurrentConfig(),
     "embedded-low": LOW_DELAY,
+    "embedded-high": HIGH_QUALITY,
     "generator": CausalConfig(),
     "hifigan": HifiGanConfig(),
 }
 
 _MIN_FRAMES = 16  # the losses hear windows of 2048 samples
+_MIN_REFINED_FRAMES = 32  # the second stage gives back only what all its windows lie inside of
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class TrainConfig:
             ("frames", _MIN_FRAMES),
             ("variants", 0),
             ("workers", 1),
+            ("warmup_steps", 1),
             ("cooldown_steps", 0),
             ("seed", 0),
             ("clip_every", 1),
@@ -70,6 +73,8 @@ class TrainConfig:
         ):
             if not getattr(self, name) >= low:
                 raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, not {getattr(self, name)}")
+        if self.task == "refine" and self.frames < _MIN_REFINED_FRAMES:
+            raise ValueError(f"--frames must be {_MIN_REFINED_FRAMES} or more for --task refine, not {self.frames}")
         if self.cooldown_steps and self.steps == sys.maxsize:
             raise ValueError("--cooldown-steps needs --steps, the step at which the rate is to be zero")
 

@@ -211,6 +211,12 @@ def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]
         "--learning-rate", type=float, default=defaults.learning_rate, help="its highest (default: %(default)g)"
     )
     parser.add_argument(
+        "--warmup-steps",
+        type=int,
+        default=defaults.warmup_steps,
+        help="let the rate rise over so many (default: %(default)s)",
+    )
+    parser.add_argument(
         "--cooldown-steps", type=int, default=defaults.cooldown_steps, help="let the rate fall to zero before --steps"
     )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="give every run of a chain another one")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.errors import FileError
+from audio_avif.errors import FileError, ModelError
 from audio_avif.signal.features import log_mel
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.streaming import StateStream
@@ -49,9 +49,10 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("task", sorted(tasks.RECURRENT_TASKS))
 def test_a_run_in_two_parts_ends_where_an_unbroken_one_ends(task: str, data: Path, tmp_path: Path) -> None:
-    train.train(configuration(data, tmp_path / "whole", task=task, steps=3))
-    train.train(configuration(data, tmp_path / "parts", task=task, steps=1))
-    train.train(configuration(data, tmp_path / "parts", task=task, steps=3), resume=True)
+    same_run = {"task": task, "frames": 32} | ({"model": "embedded-high"} if task == "refine" else {})
+    train.train(configuration(data, tmp_path / "whole", steps=3, **same_run))
+    train.train(configuration(data, tmp_path / "parts", steps=1, **same_run))
+    train.train(configuration(data, tmp_path / "parts", steps=3, **same_run), resume=True)
     assert same(tmp_path / "whole" / train.CHECKPOINT, tmp_path / "parts" / train.CHECKPOINT)
 
 
@@ -63,6 +64,22 @@ def test_a_later_task_starts_from_an_earlier_ones_weights(data: Path, tmp_path: 
     assert all(torch.equal(after[name], value) for name, value in before.items() if name.startswith("average."))
 
 
+def test_refining_leaves_the_first_stage_as_it_was_and_moves_the_second(data: Path, tmp_path: Path) -> None:
+    train.train(configuration(data, tmp_path / "first", task="wave", steps=0))
+    first = tmp_path / "first" / train.CHECKPOINT
+    refined = configuration(data, tmp_path / "high", model="embedded-high", task="refine", frames=32, steps=2)
+    train.train(refined, init=first)
+    before, after = weights(first), weights(tmp_path / "high" / train.CHECKPOINT)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    moved = "task.vocoder.refiner.passes.0.leave.bias"
+    assert after[moved].abs().max() > 0
+
+
+def test_refining_needs_a_second_stage(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--model embedded-high"):
+        train.train(configuration(data, tmp_path / "out", model="embedded", task="refine", frames=32))
+
+
 def test_a_run_is_not_overwritten_without_being_asked(data: Path, tmp_path: Path) -> None:
     train.train(configuration(data, tmp_path / "out", steps=0))
     with pytest.raises(FileError, match="--resume"):
@@ -72,10 +89,10 @@ def test_a_run_is_not_overwritten_without_being_asked(data: Path, tmp_path: Path
 def test_a_variant_is_the_corpus_as_received_at_its_level(data: Path, tmp_path: Path) -> None:
     opened = corpus.open_corpus(data, tmp_path / "cache", MEL, progress.Display())
     (variant,) = degrade.open_variants(opened, MEL, 1, display=progress.Display())
-    for number, clip in enumerate(opened.clips):
+    for number, clip in enumerate(variant.corpus.clips):
         settings = variant.settings[number]
         received = variant.log_mel(number, clip.first_frame, clip.first_frame + clip.frames).T
-        louder = opened.audio(clip) * np.float32(10 ** (settings.gain_db / 20))
+        louder = variant.corpus.audio(clip) * np.float32(10 ** (settings.gain_db / 20))
         sent = np.clip(log_mel(louder, MEL), settings.tile.log10_min, settings.tile.log10_max)
         assert received.shape == sent.shape
         assert 0 < np.abs(received - sent).mean() < 0.25
@@ -111,7 +128,9 @@ def test_a_clean_batch_is_what_the_encoder_would_compute(data: Path, tmp_path: P
         assert np.abs(batch.log_mel[row, :8].T.numpy() - wanted).max() < 1e-3
 
 
-@pytest.mark.parametrize(("model", "latency_samples"), [("embedded", 768), ("embedded-low", 256)])
+@pytest.mark.parametrize(
+    ("model", "latency_samples"), [("embedded", 768), ("embedded-low", 256), ("embedded-high", 2560)]
+)
 def test_the_exported_graph_is_the_network_in_any_chunks(model: str, latency_samples: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     vocoder = tasks.WaveTask(configurations.MODELS[model]).vocoder

@@ -132,6 +132,8 @@ def test_a_folder_without_usable_audio(
         ("--seed=-1", "--seed must be 0 or more"),
         ("--clip-every=0", "--clip-every must be 1 or more"),
         ("--evaluate-every-minutes=nan", "--evaluate-every-minutes must be 0 or more"),
+        ("--warmup-steps=0", "--warmup-steps must be 1 or more"),
+        ("--task=refine", "--frames must be 32 or more for --task refine"),
         ("--cooldown-steps=5", "--cooldown-steps needs --steps"),
         ("--device=tpu", "invalid choice"),
         ("--task=painting", "invalid choice"),
@@ -142,7 +144,7 @@ def test_options_that_cannot_be_meant(
     option: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        train.main([f"--data={tmp_path}", f"--out={tmp_path / 'out'}", option])
+        train.main([f"--data={tmp_path}", f"--out={tmp_path / 'out'}", "--frames=16", option])
     assert ended.value.code == 2
     assert said in one_sentence(capsys)
     assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ from torch.nn import functional
 from audio_avif_onnx.export.recurrent.phase import Frames
 
 FINE = 32  # samples that the second stage takes together
+TABLES = 5  # how many ``FourierTables`` makes
 _NEGLIGIBLE = 1e-8
 
 

@@ -12,19 +12,29 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from audio_avif.vocoders.onnx_model import NEXT_PREFIX, STATE_PREFIX, ModelInfo
-from audio_avif_onnx.export.graphs import add_scan, lift_weights, prefix_names, store_in_half, to_model, to_onnx
+from audio_avif_onnx.export.graphs import (
+    add_scan,
+    append_graph,
+    lift_weights,
+    prefix_names,
+    store_in_half,
+    to_model,
+    to_onnx,
+)
 from audio_avif_onnx.export.recurrent.fourier import FourierTables, fourier_indices
-from audio_avif_onnx.export.recurrent.streaming import KNOWN, FrameConditions, FrameStep, PhaseStream
+from audio_avif_onnx.export.recurrent.refiner import Refiner
+from audio_avif_onnx.export.recurrent.streaming import KNOWN, FrameConditions, FrameStep, PhaseStream, RefinerStream
 from audio_avif_onnx.export.recurrent.vocoder import Vocoder
 
 _STEP_STATES = ("past", "turned")
 _STEP_INPUTS = ("now", "others", "first", "second", "present")
+_REFINER_INPUTS = ("features", "levels")
 _INDICES = ("row", "sample")
 _TABLES = ("coarse", "twiddle", "fine", "coarse_back", "fine_back")
 
 
 class BeforeScan(nn.Module):
-    """What the graph computes outside the Scan: tables, then the frames' conditions."""
+    """What the graph computes before the Scan: tables, then the frames' conditions."""
 
     def __init__(self, vocoder: Vocoder, first: PhaseStream, second: PhaseStream) -> None:
         super().__init__()
@@ -33,6 +43,25 @@ class BeforeScan(nn.Module):
 
     def forward(self, row: Tensor, sample: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         return (*self.tables(row, sample), *self.conditions(*inputs))
+
+
+class RefinerStep(nn.Module):
+    """The second stage and the tables of its transforms, which are counted from indices."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        super().__init__()
+        self.stream = RefinerStream(refiner)
+        self.tables = nn.ModuleList(FourierTables(each.config.window_samples) for each in refiner.passes)
+        self._inputs = 3 + len(refiner.stream_state(1))
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        indices = values[self._inputs :]
+        tables = [
+            table
+            for number, counted in enumerate(self.tables)
+            for table in counted(*indices[len(_INDICES) * number : len(_INDICES) * (number + 1)])
+        ]
+        return self.stream(*values[: self._inputs], *tables)
 
 
 def build_graph(vocoder: Vocoder, name: str, *, half: bool = True) -> onnx.ModelProto:
@@ -44,6 +73,8 @@ def build_graph(vocoder: Vocoder, name: str, *, half: bool = True) -> onnx.Model
     lift_weights(outer, body)
     _return_kernels(body, outer)
     add_scan(outer, body, list(_STEP_STATES), list(_STEP_INPUTS))
+    if vocoder.config.refiner:
+        append_graph(outer, _export_refiner(vocoder), "refiner.", ["samples", *_REFINER_INPUTS])
     if half:
         store_in_half(outer)
     info = ModelInfo(name=name, mel=vocoder.config.mel, latency_samples=vocoder.config.latency_samples)
@@ -63,10 +94,11 @@ def _export_before_scan(vocoder: Vocoder, first: PhaseStream, second: PhaseStrea
         *pasts,
     )
     names = ["log_mel", *(STATE_PREFIX + state for state in states)]
-    outputs = [*_STEP_INPUTS, *(NEXT_PREFIX + state for state in states)]
+    per_frame = [*_STEP_INPUTS, *(_REFINER_INPUTS if vocoder.config.refiner else ())]
+    outputs = [*per_frame, *(NEXT_PREFIX + state for state in states)]
     open_axes = {name: {0: "batch"} for name in [*names, *outputs]}
     open_axes["log_mel"][2] = "frames"
-    for name in _STEP_INPUTS:
+    for name in per_frame:
         open_axes[name][1] = "frames"
     module = BeforeScan(vocoder, first, second)
     graph = to_onnx(module, inputs, [*_INDICES, *names], [*_TABLES, *outputs], open_axes)
@@ -74,6 +106,34 @@ def _export_before_scan(vocoder: Vocoder, first: PhaseStream, second: PhaseStrea
     del graph.input[: len(_INDICES)], graph.output[: len(_TABLES)]
     for index, name in zip(indices, _INDICES, strict=True):
         graph.initializer.append(numpy_helper.from_array(index.numpy(), name))
+    return graph
+
+
+def _export_refiner(vocoder: Vocoder) -> onnx.GraphProto:
+    """The second stage, from the samples of the first; it makes its own tables."""
+    hop, traced = vocoder.config.mel.hop_samples, 5
+    states = vocoder.refiner.stream_state(1)
+    state_names = [f"refiner{number}" for number in range(len(states))]
+    windows = [each.config.window_samples for each in vocoder.refiner.passes]
+    indices = [values for window in windows for values in fourier_indices(window)]
+    index_names = [f"{name}{number}" for number in range(len(windows)) for name in _INDICES]
+    inputs = (
+        torch.zeros(1, traced * hop),
+        torch.zeros(1, traced, vocoder.config.magnitude.channels),
+        torch.zeros(1, traced, 2, vocoder.config.bins - 1),
+        *states,
+        *indices,
+    )
+    names = ["samples", *_REFINER_INPUTS, *(STATE_PREFIX + name for name in state_names)]
+    outputs = ["samples.out", *(NEXT_PREFIX + name for name in state_names)]
+    open_axes = {name: {0: "batch"} for name in [*names, *outputs]}
+    for name in ("samples", *_REFINER_INPUTS, "samples.out"):
+        open_axes[name][1] = "frames"
+    module = RefinerStep(vocoder.refiner)
+    graph = to_onnx(module, inputs, [*names, *index_names], outputs, open_axes)
+    del graph.input[len(names) :]
+    for values, name in zip(indices, index_names, strict=True):
+        graph.initializer.append(numpy_helper.from_array(values.numpy(), name))
     return graph
 
 

@@ -68,36 +68,37 @@ class PhaseNet(nn.Module):
         ``levels`` ``[rows, 4, bins]`` are natural logarithms: the magnitude wanted now and that of the frame before,
         and what the mel alone says in its last two frames.
         """
-        unit, size = _unit(guess + guess.new_tensor([[PULSE], [0.0]]))
+        unit, size = polar(guess + guess.new_tensor([[PULSE], [0.0]]))
         planes = self._features(unit, size, before, levels)
-        x = self.enter(self._tokens(planes)) + self.place + self.condition(hidden)[:, None]
+        x = self.enter(patches(planes, self.config.stride)) + self.place + self.condition(hidden)[:, None]
         for block in self.blocks:
             x = block(x)
         out = self.leave(self.norm(x)).float()
         out = out.reshape(-1, self.tokens, 3, self.config.stride).transpose(1, 2).reshape(-1, 3, self.bins)
-        return _unit(unit + _product(unit, out[:, :2]))[0], levels[:, 0] + out[:, 2]
+        return polar(unit + product(unit, out[:, :2]))[0], levels[:, 0] + out[:, 2]
 
     def _features(self, unit: Tensor, size: Tensor, before: Tensor, levels: Tensor) -> Tensor:
         next_bin = functional.pad(unit[..., 1:], (0, 1))
-        across = _product(next_bin, unit, conjugate=True)
-        along = _product(unit, _product(_unit(before)[0], self.advance), conjugate=True)
+        across = product(next_bin, unit, conjugate=True)
+        along = product(unit, product(polar(before)[0], self.advance), conjugate=True)
         now = levels[:, :1]
         guessed = (size + SMALLEST).log()
         relative = (torch.cat([guessed, levels[:, 1:]], dim=1) - now).clamp(-6.0, 6.0) / 2.0
         return torch.cat([(now + 2.0) / 3.0, relative, across, along], dim=1)
 
-    def _tokens(self, planes: Tensor) -> Tensor:
-        """``[rows, features, bins]`` -> ``[rows, tokens, features * 2 * stride]``.
 
-        A token sees its own bins and half of either neighbour's.
-        """
-        stride = self.config.stride
-        padded = functional.pad(planes, (stride // 2, stride // 2)).reshape(-1, FEATURES, self.tokens + 1, stride)
-        patches = torch.cat([padded[:, :, :-1], padded[:, :, 1:]], dim=-1).transpose(1, 2)
-        return patches.reshape(-1, self.tokens, FEATURES * 2 * stride)
+def patches(planes: Tensor, stride: int) -> Tensor:
+    """``[..., features, bins]`` -> ``[..., tokens, features * 2 * stride]``.
+
+    A token stands for ``stride`` bins; it sees these and half of either neighbour's.
+    """
+    *rest, features, bins = planes.shape
+    padded = functional.pad(planes, (stride // 2, stride // 2)).reshape(*rest, features, bins // stride + 1, stride)
+    pairs = torch.cat([padded[..., :-1, :], padded[..., 1:, :]], dim=-1).transpose(-3, -2)
+    return pairs.reshape(*rest, bins // stride, features * 2 * stride)
 
 
-def _product(left: Tensor, right: Tensor, *, conjugate: bool = False) -> Tensor:
+def product(left: Tensor, right: Tensor, *, conjugate: bool = False) -> Tensor:
     """The complex product of two spectra, the right one conjugated on demand."""
     a, b = _parts(left)
     c, d = _parts(right)
@@ -111,7 +112,7 @@ def _parts(spectrum: Tensor) -> tuple[Tensor, Tensor]:
     return spectrum[..., :1, :], spectrum[..., 1:, :]
 
 
-def _unit(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+def polar(spectrum: Tensor) -> tuple[Tensor, Tensor]:
     """A spectrum at modulus one, and its magnitudes ``[..., 1, bins]``."""
     real, imag = _parts(spectrum)
     size = (real * real + imag * imag + 1e-16).sqrt()

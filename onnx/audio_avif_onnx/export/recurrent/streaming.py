@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio_avif_onnx.export.recurrent.fourier import Echo, StagedFrames
+from audio_avif_onnx.export.recurrent.fourier import TABLES, Echo, StagedFrames
 from audio_avif_onnx.export.recurrent.magnitude import LOG_CEILING, ConvNeXtBlock
 from audio_avif_onnx.export.recurrent.phase import FEATURES, PULSE, SMALLEST, MixerBlock, PhaseNet
-from audio_avif_onnx.export.recurrent.vocoder import SILENT_LOG, SILENT_LOG10_MEL, Vocoder
+from audio_avif_onnx.export.recurrent.refiner import SILENT_LOG, Refiner
+from audio_avif_onnx.export.recurrent.vocoder import SILENT_LOG10_MEL, Vocoder
 
 KNOWN = (0, 2, 3, 4)  # features of the first pass that depend on levels alone: now, before, and what the mel says
 _LEVEL_SCALES = (3.0, 2.0, 2.0, 2.0, 2.0)
@@ -129,6 +130,7 @@ class FrameConditions(nn.Module):
         self.net = deepcopy(vocoder.magnitude)
         self.net.blocks = nn.ModuleList(ConvNeXtStream(block) for block in self.net.blocks)
         self.first, self.second = first, second
+        self.is_refined = vocoder.config.refiner is not None
 
     def forward(
         self, log_mel: Tensor, heard: Tensor, prior: Tensor, level_before: Tensor, *pasts: Tensor
@@ -148,6 +150,7 @@ class FrameConditions(nn.Module):
         levels = torch.cat([level_before, present * (now[..., :-1] - SILENT_LOG)], dim=1)
         wanted = levels + SILENT_LOG
         told = torch.stack([wanted[:, 1:], wanted[:, :-1], priors[:, :-1, :-1], priors[:, 1:, :-1]], dim=2)
+        for_refiner = self._for_refiner(hidden, levels[:, 1:], priors, present) if self.is_refined else ()
         now, others = told.split([1, 3], dim=2)
         return (
             now,
@@ -155,11 +158,35 @@ class FrameConditions(nn.Module):
             self.first.context(hidden, torch.cat([now, relative(others, now)], dim=2)),
             self.second.context(hidden),
             present.unsqueeze(-1),
+            *for_refiner,
             flags[:, -1:],
             priors[:, -1:],
             levels[:, -1:],
             *next_pasts,
         )
+
+    def _for_refiner(self, hidden: Tensor, levels: Tensor, priors: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``Refiner.stream`` is told; the frame before a stream's first is nothing."""
+        said = present * (self.net.present(priors)[..., :-1] - SILENT_LOG)
+        return present * hidden, torch.stack([levels, said], dim=2)
+
+
+class RefinerStream(nn.Module):
+    """The second stage with transforms of ``StagedFrames``, whose tables come with each call, all of one pass first."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        super().__init__()
+        self.refiner = deepcopy(refiner)
+        for each in self.refiner.passes:
+            each.frames = StagedFrames(each.config.window_samples, each.config.hop_samples)
+
+    def forward(self, samples: Tensor, hidden: Tensor, levels: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        states = self.refiner.stream_state(1)
+        tables = more[len(states) :]
+        for number, each in enumerate(self.refiner.passes):
+            each.frames.use(tables[number * TABLES : (number + 1) * TABLES])
+        samples, next_states = self.refiner.stream(samples, hidden, levels, list(more[: len(states)]))
+        return samples.clamp(-1.0, 1.0), *next_states
 
 
 class FrameStep(nn.Module):

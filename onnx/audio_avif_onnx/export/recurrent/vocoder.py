@@ -11,8 +11,8 @@ from torch.nn import functional
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig
 from audio_avif_onnx.export.recurrent.magnitude import LOG_CEILING, MagnitudeNet
 from audio_avif_onnx.export.recurrent.phase import Frames, PhaseNet
+from audio_avif_onnx.export.recurrent.refiner import SILENT_LOG, Refiner
 
-SILENT_LOG = -9.0
 SILENT_LOG10_MEL = -10.0
 
 
@@ -67,6 +67,8 @@ class Vocoder(nn.Module):
         self.magnitude = MagnitudeNet(config)
         self.phase = PhaseStep(config)
         self.frames = Frames(config.window_samples, config.mel.hop_samples)
+        if config.refiner:
+            self.refiner = Refiner(config)
 
     def conditions(self, log_mel: Tensor) -> tuple[Tensor, Conditions]:
         """Log-magnitude ``[batch, frames, bins + 1]`` of all frames, and what the phase step is told about them."""
@@ -98,32 +100,50 @@ class Vocoder(nn.Module):
         ``[batch, 2, bins]``, the spectrum before it. Returns ``[batch, window + hop * (frames - skip - 1)]``.
         """
         with torch.no_grad():
-            pasts, befores = self._recursion(past, before, conditions, skip)
-        phase, log_size = self._all_frames(pasts, befores, conditions, skip)
+            pasts, spectra = self._recursion(past, before, conditions, skip)
+        phase, log_size = self._all_frames(pasts, spectra[:, :-1], conditions, skip)
         produced = self.frames.overlap_add(self.frames.synthesise(spectrum(phase, log_size)))
         return torch.cat([produced[:, : self.frames.length] + past, produced[:, self.frames.length :]], dim=1)
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
         """A whole signal as a stream makes it: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
         batch, frames, _ = log_mel.shape
-        tail_frames = self.lookahead_frames + self.frames.length // 2 // self.frames.hop
-        _, conditions = self.conditions(functional.pad(log_mel, (0, 0, 0, tail_frames), value=SILENT_LOG10_MEL))
+        hop, late = self.frames.hop, self.config.latency_samples
+        _, conditions = self.conditions(functional.pad(log_mel, (0, 0, 0, -(-late // hop)), value=SILENT_LOG10_MEL))
         silence = log_mel.new_zeros(batch, self.frames.length)
-        produced = self.free(silence, self.frames.analyse(silence), conditions, skip=0)
-        return produced[:, self.frames.length // 2 :][:, : frames * self.frames.hop]
+        produced = self.run(silence, self.frames.analyse(silence), conditions, skip=0)
+        samples = functional.pad(produced[:, : hop * conditions.hidden.shape[1]], (self.lookahead_frames * hop, 0))
+        if self.config.refiner:
+            ahead = (0, 0, self.lookahead_frames, 0)  # frames that a stream has before its first
+            hidden = functional.pad(conditions.hidden, ahead)
+            levels = functional.pad(self.refiner_levels(conditions) - SILENT_LOG, (0, 0, *ahead))
+            samples, _ = self.refiner.stream(samples, hidden, levels, self.refiner.stream_state(batch))
+        return samples[:, late:][:, : frames * hop]
+
+    def refiner_levels(self, conditions: Conditions) -> Tensor:
+        """Log-magnitudes for the second stage ``[batch, frames, 2, bins]``: the first stage's, and the mel's."""
+        prior = 2 if self.lookahead_frames else 3
+        return conditions.levels[:, :, [0, prior]]
+
+    @torch.no_grad()
+    def run(self, past: Tensor, before: Tensor, conditions: Conditions, *, skip: int = 1) -> Tensor:
+        """As ``free``, by the recursion alone and so without gradients."""
+        _, spectra = self._recursion(past, before, conditions, skip)
+        produced = self.frames.overlap_add(self.frames.synthesise(spectra[:, 1:]))
+        return torch.cat([produced[:, : self.frames.length] + past, produced[:, self.frames.length :]], dim=1)
 
     def _recursion(self, past: Tensor, before: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
-        """What the phase step meets at each frame: the overlap-add so far, and the spectrum before."""
+        """The overlap-add so far that the phase step meets at each frame; the spectra before and after them."""
         hop = self.frames.hop
-        pasts, befores = [], []
+        pasts, spectra = [], [before]
         for frame in range(skip, conditions.hidden.shape[1]):
             pasts.append(past)
-            befores.append(before)
-            before = spectrum(
-                *self.phase(self.frames, past, before, conditions.levels[:, frame], conditions.hidden[:, frame])
+            phase, log_size = self.phase(
+                self.frames, past, spectra[-1], conditions.levels[:, frame], conditions.hidden[:, frame]
             )
-            past = functional.pad((past + self.frames.synthesise(before))[:, hop:], (0, hop))
-        return torch.stack(pasts, dim=1), torch.stack(befores, dim=1)
+            spectra.append(spectrum(phase, log_size))
+            past = functional.pad((past + self.frames.synthesise(spectra[-1]))[:, hop:], (0, hop))
+        return torch.stack(pasts, dim=1), torch.stack(spectra, dim=1)
 
     def _all_frames(self, pasts: Tensor, befores: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
         batch = pasts.shape[0]

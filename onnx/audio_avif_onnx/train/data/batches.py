@@ -79,16 +79,16 @@ class Batcher:
     def _draw_row(self, audio: np.ndarray, received: np.ndarray) -> None:
         rng, mel = self._rng, self._mel
         number = min(int(np.searchsorted(self._clip_ends, rng.random())), len(self._corpus.clips) - 1)
-        clip = self._corpus.clips[number]
+        variant = self._variants[int(rng.integers(len(self._variants)))] if self._variants else None
+        corpus = self._corpus if variant is None else variant.corpus
+        clip = corpus.clips[number]
         frames_in = received.shape[0]
         first = int(rng.integers(0, max(1, clip.frames - frames_in + 1)))
-        variant = None
-        if self._variants and rng.random() >= CLEAN_SHARE:
-            variant = self._variants[int(rng.integers(len(self._variants)))]
-        gain_db = rng.uniform(*GAIN_DB) if variant is None else variant.settings[number].gain_db
+        is_clean = variant is None or rng.random() < CLEAN_SHARE
+        gain_db = rng.uniform(*GAIN_DB) if is_clean else variant.settings[number].gain_db
         start = first * mel.hop_samples - mel.n_fft // 2
-        audio[:] = self._corpus.audio(clip, start, start + audio.size) * np.float32(10 ** (gain_db / 20))
-        if variant is not None:
+        audio[:] = corpus.audio(clip, start, start + audio.size) * np.float32(10 ** (gain_db / 20))
+        if not is_clean:
             rows = clip.first_frame + first
             here = min(frames_in, clip.frames - first)
             received[:here] = variant.log_mel(number, rows, rows + here)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".aiff", ".aif"})
 MIN_CLIP_S = 0.5
 SKIPPED = "skipped.txt"
-_FULL_SCALE = 32767.0
+FULL_SCALE = 32767.0
 _NAMED = 10  # so many skipped files are named in the log, all of them in a file
 
 
@@ -61,7 +61,7 @@ class Corpus:
         low, high = max(0, start), min(clip.samples, stop)
         if low < high:
             piece = self.samples[clip.first_sample + low : clip.first_sample + high]
-            out[low - start : high - start] = piece / np.float32(_FULL_SCALE)
+            out[low - start : high - start] = piece / np.float32(FULL_SCALE)
         return out
 
 
@@ -98,12 +98,12 @@ def open_corpus(data: Path, cache: Path, mel: MelConfig, display: Display) -> Co
     folder = cache / _fingerprint(files, mel)
     index, target = folder / "clips.json", folder / "samples.i16"
     with filling(cache, display):
-        if not index.is_file() or not _is_whole(target, _read_index(index)):
+        if not index.is_file() or not is_whole(target, read_index(index)):
             folder.mkdir(parents=True, exist_ok=True)
             clips = _decode(files, data, target, mel, display)
             with whole_file(index) as out:
                 out.write(json.dumps([vars(clip) for clip in clips]).encode())
-    return Corpus(folder, np.memmap(target, np.int16, mode="r"), _read_index(index))
+    return Corpus(folder, np.memmap(target, np.int16, mode="r"), read_index(index))
 
 
 @contextmanager
@@ -124,11 +124,13 @@ def _fingerprint(files: list[Path], mel: MelConfig) -> str:
     return hashlib.sha256(json.dumps([stats, mel.to_dict()]).encode()).hexdigest()[:16]
 
 
-def _read_index(index: Path) -> tuple[Clip, ...]:
+def read_index(index: Path) -> tuple[Clip, ...]:
+    """The clips that an index file lists."""
     return tuple(Clip(**values) for values in json.loads(index.read_text()))
 
 
-def _is_whole(target: Path, clips: tuple[Clip, ...]) -> bool:
+def is_whole(target: Path, clips: tuple[Clip, ...]) -> bool:
+    """Whether a file of samples has the length that its clips say."""
     end = clips[-1].first_sample + clips[-1].samples
     return target.is_file() and target.stat().st_size == end * np.dtype(np.int16).itemsize
 
@@ -147,7 +149,7 @@ def _decode(files: list[Path], data: Path, target: Path, mel: MelConfig, display
             if samples.size < MIN_CLIP_S * mel.rate_hz:
                 skipped.append(f"{path} is shorter than {MIN_CLIP_S} s")
                 continue
-            out.write(np.rint(np.clip(samples, -1, 1) * _FULL_SCALE).astype(np.int16).tobytes())
+            out.write(np.rint(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16).tobytes())
             frames = frame_count(samples.size, mel)
             clips.append(Clip(str(path.relative_to(data)), first_sample, samples.size, first_frame, frames))
             first_sample += samples.size

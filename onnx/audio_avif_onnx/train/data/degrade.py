@@ -21,14 +21,16 @@ from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import TileCutter, from_pixels
 from audio_avif.types import FloatArray, Pixels
+from audio_avif_onnx.train.data.augment import open_augmented
 from audio_avif_onnx.train.data.corpus import Corpus, filling
 from audio_avif_onnx.train.files import settle, whole_file
 from audio_avif_onnx.train.progress import Display
 
 _WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-_WIDTH_WEIGHTS = (0.05, 0.05, 0.2, 0.1, 0.3, 0.1, 0.1, 0.05, 0.05)
+_WIDTH_WEIGHTS = (0.03, 0.03, 0.14, 0.06, 0.3, 0.06, 0.24, 0.04, 0.1)
 _RANGES = ((-11.0, 4.0), (-5.5, 1.0), (-6.0, 2.0), (-8.0, 3.0))
-_RANGE_WEIGHTS = (0.4, 0.3, 0.2, 0.1)
+_RANGE_WEIGHTS = (0.05, 0.85, 0.05, 0.05)
+_QUALITY = (50.0, 14.0)  # mean and standard deviation: a third of 8-frame tiles lies between 3 and 5 kbps
 GAIN_DB = (-18.0, 6.0)
 
 
@@ -47,7 +49,7 @@ def draw_degradation(rng: np.random.Generator) -> Degradation:
     return Degradation(
         gain_db=float(rng.uniform(*GAIN_DB)),
         tile=TileConfig(int(rng.choice(_WIDTHS, p=_WIDTH_WEIGHTS)), low, high),
-        encoder=EncoderConfig(quality=int(np.clip(rng.normal(65, 16), 20, 95)), speed=int(rng.choice([6, 8]))),
+        encoder=EncoderConfig(quality=int(np.clip(rng.normal(*_QUALITY), 15, 95)), speed=int(rng.choice([6, 8]))),
     )
 
 
@@ -62,8 +64,9 @@ def through_tiles(clean: FloatArray, tile: TileConfig, encoder: EncoderConfig) -
 
 @dataclass(frozen=True)
 class Variant:
-    """The whole corpus as received once: ``pixels`` ``[frames, n_mels] uint8``, and each clip's settings."""
+    """An augmented corpus as received once: ``pixels`` ``[frames, n_mels] uint8``, and each clip's settings."""
 
+    corpus: Corpus
     pixels: Pixels
     settings: tuple[Degradation, ...]
 
@@ -82,6 +85,7 @@ def open_variants(corpus: Corpus, mel: MelConfig, count: int, *, workers: int = 
 
 
 def _open_variant(corpus: Corpus, mel: MelConfig, number: int, workers: int, display: Display) -> Variant:
+    corpus = open_augmented(corpus, mel, number, display)
     index = corpus.folder / f"variant_{number}.json"
     target = index.with_suffix(".u8")
     size = corpus.frames * mel.n_mels
@@ -89,14 +93,15 @@ def _open_variant(corpus: Corpus, mel: MelConfig, number: int, workers: int, dis
         rng = np.random.default_rng(number)
         settings = [draw_degradation(rng) for _ in corpus.clips]
         record = json.dumps([asdict(each) for each in settings]).encode()
-        # Another version draws other settings, and must not go on with what this one began.
-        partial = target.with_suffix(f".{hashlib.sha256(record).hexdigest()[:8]}.part")
+        # Another version draws other settings and changes, and must not go on with what this one began.
+        drawn = record + json.dumps([vars(clip) for clip in corpus.clips]).encode()
+        partial = target.with_suffix(f".{hashlib.sha256(drawn).hexdigest()[:8]}.part")
         _encode(corpus, mel, settings, partial, f"encoding variant {number}", workers, display)
         partial.replace(target)
         with whole_file(index) as out:
             out.write(record)
     pixels = np.memmap(target, np.uint8, mode="r", shape=(corpus.frames, mel.n_mels))
-    return Variant(pixels, tuple(map(_parse_degradation, json.loads(index.read_text()))))
+    return Variant(corpus, pixels, tuple(map(_parse_degradation, json.loads(index.read_text()))))
 
 
 def _encode(

@@ -5,6 +5,7 @@ Random numbers come from the processor's generator on every device, which is the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,15 +18,24 @@ from audio_avif_onnx.export.generator import PITCH_HZ, CausalConfig
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig
 from audio_avif_onnx.export.recurrent.magnitude import MagnitudeNet
 from audio_avif_onnx.export.recurrent.prior import LOG_FLOOR
+from audio_avif_onnx.export.recurrent.refiner import RefinementPass
 from audio_avif_onnx.export.recurrent.vocoder import Conditions, Vocoder
 from audio_avif_onnx.export.trained import build, describe
 from audio_avif_onnx.train.data.batches import Batch
 from audio_avif_onnx.train.data.pitch import PitchTracker
 from audio_avif_onnx.train.data.spectra import Analysis
 from audio_avif_onnx.train.objectives.discriminators import Jury, deceit_loss, feature_loss, jury_loss
-from audio_avif_onnx.train.objectives.losses import MultiResolution, PhaseRelations, magnitude_loss, phase_loss, weigh
+from audio_avif_onnx.train.objectives.losses import (
+    LoudnessDifference,
+    MultiResolution,
+    PhaseRelations,
+    magnitude_loss,
+    phase_loss,
+    weigh,
+)
 
 _SPECTRUM_WEIGHT = 0.3
+_LOUDNESS_WEIGHT = 0.5
 _TRUE_START_SHARE = 0.8
 _JURY_CHANNELS = 16
 _DECEIT_WEIGHT = 0.05
@@ -103,6 +113,7 @@ class WaveTask(_VocoderTask):
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config)
         self.resolutions = MultiResolution()
+        self.loudness = LoudnessDifference(config.mel.rate_hz)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name; ``loss`` is the one to descend."""
@@ -114,17 +125,65 @@ class WaveTask(_VocoderTask):
         samples, target = self.windowed(batch)
         log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
         magnitude_error = weigh(*magnitude_loss(log_magnitude, target))
-        # Some rows start amid true sound, the others from silence, as streams do. The first frame serves as the past.
-        known = (torch.rand(samples.shape[0], 1) < _TRUE_START_SHARE).float().to(samples.device)
-        first, second = samples[:, : frames.length], samples[:, frames.hop :][:, : frames.length]
-        produced = self.vocoder.free(
-            known * second * frames.past_share, known[..., None] * frames.analyse(first), conditions
-        )
+        produced = self.produce(self.vocoder.free, samples, conditions)
         whole = slice(frames.length - frames.hop, produced.shape[1] - frames.length + frames.hop)
         produced, wanted = produced[:, whole], samples[:, frames.hop :][:, whole]
+        losses = self.compare(produced, wanted)
+        losses["loss"] = losses["loss"] + _SPECTRUM_WEIGHT * magnitude_error
+        return losses | {"magnitude": magnitude_error}, produced, wanted
+
+    def compare(self, produced: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """The losses of waveforms."""
         log_l1, power_l1 = self.resolutions(produced, wanted)
-        loss = weigh(log_l1, power_l1) + _SPECTRUM_WEIGHT * magnitude_error
-        return {"loss": loss, "log": log_l1, "power": power_l1, "magnitude": magnitude_error}, produced, wanted
+        loudness = self.loudness(produced, wanted)
+        loss = weigh(log_l1, power_l1) + _LOUDNESS_WEIGHT * loudness
+        return {"loss": loss, "log": log_l1, "power": power_l1, "loudness": loudness}
+
+    def produce(self, recursion: Callable[..., Tensor], samples: Tensor, conditions: Conditions) -> Tensor:
+        """What a recursion makes of every frame but the first, which serves as the past."""
+        frames = self.vocoder.frames
+        # Some rows start amid true sound, the others from silence, as streams do.
+        known = (torch.rand(samples.shape[0], 1) < _TRUE_START_SHARE).float().to(samples.device)
+        first, second = samples[:, : frames.length], samples[:, frames.hop :][:, : frames.length]
+        return recursion(known * second * frames.past_share, known[..., None] * frames.analyse(first), conditions)
+
+
+class RefineTask(WaveTask):
+    """Teaches the second stage on what the first, which stays as it is, makes of its own output."""
+
+    name = "refine"
+
+    def __init__(self, config: RecurrentConfig) -> None:
+        if config.refiner is None:
+            raise ModelError("--task refine needs a --model with a second stage; give --model embedded-high")
+        super().__init__(config)
+
+    def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        vocoder, frames = self.vocoder, self.vocoder.frames
+        samples, _ = self.windowed(batch)
+        with torch.no_grad():
+            _, conditions = vocoder.conditions(batch.log_mel)
+            first_stage = self.produce(vocoder.run, samples, conditions)
+            first_stage = first_stage[:, : first_stage.shape[1] - frames.length + frames.hop]
+            hidden, levels = conditions.hidden[:, 1:], vocoder.refiner_levels(conditions)[:, 1:]
+        refined, wanted_levels = vocoder.refiner(first_stage, hidden, levels)
+        samples = samples[:, frames.hop :]
+        magnitude_errors = [
+            weigh(*magnitude_loss(levels.values, _log_levels(each, samples[:, levels.position :], levels.values)))
+            for each, levels in zip(vocoder.refiner.passes, wanted_levels, strict=True)
+        ]
+        magnitude_error = torch.stack(magnitude_errors).mean()
+        produced, wanted = refined.values, samples[:, refined.position :][:, : refined.values.shape[1]]
+        losses = self.compare(produced, wanted)
+        losses["loss"] = losses["loss"] + _SPECTRUM_WEIGHT * magnitude_error
+        return losses | {"magnitude": magnitude_error}, produced, wanted
+
+
+def _log_levels(each: RefinementPass, samples: Tensor, like: Tensor) -> Tensor:
+    """Log-magnitudes ``[batch, spectra, bins]`` of the windows of a pass."""
+    windows = samples.unfold(-1, each.config.window_samples, each.config.hop_samples)[:, : like.shape[1]]
+    return (each.frames.analyse(windows).square().sum(dim=2) + LOG_FLOOR**2).sqrt().log()
 
 
 class GeneratorTask(nn.Module):
@@ -240,7 +299,7 @@ class AdversarialCausalGeneratorTask(_BeforeJury, CausalGeneratorTask):
     """The causal generator before the jury."""
 
 
-RECURRENT_TASKS = {task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask)}
+RECURRENT_TASKS = {task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask, RefineTask)}
 GENERATOR_TASKS = {task.name: task for task in (CausalGeneratorTask, AdversarialCausalGeneratorTask)}
 HIFIGAN_TASKS = {task.name: task for task in (GeneratorTask, AdversarialGeneratorTask)}
 TASKS = frozenset(RECURRENT_TASKS | GENERATOR_TASKS | HIFIGAN_TASKS)
