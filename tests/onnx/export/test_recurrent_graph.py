@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
 from audio_avif_onnx.export.recurrent import fourier, graph
-from audio_avif_onnx.export.recurrent.config import LOW_DELAY, RecurrentConfig
+from audio_avif_onnx.export.recurrent.config import (
+    HIGH_QUALITY,
+    LOW_DELAY,
+    RecurrentConfig,
+)
 from audio_avif_onnx.export.recurrent.phase import Frames
 from audio_avif_onnx.export.recurrent.vocoder import Vocoder
-from audio_avif_onnx.export.recurrent import fourier, graph  # noqa: E402
-from audio_avif_onnx.export.recurrent.config import HIGH_QUALITY, LOW_DELAY, RecurrentConfig  # noqa: E402
-from audio_avif_onnx.export.recurrent.phase import Frames  # noqa: E402
-from audio_avif_onnx.export.recurrent.vocoder import Vocoder  # noqa: E402
 
 CONFIGS = [RecurrentConfig(), LOW_DELAY]
 

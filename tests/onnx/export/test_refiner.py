@@ -13,10 +13,10 @@ from audio_avif.vocoders.onnx_model import OnnxVocoder
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
-from audio_avif_onnx.export.recurrent import graph  # noqa: E402
-from audio_avif_onnx.export.recurrent.config import HIGH_QUALITY, PassConfig, RecurrentConfig, RefinerConfig  # noqa: E402
-from audio_avif_onnx.export.recurrent.refiner import SILENT_LOG, Refiner  # noqa: E402
-from audio_avif_onnx.export.recurrent.vocoder import Vocoder  # noqa: E402
+from audio_avif_onnx.export.recurrent import graph
+from audio_avif_onnx.export.recurrent.config import HIGH_QUALITY, PassConfig, RecurrentConfig, RefinerConfig
+from audio_avif_onnx.export.recurrent.refiner import SILENT_LOG, Refiner
+from audio_avif_onnx.export.recurrent.vocoder import Vocoder
 
 HOP = HIGH_QUALITY.mel.hop_samples
 LATE = HIGH_QUALITY.refiner.latency_samples

@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 from scipy.signal import fftconvolve
 
 from audio_avif.config import MelConfig
 from audio_avif.signal.features import frame_count
+from audio_avif.types import FloatArray
 from audio_avif_onnx.train.data.corpus import FULL_SCALE, Clip, Corpus, is_whole, read_index
 from audio_avif_onnx.train.files import whole_file
 from audio_avif_onnx.train.progress import Display
-
-FloatArray = npt.NDArray[np.float32]
 
 _SPEED = (0.85, 1.15)
 _SPEED_SHARE = 0.7
