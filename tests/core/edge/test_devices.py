@@ -190,7 +190,7 @@ def test_a_device_that_refuses_is_told_without_chatter(
     working = Path(sound_card.env["ALSA_CONFIG_PATH"]).read_text(encoding="ascii")
     config.write_text(working + "pcm.gone { type pulse device gone }\n", encoding="ascii")
     program = (
-        "from audio_avif import devices, errors\n"
+        "from audio_avif import errors; from audio_avif.edge import devices\n"
         f"try: devices.{opener.__name__}('gone').start()\n"
         "except errors.DeviceError as error: print(error)\n"
     )
