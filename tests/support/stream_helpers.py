@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import soundfile
@@ -89,7 +89,7 @@ def live_resemblance(said: FloatArray, heard: FloatArray, missed_s: float = 0.0)
 
 def missed_s(figures: dict[str, Any]) -> float:
     """How much of what was said a receiver did not play, as its figures tell."""
-    missing_tiles = figures["lost_tiles"] + figures["late_tiles"] + figures["skipped_tiles"]
+    missing_tiles = sum(int(figures[key]) for key in ("lost_tiles", "late_tiles", "skipped_tiles"))
     return max(missing_tiles * TILE_SAMPLES / RATE_HZ, float(figures["concealed_ms"]) / 1e3)
 
 
@@ -271,7 +271,7 @@ class Peer:
         self.samples = speech(seconds)
         encoder = Encoder()
         self.hello = Hello(encoder.mel, encoder.tile, encoder.template, f"by hand {secrets.token_hex(4)}", live=False)
-        self.tiles: list[TilePacket] = encoder.push(self.samples) + encoder.flush()
+        self.tiles = cast("list[TilePacket]", encoder.push(self.samples) + encoder.flush())  # without pauses or copies
         self.bye: Bye = encoder.bye()
         self._address = f"{'ws' if tls is None else 'wss'}://127.0.0.1:{port}{path}"
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}

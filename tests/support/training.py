@@ -9,7 +9,7 @@ import soundfile
 
 from support.speech import speech_like
 
-SMALL = {"batch_size": 1, "frames": 16, "variants": 1, "device": "cpu", "steps": 3}
+SMALL: dict[str, Any] = {"batch_size": 1, "frames": 16, "variants": 1, "device": "cpu", "steps": 3}
 
 
 def write_speech(folder: Path, *seconds: float) -> Path:
