@@ -27,7 +27,7 @@ from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import MelConfig
 from audio_avif.errors import TileError
-from audio_avif.link.messages import Bundle, Bye, MediaPacket, NoisePacket, TilePacket
+from audio_avif.link.messages import Bundle, Bye, MediaPacket, PausePacket, TilePacket
 from audio_avif.types import FloatArray, Pixels
 from support.paths import DATA
 from support.stage import FRAME_S, HOP, MEL, FrameTeller, hello_of
@@ -39,7 +39,7 @@ Json = dict[str, Any]
 _DAMAGED = 0xFF
 _STEP_S = 0.005  # the driver looks at the sound that is left so often
 _LATENCY_FRAMES = 3
-_BROWSER = PlayoutConfig(least_s=0.06, conceal_at_s=0.035)
+_BROWSER = PlayoutConfig(min_s=0.06, conceal_at_s=0.035)
 _IMPATIENT = PlayoutConfig(max_conceal_s=0.3, fade_s=0.2)
 
 
@@ -88,7 +88,7 @@ def _tile_of(values: Json, tile_frames: int) -> TilePacket:
 
 def _packet_of(values: Json, tile_frames: int) -> MediaPacket:
     if "levels" in values:
-        packet: TilePacket | NoisePacket = NoisePacket(
+        packet: TilePacket | PausePacket = PausePacket(
             values["sequence"], values["first_frame"], values["frames"], bytes(values["levels"])
         )
     else:

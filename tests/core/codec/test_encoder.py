@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from audio_avif.codec import encoder as encoders
 from audio_avif.codec.encoder import Encoder
-from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.link.messages import Bye, Hello, TilePacket
 from audio_avif.signal.features import log_mel
@@ -31,7 +30,6 @@ TILE_FRAMES = 8
 TILE_S = TILE_FRAMES * FRAME_S
 SPEECH = speech_like(1.5)
 PLENTY_S = 0.05  # of sound still to be played: nothing is urgent
-PLAYOUT = PlayoutConfig(least_s=0.04, conceal_at_s=0.025, max_conceal_s=0.2, fade_s=0.1)
 HELLO = Hello(MEL, TILE, Encoder(MEL, TILE, FAST).template, "")
 
 

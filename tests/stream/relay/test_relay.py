@@ -679,7 +679,7 @@ def test_a_listener_comes_back_to_a_relay_that_was_started_again_and_plays_no_ti
     tmp_path: Path, room: str
 ) -> None:
     heard, stats, sent = tmp_path / "heard.wav", tmp_path / "stats.jsonl", tmp_path / "sent.jsonl"
-    said = write_wav(tmp_path / "said.wav", speech(6.0))
+    said = write_wav(tmp_path / "said.wav", speech(20.0))
     with relaying() as (process, port):
         to = ("--connect", f"ws://127.0.0.1:{port}", "--room", room, "--vocoder", "griffin-lim", "--once")
         # A buffer that outlasts a stall of this machine: what is lost and repeated is judged, not what is late.
