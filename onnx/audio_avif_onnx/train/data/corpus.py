@@ -161,8 +161,10 @@ def _decode(files: list[Path], data: Path, target: Path, mel: MelConfig, display
 
 
 def _tell(skipped: list[str], files: int, record: Path) -> None:
-    record.write_text("".join(f"{reason}\n" for reason in skipped), errors="backslashreplace")
-    for reason in skipped[:_NAMED]:
+    # A file name may hold bytes that are no text; they are shown as escapes.
+    shown = [reason.encode(errors="backslashreplace").decode() for reason in skipped]
+    record.write_text("".join(f"{reason}\n" for reason in shown), encoding="utf-8")
+    for reason in shown[:_NAMED]:
         logger.warning("skipped: %s", reason)
     if skipped:
         logger.warning("%d of %d files skipped; all are named in %s", len(skipped), files, record)
