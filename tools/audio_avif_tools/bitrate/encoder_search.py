@@ -29,7 +29,7 @@ from audio_avif_tools.bitrate.rate import SCORED, Coder, mel_errors_db, scores_o
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
 from audio_avif_tools.shared.arguments import integers_in, processors
 from audio_avif_tools.shared.machine import machine
-from audio_avif_tools.shared.pages import paragraph, replace_block, table
+from audio_avif_tools.shared.pages import paragraph, replace_block, table, write_csv
 from audio_avif_tools.shared.processes import run_jobs
 
 PROGRAM = "python -m audio_avif_tools.bitrate.encoder_search"
@@ -252,7 +252,7 @@ class ScoreJob:
 
     def run(self) -> Scores:
         """Decode and score. Raises AudioAvifError where a score's package is missing."""
-        coder, vocoder = Coder(8, encode=self.candidate.encode), load_vocoder(DEFAULT, "cpu")
+        coder, vocoder = Coder(8, encode=self.candidate.encode), load_vocoder(device="cpu", name=DEFAULT)
         rates, scores = [], []
         for clip, frames in zip(self.clips, _mels(self.clips), strict=True):
             coded = coder.controlled(frames, self.kbps)
@@ -285,11 +285,9 @@ sent once a stream.
 
 ## One option at a time
 
-Change of the rate at equal error against today's options, in percent, by the frames of a tile; less
-is better. *Time* is that of encoding {timed}-frame tiles, relative to today's options. A line without a
-speed is at speed {speed}.
-
-{single}
+[{options_csv}]({options_csv}) has the change of the rate at equal error against today's options, in
+percent, by the frames of a tile; less is better. *Time* is that of encoding {timed}-frame tiles,
+relative to today's options. A line without a speed is at speed {speed}.
 
 {quiet}
 
@@ -329,8 +327,8 @@ def _bits_row(today: Curve) -> list[str]:
     return [str(today.tile_frames), f"{len(still) - payload}", f"{payload}", f"{125 * kbps * coder.tile_s:.0f}"]
 
 
-def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[str, str]:
-    """Return the table of candidates with an effect, and sentences about the others."""
+def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[list[list[str]], str]:
+    """Return the table of candidates with an effect, its header first, and sentences about the others."""
     today = {curve.tile_frames: curve for curve in curves if curve.candidate == TODAY}
     timed = _timed(widths)
     groups: dict[Candidate, dict[int, Curve]] = {}
@@ -346,13 +344,12 @@ def _single(curves: Sequence[Curve], widths: Sequence[int]) -> tuple[str, str]:
         else:
             changes = [change_percent(today[w], group[w]) if group[w].kbps.size else 0.0 for w in widths]
             took = group[timed].tile_s / today[timed].tile_s if group[timed].kbps.size else 1.0
-            name = candidate.name if candidate.name.startswith("speed") else f"`{candidate.name}`"
-            lines.append((np.mean(changes), [name, *(_cell(c, "+.1f") for c in changes), f"{took:.1f}"]))
+            lines.append((np.mean(changes), [candidate.name, *(_cell(c, "+.1f") for c in changes), f"{took:.1f}"]))
     lines.sort(key=lambda line: np.nan_to_num(line[0], nan=np.inf))
     told = [f"No effect: {', '.join(idle)}."] if idle else []
     told += [f"Refused by this libavif: {', '.join(refused)}."] if refused else []
     header = ["option", *(f"{w}" for w in widths), "time"]
-    return table(header, [cells for _, cells in lines]), "\n\n".join(told)
+    return [header, *(cells for _, cells in lines)], "\n\n".join(told)
 
 
 def _timed(widths: Sequence[int]) -> int:
@@ -432,7 +429,7 @@ def _run(options: argparse.Namespace) -> None:
             [_bits_row(today) for today, _ in pairs],
         ),
         timed=_timed(options.tile_frames),
-        single=single,
+        options_csv=options.out.with_suffix(".csv").name,
         quiet=quiet,
         vocoder=DEFAULT,
         scores=table(
@@ -446,6 +443,7 @@ def _run(options: argparse.Namespace) -> None:
         ),
     )
     replace_block(options.out, PROGRAM, block, "Encoder options")
+    write_csv(options.out.with_suffix(".csv"), single[0], single[1:])
     print(f"written to {options.out}")
 
 
