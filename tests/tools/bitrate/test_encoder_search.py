@@ -84,11 +84,13 @@ def test_the_command_writes_its_page(
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     saved = [float(cells[-1].removesuffix(" %")) for cells in rows if cells[0] in ("8", "16") and "%" in cells[-1]]
     assert len(saved) == 2 and max(saved) < -3
-    photographs = next(cells for cells in rows if cells[0] == "`tune=iq`")
+    options = [line.split(",") for line in page.with_suffix(".csv").read_text(encoding="utf-8").splitlines()]
+    photographs = next(cells for cells in options if cells[0] == "tune=iq")
     assert all(float(cell) > 3 for cell in photographs[1:3])
     assert "No effect: `num-tile-groups=1`." in text
     assert "Refused by this libavif: `no-such-option=1`." in text
-    assert {"today's options", "libavif's defaults", "speed 5"} <= {cells[0] for cells in rows}
+    assert {"today's options", "libavif's defaults"} <= {cells[0] for cells in rows}
+    assert "speed 5" in {cells[0] for cells in options}
     assert str(page) in capsys.readouterr().out
 
 
