@@ -20,9 +20,10 @@ demo: $(VENV)/.installed-demo
 	@sh tools/install-system-packages.sh demo
 	@$(BIN)/python -m audio_avif_tools.demo $(if $(MIC),--mic)
 
+# Tests that wait in real time wait beside each other: more workers than cores cost nothing.
 test: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh test
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile $(PYTEST)
 
 # What a developer runs all day: the tests that wait for nothing, in under a minute.
 test-quick: $(VENV)/.installed-test
