@@ -36,6 +36,7 @@ check: $(VENV)/.installed-test $(WEB)/node_modules/.installed
 	$(BIN)/python -m codespell_lib .
 	$(BIN)/python -m pytest -q tests/core/test_imports.py
 	cd $(WEB) && npm run --silent check && npm run --silent check-built
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/python -m mypy
 
 # The documentation as a site in site/; a broken link is an error.
