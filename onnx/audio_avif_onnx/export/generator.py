@@ -21,6 +21,8 @@ from torch.nn import functional
 
 from audio_avif.config import MelConfig
 from audio_avif.signal.features import hann
+from audio_avif_onnx.export.members import members
+from audio_avif_onnx.export.precision import without_autocast
 from audio_avif_onnx.export.recurrent.magnitude import ConvNeXtBlock
 from audio_avif_onnx.export.recurrent.prior import LOG_FLOOR, MagnitudePrior
 
@@ -100,7 +102,9 @@ class CausalConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CausalConfig:
         """Raises KeyError, TypeError or ValueError for what ``to_dict`` does not give."""
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         return cls(**(plain | {"mel": MelConfig(**values["mel"])}))
 
 
@@ -144,7 +148,7 @@ class ResidualBranches(nn.Module):
 
     def forward(self, x: Tensor, pasts: Iterator[Tensor], next_pasts: list[Tensor]) -> Tensor:
         results = []
-        for branch in self.branches:
+        for branch in members(self.branches, nn.ModuleList):
             hidden = x
             for conv in branch:
                 change, past = conv(functional.leaky_relu(hidden, _SLOPE), next(pasts))
@@ -204,8 +208,7 @@ class Pulses(nn.Module):
         self.register_buffer("ramp", (torch.arange(config.steps) + 1.0) / config.steps, persistent=False)
         self.register_buffer("ahead", torch.arange(float(config.window_samples)), persistent=False)
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
+    @without_autocast
     def forward(self, pitch: Tensor, past_pitch: Tensor, past_phase: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Also return the next pasts."""
         whole = torch.cat([past_pitch, pitch.float()], dim=1)
@@ -255,10 +258,10 @@ class PitchHead(nn.Module):
         nn.init.zeros_(self.learned.weight)
 
     def forward(self, prior: Tensor, hidden: Tensor) -> Tensor:
-        return self._correlation(prior) + self.learned(hidden).float()
+        likely: Tensor = self._correlation(prior) + self.learned(hidden).float()
+        return likely
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
+    @without_autocast
     def _correlation(self, prior: Tensor) -> Tensor:
         power = (2 * prior[..., self._bins]).exp()
         return (power @ self.table) / power.sum(dim=-1, keepdim=True) * self.likelihood
@@ -306,6 +309,7 @@ class CausalGenerator(nn.Module):
         self.leave = CausalConv(config.widths[-1], 5 * config.bins, config.kernel)
         with torch.no_grad():  # pulses as they are, until something better is learned
             self.leave.conv.weight[3 * config.bins :] *= 0.3
+            assert self.leave.conv.bias is not None
             self.leave.conv.bias[3 * config.bins : 4 * config.bins] = 0.7
         self.inverse = ShortInverse(config.window_samples, config.hop_samples)
         # Power in a short window's bin: what its triangle of the long window's bins holds, as the windows' energies.
@@ -325,8 +329,11 @@ class CausalGenerator(nn.Module):
         shapes: list[tuple[int, ...]] = [(config.kernel - 1, config.channels)] * config.blocks
         names = [*(f"block{number}" for number in range(config.blocks)), "pitch", "phase"]
         shapes += [(1, 1), (1, 1)]
-        for level, (upsampling, residual) in enumerate(zip(self.upsamplings, self.residuals, strict=True)):
-            inner = [conv.past_shape for branch in residual.branches for conv in branch]
+        upsamplings = members(self.upsamplings, CausalUpsampling)
+        residuals = members(self.residuals, ResidualBranches)
+        for level, (upsampling, residual) in enumerate(zip(upsamplings, residuals, strict=True)):
+            branches = members(residual.branches, nn.ModuleList)
+            inner = [conv.past_shape for branch in branches for conv in members(branch, CausalConv)]
             names += [f"upsampling{level}", *(f"residual{level}_{number}" for number in range(len(inner)))]
             shapes += [upsampling.past_shape, *inner]
         names += ["leave", "envelope", "windows"]
@@ -380,8 +387,7 @@ class CausalGenerator(nn.Module):
         samples, past = self.inverse(size * real, size * imaginary, next(pasts))
         return samples, likely, [*next_pasts, past]
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
+    @without_autocast
     def _envelope(self, prior: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Expected log-magnitude ``[batch, steps, bins]``, from frame to frame in a line, counted from silence."""
         levels = 0.5 * ((2 * prior).exp() @ self.pool).log() - self._silent
@@ -398,5 +404,5 @@ class CausalGenerator(nn.Module):
     def synthesize(self, log_mel: Tensor) -> Tensor:
         """A whole signal as a stream makes it: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
         tail = functional.pad(log_mel, (0, 0, 0, self.config.lookahead_frames), value=SILENT_LOG10_MEL)
-        samples, _ = self(tail)
+        samples: Tensor = self(tail)[0]
         return samples[:, self.config.latency_samples :]

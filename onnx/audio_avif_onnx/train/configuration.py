@@ -11,7 +11,7 @@ from audio_avif_onnx.export.finetuned import HifiGanConfig
 from audio_avif_onnx.export.generator import CausalConfig
 from audio_avif_onnx.export.recurrent.config import HIGH_QUALITY, LOW_DELAY, RecurrentConfig
 
-MODELS = {
+MODELS: dict[str, RecurrentConfig | CausalConfig | HifiGanConfig] = {
     "embedded": RecurrentConfig(),
     "embedded-low": LOW_DELAY,
     "embedded-high": HIGH_QUALITY,

@@ -27,8 +27,7 @@ from audio_avif.still.tiles import TileCutter, from_pixels
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif_onnx.export.recurrent.vocoder import Vocoder
-from audio_avif_onnx.export.trained import load_trained
+from audio_avif_onnx.export.trained import Network, load_trained
 from audio_avif_onnx.train.data.corpus import find_audio, read_mono
 from audio_avif_onnx.train.progress import Display, stop_signals
 
@@ -71,7 +70,7 @@ def open_model(path: Path) -> Synthesize:
     return synthesizer(load_trained(path))
 
 
-def synthesizer(vocoder: Vocoder) -> Synthesize:
+def synthesizer(vocoder: Network) -> Synthesize:
     """A network as a function of ``[n_mels, frames]``."""
     device = next(vocoder.parameters()).device
 

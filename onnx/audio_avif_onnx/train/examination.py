@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
+from audio_avif_onnx.export.trained import Network
 from audio_avif_onnx.train.data.corpus import read_mono
 from audio_avif_onnx.train.evaluate import (
     CLEAN,
@@ -47,7 +46,7 @@ class Examination:
         """What two merits must have in common to be compared."""
         return " ".join([*self._scores, *CONDITIONS, *(clip.name for clip in self._clips)])
 
-    def try_out(self, vocoder: nn.Module) -> None:
+    def try_out(self, vocoder: Network) -> None:
         """Score a moment of one clip in every condition, so that a mistake shows before hours of training."""
         rows = evaluate(
             self._clips[:1],
@@ -60,7 +59,7 @@ class Examination:
         for _ in self._display.each(rows, "trying out the scores", "conditions", len(CONDITIONS)):
             pass
 
-    def examine(self, vocoder: nn.Module) -> tuple[float, dict[str, float]]:
+    def examine(self, vocoder: Network) -> tuple[float, dict[str, float]]:
         """The merit, and all means by condition and score."""
         measured = evaluate(self._clips, {"": synthesizer(vocoder)}, list(CONDITIONS), self._mel, self._scores)
         rows = list(self._display.each(measured, "scoring", "rows", len(self._clips) * len(CONDITIONS)))
@@ -71,7 +70,7 @@ class Examination:
         }
         return merit(rows), figures
 
-    def sounds(self, vocoder: nn.Module) -> dict[str, FloatArray]:
+    def sounds(self, vocoder: Network) -> dict[str, FloatArray]:
         """The first clip from clean mel and through tiles of the middle quality, to listen to."""
         synthesize = synthesizer(vocoder)
         middle = QUALITIES[len(QUALITIES) // 2]

@@ -88,7 +88,7 @@ def _examination(trainer: Trainer, display: Display) -> Examination | None:
         display.say(f"train: --clips are not scored, for --task {config.task} makes no sound of its own")
         return None
     examination = Examination(config.clips, config.clip_match, config.clip_every, trainer.mel, display)
-    examination.try_out(trainer.average.vocoder)
+    examination.try_out(trainer.heard)
     return examination
 
 
@@ -127,7 +127,7 @@ def _score(trainer: Trainer, journal: Journal, examination: Examination, display
     """Score the averaged weights, and keep them where no others of this run did as well."""
     _save(trainer, journal)  # scoring takes minutes
     display.close()
-    vocoder = trainer.average.vocoder
+    vocoder = trainer.heard
     figure, figures = examination.examine(vocoder)
     journal.scalars(trainer.step, trainer.trained_s, figures | {"merit": figure})
     if journal.has_board:

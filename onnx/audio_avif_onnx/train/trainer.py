@@ -7,6 +7,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from audio_avif.errors import ModelError
 from audio_avif_onnx.export.finetuned import HifiGanConfig, read_weights
-from audio_avif_onnx.export.trained import NETWORK, is_trained
+from audio_avif_onnx.export.trained import NETWORK, Network, is_trained
 from audio_avif_onnx.train.checkpoints import check_architecture, open_checkpoint, save_checkpoint
 from audio_avif_onnx.train.configuration import MODELS, TrainConfig
 from audio_avif_onnx.train.data.batches import Batcher
@@ -75,6 +76,11 @@ class Trainer:
     def can_be_heard(self) -> bool:
         """Whether the task trains a whole vocoder."""
         return hasattr(self.task.vocoder, "synthesize")
+
+    @property
+    def heard(self) -> Network:
+        """The vocoder with averaged weights, of a task that ``can_be_heard``."""
+        return cast(Network, self.average.vocoder)
 
     @property
     def checkpoint(self) -> Path:

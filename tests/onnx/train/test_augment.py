@@ -9,10 +9,11 @@ import pytest
 
 from audio_avif.config import MelConfig
 from support.speech import speech_like
-from support.training import load, write_speech
+from support.training import write_speech
 
 pytest.importorskip("torch")
-augment, corpus, progress = load("augment", "corpus", "progress")
+from audio_avif_onnx.train import progress
+from audio_avif_onnx.train.data import augment, corpus
 
 RATE_HZ = 16_000
 Augmentation = augment.Augmentation

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from support.speech import speech_like
-from support.training import load
 
 torch = pytest.importorskip("torch")
-(losses,) = load("losses")
+from audio_avif_onnx.train.objectives import losses
 
 RATE_HZ = 16_000
 

@@ -128,6 +128,33 @@ def test_a_clean_batch_is_what_the_encoder_would_compute(data: Path, tmp_path: P
         assert np.abs(batch.log_mel[row, :8].T.numpy() - wanted).max() < 1e-3
 
 
+def test_a_lost_tile_of_a_degraded_batch_falls_to_the_bottom_of_the_range_or_leads_to_what_follows(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = corpus.open_corpus(data, tmp_path / "cache", MEL, progress.Display())
+    variants = degrade.open_variants(opened, MEL, 1, display=progress.Display())
+
+    def draw(loss_share: float, seed: int) -> np.ndarray:
+        monkeypatch.setattr(batches, "CLEAN_SHARE", 0.0)
+        monkeypatch.setattr(batches, "LOSS_SHARE", loss_share)
+        device = torch.device("cpu")
+        batcher = batches.Batcher(
+            opened, variants, MEL, batch_size=1, frames=40, lookahead_frames=1, seed=seed, device=device
+        )
+        return batcher.draw().log_mel[0].numpy()
+
+    falls = 0
+    for seed in range(10):
+        whole, lossy = draw(0.0, seed), draw(1.0, seed)
+        (lost,) = np.nonzero((whole != lossy).any(axis=1))
+        start, stop = lost[0], lost[-1] + 1
+        around = np.concatenate([whole[start - 1 : start], whole[stop : stop + 1]])
+        assert (lossy[start:stop] <= around.max(axis=0) + 1e-5).all()
+        assert (lossy[start:stop] >= min(each.tile.log10_min for each in variants[0].settings) - 1e-5).all()
+        falls += bool((np.diff(lossy[start - 1 : stop], axis=0) <= 0).all())
+    assert 0 < falls < 10
+
+
 @pytest.mark.parametrize(
     ("model", "latency_samples"), [("embedded", 768), ("embedded-low", 256), ("embedded-high", 2560)]
 )

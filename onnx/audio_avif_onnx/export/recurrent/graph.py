@@ -21,8 +21,9 @@ from audio_avif_onnx.export.graphs import (
     to_model,
     to_onnx,
 )
+from audio_avif_onnx.export.members import members
 from audio_avif_onnx.export.recurrent.fourier import FourierTables, fourier_indices
-from audio_avif_onnx.export.recurrent.refiner import Refiner
+from audio_avif_onnx.export.recurrent.refiner import RefinementPass, Refiner
 from audio_avif_onnx.export.recurrent.streaming import KNOWN, FrameConditions, FrameStep, PhaseStream, RefinerStream
 from audio_avif_onnx.export.recurrent.vocoder import Vocoder
 
@@ -51,7 +52,8 @@ class RefinerStep(nn.Module):
     def __init__(self, refiner: Refiner) -> None:
         super().__init__()
         self.stream = RefinerStream(refiner)
-        self.tables = nn.ModuleList(FourierTables(each.config.window_samples) for each in refiner.passes)
+        passes = members(refiner.passes, RefinementPass)
+        self.tables = nn.ModuleList(FourierTables(each.config.window_samples) for each in passes)
         self._inputs = 3 + len(refiner.stream_state(1))
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +63,8 @@ class RefinerStep(nn.Module):
             for number, counted in enumerate(self.tables)
             for table in counted(*indices[len(_INDICES) * number : len(_INDICES) * (number + 1)])
         ]
-        return self.stream(*values[: self._inputs], *tables)
+        result: tuple[Tensor, ...] = self.stream(*values[: self._inputs], *tables)
+        return result
 
 
 def build_graph(vocoder: Vocoder, name: str, *, half: bool = True) -> onnx.ModelProto:
@@ -114,7 +117,7 @@ def _export_refiner(vocoder: Vocoder) -> onnx.GraphProto:
     hop, traced = vocoder.config.mel.hop_samples, 5
     states = vocoder.refiner.stream_state(1)
     state_names = [f"refiner{number}" for number in range(len(states))]
-    windows = [each.config.window_samples for each in vocoder.refiner.passes]
+    windows = [each.config.window_samples for each in members(vocoder.refiner.passes, RefinementPass)]
     indices = [values for window in windows for values in fourier_indices(window)]
     index_names = [f"{name}{number}" for number in range(len(windows)) for name in _INDICES]
     inputs = (

@@ -35,7 +35,8 @@ class MixerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + torch.matmul(self.across, x)
-        return x + self.narrow(functional.gelu(self.widen(self.norm(x)), approximate="tanh"))
+        change: Tensor = self.narrow(functional.gelu(self.widen(self.norm(x)), approximate="tanh"))
+        return x + change
 
 
 class PhaseNet(nn.Module):
@@ -153,11 +154,12 @@ class Frames(nn.Module):
     def synthesise(self, spectrum: Tensor) -> Tensor:
         """``[..., 2, bins]`` -> ``[..., window]``, ready to be added up."""
         real, imag = (spectrum * self.sign).unbind(-2)
-        return torch.fft.irfft(functional.pad(torch.complex(real, imag), (0, 1)), self.length) * self.synthesis
+        window: Tensor = torch.fft.irfft(functional.pad(torch.complex(real, imag), (0, 1)), self.length)
+        return window * self.synthesis
 
     def overlap_add(self, pieces: Tensor) -> Tensor:
         """``[batch, frames, window]`` -> ``[batch, window + hop * (frames - 1)]``."""
         steps = self.length // self.hop
-        hops = pieces.unflatten(-1, (steps, self.hop))
+        hops = torch.unflatten(pieces, -1, (steps, self.hop))
         parts = [functional.pad(hops[:, :, step], (0, 0, step, steps - 1 - step)) for step in range(steps)]
         return torch.stack(parts).sum(dim=0).flatten(1)

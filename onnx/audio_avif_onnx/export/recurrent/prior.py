@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from audio_avif.config import MelConfig
 from audio_avif.signal.features import mel_basis
+from audio_avif_onnx.export.precision import without_autocast
 
 LOG_FLOOR = 2e-4
 _MEL_LOG10_FLOOR = -6.0
@@ -42,8 +43,7 @@ class MagnitudePrior(nn.Module):
         ):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
+    @without_autocast
     def forward(self, log_mel: Tensor) -> Tensor:
         mel = torch.pow(10.0, log_mel.float().clamp(_MEL_LOG10_FLOOR, _MEL_LOG10_CEILING))
         bins = torch.maximum(mel @ self.inverse, _ENVELOPE_SHARE * self._share_out(mel / self.band_totals))

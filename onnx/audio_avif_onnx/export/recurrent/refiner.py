@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio_avif_onnx.export.members import members
 from audio_avif_onnx.export.recurrent.config import PassConfig, RecurrentConfig
 from audio_avif_onnx.export.recurrent.magnitude import LOG_CEILING
 from audio_avif_onnx.export.recurrent.phase import PULSE, SMALLEST, Frames, patches, polar, product
@@ -149,7 +150,8 @@ class RefinementPass(nn.Module):
     def conditions(self, hidden: Tensor) -> Tensor:
         """What all tokens of a spectrum are told, ``[batch, spectra, channels]``."""
         batch, frames = hidden.shape[:2]
-        return self.condition(hidden).reshape(batch, frames * self.spectra, self.config.channels)
+        told: Tensor = self.condition(hidden)
+        return told.reshape(batch, frames * self.spectra, self.config.channels)
 
     def forward(
         self, spectra: Tensor, wanted: Tensor, conditions: Tensor, state: list[Tensor]
@@ -222,7 +224,7 @@ class Refiner(nn.Module):
         hidden, levels = hidden[:, late:], levels[:, : levels.shape[1] - late]
         position, half_samples = 0, self._window_samples // 2
         wanted_levels = []
-        for each in self.passes:
+        for each in members(self.passes, RefinementPass):
             window, hop, late = each.config.window_samples, each.config.hop_samples, each.config.lookahead_frames
             # the first spectrum that has features and whose window is inside
             first = max(0, -((half_samples - window // 2 - position) // hop))
@@ -243,7 +245,7 @@ class Refiner(nn.Module):
         """What ``stream`` starts from: silence."""
         zeros = self.norm.weight.new_zeros
         state = [zeros(batch, self.lookahead_frames, 2, self._bins), *self.zero_state(batch)]
-        for each, delay in zip(self.passes, self._delays, strict=True):
+        for each, delay in zip(members(self.passes, RefinementPass), self._delays, strict=True):
             lost = each.config.window_samples - each.config.hop_samples
             state += [
                 zeros(batch, lost),
@@ -267,7 +269,7 @@ class Refiner(nn.Module):
         hidden, pasts = self.smooth(hidden, state[1:first])
         next_state += pasts
         levels = levels[:, : levels.shape[1] - late] + SILENT_LOG
-        for each, delay in zip(self.passes, self._delays, strict=True):
+        for each, delay in zip(members(self.passes, RefinementPass), self._delays, strict=True):
             last = first + 4 + len(each.zero_state(1))
             samples, pass_state = _stream(each, samples, hidden, levels, delay, state[first:last])
             next_state += pass_state

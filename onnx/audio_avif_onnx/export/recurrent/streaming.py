@@ -9,15 +9,17 @@ matrix products.
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio_avif_onnx.export.members import members
 from audio_avif_onnx.export.recurrent.fourier import TABLES, Echo, StagedFrames
 from audio_avif_onnx.export.recurrent.magnitude import LOG_CEILING, ConvNeXtBlock
 from audio_avif_onnx.export.recurrent.phase import FEATURES, PULSE, SMALLEST, MixerBlock, PhaseNet
-from audio_avif_onnx.export.recurrent.refiner import SILENT_LOG, Refiner
+from audio_avif_onnx.export.recurrent.refiner import SILENT_LOG, RefinementPass, Refiner
 from audio_avif_onnx.export.recurrent.vocoder import SILENT_LOG10_MEL, Vocoder
 
 KNOWN = (0, 2, 3, 4)  # features of the first pass that depend on levels alone: now, before, and what the mel says
@@ -39,8 +41,8 @@ class ConvNeXtStream(nn.Module):
         self.past_frames, self.weight = block.mix.past_frames, block.mix.weight
         self.norm, self.widen, self.narrow = block.norm, block.widen, deepcopy(block.narrow)
         with torch.no_grad():
-            self.narrow.weight *= block.scale[:, None]
-            self.narrow.bias *= block.scale
+            self.narrow.weight.mul_(block.scale[:, None])
+            self.narrow.bias.mul_(block.scale)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """As ``ConvNeXtBlock``."""
@@ -61,7 +63,7 @@ class PhaseStream(nn.Module):
         config = net.config
         self.stride, self.tokens, self.bins = config.stride, net.tokens, net.bins
         self.condition, self.norm = net.condition, net.norm
-        self.blocks = nn.ModuleList(MixerStream(block) for block in net.blocks)
+        self.blocks = nn.ModuleList(MixerStream(block) for block in members(net.blocks, MixerBlock))
         weight = net.enter.weight.detach().reshape(config.channels, FEATURES, 2 * config.stride)
         offset = torch.full((1, 1, net.bins), _LEVEL_OFFSET / _LEVEL_SCALES[0])
         place = self._convolve(offset, weight[:, :1]) + net.place.detach() + net.enter.bias.detach()
@@ -78,7 +80,7 @@ class PhaseStream(nn.Module):
         """What frames are told: ``[batch, frames, hidden channels]`` and the known features
         ``[batch, frames, features, bins]`` -> ``[batch, frames, 1, tokens, channels]``.
         """
-        context = self.place + self.condition(hidden)[:, :, None, None]
+        context: Tensor = self.place + self.condition(hidden)[:, :, None, None]
         if known is None:
             return context
         planes = known.reshape(-1, *known.shape[2:])
@@ -114,7 +116,8 @@ class MixerStream(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.matmul(self.across, x)
-        return x + self.narrow(functional.gelu(self.widen(self.norm(x)), approximate="tanh"))
+        change: Tensor = self.narrow(functional.gelu(self.widen(self.norm(x)), approximate="tanh"))
+        return x + change
 
 
 class FrameConditions(nn.Module):
@@ -128,7 +131,7 @@ class FrameConditions(nn.Module):
     def __init__(self, vocoder: Vocoder, first: PhaseStream, second: PhaseStream) -> None:
         super().__init__()
         self.net = deepcopy(vocoder.magnitude)
-        self.net.blocks = nn.ModuleList(ConvNeXtStream(block) for block in self.net.blocks)
+        self.net.blocks = nn.ModuleList(ConvNeXtStream(block) for block in members(self.net.blocks, ConvNeXtBlock))
         self.first, self.second = first, second
         self.is_refined = vocoder.config.refiner is not None
 
@@ -151,7 +154,7 @@ class FrameConditions(nn.Module):
         wanted = levels + SILENT_LOG
         told = torch.stack([wanted[:, 1:], wanted[:, :-1], priors[:, :-1, :-1], priors[:, 1:, :-1]], dim=2)
         for_refiner = self._for_refiner(hidden, levels[:, 1:], priors, present) if self.is_refined else ()
-        now, others = told.split([1, 3], dim=2)
+        now, others = torch.split(told, [1, 3], dim=2)
         return (
             now,
             others,
@@ -177,14 +180,15 @@ class RefinerStream(nn.Module):
     def __init__(self, refiner: Refiner) -> None:
         super().__init__()
         self.refiner = deepcopy(refiner)
-        for each in self.refiner.passes:
+        for each in members(self.refiner.passes, RefinementPass):
             each.frames = StagedFrames(each.config.window_samples, each.config.hop_samples)
 
     def forward(self, samples: Tensor, hidden: Tensor, levels: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         states = self.refiner.stream_state(1)
         tables = more[len(states) :]
-        for number, each in enumerate(self.refiner.passes):
-            each.frames.use(tables[number * TABLES : (number + 1) * TABLES])
+        for number, each in enumerate(members(self.refiner.passes, RefinementPass)):
+            frames = cast(StagedFrames, each.frames)
+            frames.use(tables[number * TABLES : (number + 1) * TABLES])
         samples, next_states = self.refiner.stream(samples, hidden, levels, list(more[: len(states)]))
         return samples.clamp(-1.0, 1.0), *next_states
 
@@ -248,7 +252,7 @@ class FrameStep(nn.Module):
         phase, now = self._leave(turns, now, *self.second(torch.cat([now, levels, *heard], dim=1), second))
         phase = phase * present
         whole = whole + self.frames.synthesise(phase * now.clamp(max=LOG_CEILING).exp())
-        samples, past = whole.split([self.hop, self.frames.length - self.hop], dim=1)
+        samples, past = torch.split(whole, [self.hop, self.frames.length - self.hop], dim=1)
         return past, self.pair_sums @ (self.turns @ phase * self.advance), samples.clamp(-1.0, 1.0)
 
     def _heard(self, guess: Tensor, turned: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:

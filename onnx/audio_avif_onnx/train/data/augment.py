@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 from scipy.signal import fftconvolve
 
@@ -28,6 +30,7 @@ _REVERBERATION_SHARE = 0.15
 _SIGNAL_TO_NOISE_DB = (15.0, 45.0)
 _NOISE_SHARE = 0.25
 _PEAK = 0.99
+_Samples = npt.NDArray[np.floating[Any]]  # in double precision, until all changes are made
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def augment(samples: FloatArray, how: Augmentation, rate_hz: int) -> FloatArray:
     """Change ``[samples] float32`` and return ``[how.length(samples)] float32`` in -1..1."""
     rng = np.random.default_rng(how.seed)
     length = how.length(samples.size)
-    changed = samples
+    changed: _Samples = samples
     if how.speed != 1.0:
         changed = soxr.resample(samples, rate_hz * how.speed, rate_hz, quality="HQ")
         changed = np.pad(changed[:length], (0, max(0, length - changed.size)))
@@ -85,7 +88,7 @@ def augment(samples: FloatArray, how: Augmentation, rate_hz: int) -> FloatArray:
     return (changed * min(1.0, _PEAK / max(peak, 1e-9))).astype(np.float32)
 
 
-def _equalise(samples: FloatArray, gains_db: tuple[float, ...], rate_hz: int) -> FloatArray:
+def _equalise(samples: _Samples, gains_db: tuple[float, ...], rate_hz: int) -> _Samples:
     spectrum = np.fft.rfft(samples)
     hz = np.fft.rfftfreq(samples.size, 1 / rate_hz)
     # interpolated over the cube root of frequency, which spreads the corner frequencies about evenly
@@ -93,22 +96,24 @@ def _equalise(samples: FloatArray, gains_db: tuple[float, ...], rate_hz: int) ->
     return np.fft.irfft(spectrum * 10 ** (gain_db / 20), samples.size)
 
 
-def _reverberate(samples: FloatArray, how: Augmentation, rate_hz: int, rng: np.random.Generator) -> FloatArray:
+def _reverberate(samples: _Samples, how: Augmentation, rate_hz: int, rng: np.random.Generator) -> _Samples:
     """Add a tail of exponentially decaying noise that falls by 60 dB in ``reverberation_s``."""
     time_s = np.arange(int(how.reverberation_s * rate_hz)) / rate_hz
     tail = rng.normal(size=time_s.size) * 10 ** (-3 * time_s / how.reverberation_s)
     tail *= 10 ** (-how.direct_to_reverberant_db / 20) / np.sqrt(np.sum(tail**2) + 1e-12)
     tail[0] = 1.0
-    return fftconvolve(samples, tail)[: samples.size]
+    reverberant: _Samples = fftconvolve(samples, tail)
+    return reverberant[: samples.size]
 
 
-def _add_noise(samples: FloatArray, ratio_db: float, rate_hz: int, rng: np.random.Generator) -> FloatArray:
+def _add_noise(samples: _Samples, ratio_db: float, rate_hz: int, rng: np.random.Generator) -> _Samples:
     """Add noise whose spectrum falls with frequency, by a random slope from white to brown."""
     spectrum = np.fft.rfft(rng.normal(size=samples.size))
     hz = np.maximum(np.fft.rfftfreq(samples.size, 1 / rate_hz), 50.0)
     noise = np.fft.irfft(spectrum * hz ** -rng.uniform(0.0, 1.0), samples.size)
     share = np.sqrt(np.mean(np.square(samples)) / (np.mean(np.square(noise)) + 1e-20))
-    return samples + noise * share * 10 ** (-ratio_db / 20)
+    noisy: _Samples = samples + noise * share * 10 ** (-ratio_db / 20)
+    return noisy
 
 
 def open_augmented(corpus: Corpus, mel: MelConfig, number: int, display: Display) -> Corpus:

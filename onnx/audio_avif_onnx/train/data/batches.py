@@ -84,17 +84,17 @@ class Batcher:
         clip = corpus.clips[number]
         frames_in = received.shape[0]
         first = int(rng.integers(0, max(1, clip.frames - frames_in + 1)))
-        is_clean = variant is None or rng.random() < CLEAN_SHARE
-        gain_db = rng.uniform(*GAIN_DB) if is_clean else variant.settings[number].gain_db
+        degraded = None if variant is None or rng.random() < CLEAN_SHARE else variant
+        gain_db = rng.uniform(*GAIN_DB) if degraded is None else degraded.settings[number].gain_db
         start = first * mel.hop_samples - mel.n_fft // 2
         audio[:] = corpus.audio(clip, start, start + audio.size) * np.float32(10 ** (gain_db / 20))
-        if not is_clean:
+        if degraded is not None:
             rows = clip.first_frame + first
             here = min(frames_in, clip.frames - first)
-            received[:here] = variant.log_mel(number, rows, rows + here)
+            received[:here] = degraded.log_mel(number, rows, rows + here)
             received[here:] = received[here - 1]
             if rng.random() < LOSS_SHARE:
-                self._lose_a_tile(received, first, variant.settings[number].tile)
+                self._lose_a_tile(received, first, degraded.settings[number].tile)
 
     def _lose_a_tile(self, received: np.ndarray, first: int, tile: TileConfig) -> None:
         """Conceal one whole tile amid ``[frames, n_mels]``, knowing what follows or not; none where none fits."""
@@ -107,4 +107,5 @@ class Batcher:
         if self._rng.random() < 0.5:
             received[start:stop] = interpolate(before, received[stop], tile.frames).T
         else:
-            received[start:stop] = decay(before, tile.frames, self._mel.frame_s, tile.log10_min).T
+            floor = np.full_like(before, tile.log10_min)
+            received[start:stop] = decay(before, floor, tile.frames, self._mel.frame_s).T

@@ -83,8 +83,10 @@ def read_mono(path: Path, rate_hz: int) -> npt.NDArray[np.float32]:
         raise FileError(f"{path} does not decode: {error}") from error
     if not np.isfinite(samples).all():
         raise FileError(f"{path} does not decode: some of its samples are not numbers")
-    mono = samples.mean(axis=1)
-    return mono if rate == rate_hz else soxr.resample(mono, rate, rate_hz, quality="VHQ").astype(np.float32)
+    mono: npt.NDArray[np.float32] = samples.mean(axis=1)
+    if rate != rate_hz:
+        mono = soxr.resample(mono, rate, rate_hz, quality="VHQ").astype(np.float32)
+    return mono
 
 
 def open_corpus(data: Path, cache: Path, mel: MelConfig, display: Display) -> Corpus:

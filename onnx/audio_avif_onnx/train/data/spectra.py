@@ -27,7 +27,8 @@ class Analysis(nn.Module):
 
     def spectrum(self, samples: Tensor) -> Tensor:
         """``[batch, frames, window // 2 + 1] complex``."""
-        return torch.fft.rfft(samples.unfold(-1, self._length, self._mel.hop_samples) * self.window)
+        spectrum: Tensor = torch.fft.rfft(samples.unfold(-1, self._length, self._mel.hop_samples) * self.window)
+        return spectrum
 
     def magnitude(self, samples: Tensor) -> Tensor:
         """``[batch, frames, window // 2 + 1]``."""

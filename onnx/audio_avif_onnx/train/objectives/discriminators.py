@@ -41,7 +41,7 @@ class PeriodJudge(_Judge):
 
     def forward(self, samples: Tensor) -> list[Tensor]:
         usable = samples.shape[-1] // self._period * self._period
-        return self.judge(samples[:, :usable].unflatten(-1, (-1, self._period)).unsqueeze(1))
+        return self.judge(torch.unflatten(samples[:, :usable], -1, (-1, self._period)).unsqueeze(1))
 
 
 class SpectrumJudge(_Judge):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from audio_avif_onnx.export.precision import without_autocast
+
 COMPRESSION = 0.3
 _POWER_WEIGHT = 2.0
 _LOUDNESS_WINDOW = 512
@@ -56,7 +58,8 @@ class MultiResolution(nn.Module):
         spectrum = torch.fft.rfft(samples.unfold(-1, length, length // 4) * window)
         # Magnitudes grow with the window: the floor, far below hearing, must as well.
         floor = 1e-7 * length
-        return 0.5 * (spectrum.real.square() + spectrum.imag.square() + floor**2).log()
+        power: Tensor = spectrum.real.square() + spectrum.imag.square()
+        return 0.5 * (power + floor**2).log()
 
 
 class LoudnessDifference(nn.Module):
@@ -96,8 +99,7 @@ class LoudnessDifference(nn.Module):
         ):
             self.register_buffer(name, values, persistent=False)
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
+    @without_autocast
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         found, wanted = self._powers(predicted.float()), self._powers(target.float())
         voice = (wanted * self.voice).sum(dim=-1).mean(dim=-1)[:, None, None]
@@ -117,7 +119,8 @@ class LoudnessDifference(nn.Module):
     def _powers(self, samples: Tensor) -> Tensor:
         """``[batch, frames, bins]``."""
         spectrum = torch.fft.rfft(samples.unfold(-1, _LOUDNESS_WINDOW, _LOUDNESS_WINDOW // 2) * self.window)
-        return spectrum.real.square() + spectrum.imag.square()
+        power: Tensor = spectrum.real.square() + spectrum.imag.square()
+        return power
 
     def _loudness(self, power: Tensor) -> Tensor:
         ratio = torch.maximum(power / self.threshold, torch.ones_like(power))

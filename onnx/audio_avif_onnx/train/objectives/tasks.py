@@ -6,7 +6,7 @@ Random numbers come from the processor's generator on every device, which is the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from audio_avif.errors import ModelError
 from audio_avif_onnx.export.finetuned import HifiGanConfig
-from audio_avif_onnx.export.generator import PITCH_HZ, CausalConfig
+from audio_avif_onnx.export.generator import PITCH_HZ, CausalConfig, CausalGenerator
+from audio_avif_onnx.export.members import members
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig
 from audio_avif_onnx.export.recurrent.magnitude import MagnitudeNet
 from audio_avif_onnx.export.recurrent.prior import LOG_FLOOR
@@ -46,15 +47,30 @@ _PITCH_WEIGHT = 0.1
 _HILL_OCTAVES = 0.03
 
 
-class _RecurrentTask(nn.Module):
-    """What all tasks share: the synthesis windows of a batch, which may be shorter than the mel's."""
+class Task(nn.Module):
+    """What the training program knows of every task; a call returns the losses of a batch by name."""
 
     name: str
+    architecture: dict[str, Any]
+    lookahead_frames: int
+    vocoder: nn.Module
+
+
+class _AudibleTask(Task):
+    """A task that produces samples."""
+
+    def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        raise NotImplementedError
+
+
+class _RecurrentTask(Task):
+    """What the recurrent tasks share: the synthesis windows of a batch, which may be shorter than the mel's."""
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
         self.lookahead_frames = config.lookahead_frames
-        self.architecture: dict[str, Any] = {"task": self.name, "vocoder": config.to_dict()}
+        self.architecture = {"task": self.name, "vocoder": config.to_dict()}
         self.analysis = Analysis(config.mel, config.window_samples)
         self._margin = (config.mel.n_fft - config.window_samples) // 2
 
@@ -71,17 +87,19 @@ class MagnitudeTask(_RecurrentTask):
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config)
-        self.vocoder: nn.Module = nn.ModuleDict({"magnitude": MagnitudeNet(config)})
+        self.vocoder: nn.ModuleDict = nn.ModuleDict({"magnitude": MagnitudeNet(config)})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name; ``loss`` is the one to descend."""
         _, target = self.windowed(batch)
-        log_magnitude, _, _ = self.vocoder.magnitude(batch.log_mel)
+        log_magnitude, _, _ = self.vocoder["magnitude"](batch.log_mel)
         log_l1, power_l1 = magnitude_loss(log_magnitude, target)
         return {"loss": weigh(log_l1, power_l1), "log": log_l1, "power": power_l1}
 
 
 class _VocoderTask(_RecurrentTask):
+    vocoder: Vocoder
+
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config)
         self.vocoder = Vocoder(config)
@@ -105,7 +123,7 @@ class PhaseTask(_VocoderTask):
         return {"loss": loss, "phase": phase_error, "magnitude": magnitude_error, "size": size_error}
 
 
-class WaveTask(_VocoderTask):
+class WaveTask(_VocoderTask, _AudibleTask):
     """Teaches both networks on what they produce from their own output, heard at several resolutions."""
 
     name = "wave"
@@ -171,7 +189,7 @@ class RefineTask(WaveTask):
         samples = samples[:, frames.hop :]
         magnitude_errors = [
             weigh(*magnitude_loss(levels.values, _log_levels(each, samples[:, levels.position :], levels.values)))
-            for each, levels in zip(vocoder.refiner.passes, wanted_levels, strict=True)
+            for each, levels in zip(members(vocoder.refiner.passes, RefinementPass), wanted_levels, strict=True)
         ]
         magnitude_error = torch.stack(magnitude_errors).mean()
         produced, wanted = refined.values, samples[:, refined.position :][:, : refined.values.shape[1]]
@@ -186,7 +204,7 @@ def _log_levels(each: RefinementPass, samples: Tensor, like: Tensor) -> Tensor:
     return (each.frames.analyse(windows).square().sum(dim=2) + LOG_FLOOR**2).sqrt().log()
 
 
-class GeneratorTask(nn.Module):
+class GeneratorTask(_AudibleTask):
     """Teaches a network that makes samples of mel at once by how it sounds at several resolutions, and by phase.
 
     Mel does not say where a phase starts, so phase itself is only reported: asked for, it stays as far off as chance.
@@ -197,8 +215,8 @@ class GeneratorTask(nn.Module):
 
     def __init__(self, config: CausalConfig | HifiGanConfig) -> None:
         super().__init__()
-        self.architecture: dict[str, Any] = {"task": self.name, **describe(config)}
-        self.vocoder: nn.Module = build(config)
+        self.architecture = {"task": self.name, **describe(config)}
+        self.vocoder = build(config)
         self.lookahead_frames = config.lookahead_frames
         self.resolutions = MultiResolution()
         self.relations = PhaseRelations(config.mel.n_fft, config.mel.hop_samples)
@@ -232,6 +250,8 @@ class CausalGeneratorTask(GeneratorTask):
     Where there is a voice its pulses come at the true pitch, for at a wrong one it would learn to do without them.
     """
 
+    vocoder: CausalGenerator
+
     def __init__(self, config: CausalConfig) -> None:
         super().__init__(config)
         self.tracker = PitchTracker(config.mel.n_fft, config.mel.rate_hz, *PITCH_HZ)
@@ -261,7 +281,7 @@ class CausalGeneratorTask(GeneratorTask):
         return (surprise * voiced).sum() / count, (off * voiced).sum() / count
 
 
-class _BeforeJury(nn.Module):
+class _BeforeJury(_AudibleTask):
     """The task it is mixed into, against a jury, which learns in the same step: each side sees the other's weights as
     constants.
     """
@@ -299,20 +319,27 @@ class AdversarialCausalGeneratorTask(_BeforeJury, CausalGeneratorTask):
     """The causal generator before the jury."""
 
 
-RECURRENT_TASKS = {task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask, RefineTask)}
-GENERATOR_TASKS = {task.name: task for task in (CausalGeneratorTask, AdversarialCausalGeneratorTask)}
-HIFIGAN_TASKS = {task.name: task for task in (GeneratorTask, AdversarialGeneratorTask)}
-TASKS = frozenset(RECURRENT_TASKS | GENERATOR_TASKS | HIFIGAN_TASKS)
+RECURRENT_TASKS: dict[str, type[_RecurrentTask]] = {
+    task.name: task for task in (MagnitudeTask, PhaseTask, WaveTask, AdversarialTask, RefineTask)
+}
+GENERATOR_TASKS: dict[str, type[CausalGeneratorTask]] = {
+    task.name: task for task in (CausalGeneratorTask, AdversarialCausalGeneratorTask)
+}
+HIFIGAN_TASKS: dict[str, type[GeneratorTask]] = {task.name: task for task in (GeneratorTask, AdversarialGeneratorTask)}
+TASKS = frozenset(RECURRENT_TASKS.keys() | GENERATOR_TASKS.keys() | HIFIGAN_TASKS.keys())
+_Known = TypeVar("_Known", bound=Task)
 
 
-def open_task(name: str, config: RecurrentConfig | CausalConfig | HifiGanConfig) -> nn.Module:
+def open_task(name: str, config: RecurrentConfig | CausalConfig | HifiGanConfig) -> Task:
     """The task of that name for a network of that kind. Raises ModelError where it has none."""
-    tasks: dict[str, Any]
     if isinstance(config, RecurrentConfig):
-        tasks = RECURRENT_TASKS
-    else:
-        tasks = GENERATOR_TASKS if isinstance(config, CausalConfig) else HIFIGAN_TASKS
+        return _find(name, RECURRENT_TASKS)(config)
+    if isinstance(config, CausalConfig):
+        return _find(name, GENERATOR_TASKS)(config)
+    return _find(name, HIFIGAN_TASKS)(config)
+
+
+def _find(name: str, tasks: dict[str, type[_Known]]) -> type[_Known]:
     if name not in tasks:
         raise ModelError(f"--task {name} does not train this --model; its tasks are {', '.join(tasks)}")
-    task: nn.Module = tasks[name](config)
-    return task
+    return tasks[name]
