@@ -8,7 +8,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["audio_avif", "json"]):
+with atheris.instrument_imports(include=["audio_avif", "audio_avif_stream", "json"]):
     from fuzz.targets import TARGETS, run_within_bounds
 
 

@@ -516,8 +516,13 @@ def test_a_broken_connection_comes_back(tab: Tab, room: Room) -> None:
     playing = Playing(room, stream)
     tab.wait_for("audioAvif.figures?.receivedTiles > 5")
     playing.stop()
+    # The page may be back before anyone looks: what it said is kept.
+    tab.get(
+        "globalThis.said = [], new MutationObserver(() => said.push(document.getElementById('status').textContent))"
+        ".observe(document.getElementById('status'), { childList: true, characterData: true, subtree: true })"
+    )
     room.drop()
-    says(tab, "Connection lost")
+    tab.wait_for("said.some((text) => text.includes('Connection lost'))")
     wait_until(lambda: room.listeners > 0, "the page's connection")
     before = tab.get("audioAvif.figures.receivedTiles")
     again = Playing(room, stream, bye=False)  # the same session: what was heard is not heard again
