@@ -20,14 +20,17 @@ demo: $(VENV)/.installed-demo
 	@sh tools/install-system-packages.sh demo
 	@$(BIN)/python -m audio_avif_tools.demo $(if $(MIC),--mic)
 
+# Workers share the cores: threads of one that wait for each other would cost the others time.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
 # Tests that wait in real time wait beside each other: more workers than cores cost nothing.
 test: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh test
-	@$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile $(PYTEST)
+	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile $(PYTEST)
 
 # What a developer runs all day: the tests that wait for nothing, in under a minute.
 test-quick: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -q -n auto -m "not slow and not device" $(or $(PYTEST),tests/core tests/tools tests/onnx)
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n auto -m "not slow and not device" $(or $(PYTEST),tests/core tests/tools tests/onnx)
 
 # All that can be said of the code without running it.
 check: $(VENV)/.installed-test $(WEB)/node_modules/.installed
@@ -45,15 +48,15 @@ docs: $(VENV)/.installed-docs
 
 bench: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh bench
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif_tools.bench.command $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
+	@$(ONE_THREAD) $(BIN)/python -m audio_avif_tools.bench.command $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
 
 impair: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh card
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif_tools.network.impair $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY)) $(if $(FOR),--seconds $(FOR))
+	@$(ONE_THREAD) $(BIN)/python -m audio_avif_tools.network.impair $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY)) $(if $(FOR),--seconds $(FOR))
 
 soak: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh card
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m audio_avif_tools.network.soak $(if $(CORPUS),--corpus $(CORPUS)) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(ONE_THREAD) $(BIN)/python -m audio_avif_tools.network.soak $(if $(CORPUS),--corpus $(CORPUS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(ONLY),--only $(ONLY)) $(if $(INPUTS),--inputs $(INPUTS))

@@ -12,6 +12,15 @@ from support.speech import speech_like
 SMALL: dict[str, Any] = {"batch_size": 1, "frames": 16, "variants": 1, "device": "cpu", "steps": 3}
 
 
+def small_recurrent(**changes: Any) -> Any:
+    """A recurrent vocoder whose networks take little time; ``changes`` are fields of RecurrentConfig."""
+    from audio_avif_onnx.export.recurrent.config import MagnitudeConfig, PhaseConfig, RecurrentConfig
+
+    return RecurrentConfig(
+        magnitude=MagnitudeConfig(channels=32, blocks=1), phase=PhaseConfig(channels=8, blocks=1), **changes
+    )
+
+
 def write_speech(folder: Path, *seconds: float) -> Path:
     """A folder with one file of each length."""
     folder.mkdir(parents=True, exist_ok=True)

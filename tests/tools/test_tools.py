@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pystoi import stoi
 
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.sound_files import read_audio
+from audio_avif.metrics import stoi
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import correlation, demo_clip, envelope
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
@@ -121,7 +121,7 @@ def test_the_demo_is_intelligible_and_leaves_a_picture(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     sent, heard = demo_clip(), read_audio(tmp_path / "received.wav")
     in_time(abs(heard.size - sent.size) < RATE_HZ / 2, heard.size)
-    score = stoi(sent, aligned(sent, heard), RATE_HZ)
+    score = stoi(sent, aligned(sent, heard))
     in_time(score >= 0.85, score)
     told = re.search(r"tiles lost (\d+) of (\d+) ", done.stdout)
     assert told is not None, done.stdout

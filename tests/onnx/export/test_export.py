@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import huggingface_hub.constants
 import numpy as np
@@ -20,7 +21,6 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import ModelError
@@ -30,6 +30,9 @@ from audio_avif_onnx.export import checkpoints, exporter, trained
 from audio_avif_onnx.export import command as main
 from audio_avif_onnx.export.finetuned import HifiGanConfig
 from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
+
+if TYPE_CHECKING:
+    from transformers import SpeechT5HifiGan
 
 HUB_NAME = "microsoft/speecht5_hifigan"
 TINY = {
@@ -70,6 +73,8 @@ def random_log_mel(frames: int, *, batch: int = 1, seed: int = 0) -> np.ndarray:
 
 def speecht5(**changes: object) -> SpeechT5HifiGan:
     """Transformers' own generator with seeded weights of audible, unsaturated output and input scaling that matters."""
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig  # takes seconds, which few workers need
+
     torch.manual_seed(1)
     model = SpeechT5HifiGan(SpeechT5HifiGanConfig(**changes)).eval()
     with torch.no_grad():
@@ -428,6 +433,8 @@ def test_odd_kernels_equal_transformers(tmp_path: Path) -> None:
 def test_a_mel_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The sizes of AudioLDM2's vocoder: its layers could be exported, its mel has no place in a stream."""
     sizes = {"upsample_rates": [5, 4, 2, 2, 2], "upsample_kernel_sizes": [16, 16, 8, 4, 4], "model_in_dim": 64}
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
     config = SpeechT5HifiGanConfig(**TINY, **sizes, normalize_before=False)
     SpeechT5HifiGan(config).save_pretrained(tmp_path / "vocoder")
     capsys.readouterr()
@@ -653,7 +660,8 @@ def test_unwritable_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch, module: str, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     needed = module.partition(".")[0]
-    assert refusal(["x/y"], capsys).endswith(f"exporting needs {needed}; install with: pip install 'audio-avif[export]'")
+    sentence = f"exporting needs {needed}; install with: pip install 'audio-avif[export]'"
+    assert refusal(["x/y"], capsys).endswith(sentence)
 
 
 @pytest.mark.parametrize(

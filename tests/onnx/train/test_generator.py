@@ -55,6 +55,7 @@ def sung(config: CausalConfig) -> CausalGenerator:
 
 @pytest.fixture(autouse=True)
 def small_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_JURY_CHANNELS", 2)
     monkeypatch.setitem(configuration.MODELS, "generator", SMALL)
     monkeypatch.setitem(configuration.MODELS, "hifigan", SMALL_HIFIGAN)
 

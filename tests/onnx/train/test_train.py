@@ -14,13 +14,14 @@ from audio_avif.errors import FileError, ModelError
 from audio_avif.signal.features import log_mel
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.streaming import StateStream
-from support.training import configuration, same, weights
+from support.training import configuration, same, small_recurrent, weights
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
 from audio_avif_onnx.export import trained
 from audio_avif_onnx.export.command import main as export_command
 from audio_avif_onnx.export.recurrent import graph
+from audio_avif_onnx.export.recurrent.config import RefinerConfig
 from audio_avif_onnx.train import configuration as configurations
 from audio_avif_onnx.train import progress
 from audio_avif_onnx.train import run as train
@@ -48,7 +49,12 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("task", sorted(tasks.RECURRENT_TASKS))
-def test_a_run_in_two_parts_ends_where_an_unbroken_one_ends(task: str, data: Path, tmp_path: Path) -> None:
+def test_a_run_in_two_parts_ends_where_an_unbroken_one_ends(
+    task: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_JURY_CHANNELS", 2)
+    monkeypatch.setitem(configurations.MODELS, "embedded", small_recurrent())
+    monkeypatch.setitem(configurations.MODELS, "embedded-high", small_recurrent(refiner=RefinerConfig()))
     same_run = {"task": task, "frames": 32} | ({"model": "embedded-high"} if task == "refine" else {})
     train.train(configuration(data, tmp_path / "whole", steps=3, **same_run))
     train.train(configuration(data, tmp_path / "parts", steps=1, **same_run))

@@ -24,8 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import cbook, pyplot
 from PIL import Image
-from pystoi import stoi
 
+from audio_avif.metrics import stoi
 from audio_avif.recording.codec import FileConfig, encode
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
@@ -52,7 +52,7 @@ def likeness(path: Path, original: FloatArray = CLIP) -> float:
     heard, rate_hz = soundfile.read(path, dtype="float32")
     heard = soxr.resample(heard, rate_hz, RATE_HZ)
     size = min(heard.size, original.size)
-    return float(stoi(original[:size], heard[:size], RATE_HZ))
+    return float(stoi(original[:size], heard[:size]))
 
 
 def make(*arguments: object) -> None:

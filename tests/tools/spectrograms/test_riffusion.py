@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import soxr
 from PIL import Image
-from pystoi import stoi
 
 from audio_avif.errors import FileError
+from audio_avif.metrics import stoi
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.spectrograms import invert_command as invert
@@ -58,7 +58,7 @@ def save(path: Path, channels: list[FloatArray], tags: dict[int, Any], knows_pea
 def likeness(heard: FloatArray, original: FloatArray) -> float:
     size = min(heard.size, original.size)
     pair = (soxr.resample(samples[:size], RATE_HZ, 16_000) for samples in (original, heard))
-    return float(stoi(*pair, 16_000))
+    return float(stoi(*pair))
 
 
 def test_a_picture_needs_no_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
