@@ -1,6 +1,7 @@
 """What several test modules share."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -23,3 +24,9 @@ _UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow
 settings.register_profile("ci", _UNHURRIED, derandomize=True)
 settings.register_profile("dev", _UNHURRIED)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run modules without slow tests first, then those with the most of them."""
+    slow = Counter(item.path for item in items for mark in item.iter_markers() if mark.name in ("slow", "device"))
+    items.sort(key=lambda item: (item.path in slow, -slow[item.path]))

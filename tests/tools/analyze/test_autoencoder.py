@@ -28,6 +28,8 @@ from audio_avif_tools.analyze.command import main
 from audio_avif_tools.bitrate.rate import mel_errors_db
 from audio_avif_tools.shared.signals import demo_clip
 
+pytestmark = pytest.mark.slow
+
 needs_vae = pytest.mark.skipif(
     any(importlib.util.find_spec(package) is None for package in ("torch", "diffusers", "safetensors")),
     reason="the extra vae is not installed",

@@ -26,6 +26,8 @@ from audio_avif_tools.compare.tables import at_rate, beside_first, matched, rate
 from audio_avif_tools.shared.signals import demo_clip
 from support.speech import speech_like
 
+pytestmark = pytest.mark.slow
+
 ONE = ["--workers", "1"]
 
 

@@ -36,6 +36,8 @@ from audio_avif_tools.shared.signals import demo_clip
 from audio_avif_tools.shared.workers import Workers
 from support.speech import speech_like
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 CLIP = demo_clip()[RATE_HZ : 3 * RATE_HZ]
 

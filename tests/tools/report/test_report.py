@@ -40,6 +40,8 @@ from audio_avif_tools.report.writer import write_report
 from audio_avif_tools.shared.fidelity import Feed, MelError, WaveError, cut, excerpts_of
 from audio_avif_tools.shared.signals import demo_clip
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(report_page.__file__).with_name("templates") / "report.js"
 VOID = {"meta", "img", "input", "br", "hr", "link", "line", "circle", "polyline", "source"}
 

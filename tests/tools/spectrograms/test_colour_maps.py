@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import io
-from typing import Any
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +12,8 @@ from PIL import Image
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.types import FloatArray, Pixels
 from audio_avif_tools.spectrograms.colour_maps import USUAL, colours_of, from_colours, guess, to_colours
+
+pytestmark = pytest.mark.slow
 
 
 def smooth(seed: int = 0) -> FloatArray:
@@ -71,16 +72,9 @@ def test_an_unknown_map_is_refused() -> None:
 
 
 def test_gray_needs_no_matplotlib_and_colour_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without_matplotlib(name: str, *rest: Any, **more: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
     magma = to_colours(smooth(), "magma")
     colours_of.cache_clear()
-    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert guess(to_colours(smooth(), "gray")) == "gray"
     with pytest.raises(AudioAvifError, match=r"pip install 'audio-avif\[plot\]'"):
         guess(magma)

@@ -18,6 +18,8 @@ from audio_avif_tools.spectrograms.definitions import SpectrogramConfig, peak_db
 from audio_avif_tools.spectrograms.figures import Box, find_axes
 from support.speech import speech_like, tone
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16_000
 SPEECH = speech_like(2)
 

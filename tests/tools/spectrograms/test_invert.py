@@ -35,6 +35,8 @@ from audio_avif_tools.spectrograms import spectrogram_command as spectrogram
 from audio_avif_tools.spectrograms.colour_maps import from_colours
 from audio_avif_tools.spectrograms.definitions import SpectrogramConfig
 
+pytestmark = pytest.mark.slow
+
 CLIP = demo_clip()[16_000:56_000]  # two and a half seconds with hardly a pause
 RATE_HZ = 16_000
 
