@@ -48,7 +48,7 @@ from support.stream_helpers import (
 )
 from support.timing import best_of_attempts, in_time
 
-LEAST_NODE = 20
+MIN_NODE = 20
 
 # What is served
 
@@ -114,10 +114,10 @@ def node() -> str | None:
     if path is None:
         return None
     version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-    return path if int(version.strip("v\n").split(".")[0]) >= LEAST_NODE else None
+    return path if int(version.strip("v\n").split(".")[0]) >= MIN_NODE else None
 
 
-@pytest.mark.skipif(node() is None, reason=f"node {LEAST_NODE} or later is not installed")
+@pytest.mark.skipif(node() is None, reason=f"node {MIN_NODE} or later is not installed")
 def test_the_modules_in_node() -> None:
     """The wire's golden packets, concealment, pace, resampling."""
     done = subprocess.run([str(node()), "--test", "test/"], cwd=WEB, capture_output=True, text=True)
@@ -157,7 +157,7 @@ def encoded_by_page(tiles: np.ndarray, qualities: list[int], **changes: int) -> 
     return np.stack([np.log(sizes.reshape(len(qualities), -1).sum(axis=1)), errors], axis=1)
 
 
-@pytest.mark.skipif(node() is None, reason=f"node {LEAST_NODE} or later is not installed")
+@pytest.mark.skipif(node() is None, reason=f"node {MIN_NODE} or later is not installed")
 def test_the_page_compresses_as_well_as_it_can_in_time() -> None:
     mel = log_mel(speech_like(4.0))
     tiles = np.array([to_pixels(mel[:, at : at + 8], TileConfig()) for at in range(0, mel.shape[1] - 7, 8)])

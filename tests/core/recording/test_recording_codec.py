@@ -39,7 +39,7 @@ from audio_avif.recording.codec import (
     to_exif,
     write_picture,
 )
-from audio_avif.recording.grid import PageReader, PageWriter, max_cells
+from audio_avif.recording.grid import GridReader, GridWriter, max_cells
 from audio_avif.recording.layout import PictureInfo, from_pixels
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
@@ -83,7 +83,7 @@ def mels(samples: FloatArray) -> FloatArray:
     return np.clip(np.stack([log_mel(channel) for channel in samples.T]), -5.5, 1.0)
 
 
-def test_a_page_fades_out_after_its_sound() -> None:
+def test_a_grid_fades_out_after_its_sound() -> None:
     frames, silence = CELL_FRAMES + 100, PictureInfo().log10_min
     encoder = PictureEncoder(FileConfig(), channels=1)
     log_mel_of_all = np.random.default_rng(0).uniform(-3, 0, (1, 80, frames)).astype(np.float32)
@@ -171,7 +171,7 @@ def picture_in_pieces(samples: FloatArray, sizes: list[int], config: FileConfig)
     """The picture of a recording that comes in pieces."""
     encoder = PictureEncoder(config, samples.shape[1])
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for piece in chunked(samples.shape[0], sizes):
             for cell in encoder.push(samples[piece]):
                 writer.add(encode_cell(cell, config))
@@ -205,7 +205,7 @@ def test_frames_may_be_pushed_in_place_of_samples() -> None:
     cells += encoder.flush()
     encoder.info = replace(encoder.info, samples=samples.shape[0])
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for cell in cells:
             writer.add(encode_cell(cell, EXACT))
         write_picture(writer, encoder, EXACT, out)
@@ -217,7 +217,7 @@ def test_another_mel_travels_with_its_picture() -> None:
     encoder = PictureEncoder(EXACT, 1, mel=mel)
     samples = voice(1.0)
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for cell in [*encoder.push(samples), *encoder.flush()]:
             writer.add(encode_cell(cell, EXACT))
         write_picture(writer, encoder, EXACT, out)
@@ -257,14 +257,14 @@ def test_pieces_of_another_shape_are_a_mistake() -> None:
             PictureEncoder(FAST, 2).push(samples)
 
 
-def test_a_recording_too_long_for_a_page_is_told_before_it_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_too_long_for_a_grid_is_told_before_it_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "max_seconds", lambda channels, layout: 3.0)
     monkeypatch.setattr(files, "encode_cell", None)
     with pytest.raises(FileError, match=r"a picture of 4 channels holds at most 0\.0 h; cut the recording"):
         encode(np.zeros((3 * RATE_HZ, 4), np.float32), RATE_HZ)
 
 
-def test_a_page_holds_more_than_half_a_day() -> None:
+def test_a_grid_holds_more_than_half_a_day() -> None:
     assert max_seconds(1) > 13.5 * 3600
     assert max_seconds(4) > 3 * 3600 and max_seconds(3, "planes") == max_seconds(1)
 
@@ -526,7 +526,7 @@ def test_a_truncated_recording_is_told_before_or_where_it_ends(make: Callable[[b
 
 def test_a_cell_that_does_not_decode_says_when_it_would_be_heard() -> None:
     data = bytearray(_whole(1))
-    reader = PageReader(io.BytesIO(data))
+    reader = GridReader(io.BytesIO(data))
     offset, length = reader._cells[1]
     data[offset : offset + length] = b"\xff" * length
     pieces = PictureReader(io.BytesIO(data)).log_mels()
@@ -561,7 +561,7 @@ def test_half_a_day_is_opened_and_read_in_little_memory() -> None:
     blank = encode_cell(np.zeros((80, CELL_FRAMES), np.uint8), FAST)
     cells = max_cells(CELL_FRAMES, 80)
     info = PictureInfo(samples=cells * CELL_FRAMES * 256 - 1)
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for _ in range(cells):
             writer.add(blank)
         writer.write(out := io.BytesIO(), 24 * CELL_FRAMES, to_exif(info))
@@ -569,16 +569,16 @@ def test_half_a_day_is_opened_and_read_in_little_memory() -> None:
     try:
         reader = PictureReader(out)
         pieces = list(islice(reader.log_mels(), 3))
-        _, most_bytes = tracemalloc.get_traced_memory()
+        _, max_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert reader.frames == cells * CELL_FRAMES and len(out.getvalue()) < 1_000_000
     assert [piece.shape for piece in pieces] == [(1, 80, CELL_FRAMES)] * 3
-    assert most_bytes < 16_000_000, "all of its pixels would be 245 MB"
+    assert max_bytes < 16_000_000, "all of its pixels would be 245 MB"
 
 
 def test_nothing_is_allotted_to_promises() -> None:
-    """A page of 16384x16384 pixels is refused or read cell by cell, however much it claims."""
+    """A grid of 16384x16384 pixels is refused or read cell by cell, however much it claims."""
     data = described(description(samples=2**40))
     huge = data.replace((30).to_bytes(4, "big") + (80).to_bytes(4, "big"), (16_384).to_bytes(4, "big") * 2)
     assert huge != data

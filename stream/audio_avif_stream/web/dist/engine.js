@@ -1128,7 +1128,7 @@ var TileQueue = class {
 var WINDOW_S2 = 10;
 var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
-var MOST_TILES = 512;
+var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
 var ArrivalWatch = class {
   constructor(frameS2) {
@@ -1150,7 +1150,7 @@ var ArrivalWatch = class {
     const counts = !!this.last && nowS2 - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS: nowS2, frame: firstFrame };
     this.transits.push({ nowS: nowS2, transitS, counts });
-    if (this.transits.length > MOST_TILES) this.transits.shift();
+    if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS2 - WINDOW_S2) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
@@ -1167,15 +1167,15 @@ function median(values) {
 var WATCH_S2 = 1;
 var DepthWatch = class {
   depthsS = [];
-  most;
+  maxCount;
   constructor(tileS) {
-    this.most = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
+    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
   }
   reset() {
     this.depthsS = [];
   }
   push(depthS) {
-    this.depthsS = [...this.depthsS, depthS].slice(-this.most);
+    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
     return median(this.depthsS);
   }
   /** The buffer has been made so much deeper on purpose. */
@@ -1185,7 +1185,7 @@ var DepthWatch = class {
 };
 
 // src/time_scaling.ts
-var MOST_CHANGE = 0.15;
+var MAX_CHANGE = 0.15;
 function resampleFrames(before, logMel, count) {
   const known2 = [before, ...logMel];
   return Array.from({ length: count }, (_, i) => {
@@ -1200,7 +1200,7 @@ var FrameStretcher = class {
   allowance = 0;
   /** Take a tile; return it with as many frames more, or fewer, as are wanted and allowed. */
   push(before, logMel, wanted2) {
-    const share = MOST_CHANGE * logMel.length;
+    const share = MAX_CHANGE * logMel.length;
     this.allowance = Math.min(this.allowance + share, Math.max(1, share));
     const change = Math.sign(wanted2) * Math.min(Math.abs(wanted2), Math.floor(this.allowance), logMel.length - 1);
     if (!change) return logMel;
@@ -1215,7 +1215,7 @@ var FrameStretcher = class {
 var CATCH_UP_S = 0.3;
 var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Pacer = class {
   constructor(config, tileS, frameS2) {
     this.config = config;
@@ -1235,10 +1235,10 @@ var Pacer = class {
   copies = 0;
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS() {
-    const { leastS, mostS, concealAtS } = this.config;
-    const marginS = Math.min(leastS, concealAtS + this.frameS);
-    const jitterS = Math.max(leastS, Math.min(this.arrivals.latenessS, mostS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, mostS);
+    const { minS, maxS, concealAtS } = this.config;
+    const marginS = Math.min(minS, concealAtS + this.frameS);
+    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
   /** How much sound should be waiting when a tile arrives on time. */
   get depthS() {
@@ -1586,7 +1586,7 @@ var PictureReader = class {
 };
 
 // src/sink.ts
-var MOST_EXTRAPOLATED_S = 0.1;
+var MAX_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
 var Sink = class {
   /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
@@ -1614,7 +1614,7 @@ var Sink = class {
   /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
   get takenNow() {
     const reportedAtS = this.playedS + Math.min(...this.leads);
-    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
+    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
   /** Sound written but not yet played. */
@@ -1739,13 +1739,13 @@ var Vocoder = class _Vocoder {
   /** Speak some silence, so that nothing is met first in real time. */
   async warmUp() {
     const silence = Array.from({ length: WARM_UP_FRAMES }, () => new Float32Array(USUAL_MEL.n_mels).fill(-5));
-    let leastMs = Infinity;
+    let minMs = Infinity;
     for (let i = 0; i < WARM_UP_TILES; i++) {
       const started = performance.now();
       await this.push(silence);
-      leastMs = Math.min(leastMs, performance.now() - started);
+      minMs = Math.min(minMs, performance.now() - started);
     }
-    this.frameCostS = leastMs / 1e3 / WARM_UP_FRAMES;
+    this.frameCostS = minMs / 1e3 / WARM_UP_FRAMES;
     this.reset();
   }
 };
@@ -1856,7 +1856,7 @@ var Room = class {
     if (this.vocoder && this.sink) {
       if (isUsual(hello.mel)) {
         this.vocoder.reset();
-        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, leastS: this.open.leastBufferS });
+        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, minS: this.open.minBufferS });
         decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
       } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }

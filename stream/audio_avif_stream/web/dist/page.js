@@ -160,7 +160,7 @@ var Player = class {
 };
 
 // src/outlet.ts
-var LEAST_BLOCK_S = 0.03;
+var MIN_BLOCK_S = 0.03;
 function openOutlet(context) {
   return "audioWorklet" in context ? openWorklet(context) : openScript(context);
 }
@@ -171,7 +171,7 @@ async function openWorklet(context) {
 }
 function openScript(context) {
   const player = new Player(context.sampleRate);
-  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
   const node = context.createScriptProcessor(block, 1, 1);
   node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
   return { node, blockS: block / context.sampleRate, follow: (worker2) => player.follow(worker2) };
@@ -191,7 +191,7 @@ function bandAt(hz, mel) {
 
 // src/parts.ts
 var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
-var LEAST_LEVEL_DB = -60;
+var MIN_LEVEL_DB = -60;
 var METER_TEXT_MS = 2e3;
 var byId = (id) => document.getElementById(id);
 function say(sentence, isProblem = false) {
@@ -216,24 +216,24 @@ function showLevels(analyser) {
   const step = () => {
     requestAnimationFrame(step);
     const db = levelOf(analyser());
-    level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
     saidMs = performance.now();
     level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
   step();
 }
 function levelOf(analyser) {
-  if (!analyser) return LEAST_LEVEL_DB;
+  if (!analyser) return MIN_LEVEL_DB;
   const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }
 
 // src/playout.ts
-var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
 // src/colours.ts
 var STOPS = {
@@ -268,7 +268,7 @@ var Kind = {
   pause: 2,
   lost: 3
 };
-var MOST_LOST_FRAMES = 512;
+var MAX_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
     this.bands = bands;
@@ -312,7 +312,7 @@ var History = class {
     }
   }
   fillLost(until) {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
@@ -332,8 +332,8 @@ var History = class {
 
 // src/spectrogram.ts
 var EDGE_WINDOW_MS = 5e3;
-var MOST_SHOWN_S = 12;
-var LEAST_SHOWN_S = 4;
+var MAX_SHOWN_S = 12;
+var MIN_SHOWN_S = 4;
 var PX_PER_S = 110;
 var SWEEP_GAP_FRAMES = 12;
 var AXIS_PX = 20;
@@ -425,7 +425,7 @@ var Spectrogram = class {
     if (!history2) return;
     history2.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history2.takeChanges());
-    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, MIN_SHOWN_S), MAX_SHOWN_S);
     const shown = shownS * 1e3 / this.frameMs;
     const scale = width / shown;
     context.imageSmoothingEnabled = false;
@@ -506,7 +506,7 @@ function hex(colour) {
 }
 
 // src/page.ts
-var MOST_BUFFER_MS = 2e3;
+var MAX_BUFFER_MS = 2e3;
 var [form, room, token] = [byId("form"), byId("room"), byId("token")];
 var [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId(id));
 var [volume, palette, model] = [byId("volume"), byId("palette"), byId("model")];
@@ -529,7 +529,7 @@ var isListening = false;
 var caveat = "";
 var stateDetail = "";
 var opening = null;
-var leastBufferS = BROWSER_PLAYOUT.leastS;
+var minBufferS = BROWSER_PLAYOUT.minS;
 var Sound = class _Sound {
   constructor(context, outlet, analyser, gain) {
     this.context = context;
@@ -623,8 +623,8 @@ async function listen() {
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { room: room.value, token: token.value, model: model.value, isRecorded: debug.isRecorded };
-  const heldS = leastBufferS + (sound?.blockS ?? 0);
-  ask({ kind: "open", url, ...asked, leastBufferS: heldS, sound: port }, port ? [port] : []);
+  const heldS = minBufferS + (sound?.blockS ?? 0);
+  ask({ kind: "open", url, ...asked, minBufferS: heldS, sound: port }, port ? [port] : []);
 }
 function stop(why = "") {
   isListening = false;
@@ -708,7 +708,7 @@ function showFigures(figures) {
 function linkHash() {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
-  if (leastBufferS !== BROWSER_PLAYOUT.leastS) parts.set("buffer", String(Math.round(leastBufferS * 1e3)));
+  if (minBufferS !== BROWSER_PLAYOUT.minS) parts.set("buffer", String(Math.round(minBufferS * 1e3)));
   return `#${parts}`;
 }
 async function copyLink() {
@@ -726,7 +726,7 @@ function readFragment() {
   room.value = parts.get("room") ?? room.value;
   token.value = parts.get("token") ?? token.value;
   const bufferMs = Number(parts.get("buffer") || Number.NaN);
-  if (bufferMs >= 0 && bufferMs <= MOST_BUFFER_MS) leastBufferS = bufferMs / 1e3;
+  if (bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS) minBufferS = bufferMs / 1e3;
 }
 form.addEventListener("submit", (event) => {
   event.preventDefault();

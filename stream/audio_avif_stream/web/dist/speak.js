@@ -27,7 +27,7 @@ function bandAt(hz, mel) {
 
 // src/parts.ts
 var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
-var LEAST_LEVEL_DB = -60;
+var MIN_LEVEL_DB = -60;
 var METER_TEXT_MS = 2e3;
 var byId = (id) => document.getElementById(id);
 function say(sentence, isProblem = false) {
@@ -52,20 +52,20 @@ function showLevels(analyser) {
   const step = () => {
     requestAnimationFrame(step);
     const db = levelOf(analyser());
-    level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
     saidMs = performance.now();
     level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
   step();
 }
 function levelOf(analyser) {
-  if (!analyser) return LEAST_LEVEL_DB;
+  if (!analyser) return MIN_LEVEL_DB;
   const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }
 
 // src/colours.ts
@@ -101,7 +101,7 @@ var Kind = {
   pause: 2,
   lost: 3
 };
-var MOST_LOST_FRAMES = 512;
+var MAX_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
     this.bands = bands;
@@ -145,7 +145,7 @@ var History = class {
     }
   }
   fillLost(until) {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
@@ -165,8 +165,8 @@ var History = class {
 
 // src/spectrogram.ts
 var EDGE_WINDOW_MS = 5e3;
-var MOST_SHOWN_S = 12;
-var LEAST_SHOWN_S = 4;
+var MAX_SHOWN_S = 12;
+var MIN_SHOWN_S = 4;
 var PX_PER_S = 110;
 var SWEEP_GAP_FRAMES = 12;
 var AXIS_PX = 20;
@@ -258,7 +258,7 @@ var Spectrogram = class {
     if (!history) return;
     history.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history.takeChanges());
-    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, MIN_SHOWN_S), MAX_SHOWN_S);
     const shown = shownS * 1e3 / this.frameMs;
     const scale = width / shown;
     context.imageSmoothingEnabled = false;

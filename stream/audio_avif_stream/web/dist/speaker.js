@@ -885,7 +885,7 @@ var Link = class {
 var SILENT_S = 5;
 var FIRST_PINGS = 5;
 var FIRST_PING_S = 0.1;
-var MOST_UNSENT_BYTES = 4096;
+var MAX_UNSENT_BYTES = 4096;
 var END_S = 3;
 var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
 var Publisher = class {
@@ -911,7 +911,7 @@ var Publisher = class {
   }
   /** Whether a tile would be sent now. */
   get isReady() {
-    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
+    return this.isWelcome && this.link.unsentBytes < MAX_UNSENT_BYTES;
   }
   /** Send a tile, or drop it where none can be sent. */
   send(tile) {
@@ -1069,7 +1069,7 @@ var TileCutter = class {
 var TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
 var FIGURES_S = 0.5;
 var RATE_WINDOW_S = 5;
-var MOST_LAG_S = 0.5;
+var MAX_LAG_S = 0.5;
 var MUTE_S = 2;
 var nowS = () => performance.now() / 1e3;
 var tell = (message, transfer = []) => self.postMessage(message, { transfer });
@@ -1132,7 +1132,7 @@ var Stream = class {
     publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MOST_LAG_S;
+    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);

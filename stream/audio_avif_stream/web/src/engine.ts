@@ -139,7 +139,7 @@ class Room {
     if (this.vocoder && this.sink) {
       if (isUsual(hello.mel)) {
         this.vocoder.reset();
-        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, leastS: this.open.leastBufferS });
+        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, minS: this.open.minBufferS });
         decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
       } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }

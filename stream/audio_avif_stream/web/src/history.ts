@@ -10,7 +10,7 @@ export const Kind = {
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
-const MOST_LOST_FRAMES = 512;
+const MAX_LOST_FRAMES = 512;
 
 export class History {
   readonly values: Uint8Array;
@@ -59,7 +59,7 @@ export class History {
   }
 
   private fillLost(until: number): void {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
 

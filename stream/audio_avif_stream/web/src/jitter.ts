@@ -119,7 +119,7 @@ export class TileQueue {
 const WINDOW_S = 10;
 const WINDOW_TILES = 20;
 const LATER_PERCENT = 5;
-const MOST_TILES = 512;
+const MAX_TILES = 512;
 const CLOCK_JUMP_S = 1;
 
 /**
@@ -146,7 +146,7 @@ export class ArrivalWatch {
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
     this.transits.push({ nowS, transitS, counts });
-    if (this.transits.length > MOST_TILES) this.transits.shift();
+    if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
@@ -167,10 +167,10 @@ const WATCH_S = 1;
 /** Finds how deep the buffer usually is, from its depth at each tile of the last second. */
 export class DepthWatch {
   private depthsS: number[] = [];
-  private readonly most: number;
+  private readonly maxCount: number;
 
   constructor(tileS: number) {
-    this.most = Math.max(3, roundHalfToEven(WATCH_S / tileS));
+    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S / tileS));
   }
 
   reset(): void {
@@ -178,7 +178,7 @@ export class DepthWatch {
   }
 
   push(depthS: number): number {
-    this.depthsS = [...this.depthsS, depthS].slice(-this.most);
+    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
     return median(this.depthsS);
   }
 

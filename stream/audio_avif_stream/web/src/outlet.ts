@@ -2,7 +2,7 @@
 
 import { Player } from "./player.js";
 
-const LEAST_BLOCK_S = 0.03; // what the page may be late by, drawing
+const MIN_BLOCK_S = 0.03; // what the page may be late by, drawing
 
 export interface Outlet {
   readonly node: AudioNode;
@@ -26,7 +26,7 @@ async function openWorklet(context: AudioContext): Promise<Outlet> {
 /** Deprecated, but in every browser; later, since it plays a block while it fills the next. */
 function openScript(context: AudioContext): Outlet {
   const player = new Player(context.sampleRate);
-  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
   /* eslint-disable @typescript-eslint/no-deprecated -- the only player for a page without an AudioWorklet */
   const node = context.createScriptProcessor(block, 1, 1);
   node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));

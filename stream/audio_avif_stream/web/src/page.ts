@@ -9,7 +9,7 @@ import type { Figures, FromWorker, State, ToWorker } from "./protocol.js";
 import { Spectrogram } from "./spectrogram.js";
 import type { ModelName } from "./vocoder.js";
 
-const MOST_BUFFER_MS = 2000;
+const MAX_BUFFER_MS = 2000;
 
 const [form, room, token] = [byId<HTMLFormElement>("form"), byId<HTMLInputElement>("room"), byId<HTMLInputElement>("token")];
 const [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId<HTMLButtonElement>(id));
@@ -37,7 +37,7 @@ let isListening = false;
 let caveat = "";
 let stateDetail = "";
 let opening: Promise<Sound> | null = null;
-let leastBufferS = BROWSER_PLAYOUT.leastS;
+let minBufferS = BROWSER_PLAYOUT.minS;
 
 /** The path of the samples to the sound device: the ring, the meter, the volume. */
 class Sound {
@@ -139,8 +139,8 @@ async function listen(): Promise<void> {
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { room: room.value, token: token.value, model: model.value as ModelName, isRecorded: debug.isRecorded };
-  const heldS = leastBufferS + (sound?.blockS ?? 0);
-  ask({ kind: "open", url, ...asked, leastBufferS: heldS, sound: port }, port ? [port] : []);
+  const heldS = minBufferS + (sound?.blockS ?? 0);
+  ask({ kind: "open", url, ...asked, minBufferS: heldS, sound: port }, port ? [port] : []);
 }
 
 /** Leave the room; say why where it was not asked for. */
@@ -233,7 +233,7 @@ function showFigures(figures: Figures): void {
 function linkHash(): string {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
-  if (leastBufferS !== BROWSER_PLAYOUT.leastS) parts.set("buffer", String(Math.round(leastBufferS * 1000)));
+  if (minBufferS !== BROWSER_PLAYOUT.minS) parts.set("buffer", String(Math.round(minBufferS * 1000)));
   return `#${parts}`;
 }
 
@@ -253,7 +253,7 @@ function readFragment(): void {
   room.value = parts.get("room") ?? room.value;
   token.value = parts.get("token") ?? token.value;
   const bufferMs = Number(parts.get("buffer") || Number.NaN);
-  if (bufferMs >= 0 && bufferMs <= MOST_BUFFER_MS) leastBufferS = bufferMs / 1000;
+  if (bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS) minBufferS = bufferMs / 1000;
 }
 
 form.addEventListener("submit", (event) => {

@@ -4,7 +4,7 @@ import { USUAL_MEL } from "./config.js";
 import { bandAt } from "./features.js";
 
 const LABELLED_HZ = [100, 250, 500, 1000, 2000, 4000, 7000];
-const LEAST_LEVEL_DB = -60;
+const MIN_LEVEL_DB = -60;
 const METER_TEXT_MS = 2000;
 
 /** The element with this id, which the page holds; the caller names its type. */
@@ -37,19 +37,19 @@ export function showLevels(analyser: () => AnalyserNode | null): void {
   const step = (): void => {
     requestAnimationFrame(step);
     const db = levelOf(analyser());
-    (level.firstElementChild as HTMLElement).style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    (level.firstElementChild as HTMLElement).style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
     saidMs = performance.now();
     level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
   step();
 }
 
 function levelOf(analyser: AnalyserNode | null): number {
-  if (!analyser) return LEAST_LEVEL_DB;
+  if (!analyser) return MIN_LEVEL_DB;
   const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }

@@ -12,19 +12,19 @@ const TOLERANCE_IN_SPEECH_FRAMES = 2;
 /**
  * How a stream is kept in time.
  *
- * At least `leastS` of sound, and as much as 95 of 100 tiles need, up to `mostS`, is held ready against jitter. With less
+ * At least `minS` of sound, and as much as 95 of 100 tiles need, up to `maxS`, is held ready against jitter. With less
  * than `concealAtS` left and no tile here, concealment is spoken: `maxConcealS` of it, then it fades within `fadeS`.
  */
 export interface PlayoutConfig {
-  leastS: number;
-  mostS: number;
+  minS: number;
+  maxS: number;
   concealAtS: number;
   maxConcealS: number;
   fadeS: number;
 }
 
 /** A browser wakes a worker later than an operating system wakes a thread: more sound is held ready than in Python. */
-export const BROWSER_PLAYOUT: PlayoutConfig = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
 /** Keeps the playout buffer as deep as the arrivals require. */
 export class Pacer {
@@ -46,10 +46,10 @@ export class Pacer {
 
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS(): number {
-    const { leastS, mostS, concealAtS } = this.config;
-    const marginS = Math.min(leastS, concealAtS + this.frameS);
-    const jitterS = Math.max(leastS, Math.min(this.arrivals.latenessS, mostS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, mostS);
+    const { minS, maxS, concealAtS } = this.config;
+    const marginS = Math.min(minS, concealAtS + this.frameS);
+    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
 
   /** How much sound should be waiting when a tile arrives on time. */

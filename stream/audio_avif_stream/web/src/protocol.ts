@@ -11,7 +11,7 @@ export interface Open {
   sound: MessagePort | null;
   model: ModelName;
   /** How much sound is to be held ready at least. */
-  leastBufferS: number;
+  minBufferS: number;
   /** Tell every tile's bytes and all samples, for tests. */
   isRecorded: boolean;
 }

@@ -8,7 +8,7 @@ import { CLOSE, type Hello, type Tile, byeBytes, helloBytes, parse, pingBytes, t
 const SILENT_S = 5; // pongs may wait behind tiles on a narrow path, longer than a listener's
 const FIRST_PINGS = 5;
 const FIRST_PING_S = 0.1;
-const MOST_UNSENT_BYTES = 4096; // about three seconds of tiles; more would come too late
+const MAX_UNSENT_BYTES = 4096; // about three seconds of tiles; more would come too late
 export const END_S = 3;
 const COMES_BACK: readonly number[] = [1001, 1006, 1011, 1012, 1013]; // the relay or the network went away
 
@@ -39,7 +39,7 @@ export class Publisher {
 
   /** Whether a tile would be sent now. */
   get isReady(): boolean {
-    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
+    return this.isWelcome && this.link.unsentBytes < MAX_UNSENT_BYTES;
   }
 
   /** Send a tile, or drop it where none can be sent. */

@@ -13,7 +13,7 @@ export interface FromRing {
   playedS: number;
 }
 
-const MOST_EXTRAPOLATED_S = 0.1;
+const MAX_EXTRAPOLATED_S = 0.1;
 const CLOCK_REPORTS = 64;
 
 export class Sink {
@@ -45,7 +45,7 @@ export class Sink {
   /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
   private get takenNow(): number {
     const reportedAtS = this.playedS + Math.min(...this.leads);
-    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
+    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
 

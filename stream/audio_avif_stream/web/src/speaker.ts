@@ -35,7 +35,7 @@ export type FromSpeaker =
 const TILE: TileConfig = { frames: 8, log10_min: -5.5, log10_max: 1 };
 const FIGURES_S = 0.5;
 const RATE_WINDOW_S = 5;
-const MOST_LAG_S = 0.5;
+const MAX_LAG_S = 0.5;
 const MUTE_S = 2;
 
 const nowS = (): number => performance.now() / 1000;
@@ -102,7 +102,7 @@ class Stream {
     publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MOST_LAG_S;
+    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);

@@ -6,8 +6,8 @@ import { type MelConfig, frameS } from "./config.js";
 import { HISTORY_FRAMES, History, Kind } from "./history.js";
 
 const EDGE_WINDOW_MS = 5000;
-const MOST_SHOWN_S = 12;
-const LEAST_SHOWN_S = 4;
+const MAX_SHOWN_S = 12;
+const MIN_SHOWN_S = 4;
 const PX_PER_S = 110;
 const SWEEP_GAP_FRAMES = 12;
 const AXIS_PX = 20; // as in style.css
@@ -118,7 +118,7 @@ export class Spectrogram {
     history.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history.takeChanges());
 
-    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, MIN_SHOWN_S), MAX_SHOWN_S);
     const shown = (shownS * 1000) / this.frameMs;
     const scale = width / shown;
     context.imageSmoothingEnabled = false;

@@ -3,7 +3,7 @@
 import { mix } from "./concealment.js";
 import type { Frame } from "./features.js";
 
-const MOST_CHANGE = 0.15; // of the frames, over any length of speech: more is heard as haste
+const MAX_CHANGE = 0.15; // of the frames, over any length of speech: more is heard as haste
 
 /** Lay frames over another count of them by interpolation, going on evenly from the frame before. */
 function resampleFrames(before: Frame, logMel: Frame[], count: number): Frame[] {
@@ -23,7 +23,7 @@ export class FrameStretcher {
 
   /** Take a tile; return it with as many frames more, or fewer, as are wanted and allowed. */
   push(before: Frame, logMel: Frame[], wanted: number): Frame[] {
-    const share = MOST_CHANGE * logMel.length;
+    const share = MAX_CHANGE * logMel.length;
     this.allowance = Math.min(this.allowance + share, Math.max(1, share));
     const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
     if (!change) return logMel;

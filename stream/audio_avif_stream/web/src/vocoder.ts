@@ -109,13 +109,13 @@ export class Vocoder implements VocoderStream {
   /** Speak some silence, so that nothing is met first in real time. */
   private async warmUp(): Promise<void> {
     const silence = Array.from({ length: WARM_UP_FRAMES }, () => new Float32Array(USUAL_MEL.n_mels).fill(-5));
-    let leastMs = Infinity; // the first ones are compiled on the way
+    let minMs = Infinity; // the first ones are compiled on the way
     for (let i = 0; i < WARM_UP_TILES; i++) {
       const started = performance.now();
       await this.push(silence);
-      leastMs = Math.min(leastMs, performance.now() - started);
+      minMs = Math.min(minMs, performance.now() - started);
     }
-    this.frameCostS = leastMs / 1000 / WARM_UP_FRAMES;
+    this.frameCostS = minMs / 1000 / WARM_UP_FRAMES;
     this.reset();
   }
 }

@@ -1163,7 +1163,7 @@ var TileQueue = class {
 var WINDOW_S2 = 10;
 var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
-var MOST_TILES = 512;
+var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
 var ArrivalWatch = class {
   constructor(frameS2) {
@@ -1185,7 +1185,7 @@ var ArrivalWatch = class {
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
     this.transits.push({ nowS, transitS, counts });
-    if (this.transits.length > MOST_TILES) this.transits.shift();
+    if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S2) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
@@ -1202,15 +1202,15 @@ function median(values) {
 var WATCH_S2 = 1;
 var DepthWatch = class {
   depthsS = [];
-  most;
+  maxCount;
   constructor(tileS) {
-    this.most = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
+    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
   }
   reset() {
     this.depthsS = [];
   }
   push(depthS) {
-    this.depthsS = [...this.depthsS, depthS].slice(-this.most);
+    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
     return median(this.depthsS);
   }
   /** The buffer has been made so much deeper on purpose. */
@@ -1220,7 +1220,7 @@ var DepthWatch = class {
 };
 
 // src/time_scaling.ts
-var MOST_CHANGE = 0.15;
+var MAX_CHANGE = 0.15;
 function resampleFrames(before, logMel, count) {
   const known2 = [before, ...logMel];
   return Array.from({ length: count }, (_, i) => {
@@ -1235,7 +1235,7 @@ var FrameStretcher = class {
   allowance = 0;
   /** Take a tile; return it with as many frames more, or fewer, as are wanted and allowed. */
   push(before, logMel, wanted) {
-    const share = MOST_CHANGE * logMel.length;
+    const share = MAX_CHANGE * logMel.length;
     this.allowance = Math.min(this.allowance + share, Math.max(1, share));
     const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
     if (!change) return logMel;
@@ -1250,7 +1250,7 @@ var FrameStretcher = class {
 var CATCH_UP_S = 0.3;
 var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Pacer = class {
   constructor(config, tileS, frameS2) {
     this.config = config;
@@ -1270,10 +1270,10 @@ var Pacer = class {
   copies = 0;
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS() {
-    const { leastS, mostS, concealAtS } = this.config;
-    const marginS = Math.min(leastS, concealAtS + this.frameS);
-    const jitterS = Math.max(leastS, Math.min(this.arrivals.latenessS, mostS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, mostS);
+    const { minS, maxS, concealAtS } = this.config;
+    const marginS = Math.min(minS, concealAtS + this.frameS);
+    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
   /** How much sound should be waiting when a tile arrives on time. */
   get depthS() {
@@ -1579,7 +1579,7 @@ var Kind = {
   pause: 2,
   lost: 3
 };
-var MOST_LOST_FRAMES = 512;
+var MAX_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
     this.bands = bands;
@@ -1623,7 +1623,7 @@ var History = class {
     }
   }
   fillLost(until) {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
@@ -1788,7 +1788,7 @@ var Player = class {
 };
 
 // src/outlet.ts
-var LEAST_BLOCK_S = 0.03;
+var MIN_BLOCK_S = 0.03;
 function openOutlet(context) {
   return "audioWorklet" in context ? openWorklet(context) : openScript(context);
 }
@@ -1799,7 +1799,7 @@ async function openWorklet(context) {
 }
 function openScript(context) {
   const player = new Player(context.sampleRate);
-  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
   const node = context.createScriptProcessor(block, 1, 1);
   node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
   return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
@@ -1850,7 +1850,7 @@ var PictureWriter = class _PictureWriter {
 var SILENT_S2 = 5;
 var FIRST_PINGS = 5;
 var FIRST_PING_S = 0.1;
-var MOST_UNSENT_BYTES = 4096;
+var MAX_UNSENT_BYTES = 4096;
 var END_S = 3;
 var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
 var Publisher = class {
@@ -1876,7 +1876,7 @@ var Publisher = class {
   }
   /** Whether a tile would be sent now. */
   get isReady() {
-    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
+    return this.isWelcome && this.link.unsentBytes < MAX_UNSENT_BYTES;
   }
   /** Send a tile, or drop it where none can be sent. */
   send(tile) {
@@ -1925,7 +1925,7 @@ var Publisher = class {
 };
 
 // src/sink.ts
-var MOST_EXTRAPOLATED_S = 0.1;
+var MAX_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
 var Sink = class {
   /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
@@ -1953,7 +1953,7 @@ var Sink = class {
   /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
   get takenNow() {
     const reportedAtS = this.playedS + Math.min(...this.leads);
-    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
+    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
   /** Sound written but not yet played. */
