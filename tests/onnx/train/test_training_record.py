@@ -109,7 +109,7 @@ def test_training_needs_no_tensorboard(
 def test_the_best_weights_are_kept(scored: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert weights(scored / trainer.BEST)
     merits = iter([3.0, 5.0, 4.0])
-    monkeypatch.setattr(train, "_examination", lambda *_: Judge(merits))
+    monkeypatch.setattr(train, "_examination", lambda *_: Scorer(merits))
     train.train(configuration(data, tmp_path, steps=3, evaluate_every_minutes=0))
     best = trainer.Trainer(configuration(data, tmp_path))
     (tmp_path / trainer.CHECKPOINT).write_bytes((tmp_path / trainer.BEST).read_bytes())
@@ -117,7 +117,7 @@ def test_the_best_weights_are_kept(scored: Path, data: Path, tmp_path: Path, mon
     assert best.step == 2 and best.best_merit == 5.0
 
 
-class Judge:
+class Scorer:
     """An examination whose merits are given."""
 
     ruler = "given"
