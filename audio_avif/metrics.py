@@ -153,7 +153,7 @@ def _dnsmos_session() -> onnxruntime.InferenceSession:
     folders = spec.submodule_search_locations if spec is not None else None
     path = Path(next(iter(folders or [""]))) / "dnsmos_models" / "sig_bak_ovr.onnx"
     if not path.is_file():
-        raise AudioAvifError(f"the package speechmos has no {path.name}; install it again with: {INSTALL}")
+        raise AudioAvifError(f"the package speechmos has no {path.name}; reinstall it with: {INSTALL}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

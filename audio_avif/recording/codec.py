@@ -158,7 +158,7 @@ class PictureEncoder:
         elif frames:
             cells.append(self._cell(self._pending))
         if not self._cells:
-            raise FileError("the recording holds no sound")
+            raise FileError("the recording is empty")
         self._pending = self._pending[:, :, :0]
         return cells
 
@@ -223,11 +223,11 @@ def _from_description(text: object) -> PictureInfo | None:
     if not isinstance(values, dict) or "audio_avif" not in values:
         return None
     if (version := values.pop("audio_avif")) != FORMAT:
-        raise FileError(f"the picture's settings have format {version!r:.20}; this version reads {FORMAT}")
+        raise FileError(f"the picture's metadata have format {version!r:.20}; this version reads {FORMAT}")
     try:
         return PictureInfo.from_dict(values)
     except ValueError as error:
-        raise FileError(f"the picture's settings are damaged: {error!s:.200}") from error
+        raise FileError(f"the picture's metadata are damaged: {error!s:.200}") from error
 
 
 class PictureReader:
@@ -301,14 +301,14 @@ def _require_size(info: PictureInfo, width: int, height: int) -> None:
     promised = grid_size(info.frames, CELL_FRAMES, info.height)
     if (width, height) == promised:
         return
-    remedy = "use the picture as it was made"
+    remedy = "use the original picture"
     if height == info.height and info.mel == MelConfig() and "1" not in info.side_cells:
         channels = f" --channels {info.channels}" if info.channels > 1 else ""
         layout = f" --layout {info.layout}" if info.layout != "stacked" else ""
-        remedy = f"--range={info.log10_min:g},{info.log10_max:g}{channels}{layout} plays it as it is now"
+        remedy = f"--range={info.log10_min:g},{info.log10_max:g}{channels}{layout} plays it as it is"
     raise FileError(
-        f"the picture's settings speak of {info.frames} frames of {info.height} rows, which is a picture of "
-        f"{promised[0]}x{promised[1]} pixels, but it has {width}x{height}: it was cropped or scaled; {remedy}"
+        f"the picture's metadata describe {info.frames} frames of {info.height} rows, {promised[0]}x{promised[1]} "
+        f"pixels, but it has {width}x{height}: it was cropped or scaled; {remedy}"
     )
 
 
@@ -325,7 +325,7 @@ def _open_foreign(file: IO[bytes]) -> Image.Image:
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
-        raise FileError("this is no picture that can be opened, or it is damaged") from error
+        raise FileError("not a readable picture; it may be damaged") from error
     return image
 
 
@@ -333,8 +333,8 @@ def _read_log_mel(image: Image.Image, info: PictureInfo) -> AnyPixels:
     """The pixels of a log-mel picture in one row. Raises FileError where its height is another one."""
     if image.height != info.height:
         raise FileError(
-            f"the picture is {image.height} pixels tall, not {info.height}: {info.mel.n_mels} for each channel "
-            "below another; other pictures of sound are for audio-avif invert"
+            f"the picture is {image.height} pixels tall, not {info.height} ({info.mel.n_mels} per channel); "
+            "for other pictures of sound use audio-avif invert"
         )
     return _pixels(image, info)
 
@@ -352,21 +352,19 @@ def _read_saved_again(image: Image.Image) -> tuple[AnyPixels, PictureInfo]:
     info = _from_description(text)
     if info is None:
         raise FileError(
-            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, "
-            "--range=MIN,MAX, if it is another picture of sound use audio-avif invert"
+            "the picture has no metadata of audio-avif; for a log-mel picture give its value range, "
+            "--range=MIN,MAX; for other pictures of sound use audio-avif invert"
         )
     _require_size(info, image.width, image.height)
     if info.layout == "planes" and info.channels > 1 and image.mode in _GRAY_MODES:
         raise FileError(
-            f"the picture is gray, but its settings speak of {info.channels} channels in its colours; "
-            "use the picture as it was made"
+            f"the picture is gray, but its metadata describe {info.channels} channels as colours; "
+            "use the original picture"
         )
     if info.layout == "stacked" and image.mode not in _GRAY_MODES:
         tint = np.ptp(np.asarray(image.convert("RGB")), axis=2).mean()
         if tint > _MAX_TINT:
-            raise FileError(
-                "the picture is in colour, but its settings speak of a gray one; use the picture as it was made"
-            )
+            raise FileError("the picture is in colour, but its metadata describe a gray one; use the original picture")
     rows = np.split(_pixels(image, info), image.height // info.height)
     return np.concatenate(rows, axis=1)[:, : info.frames], replace(info, depth=8)
 
@@ -374,7 +372,7 @@ def _read_saved_again(image: Image.Image) -> tuple[AnyPixels, PictureInfo]:
 def _pixels(image: Image.Image, info: PictureInfo) -> AnyPixels:
     """``[height, width] uint8``, or ``[height, width, 3]`` where channels are colours."""
     if image.mode == "F":
-        raise FileError("the picture has floating-point pixels, whose white is unknown; save it with 8 or 16 bits")
+        raise FileError("the picture has floating-point pixels; save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits, which convert() would clip to white
         image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
     return np.asarray(image.convert("L" if info.layout == "stacked" else "RGB"))
@@ -420,7 +418,7 @@ def encode(audio: npt.ArrayLike, rate_hz: float, config: FileConfig | None = Non
     max_s = max_seconds(samples.shape[1], config.layout)
     if samples.shape[0] >= max_s * RATE_HZ:
         raise FileError(
-            f"a picture of {samples.shape[1]} channels holds at most {max_s / 3600:.1f} h; cut the recording"
+            f"a picture of {samples.shape[1]} channels holds at most {max_s / 3600:.1f} h; split the recording"
         )
     encoder = PictureEncoder(config, samples.shape[1], rate_hz)
     out = io.BytesIO()

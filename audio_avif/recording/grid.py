@@ -116,7 +116,7 @@ class GridWriter:
         """
         cell = self._of_one_kind(still)
         if self.cells and self.cells >= max_cells(cell.width, cell.height):
-            raise FileError(f"a picture holds {self.cells} cells and no more; cut the recording")
+            raise FileError(f"a picture holds at most {self.cells} cells; split the recording")
         try:
             self._spool.seek(self._spooled_bytes)
             left = memoryview(cell.coded)
@@ -269,7 +269,7 @@ class GridReader:
         self._file.seek(0)
         kind, body = self._top_box(_MAX_META_BYTES)
         if kind != b"ftyp" or body[:4] != b"avif":
-            raise FileError("this is no AVIF picture")
+            raise FileError("not an AVIF picture")
         kind, meta = self._top_box(_MAX_META_BYTES)
         if kind != b"meta":
             raise TileError("the AVIF file has no meta box after ftyp")
@@ -340,7 +340,7 @@ class GridReader:
     def _top_box(self, max_bytes: int) -> tuple[bytes, bytes]:
         size, kind = struct.unpack(">I4s", self._file.read(8))
         if not 8 <= size <= max_bytes:
-            raise FileError("this is no AVIF picture")
+            raise FileError("not an AVIF picture")
         body = self._file.read(size - 8)
         if len(body) < size - 8:
             raise FileError("the AVIF file is truncated")

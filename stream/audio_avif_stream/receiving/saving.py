@@ -49,7 +49,7 @@ class Saver:
         if self._path is None:
             return
         if self._path.suffix.lower() != _SUFFIX:
-            raise FileError(f"what is heard is kept as an AVIF picture; {self._path} must end in {_SUFFIX}")
+            raise FileError(f"streams are saved as AVIF pictures; {self._path} must end in {_SUFFIX}")
         require_writable(next(_free_names(self._path)))
         self._thread = threading.Thread(target=self._run, args=[self._path], name="saving", daemon=True)
         self._thread.start()
@@ -71,7 +71,7 @@ class Saver:
             self._inbox.put(log_mel)
         elif not self._has_fallen_behind:
             self._has_fallen_behind = True
-            log.warning("this machine is too slow for --save; some of the stream is left out of its picture")
+            log.warning("this machine is too slow for --save; parts of the stream are missing in its picture")
 
     def end(self, samples: int) -> None:
         """End the stream, which had so many samples; the second call does nothing."""
@@ -145,7 +145,7 @@ class _Picture:
                 self.write(None)
 
     def _break_off(self, error: Exception) -> None:
-        log.warning("%s; what follows of the stream is not saved", error)
+        log.warning("%s; the rest of the stream is not saved", error)
         self._has_failed = True
         if self._grid is not None:
             self._grid.is_broken = True
@@ -168,7 +168,7 @@ class _Picture:
             try:
                 path = _write_new(self._path, grid)
             except Exception as error:
-                log.warning("what was heard of the stream is not saved: %s", error)
+                log.warning("the picture of the stream is not saved: %s", error)
                 self._has_failed = True
                 return
         console.tell(f"saved {grid.seconds:.1f} s as {path}")

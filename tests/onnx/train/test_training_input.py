@@ -103,7 +103,7 @@ def test_many_bad_files_do_not_fill_the_screen(tmp_path: Path, caplog: pytest.Lo
     ("make", "said"),
     [
         (lambda folder: None, "is not a folder; give a folder of audio files"),
-        (lambda folder: folder.mkdir(), "holds no audio file; give a folder of"),
+        (lambda folder: folder.mkdir(), "has no audio files; give a folder of"),
         (lambda folder: folder.write_text("a file"), "is not a folder"),
         (lambda folder: (folder.mkdir(), (folder / "a.wav").touch()), "none of the 1 audio files in"),
     ],
@@ -209,7 +209,7 @@ def test_resuming_another_architecture(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "there is no checkpoint"), (b"PK and nothing more", "is no checkpoint of this program, or damaged")],
+    [(None, "there is no checkpoint"), (b"PK and nothing more", "is not a checkpoint of this program, or is damaged")],
 )
 def test_starting_from_no_checkpoint(
     content: bytes | None, said: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_no_half_cache(size: int, tmp_path: Path, capsys: pyt
         corpus.open_corpus(data, tmp_path / "out" / "cache", MEL, progress.Display())
     with full_disk(size):
         assert train.main(command(data, tmp_path / "out", "--steps=0")) == 1
-    assert "the cache" in (sentence := one_sentence(capsys)) and "give the same command again" in sentence
+    assert "the cache" in (sentence := one_sentence(capsys)) and "run the same command again" in sentence
     assert not list(tmp_path.glob("out/cache/*/variant_0.u8"))
     train.train(configuration(data, tmp_path / "out", steps=0))
     train.train(configuration(data, tmp_path / "fresh", steps=0))

@@ -130,7 +130,7 @@ def test_a_killed_run_leaves_a_good_checkpoint(data: Path, tmp_path: Path) -> No
             time.sleep(0.05)
         assert process.poll() is None, process.stderr and process.stderr.read()
         # The lock is the running program's alone, and goes with it.
-        with pytest.raises(FileError, match="another run is at work"):
+        with pytest.raises(FileError, match="another run uses"):
             train.train(configuration(data, out, steps=1), resume=True)
         process.send_signal(signal.SIGKILL)
         assert process.stderr is not None
@@ -145,7 +145,7 @@ def test_a_killed_run_leaves_a_good_checkpoint(data: Path, tmp_path: Path) -> No
 def test_two_runs_in_one_folder_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with files.alone_in(tmp_path):
         assert train.main(command(data, tmp_path, "--steps=0")) == 1
-    assert f"another run is at work in {tmp_path}" in capsys.readouterr().err
+    assert f"another run uses {tmp_path}" in capsys.readouterr().err
     assert train.main(command(data, tmp_path, "--steps=0")) == 0
 
 

@@ -101,7 +101,7 @@ def test_beside_a_first_output_a_file_follows_without_a_clock(clock: Clock, tmp_
 
 
 def test_an_output_that_cannot_be_had_leaves_none_open(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"neither speaker, - nor a file that ends in \.wav"):
+    with pytest.raises(FileError, match=r"neither speaker nor - nor a \.wav file"):
         outputs.open_output([str(tmp_path / "a.wav"), "b.mp3"], None, 0.0)
 
 

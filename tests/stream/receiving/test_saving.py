@@ -273,7 +273,7 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_nothing_half_written(
     path = tmp_path / "kept.avif"
     assert shown(path).shape[1] == 30
     assert warnings_in(caplog) == [
-        f"what was heard of the stream is not saved: {path} cannot be written: No space left on device"
+        f"the picture of the stream is not saved: {path} cannot be written: No space left on device"
     ]
 
 
@@ -296,7 +296,7 @@ def test_a_full_temporary_folder_is_told_in_a_line_and_what_came_before_is_kept(
     assert samples_of(tmp_path / "kept.avif") == 1250 * HOP - 1
     assert shown(tmp_path / "kept-2.avif").shape[1] == 630
     np.testing.assert_array_equal(shown(tmp_path / "kept-3.avif"), frames_of(1255)[:, :1250])
-    sentence = "the temporary folder is full: No space left on device; what follows of the stream is not saved"
+    sentence = "the temporary folder is full: No space left on device; the rest of the stream is not saved"
     assert warnings_in(caplog) == [sentence, sentence]
 
 
@@ -310,7 +310,7 @@ def test_whatever_fails_the_thread_lives_on(
         monkeypatch.setattr(saving, "GridWriter", GridWriter)
         keep(saver, frames_of(20))
     (warning,) = warnings_in(caplog)
-    assert "No such file or directory" in warning and warning.endswith("; what follows of the stream is not saved")
+    assert "No such file or directory" in warning and warning.endswith("; the rest of the stream is not saved")
     assert names(tmp_path) == {"kept.avif"}
 
 
@@ -339,7 +339,7 @@ def test_a_live_stream_never_waits_and_what_is_left_out_is_told_once(
         for start in range(0, frames.shape[1], 8):
             saver.push(frames[:, start : start + 8])
         assert warnings_in(caplog) == [
-            "this machine is too slow for --save; some of the stream is left out of its picture"
+            "this machine is too slow for --save; parts of the stream are missing in its picture"
         ]
         slow()
         saver.end(1)

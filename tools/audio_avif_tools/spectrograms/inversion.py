@@ -212,7 +212,7 @@ def _scores(reference: str, samples: FloatArray, rate_hz: int, knows_level: bool
     heard = _at_rate(samples, rate_hz, RATE_HZ)
     size = min(original.size, heard.size)
     if not size:
-        raise FileError(f"{reference} holds no sound to compare with")
+        raise FileError(f"{reference} is empty")
     original, heard = original[:size], heard[:size]
     if not knows_level and heard.any():
         heard = heard * np.float32(np.sqrt(np.mean(original**2) / np.mean(heard**2)))

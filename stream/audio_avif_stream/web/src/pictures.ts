@@ -45,7 +45,7 @@ export class PictureReader {
       // Without colour management, so that pixels come as they were sent.
       return await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
-      throw new TileError("the tile's AVIF data does not decode");
+      throw new TileError("the tile's AVIF data cannot be decoded");
     }
   }
 
