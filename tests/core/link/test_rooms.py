@@ -157,7 +157,7 @@ def test_a_second_publisher_is_refused_until_the_first_is_gone_or_silent() -> No
     stage = Stage()
     stage.publish(a_hello())
     stage.now_s += 2.9
-    with pytest.raises(PeerRefused, match="somebody else publishes in room demo") as refused:
+    with pytest.raises(PeerRefused, match="room demo has another publisher") as refused:
         stage.publish(a_hello("second"))
     assert refused.value.code == CLOSE_BUSY and stage.farewells == []
     stage.now_s += 0.2
@@ -346,11 +346,11 @@ def test_a_file_names_the_rooms_and_their_tokens(tmp_path: Path) -> None:
         ("rooms = 3", "has no rooms"),
         ("[room.a]", "has no rooms"),
         ("[rooms.a", "is not valid TOML"),
-        ("[rooms.'a b']", "'a b' is no room's name"),
-        ("[rooms]\na = 1", "room a takes publish = and listen ="),
-        ("[rooms.a]\nspeak = 'x'", "room a takes publish = and listen ="),
-        ("[rooms.a]\nlisten = 3", "listen of room a is no token"),
-        ("[rooms.a]\npublish = 'two words'", "publish of room a is no token"),
+        ("[rooms.'a b']", "'a b' is not a room name"),
+        ("[rooms]\na = 1", "room a may have only publish = and listen ="),
+        ("[rooms.a]\nspeak = 'x'", "room a may have only publish = and listen ="),
+        ("[rooms.a]\nlisten = 3", "listen of room a is not a token"),
+        ("[rooms.a]\npublish = 'two words'", "publish of room a is not a token"),
         ("\xff", "is not valid TOML"),
     ],
 )

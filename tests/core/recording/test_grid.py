@@ -152,7 +152,7 @@ def test_rows_become_wider_where_a_grid_would_be_too_tall(monkeypatch: pytest.Mo
         assert (reader.columns, reader.rows) == (12, 6)
         for number in range(61, 120):
             writer.add(still(number % 7))
-        with pytest.raises(FileError, match="a picture holds 120 cells and no more"):
+        with pytest.raises(FileError, match="a picture holds at most 120 cells"):
             writer.add(still(0))
         writer.write(out := io.BytesIO(), 12 * WIDTH)
     with Image.open(out) as image:

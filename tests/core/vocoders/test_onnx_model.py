@@ -46,8 +46,8 @@ def test_a_model_that_keeps_its_word_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"bands": 64}, "does not take 80 bands as its metadata promises"),
-        ({"hop_samples": 100}, "makes 100 samples of a frame, not 256 as its metadata promises"),
+        ({"bands": 64}, "does not take 80 bands as its metadata say"),
+        ({"hop_samples": 100}, "makes 100 samples per frame, not 256 as its metadata say"),
         ({"metadata": {}}, "has no mel definition"),
         ({"metadata": {"audio_avif.mel": "{}", "audio_avif.format": "1"}}, "metadata is damaged"),
         ({"metadata": {"audio_avif.mel": "{}", "audio_avif.format": "9"}}, "this version reads 1"),

@@ -193,7 +193,7 @@ def test_resuming_from_no_good_checkpoint(
     assert train.main(command(data, tmp_path, "--resume")) == 1
     sentence = one_sentence(capsys)
     assert str(checkpoint) in sentence
-    assert "leave --resume out to start anew, or copy best.pt over last.pt" in sentence
+    assert "leave --resume out to start again, or copy best.pt over last.pt" in sentence
     assert not (tmp_path / "cache").exists()  # told before hours of encoding
 
 
@@ -262,7 +262,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     good = (tmp_path / "last.pt").read_bytes()
     with full_disk(1_000_000):
         assert train.main(command(data, tmp_path, "--resume", "--steps=2")) == 1
-    assert "last.pt cannot be written: File too large; the one before it is untouched" in one_sentence(capsys)
+    assert "last.pt cannot be written: File too large; the earlier checkpoint is unchanged" in one_sentence(capsys)
     assert (tmp_path / "last.pt").read_bytes() == good
     assert not list(tmp_path.glob("*.part"))
     assert train.main(command(data, tmp_path, "--resume", "--steps=2")) == 0
@@ -318,4 +318,4 @@ def test_a_device_without_room(
 
     monkeypatch.setattr(trainer.Trainer, "train_step", no_room)
     assert train.main(command(data, tmp_path)) == 1
-    assert "no room for batches of 1 x 16 frames; lower --batch-size or --frames" in one_sentence(capsys)
+    assert "too little memory for batches of 1 x 16 frames; lower --batch-size or --frames" in one_sentence(capsys)

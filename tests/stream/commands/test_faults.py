@@ -135,7 +135,7 @@ def test_an_unknown_device_is_told() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--vocoder", "parrot"), "there is no vocoder 'parrot'"),
+        (("--vocoder", "parrot"), "unknown vocoder 'parrot'"),
         (("--vocoder", "{folder}/parrot.onnx"), "there is no model file"),
         (("--vocoder", "{folder}/text.onnx"), "cannot be loaded by ONNX Runtime"),
         (("--output", "{folder}/nowhere/heard.wav"), "cannot be written: No such file or directory"),
@@ -363,7 +363,7 @@ def test_a_server_of_another_kind_is_told(answer: bytes) -> None:
 def test_a_websocket_server_of_another_protocol_is_told(subprotocol: str | None) -> None:
     with websocket_server(lambda connection: None, subprotocol) as port:
         sentence = send(port, "--input", CLIP).sentence(SENDER)
-    assert "is no audio-avif receiver of this version" in sentence
+    assert "is not an audio-avif receiver of this version" in sentence
 
 
 @pytest.mark.parametrize("answer", [b"\x82what", b"", "hello", b"\x81{", b"\x85" + bytes(16)])

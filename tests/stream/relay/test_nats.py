@@ -419,7 +419,7 @@ async def claimed(client: Slow) -> int:
 
 
 def test_a_relay_that_stands_still_for_a_moment_keeps_its_room() -> None:
-    with pytest.raises(PeerRefused, match="somebody else publishes in room talk"):
+    with pytest.raises(PeerRefused, match="room talk has another publisher"):
         asyncio.run(claimed(Slow()))
 
 

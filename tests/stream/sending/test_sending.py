@@ -318,7 +318,7 @@ def tiles(connection: ServerConnection, count: int, *, with_receipts: bool = Tru
     ("code", "reason"),
     [
         (CLOSE_REPLACED, "the stream continues on a newer connection"),
-        (CLOSE_TOO_MANY_MESSAGES, "more than 500 messages a second (--max-messages-per-second)"),
+        (CLOSE_TOO_MANY_MESSAGES, "more than 500 messages per second (--max-messages-per-second)"),
         (CLOSE_PROTOCOL_ERROR, "tile 7 is empty"),
         (1011, "its output has failed"),
     ],
@@ -611,7 +611,7 @@ def test_a_stream_with_tls_and_token_comes_back_too(certificates: Certificates, 
         ((*LOOPBACK, "--bitrate", "nan"), "--bitrate"),
         ((*LOOPBACK, "--redundancy", "9"), "--redundancy"),
         ((*LOOPBACK, "--reconnect-s", "-1"), "--reconnect-s"),
-        ((*LOOPBACK, "--token", "two words"), "--token (or AUDIO_AVIF_TOKEN) takes visible ASCII"),
+        ((*LOOPBACK, "--token", "two words"), "--token (or AUDIO_AVIF_TOKEN) needs visible ASCII"),
         ((*LOOPBACK, "--trace", "-", "--stats-json", "-"), "standard output"),
     ],
 )

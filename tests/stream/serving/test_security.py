@@ -506,9 +506,9 @@ def test_a_live_stream_of_too_many_messages_is_closed_and_a_file_is_held_back(tm
             code, reason = flood.closed_with()
         assert (code, reason) == (
             CLOSE_TOO_MANY_MESSAGES,
-            "it sent more than 20 messages a second (--max-messages-per-second)",
+            "it sent more than 20 messages per second (--max-messages-per-second)",
         )
-        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages a second (--max-messages-per-second)")
+        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages per second (--max-messages-per-second)")
 
 
 def test_control_frames_count_as_messages(tmp_path: Path) -> None:
@@ -519,7 +519,7 @@ def test_control_frames_count_as_messages(tmp_path: Path) -> None:
                 for _ in range(2000):
                     flood.socket.pong()
             assert flood.closed_with()[0] == CLOSE_TOO_MANY_MESSAGES
-        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages a second (--max-messages-per-second)")
+        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages per second (--max-messages-per-second)")
 
 
 def frame(message: bytes) -> bytes:
@@ -576,7 +576,7 @@ def test_a_request_that_is_too_long_is_answered_431(tmp_path: Path) -> None:
             hostile.sendall(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 4000)
             hostile.settimeout(PATIENCE_S)
             assert hostile.recv(1000).startswith(b"HTTP/1.1 431 ")
-        process.wait_for("127.0.0.1 asked for a stream in more than 16384 bytes (--max-handshake-bytes); refused")
+        process.wait_for("127.0.0.1 sent an HTTP request of more than 16384 bytes (--max-handshake-bytes); refused")
 
 
 def is_cut(connection: socket.socket) -> bool:
@@ -601,7 +601,7 @@ def test_who_takes_too_long_to_ask_is_cut_off(tmp_path: Path, begins: bytes, is_
         with suppress(ConnectionError):  # it may be cut off already
             slow.sendall(b"" if is_tls else begins)
         assert is_cut(slow) and time.monotonic() - began_s > 0.3
-        process.wait_for("127.0.0.1 did not ask for a stream within 0.4 s (--handshake-s); closed")
+        process.wait_for("127.0.0.1 sent no HTTP request within 0.4 s (--handshake-s); closed")
 
 
 def test_the_newest_is_let_in_and_the_oldest_without_a_token_makes_room(tmp_path: Path) -> None:
