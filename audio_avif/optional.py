@@ -10,7 +10,7 @@ from types import ModuleType
 from audio_avif.errors import MissingPackage
 
 # Where pip knows a package by another name than Python does.
-_PIP_NAMES = {"nats": "nats-py"}
+_PIP_NAMES = {"nats": "nats-py", "pillow_heif": "pillow-heif"}
 
 
 def absent_packages(packages: Iterable[str]) -> list[str]:

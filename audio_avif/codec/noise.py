@@ -41,6 +41,52 @@ _LEARNING_S = 1.0
 _NATURAL_NOISE_FRAMES = 512
 
 
+class _MinimumStatistics:
+    """The smallest smoothed level of the last 1.5 s in each band, ``[n_mels] float32, log10`` (Martin 2001)."""
+
+    def __init__(self, frame_s: float) -> None:
+        self._block_frames = max(1, round(_WINDOW_S / _WINDOW_BLOCKS / frame_s))
+        self._smoothing = np.float32(1 - np.exp(-frame_s / _SMOOTHING_S))
+        self._frames = 0
+        self._smoothed: FloatArray | None = None
+        self._block: FloatArray | None = None
+        self._blocks: deque[FloatArray] = deque(maxlen=_WINDOW_BLOCKS)
+
+    def push(self, level: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Take a frame's levels; return them smoothed, and their minimum in the window."""
+        self._smoothed = (
+            level if self._smoothed is None else self._smoothed + self._smoothing * (level - self._smoothed)
+        )
+        self._block = self._smoothed if self._block is None else np.minimum(self._block, self._smoothed)
+        window = np.minimum.reduce([self._block, *self._blocks])
+        self._frames += 1
+        if self._frames % self._block_frames == 0:
+            self._blocks.append(self._block)
+            self._block = None
+        return self._smoothed, window
+
+
+class _Fluctuation:
+    """How much each band changes from frame to frame, compared with natural noise."""
+
+    def __init__(self, mel: MelConfig, min_share: float) -> None:
+        self._averaging = _averaging(mel)
+        self._across = _across_bands(mel.n_mels)
+        lag_frames = mel.n_fft // mel.hop_samples  # frames so far apart share no samples
+        natural = _natural_fluctuation(mel, 0)
+        change = np.abs(natural[:, lag_frames:] - natural[:, :-lag_frames]).mean(axis=1)
+        self._min_change = min_share * (self._across @ change)
+        self._change = np.zeros(mel.n_mels, np.float32)
+        self._recent: deque[FloatArray] = deque(maxlen=lag_frames)
+
+    def push(self, frame: FloatArray) -> npt.NDArray[np.bool_]:
+        """Take a frame; return which bands have lately changed by at least the minimum share ``[n_mels]``."""
+        before = self._recent[0] if self._recent else frame
+        self._recent.append(frame)
+        self._change = self._change + self._averaging * (self._across @ np.abs(frame - before) - self._change)
+        return np.asarray(self._change >= self._min_change)
+
+
 class FloorTracker:
     """The background's level in each band, found where and when nothing else is heard.
 
@@ -54,15 +100,9 @@ class FloorTracker:
 
     def __init__(self, mel: MelConfig, spares_tones: bool = False) -> None:
         self._mel = mel
-        self._block_frames = max(1, round(_WINDOW_S / _WINDOW_BLOCKS / mel.frame_s))
-        self._smoothing = np.float32(1 - np.exp(-mel.frame_s / _SMOOTHING_S))
-        self._averaging = np.float32(1 - np.exp(-mel.frame_s / _AVERAGE_S))
-        self._rise = np.float32(_RISE_LOG10_PER_S * mel.frame_s)
+        self._min_share = _STEADY_SHARE if spares_tones else 0.0
+        self._averaging = _averaging(mel)
         self._across = _across_bands(mel.n_mels)
-        self._lag_frames = mel.n_fft // mel.hop_samples  # frames so far apart share no samples
-        natural = _natural_fluctuation(mel, 0)
-        change = np.abs(natural[:, self._lag_frames :] - natural[:, : -self._lag_frames]).mean(axis=1)
-        self._min_change = (_STEADY_SHARE if spares_tones else 0.0) * (self._across @ change)
         self.reset()
 
     def reset(self) -> None:
@@ -70,11 +110,8 @@ class FloorTracker:
         self.floor: FloatArray = np.full(self._mel.n_mels, _QUIET_LOG10, np.float32)
         self.frames = 0
         self._minimum = self.floor
-        self._change = np.zeros_like(self.floor)
-        self._recent: deque[FloatArray] = deque(maxlen=self._lag_frames)
-        self._smoothed: FloatArray | None = None
-        self._block: FloatArray | None = None
-        self._blocks: deque[FloatArray] = deque(maxlen=_WINDOW_BLOCKS)
+        self._window = _MinimumStatistics(self._mel.frame_s)
+        self._fluctuation = _Fluctuation(self._mel, self._min_share)
 
     def push(self, log_mel: FloatArray) -> None:
         """Take ``[n_mels, frames]``."""
@@ -82,27 +119,13 @@ class FloorTracker:
             self._push_frame(frame)
 
     def _push_frame(self, frame: FloatArray) -> None:
-        level = self._across @ frame
-        if self._smoothed is None:
-            self._smoothed = level
-        self._smoothed = self._smoothed + self._smoothing * (level - self._smoothed)
-        self._block = self._smoothed if self._block is None else np.minimum(self._block, self._smoothed)
-        window = np.minimum.reduce([self._block, *self._blocks])
-        self._minimum = np.minimum(window, np.maximum(self._minimum, _QUIET_LOG10) + self._rise * self._is_noise(frame))
-        is_near = self._smoothed < self._minimum + _NEAR_LOG10
+        smoothed, minimum = self._window.push(self._across @ frame)
+        rise = np.float32(_RISE_LOG10_PER_S * self._mel.frame_s) * self._fluctuation.push(frame)
+        self._minimum = np.minimum(minimum, np.maximum(self._minimum, _QUIET_LOG10) + rise)
+        is_near = smoothed < self._minimum + _NEAR_LOG10
         mean = np.where(is_near, self.floor + self._averaging * (frame - self.floor), self.floor)
         self.floor = np.clip(mean, self._minimum, self._minimum + _NEAR_LOG10).astype(np.float32)
         self.frames += 1
-        if self.frames % self._block_frames == 0:
-            self._blocks.append(self._block)
-            self._block = None
-
-    def _is_noise(self, frame: FloatArray) -> npt.NDArray[np.bool_]:
-        """Which bands have changed lately as much as noise does ``[n_mels]``."""
-        before = self._recent[0] if self._recent else frame
-        self._recent.append(frame)
-        self._change = self._change + self._averaging * (self._across @ np.abs(frame - before) - self._change)
-        return np.asarray(self._change >= self._min_change)
 
 
 class PauseDetector:
@@ -176,6 +199,11 @@ class NoiseSource:
         columns = np.arange(self._at, self._at + count) % _NATURAL_NOISE_FRAMES
         self._at = (self._at + count) % _NATURAL_NOISE_FRAMES
         return np.asarray(envelope[:, None] + self._fluctuation[:, columns], np.float32)
+
+
+def _averaging(mel: MelConfig) -> np.float32:
+    """The share of a new frame in an average over 0.3 s."""
+    return np.float32(1 - np.exp(-mel.frame_s / _AVERAGE_S))
 
 
 @lru_cache(maxsize=8)

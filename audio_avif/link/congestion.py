@@ -30,6 +30,36 @@ class _Message:
     sent_s: float
 
 
+class _RateLimit:
+    """A rate that falls below what the path carried, and rises again as CUBIC's window does (RFC 9438)."""
+
+    def __init__(self) -> None:
+        self.kbps: float | None = None
+        """None while nothing limits the stream."""
+        self._plateau_kbps = 0.0
+        self._asked_kbps = 0.0
+        self._clear_s = 0.0
+        self._way_s = 0.0  # from the fall to the plateau
+
+    def fall(self, carried_kbps: float, asked_kbps: float) -> None:
+        """Fall below the rate that the path carried while the stream asked for ``asked_kbps``."""
+        self._clear_s = 0.0
+        if self.kbps is None:
+            self._asked_kbps = max(self._asked_kbps, asked_kbps)
+        self._plateau_kbps = _PLATEAU * carried_kbps
+        self.kbps = min(self.kbps or float("inf"), _BACK_OFF * carried_kbps)
+        self._way_s = ((1 - self.kbps / self._plateau_kbps) / _CUBIC) ** (1 / 3)
+
+    def rise(self, step_s: float) -> None:
+        """Rise after ``step_s`` without a queue; the limit ends above the rate that the stream asked for."""
+        if self.kbps is None:
+            return
+        self._clear_s += step_s
+        self.kbps = self._plateau_kbps * (1 + _CUBIC * (self._clear_s - self._way_s) ** 3)
+        if self.kbps > self._asked_kbps:
+            self.kbps = None
+
+
 class Congestion:
     """Follows the messages of one stream from ``sent`` to ``received``, and says how much more the path takes.
 
@@ -46,11 +76,7 @@ class Congestion:
         self._round_trip_s = 0.0
         self._busy: deque[tuple[float, int]] = deque(maxlen=9)  # (when, bytes) received since the path was last idle
         self._busy_since_s = 0.0
-        self._limit_kbps: float | None = None
-        self._plateau_kbps = 0.0
-        self._asked_kbps = 0.0
-        self._clear_s = 0.0
-        self._way_s = 0.0  # from the fall to the plateau
+        self._limit = _RateLimit()
         self._fell_s = float("-inf")
         self._received_s = 0.0
 
@@ -119,8 +145,9 @@ class Congestion:
         self.queue_s = max([self.queue_s, *(now_s - message.sent_s - self._base_s for message in waiting)])
         carried_kbps = self._carried_kbps()
         if self.queue_s > QUEUE_S and carried_kbps is not None and now_s - self._fell_s >= self._round_trip_s:
-            self._fall(carried_kbps, now_s)
-        return self._limit_kbps
+            self._fell_s = now_s
+            self._limit.fall(carried_kbps, self._max_sent_kbps(now_s))
+        return self._limit.kbps
 
     def _carried_kbps(self) -> float | None:
         """The rate received since messages began to queue; None while they do not."""
@@ -135,15 +162,6 @@ class Congestion:
             elapsed_s = self._busy[-1][0] - self._busy[0][0]
             received = list(self._busy)[1:]
         return 8e-3 * sum(size for _, size in received) / max(elapsed_s, 1e-3)
-
-    def _fall(self, carried_kbps: float, now_s: float) -> None:
-        self._fell_s = now_s
-        self._clear_s = 0.0
-        if self._limit_kbps is None:
-            self._asked_kbps = max(self._asked_kbps, self._max_sent_kbps(now_s))
-        self._plateau_kbps = _PLATEAU * carried_kbps
-        self._limit_kbps = min(self._limit_kbps or float("inf"), _BACK_OFF * carried_kbps)
-        self._way_s = ((1 - self._limit_kbps / self._plateau_kbps) / _CUBIC) ** (1 / 3)
 
     def _max_sent_kbps(self, now_s: float) -> float:
         """The highest rate sent within any recent second: what the stream needs."""
@@ -161,9 +179,5 @@ class Congestion:
     def _rise(self, now_s: float) -> None:
         step_s = min(now_s - self._received_s, _MAX_STEP_S)
         self._received_s = now_s
-        if self._limit_kbps is None or self.queue_s > QUEUE_S / 2:
-            return
-        self._clear_s += step_s
-        self._limit_kbps = self._plateau_kbps * (1 + _CUBIC * (self._clear_s - self._way_s) ** 3)
-        if self._limit_kbps > self._asked_kbps:
-            self._limit_kbps = None
+        if self.queue_s <= QUEUE_S / 2:
+            self._limit.rise(step_s)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from audio_avif.config import MelConfig
-from audio_avif.errors import ModelError
+from audio_avif.errors import MissingPackage, ModelError
+from audio_avif.optional import missing_sentence
 from audio_avif_onnx.export.hifigan import (
     Generator,
     GeneratorConfig,
@@ -87,7 +88,7 @@ def _fetch(hub_name: str) -> tuple[Path, Path]:
         from huggingface_hub.utils.logging import set_verbosity
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
-        raise ModelError("a model by name needs huggingface_hub: pip install 'audio-avif[export]'") from error
+        raise MissingPackage(missing_sentence("a model by name", ["huggingface_hub"], "export")) from error
     disable_progress_bars()
     set_verbosity(logging.ERROR)  # it retries for half a minute; the sentence below says what came of it
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from audio_avif.config import MelConfig
 from audio_avif.edge import console
-from audio_avif.errors import ModelError
+from audio_avif.optional import import_optional
 from audio_avif.vocoders import registry
 from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
 
@@ -170,10 +169,7 @@ def _tell(options: argparse.Namespace, screen: Console, name: str, path: Path, m
 
 def _require_modules() -> None:
     for module in _NEEDED_MODULES:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ModelError(f"exporting needs {module.partition('.')[0]}: pip install 'audio-avif[export]'") from error
+        import_optional(module, "exporting", "export")
 
 
 def _safe_name(name: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_avif.edge.console import run
-from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.errors import FileError
 from audio_avif.metrics import SCORES
+from audio_avif.optional import require
 from audio_avif_onnx.train.journal import LOG, read_log
 
 if TYPE_CHECKING:
@@ -100,8 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     def body() -> None:
-        if importlib.util.find_spec("matplotlib") is None:
-            raise AudioAvifError("curves need matplotlib; install with: pip install -e '.[train]'")
+        require("the picture of a run", ["matplotlib"], "train")
         draw(read_runs(args.runs, chained=args.chain), args.out)
 
     return run("curve", body)

@@ -18,7 +18,7 @@ from audio_avif_onnx.export.finetuned import HifiGanConfig, read_weights
 from audio_avif_onnx.export.trained import NETWORK, Network, is_trained
 from audio_avif_onnx.train.checkpoints import check_architecture, open_checkpoint, save_checkpoint
 from audio_avif_onnx.train.configuration import MODELS, TrainConfig
-from audio_avif_onnx.train.data.batches import Batcher
+from audio_avif_onnx.train.data.batches import Batcher, BatchShape
 from audio_avif_onnx.train.data.corpus import open_corpus
 from audio_avif_onnx.train.data.degrade import open_variants
 from audio_avif_onnx.train.objectives.tasks import open_task
@@ -65,9 +65,7 @@ class Trainer:
             corpus,
             variants,
             self.mel,
-            batch_size=config.batch_size,
-            frames=config.frames,
-            lookahead_frames=self.task.lookahead_frames,
+            BatchShape(config.batch_size, config.frames, self.task.lookahead_frames),
             seed=self._random,
             device=self.device,
         )

@@ -117,9 +117,7 @@ def test_tiles_of_high_quality_change_little_and_cost_bytes() -> None:
 
 def test_a_clean_batch_is_what_the_encoder_would_compute(data: Path, tmp_path: Path) -> None:
     opened = corpus.open_corpus(data, tmp_path / "cache", MEL, progress.Display())
-    batcher = batches.Batcher(
-        opened, [], MEL, batch_size=3, frames=8, lookahead_frames=1, seed=0, device=torch.device("cpu")
-    )
+    batcher = batches.Batcher(opened, [], MEL, batches.BatchShape(3, 8, 1), seed=0, device=torch.device("cpu"))
     batch = batcher.draw()
     assert batch.log_mel.shape == (3, 9, MEL.n_mels)
     assert batch.samples.shape == (3, MEL.n_fft + 7 * MEL.hop_samples)
@@ -138,9 +136,7 @@ def test_a_lost_tile_of_a_degraded_batch_falls_to_the_bottom_of_the_range_or_lea
         monkeypatch.setattr(batches, "CLEAN_SHARE", 0.0)
         monkeypatch.setattr(batches, "LOSS_SHARE", loss_share)
         device = torch.device("cpu")
-        batcher = batches.Batcher(
-            opened, variants, MEL, batch_size=1, frames=40, lookahead_frames=1, seed=seed, device=device
-        )
+        batcher = batches.Batcher(opened, variants, MEL, batches.BatchShape(1, 40, 1), seed=seed, device=device)
         return batcher.draw().log_mel[0].numpy()
 
     falls = 0

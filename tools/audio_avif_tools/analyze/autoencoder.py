@@ -7,7 +7,6 @@ AudioLDM's mel is computed here as in its authors' training code (haoheliu/Audio
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.errors import AudioAvifError, ModelError
+from audio_avif.errors import ModelError
+from audio_avif.optional import require
 from audio_avif.signal.features import hann, mel_basis
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import magnitudes
@@ -186,9 +186,7 @@ def load_network(name: str) -> Network:
 
     Only safetensors are read, never pickles. Raises as ``open_autoencoder`` does.
     """
-    absent = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
-    if absent:
-        raise AudioAvifError(f"--vae needs {' and '.join(absent)}; install with: pip install 'audio-avif[vae]'")
+    require("--vae", _PACKAGES, "vae")
     subfolder, config = _local_config(Path(name)) if Path(name).exists() else _hub_config(name)
     _check(name, config)
 

@@ -6,7 +6,6 @@ tables. ``payload_bytes`` counts the others.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import struct
 from collections.abc import Callable, Iterator
@@ -18,14 +17,13 @@ import numpy as np
 from PIL import Image
 
 from audio_avif.config import EncoderConfig
-from audio_avif.errors import AudioAvifError, TileError
+from audio_avif.errors import AudioAvifError, MissingPackage, TileError
+from audio_avif.optional import absent_packages, missing_sentence
 from audio_avif.recording.layout import DEPTHS
 from audio_avif.still.avif import decode_picture, encode_deep_still, encode_still
 from audio_avif.still.boxes import inspect_still, iter_boxes
 from audio_avif.still.template import StillTemplate
 from audio_avif.types import AnyPixels
-
-INSTALL = "pip install 'audio-avif[formats]'"
 
 _WEBP_EFFORT = 6
 _JXL_EFFORT = 7
@@ -61,30 +59,30 @@ class StillCodec:
     def missing(self) -> str | None:
         """Return in one sentence which packages to install; None where the codec can be used."""
         needed = self.packages + (self.deep_packages if self.depth > 8 else ())
-        absent = [package.replace("_", "-") for package in needed if importlib.util.find_spec(package) is None]
         what = self.title if self.depth == 8 else f"{self.title} at {self.depth} bit"
-        return f"{what} needs {' and '.join(absent)}; install with: {INSTALL}" if absent else None
+        absent = absent_packages(needed)
+        return missing_sentence(what, absent, "formats") if absent else None
 
     def encode(self, pixels: AnyPixels, quality: int) -> bytes:
         """Compress ``[height, width]``, uint8 at 8 bit, else uint16.
 
-        Raises ValueError for other pixels or a quality out of range, AudioAvifError where a package is missing.
+        Raises ValueError for other pixels or a quality out of range, MissingPackage where a package is missing.
         """
         if pixels.ndim != 2 or pixels.dtype != (np.uint8 if self.depth == 8 else np.uint16):
             raise ValueError(f"{self.name} takes gray pixels of {self.depth} bit, not {pixels.dtype} {pixels.shape}")
         if not self.minimum <= quality <= self.maximum:
             raise ValueError(f"{self.title} has qualities {self.minimum} to {self.maximum}, not {quality}")
         if (reason := self.missing()) is not None:
-            raise AudioAvifError(reason)
+            raise MissingPackage(reason)
         return self.encoder(pixels, quality, self.depth)
 
     def decode(self, data: bytes) -> AnyPixels:
         """Decode the output of ``encode`` to ``[height, width]``.
 
-        Raises TileError for anything else, AudioAvifError where a package is missing.
+        Raises TileError for anything else, MissingPackage where a package is missing.
         """
         if (reason := self.missing()) is not None:
-            raise AudioAvifError(reason)
+            raise MissingPackage(reason)
         try:
             pixels = self.decoder(data, self.depth)
         except AudioAvifError:

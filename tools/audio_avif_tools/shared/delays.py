@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.optional import require
 
 STAGES = {
     "capture": "capture: device and block",
@@ -59,9 +59,8 @@ def print_table(result: dict[str, Any], title: str) -> None:
 
 
 def require_matplotlib() -> None:
-    """Check that matplotlib is installed. Raises AudioAvifError."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise AudioAvifError("drawing needs matplotlib; install it with: pip install 'audio-avif[plot]'")
+    """Check that matplotlib is installed. Raises MissingPackage."""
+    require("drawing", ["matplotlib"], "plot")
 
 
 def plot(result: dict[str, Any], mouth_to_ear_ms: Sequence[float], path: Path) -> None:

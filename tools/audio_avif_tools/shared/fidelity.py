@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.sound_files import read_channels
 from audio_avif.metrics import MAX_CLIP_S, Score
+from audio_avif.optional import absent_packages
 from audio_avif.recording.layout import PictureInfo
 from audio_avif.types import DoubleArray, FloatArray
 
@@ -163,7 +163,7 @@ def mean_of(values: Iterator[float] | Sequence[float]) -> float:
 
 def has_loudness() -> bool:
     """Return whether pyloudnorm is installed, so that loudness can be measured."""
-    return importlib.util.find_spec("pyloudnorm") is not None
+    return not absent_packages(["pyloudnorm"])
 
 
 def loudness_meter() -> Callable[[FloatArray], float]:

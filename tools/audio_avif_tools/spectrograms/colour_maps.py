@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.errors import FileError
+from audio_avif.optional import import_optional
 from audio_avif.types import FloatArray, Pixels
 
 GRAYS = ("gray", "gray_r")
@@ -39,17 +40,12 @@ _BLOCK_PIXELS = 1 << 19
 def colours_of(name: str) -> FloatArray:
     """Return the map's colours ``[steps, 3]``, 0 to 255, from the lowest value to the highest.
 
-    Raises AudioAvifError where matplotlib is missing, ValueError where it has no such map.
+    Raises MissingPackage where matplotlib is missing, ValueError where it has no such map.
     """
     if name in GRAYS:
         ramp = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
         return ramp if name == "gray" else ramp[::-1]
-    try:
-        from matplotlib import colormaps
-    except ImportError as error:
-        raise AudioAvifError(
-            f"the colour map {name} needs matplotlib; install it with: pip install 'audio-avif[plot]'"
-        ) from error
+    colormaps = import_optional("matplotlib", f"the colour map {name}", "plot").colormaps
     if name not in colormaps:
         raise ValueError(f"matplotlib has no colour map {name!r:.40}; it has, among others, {', '.join(USUAL)}")
     chosen = colormaps[name]

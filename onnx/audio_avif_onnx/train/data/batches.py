@@ -30,6 +30,15 @@ class Batch:
     samples: Tensor
 
 
+@dataclass(frozen=True)
+class BatchShape:
+    """How many segments a batch has, and how many frames each, beside those that the network looks ahead."""
+
+    segments: int
+    frames: int
+    lookahead_frames: int
+
+
 class Batcher:
     """Draws batches with one random generator, whose state is enough to continue the sequence."""
 
@@ -38,19 +47,15 @@ class Batcher:
         corpus: Corpus,
         variants: Sequence[Variant],
         mel: MelConfig,
+        shape: BatchShape,
         *,
-        batch_size: int,
-        frames: int,
-        lookahead_frames: int,
         seed: int | np.random.Generator,
         device: torch.device,
     ) -> None:
         self._corpus = corpus
         self._variants = variants
         self._mel = mel
-        self._batch_size = batch_size
-        self._frames = frames
-        self._lookahead = lookahead_frames
+        self._shape = shape
         self._device = device
         self._rng = np.random.default_rng(seed)
         self._analysis = Analysis(mel, mel.n_fft).to(device)
@@ -59,16 +64,17 @@ class Batcher:
 
     def draw(self) -> Batch:
         """The next batch."""
-        frames_in = self._frames + self._lookahead
+        shape = self._shape
+        frames_in = shape.frames + shape.lookahead_frames
         length = self._mel.n_fft + self._mel.hop_samples * (frames_in - 1)
-        audio = np.empty((self._batch_size, length), np.float32)
-        received = np.full((self._batch_size, frames_in, self._mel.n_mels), np.nan, np.float32)
-        for row in range(self._batch_size):
+        audio = np.empty((shape.segments, length), np.float32)
+        received = np.full((shape.segments, frames_in, self._mel.n_mels), np.nan, np.float32)
+        for row in range(shape.segments):
             self._draw_row(audio[row], received[row])
         samples, log_mel = self._to_device(audio), self._to_device(received)
         clean = self._analysis.log_mel(self._analysis.magnitude(samples))
         log_mel = torch.where(log_mel.isnan(), clean, log_mel)
-        return Batch(log_mel, samples[:, : length - self._mel.hop_samples * self._lookahead])
+        return Batch(log_mel, samples[:, : length - self._mel.hop_samples * shape.lookahead_frames])
 
     def _to_device(self, values: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(values)
