@@ -94,7 +94,7 @@ def test_the_block_on_fuzzing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cells(block: str) -> list[list[str]]:
     """The cells of a block's table, without its second line."""
-    rows = [line.strip("|").split("|") for line in block.splitlines() if line.startswith("|")]
+    rows = [line[1:-1].split("|") for line in block.splitlines() if line.startswith("|")]
     return [rows[0], *rows[2:]]
 
 
