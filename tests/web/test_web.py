@@ -30,14 +30,14 @@ from audio_avif.still.tiles import to_pixels
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.serving.web_pages import page
-from support.chromium import Tab, chromium, chromium_path
+from support.chromium import STATUS, Tab, chromium, in_chromium, says
 from support.paths import MODELS, WEB
+from support.relay import port_of
 from support.room import FloatArray, Room, Stream, open_room
 from support.speech import speech_like
 from support.stream_helpers import (
     RECEIVER,
     SENDER,
-    Process,
     json_lines,
     live_resemblance,
     read_wav,
@@ -170,8 +170,6 @@ def test_the_page_compresses_as_well_as_it_can_in_time() -> None:
 
 # The whole of it in Chromium
 
-in_chromium = pytest.mark.skipif(chromium_path() is None, reason="Chromium is not installed (apt-get install chromium)")
-
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
@@ -185,7 +183,6 @@ def room() -> Iterator[Room]:
         yield found
 
 
-STATUS = "document.getElementById('status').textContent"
 PRESS = "document.getElementById('listen').click()"
 
 
@@ -210,11 +207,6 @@ def canvas(tab: Tab) -> FloatArray:
     url = tab.get("document.getElementById('spectrogram').toDataURL()")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         return np.asarray(image.convert("L"), np.float32)[:-20]
-
-
-def says(tab: Tab, sentence: str) -> None:
-    """Wait for the status line to hold this."""
-    tab.wait_for(f"{STATUS}.includes({sentence!r})")
 
 
 class Playing:
@@ -319,13 +311,6 @@ def test_a_page_that_came_over_plain_http_is_heard_too(tab: Tab, room: Room) -> 
     says(tab, "The stream has ended")
     score = stoi(python, heard_by(tab, python.size))
     in_time(score > 0.95, score)
-
-
-def port_of(relay: Process) -> int:
-    """Where a relay listens."""
-    line = re.compile(r"audio-avif-recv --connect \S+?:(\d+) ")
-    wait_until(lambda: line.search(relay.err) is not None, "the line with the port")
-    return int(line.findall(relay.err)[0])
 
 
 @in_chromium

@@ -653,7 +653,9 @@ def test_unwritable_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch, module: str, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     needed = module.partition(".")[0]
-    assert refusal(["x/y"], capsys).endswith(f"exporting needs {needed}; install with: pip install 'audio-avif[export]'")
+    assert refusal(["x/y"], capsys).endswith(
+        f"exporting needs {needed}; install with: pip install 'audio-avif[export]'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ function inspectStill(still) {
   const bytes = new Bytes(still);
   const boxes = bytes.boxes(0, still.length);
   if (boxes.map((box) => box.kind).join() !== "ftyp,meta,mdat") {
-    throw new TileError("the bytes are not an AVIF still of ftyp, meta and mdat");
+    throw new TileError("not an AVIF still of ftyp, meta and mdat boxes");
   }
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
@@ -113,31 +113,31 @@ function inspectStill(still) {
   const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
-    throw new TileError("the still promises another size than its bitstream holds");
+    throw new TileError("the still declares another size than its bitstream holds");
   }
   return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
 function readMeta(bytes, meta, mdat) {
   const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
   const [iloc, iinf, iprp] = ["iloc", "iinf", "iprp"].map((kind) => children.get(kind));
-  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still does not say where its picture lies");
+  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still lacks a pitm, iloc or iprp box");
   const items = bytes.boxes(iinf.at + 6, iinf.end);
   const isOne = bytes.u32(iinf.at) === 0 && bytes.u16(iinf.at + 4) === 1 && items.length === 1;
   if (!isOne || bytes.text(items[0].at + 8) !== "av01") {
-    throw new TileError("the AVIF file holds something else than one AV1 picture");
+    throw new TileError("the AVIF file does not hold exactly one AV1 picture");
   }
   const isUsual = bytes.u32(iloc.at) === 0 && bytes.u16(iloc.at + 4) === 17408 && bytes.u16(iloc.at + 6) === 1 && bytes.u16(iloc.at + 10) === 0 && bytes.u16(iloc.at + 12) === 1;
-  if (!isUsual) throw new TileError("the AVIF still is laid out in a way tiles are not");
+  if (!isUsual) throw new TileError("the AVIF still has an unsupported layout");
   const offset = bytes.u32(iloc.at + 14);
   if (offset !== mdat.at || offset + bytes.u32(iloc.at + 18) !== mdat.end) {
     throw new TileError("the AVIF still's picture does not fill its mdat box");
   }
   const properties = bytes.boxes(iprp.at, iprp.end).filter((box) => box.kind === "ipco").flatMap((box) => bytes.boxes(box.at, box.end));
   if (!properties.every((box) => ALLOWED_PROPERTIES.has(box.kind))) {
-    throw new TileError("the AVIF still carries a transformation, which tiles do not");
+    throw new TileError("the AVIF still has a transformation");
   }
   const sizes = properties.filter((box) => box.kind === "ispe");
-  if (sizes.length !== 1) throw new TileError("the AVIF still does not promise one size");
+  if (sizes.length !== 1) throw new TileError("the AVIF still does not declare exactly one size");
   const promised = { width: bytes.u32(sizes[0].at + 4), height: bytes.u32(sizes[0].at + 8) };
   return { ilocLengthAt: iloc.at + 18, promised };
 }
@@ -161,7 +161,7 @@ function readUnits(bytes, mdat) {
     else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
       return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
     } else if (kind !== TEMPORAL_DELIMITER || size) {
-      throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
+      throw new TileError("the still's bitstream does not hold exactly one sequence header and one frame");
     }
     at += size;
   }
@@ -352,7 +352,7 @@ var PictureReader = class {
     try {
       return await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
-      throw new TileError("the tile's AVIF data does not decode");
+      throw new TileError("the tile's AVIF data cannot be decoded");
     }
   }
   /** What this browser makes of an AVIF still: its pixels, others, or nothing. */
