@@ -52,7 +52,7 @@ var Resampler = class {
       out[i] = this.make();
     }
   }
-  /** Take samples; return those that they make. */
+  /** Take samples and return the resampled ones. */
   push(samples) {
     const out = [];
     for (const sample of samples) {
@@ -83,16 +83,16 @@ var Resampler = class {
 var CAPACITY = 8 * 16e3;
 var FADE = 0.95;
 var Ring = class {
-  /** Samples of those put in that have been taken. */
+  /** Number of samples taken out. */
   taken = 0;
-  /** Times that a sample was due and none was here. */
+  /** Number of underruns. */
   underruns = 0;
   samples = new Float32Array(CAPACITY);
   readAt = 0;
   count = 0;
   isDue = false;
   last = 0;
-  /** Queue samples, the oldest making room. */
+  /** Queue samples; a full ring drops the oldest. */
   write(samples) {
     for (const sample of samples) {
       this.samples[(this.readAt + this.count) % CAPACITY] = sample;
@@ -108,7 +108,7 @@ var Ring = class {
   rest() {
     this.isDue = false;
   }
-  /** The next sample; where there is none, the last one fades. */
+  /** The next sample; without one, the last one fades out. */
   next = () => {
     if (this.count) {
       this.last = this.samples[this.readAt];
@@ -137,7 +137,7 @@ var Player = class {
   worker = null;
   playedS = 0;
   reportedS = 0;
-  /** Play what comes by this port, and nothing more of what came before. */
+  /** Play the samples of this port from now on, and drop all earlier ones. */
   follow(worker2) {
     const ring = this.ring = new Ring();
     this.worker = worker2;
@@ -146,7 +146,7 @@ var Player = class {
       else ring.write(data);
     };
   }
-  /** Fill what the device plays next. */
+  /** Fill the block that the device plays next. */
   fill(out) {
     if (this.resampler) this.resampler.fill(out, this.ring.next);
     else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
@@ -296,13 +296,13 @@ var History = class {
       this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
-  /** From here on it is quiet; the noise's column is low band first. */
+  /** A pause begins here; the noise's column is low band first. */
   putPause(firstFrame, column) {
     if (this.pause) this.fillPause(firstFrame);
     else this.fillLost(firstFrame);
     this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
   }
-  /** A pause goes on until the next message; draw it up to here. */
+  /** A pause lasts until the next message; draw it up to here. */
   fillPause(until) {
     if (!this.pause) return;
     const { firstFrame, column } = this.pause;
@@ -377,7 +377,7 @@ var Spectrogram = class {
     this.strip.width = HISTORY_FRAMES;
     this.strip.height = mel.n_mels;
   }
-  /** No more comes: the picture stands still. */
+  /** Stop the movement at the end of a stream. */
   end() {
     this.arrivals = [];
     this.heard = null;
@@ -390,7 +390,7 @@ var Spectrogram = class {
     this.history?.putPause(firstFrame, column);
     this.arrive(firstFrame + this.tileFrames);
   }
-  /** Which frame is heard, and when that was. */
+  /** The frame that was heard at a time. */
   setHeard(frame, atMs) {
     this.heard = frame === null ? null : { frame, atMs };
   }
@@ -399,7 +399,7 @@ var Spectrogram = class {
     this.arrivals.push({ atMs, aheadMs: endFrame * this.frameMs - atMs });
     this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
   }
-  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  /** The frame at the right edge: the stream's clock minus a tile, so that no column is empty. */
   edgeAt(nowMs) {
     if (!this.arrivals.length) return this.edge;
     const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
@@ -455,7 +455,7 @@ var Spectrogram = class {
       from += count;
     }
   }
-  /** Colour columns of the history. */
+  /** Draw columns of the history in the palette's colours. */
   paint(frames) {
     const history2 = this.history;
     const image = new ImageData(1, history2.bands);
@@ -471,7 +471,7 @@ var Spectrogram = class {
       this.stripContext.putImageData(image, column, 0);
     }
   }
-  /** The stream's own seconds, which go by with the picture. */
+  /** Draw the time axis in seconds of the stream. */
   drawSeconds(shown, xOf, ratio, height) {
     const { context } = this;
     const framesPerS = 1e3 / this.frameMs;
@@ -488,7 +488,7 @@ var Spectrogram = class {
       context.fillText(label, x + 4 * ratio, height + (AXIS_PX / 2 + 2) * ratio);
     }
   }
-  /** A line where what is heard now passes. */
+  /** Draw a line at the frame that is heard now. */
   drawHeard(x, ratio, height) {
     const { context } = this;
     context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
@@ -541,7 +541,7 @@ var Sound = class _Sound {
   outlet;
   analyser;
   gain;
-  /** Opens the sound device; must be called from a click. Throws the sentence to show where it does not open. */
+  /** Opens the sound device; must be called from a click. Throws the message to show where it does not open. */
   static async open() {
     if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context;
@@ -560,7 +560,7 @@ var Sound = class _Sound {
     outlet.node.connect(analyser).connect(gain).connect(context.destination);
     return new _Sound(context, outlet, analyser, gain);
   }
-  /** A new way from the worker to the ring. */
+  /** A new port from the worker to the ring. */
   openPort() {
     const { port1, port2 } = new MessageChannel();
     this.outlet.follow(port2);
@@ -569,7 +569,7 @@ var Sound = class _Sound {
   get blockS() {
     return this.outlet.blockS;
   }
-  /** From the ring to the ear; a block that is full waits for the one that plays. */
+  /** Delay from the ring to the ear, with the block that waits while another plays. */
   get latencyS() {
     return 2 * this.blockS + (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
   }

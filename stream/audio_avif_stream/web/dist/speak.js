@@ -129,13 +129,13 @@ var History = class {
       this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
-  /** From here on it is quiet; the noise's column is low band first. */
+  /** A pause begins here; the noise's column is low band first. */
   putPause(firstFrame, column) {
     if (this.pause) this.fillPause(firstFrame);
     else this.fillLost(firstFrame);
     this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
   }
-  /** A pause goes on until the next message; draw it up to here. */
+  /** A pause lasts until the next message; draw it up to here. */
   fillPause(until) {
     if (!this.pause) return;
     const { firstFrame, column } = this.pause;
@@ -210,7 +210,7 @@ var Spectrogram = class {
     this.strip.width = HISTORY_FRAMES;
     this.strip.height = mel.n_mels;
   }
-  /** No more comes: the picture stands still. */
+  /** Stop the movement at the end of a stream. */
   end() {
     this.arrivals = [];
     this.heard = null;
@@ -223,7 +223,7 @@ var Spectrogram = class {
     this.history?.putPause(firstFrame, column);
     this.arrive(firstFrame + this.tileFrames);
   }
-  /** Which frame is heard, and when that was. */
+  /** The frame that was heard at a time. */
   setHeard(frame, atMs) {
     this.heard = frame === null ? null : { frame, atMs };
   }
@@ -232,7 +232,7 @@ var Spectrogram = class {
     this.arrivals.push({ atMs, aheadMs: endFrame * this.frameMs - atMs });
     this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
   }
-  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  /** The frame at the right edge: the stream's clock minus a tile, so that no column is empty. */
   edgeAt(nowMs) {
     if (!this.arrivals.length) return this.edge;
     const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
@@ -288,7 +288,7 @@ var Spectrogram = class {
       from += count;
     }
   }
-  /** Colour columns of the history. */
+  /** Draw columns of the history in the palette's colours. */
   paint(frames) {
     const history = this.history;
     const image = new ImageData(1, history.bands);
@@ -304,7 +304,7 @@ var Spectrogram = class {
       this.stripContext.putImageData(image, column, 0);
     }
   }
-  /** The stream's own seconds, which go by with the picture. */
+  /** Draw the time axis in seconds of the stream. */
   drawSeconds(shown, xOf, ratio, height) {
     const { context } = this;
     const framesPerS = 1e3 / this.frameMs;
@@ -321,7 +321,7 @@ var Spectrogram = class {
       context.fillText(label, x + 4 * ratio, height + (AXIS_PX / 2 + 2) * ratio);
     }
   }
-  /** A line where what is heard now passes. */
+  /** Draw a line at the frame that is heard now. */
   drawHeard(x, ratio, height) {
     const { context } = this;
     context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
@@ -368,7 +368,7 @@ var Microphone = class _Microphone {
   analyser;
   port;
   stream;
-  /** Asks for the microphone; throws the sentence to show where it does not open. */
+  /** Opens the microphone; throws the message to show where it does not open. */
   static async open() {
     if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
       throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");

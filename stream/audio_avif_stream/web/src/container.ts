@@ -1,5 +1,5 @@
 /**
- * The AVIF container of a tile: what in it never changes came once, the rest comes with every tile.
+ * The AVIF container of a tile: its constant bytes come once, as a template, the rest with every tile.
  * As `audio_avif/still/boxes.py` and `template.py`; `docs/reference/wire.md` has the steps. Nothing here decodes pixels.
  */
 
@@ -29,7 +29,7 @@ interface Box {
   end: number;
 }
 
-/** Reads of a file that end it with a TileError instead of running over its end. */
+/** Reads a file; throws TileError at its end. */
 class Bytes {
   private readonly view: DataView;
 
@@ -61,7 +61,7 @@ class Bytes {
     return String.fromCharCode(...this.data.subarray(at, at + 4));
   }
 
-  /** The boxes between two places; each must say its size and fit. */
+  /** The boxes between two offsets; each must have a size and fit. */
   boxes(start: number, end: number): Box[] {
     const found: Box[] = [];
     for (let at = start; at < end; ) {
@@ -75,7 +75,7 @@ class Bytes {
   }
 }
 
-/** The layout of an AVIF file that holds one picture and nothing else. Throws TileError for anything else. */
+/** The layout of an AVIF file with exactly one picture. Throws TileError for any other file. */
 export function inspectStill(still: Uint8Array): StillLayout {
   const bytes = new Bytes(still);
   const boxes = bytes.boxes(0, still.length);
@@ -130,7 +130,7 @@ function readMeta(bytes: Bytes, meta: Box, mdat: Box): { ilocLengthAt: number; p
   return { ilocLengthAt: iloc.at + 18, promised };
 }
 
-/** One sequence header, then one frame that ends the file; besides them only empty temporal delimiters. */
+/** One sequence header, then one frame that ends the file; otherwise only empty temporal delimiters. */
 function readUnits(bytes: Bytes, mdat: Box): { sequenceHeader: Uint8Array; frameAt: number; frameBodyAt: number } {
   let sequenceHeader: Uint8Array | null = null;
   for (let at = mdat.at; at < mdat.end; ) {
@@ -191,7 +191,7 @@ export class StillTemplate {
     readonly mdatSizeAt: number,
   ) {}
 
-  /** Take the template from a real still. Throws TileError where it is none. */
+  /** Take the template from a still. Throws TileError for any other file. */
   static of(still: Uint8Array): StillTemplate {
     const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
     const prefix = still.slice(0, frameAt);
@@ -200,7 +200,7 @@ export class StillTemplate {
     return new StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
   }
 
-  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  /** The body from which `rebuild` restores this still byte for byte, or null where it cannot. */
   strip(still: Uint8Array): Uint8Array | null {
     const body = still.subarray(inspectStill(still).frameBodyAt);
     const again = this.rebuild(body);

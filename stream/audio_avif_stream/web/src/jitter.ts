@@ -3,7 +3,7 @@
 import type { Frame } from "./features.js";
 import { roundHalfToEven } from "./rounding.js";
 
-/** A tile that was opened; `logMel` is null where its picture is damaged. */
+/** A decoded tile; `logMel` is null where its picture is damaged. */
 export interface Picture {
   kind: "tile";
   sequence: number;
@@ -36,7 +36,7 @@ export class TileCounts {
 
 const CAPACITY = 128;
 
-/** Holds tiles until it is their turn; copies stand in for those that never came. */
+/** Holds tiles until they are due; copies replace lost ones. */
 export class TileQueue {
   readonly counts = new TileCounts();
   private tiles = new Map<number, Packet>();
@@ -47,7 +47,7 @@ export class TileQueue {
     return this.tiles.size;
   }
 
-  /** Whether a copy of this tile would be of use. */
+  /** Whether a copy of this tile is needed. */
   needs(sequence: number): boolean {
     return this.next !== null && sequence >= this.next && !this.tiles.has(sequence) && !this.copies.has(sequence);
   }
@@ -69,7 +69,7 @@ export class TileQueue {
     return [...this.tiles.keys()].sort((a, b) => a - b);
   }
 
-  /** The next tile in order, or a copy of it, if it is here. */
+  /** The next tile in order or a copy of it, if either has arrived. */
   pop(): Packet | null {
     if (this.next === null) return null;
     const tile = this.tiles.get(this.next) ?? null;
@@ -110,7 +110,7 @@ export class TileQueue {
     return true;
   }
 
-  /** The stream had so many tiles; those at its end that never came are lost. */
+  /** End the stream after `tiles` tiles; those at its end that never came are lost. */
   end(tiles: number): void {
     this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
   }
@@ -123,7 +123,7 @@ const MAX_TILES = 512;
 const CLOCK_JUMP_S = 1;
 
 /**
- * Follows how late tiles come: the 95th percentile of the last ten seconds says what the buffer must hold.
+ * Measures how late tiles come: the buffer must hold the 95th percentile of the last ten seconds.
  * A burst after a stall counts once.
  */
 export class ArrivalWatch {
@@ -182,7 +182,7 @@ export class DepthWatch {
     return median(this.depthsS);
   }
 
-  /** The buffer has been made so much deeper on purpose. */
+  /** Record that the buffer was deliberately made deeper by `changeS`. */
   adjust(changeS: number): void {
     this.depthsS = this.depthsS.map((depthS) => depthS + changeS);
   }

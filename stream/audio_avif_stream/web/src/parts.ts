@@ -7,11 +7,11 @@ const LABELLED_HZ = [100, 250, 500, 1000, 2000, 4000, 7000];
 const MIN_LEVEL_DB = -60;
 const METER_TEXT_MS = 2000;
 
-/** The element with this id, which the page holds; the caller names its type. */
+/** The element with this id, which exists; the caller names its type. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- shorter than a cast at every call
 export const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 
-/** Say it in the status line, which screen readers read out. */
+/** Show a message in the status line, which screen readers read out. */
 export function say(sentence: string, isProblem = false): void {
   const line = byId("status");
   if (line.textContent === sentence) return;
@@ -30,7 +30,7 @@ export function labelBands(mel = USUAL_MEL): void {
   byId("bands").replaceChildren(...labels);
 }
 
-/** Shows the loudest of the last moment as a bar and, less often, in words. */
+/** Shows the recent peak level as a bar and, less often, as text. */
 export function showLevels(analyser: () => AnalyserNode | null): void {
   const level = byId("level");
   let saidMs = 0;

@@ -1,4 +1,4 @@
-/** The worker of who speaks: microphone to log-mel to tiles to AVIF stills to a room. */
+/** The speaking page's worker: microphone to log-mel to tiles to AVIF stills to a room. */
 
 import { RATE_HZ, type TileConfig, USUAL_MEL } from "./config.js";
 import { StillTemplate } from "./container.js";
@@ -16,10 +16,10 @@ export interface Speak {
   room: string;
   token: string;
   quality: number;
-  /** Where the samples come from, and at what rate. */
+  /** The port of the microphone's samples, and their rate. */
   microphone: MessagePort;
   rateHz: number;
-  /** Tell samples and stills, for tests. */
+  /** Report samples and stills, for tests. */
   isRecorded: boolean;
 }
 
@@ -79,7 +79,7 @@ class Stream {
     this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
   }
 
-  /** End the stream as it should end. */
+  /** End the stream with a bye. */
   stop(): void {
     if (this.isOver) return;
     for (const tile of [...this.cutter.push(this.mel.flush()), ...this.cutter.flush()]) this.send(tile);
@@ -124,7 +124,7 @@ class Stream {
     void this.show(still, firstFrame, frames);
   }
 
-  /** Shows what others will see. */
+  /** Shows the tiles as listeners get them. */
   private async show(still: Uint8Array, firstFrame: number, frames: number): Promise<void> {
     const pixels = await this.pictures.read(still.slice(), TILE.frames, USUAL_MEL.n_mels);
     tell({ kind: "tile", firstFrame, frames, width: TILE.frames, pixels }, [pixels.buffer]);
