@@ -1373,7 +1373,7 @@ var Decoder = class {
   get counts() {
     return this.tiles.counts;
   }
-  /** With less sound than this in the buffer, concealment is due; a pause's noise is made earlier. */
+  /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS() {
     const { depthS, processingS, config } = this.pacer;
     if (this.background.pause && this.cutOffS <= 0) {
@@ -1381,7 +1381,7 @@ var Decoder = class {
     }
     return config.concealAtS + processingS;
   }
-  /** Whether no sound is made before the next packet, even if the buffer runs empty. */
+  /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting() {
     return this.isEnding || this.isSilent && !this.background.pause;
   }

@@ -76,7 +76,7 @@ export class Decoder {
     return this.tiles.counts;
   }
 
-  /** With less sound than this in the buffer, concealment is due; a pause's noise is made earlier. */
+  /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS(): number {
     const { depthS, processingS, config } = this.pacer;
     if (this.background.pause && this.cutOffS <= 0) {
@@ -85,7 +85,7 @@ export class Decoder {
     return config.concealAtS + processingS;
   }
 
-  /** Whether no sound is made before the next packet, even if the buffer runs empty. */
+  /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting(): boolean {
     return this.isEnding || (this.isSilent && !this.background.pause);
   }

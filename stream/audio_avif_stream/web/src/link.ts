@@ -33,7 +33,7 @@ export function bearer(token: string): string {
   return `audio-avif.bearer.${base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
 }
 
-/** Find out why a handshake failed, which browsers do not tell: a page or a proxy, or no server at all. */
+/** The likely reason for a failed handshake, which browsers do not tell: "" where the server does not answer at all. */
 async function whyRefused(): Promise<string> {
   try {
     await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(HEALTH_S * 1000) });
