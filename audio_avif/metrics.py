@@ -1,8 +1,8 @@
-"""Scores of speech: the original and what was heard in, one number out.
+"""Quality scores of decoded speech against the original.
 
-All take ``[samples] float32`` at 16 kHz, both of one length and aligned to the sample. A score that has no answer for a
-clip, silence or a second too short for it, is NaN. What a score is computed with is imported when it is asked for; a
-score whose packages are missing says how to install them.
+All take two ``[samples] float32`` at 16 kHz, of equal length and aligned to the sample. A score that is undefined for a
+clip, for instance silence or too little speech, is NaN. A score's packages are imported when it is computed; if
+they are missing, the error says how to install them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 INSTALL = install_command("bench")
 MAX_CLIP_S = 20
-"""The longest clip that is scored: PESQ's reference code overruns its tables where speech starts and stops 50 times."""
+"""Maximum length of a clip: PESQ's reference code overruns its tables where speech starts and stops 50 times."""
 
-_HEARD_LOG10 = -5.0  # what lies below is not heard and not counted in the mel distance
+_HEARD_LOG10 = -5.0  # log10 magnitudes below are inaudible and not counted in the mel distance
 _STOI_TOO_SHORT = 1e-5  # what pystoi returns, besides a warning, for less than 30 frames of speech
 _DNSMOS_WINDOW_SAMPLES = int(9.01 * RATE_HZ)
 # From the network's overall output to the opinion score of P.835, as DNSMOS's authors fitted it.
@@ -41,7 +41,7 @@ _DNSMOS_OVERALL = (-0.06766283, 1.11546468, 0.04602535)
 
 @dataclass(frozen=True)
 class Score:
-    """One way to judge: ``measure(original, heard)``, the packages it needs, and what it does not hear."""
+    """A quality score: ``measure(original, heard)``, the packages it needs, and what it ignores (``blind_spot``)."""
 
     key: str
     title: str
@@ -52,20 +52,20 @@ class Score:
     blind_spot: str
 
     def missing(self) -> str | None:
-        """One sentence that names the packages to install, or None where the score can be had."""
+        """A sentence that names the packages to install, or None where the score can be computed."""
         absent = absent_packages(self.packages)
         extra = "report" if {*self.packages} <= {"pesq", "pystoi"} else "bench"
         return missing_sentence(self.title, absent, extra) if absent else None
 
     def __call__(self, original: FloatArray, heard: FloatArray) -> float:
-        """The score, or NaN where there is none.
+        """Compute the score; NaN where it is undefined.
 
         Raises MissingPackage where its packages are missing, ValueError for unequal, long or non-finite samples.
         """
         if (reason := self.missing()) is not None:
             raise MissingPackage(reason)
         if original.ndim != 1 or original.shape != heard.shape:
-            raise ValueError(f"a score compares equally long clips, not {original.shape} with {heard.shape}")
+            raise ValueError(f"a score needs two clips of equal length, not {original.shape} and {heard.shape}")
         if original.size > MAX_CLIP_S * RATE_HZ:
             raise ValueError(f"a score takes at most {MAX_CLIP_S} s, not {original.size / RATE_HZ:.1f}")
         if not (np.isfinite(original).all() and np.isfinite(heard).all()):
@@ -91,7 +91,7 @@ def stoi(original: FloatArray, heard: FloatArray) -> float:
 
 
 def estoi(original: FloatArray, heard: FloatArray) -> float:
-    """Extended STOI, without the independence of bands: 0 to 1. Source: Jensen and Taal, 2016, by pystoi."""
+    """Extended STOI, which does not assume independent bands: 0 to 1. Source: Jensen and Taal, 2016, by pystoi."""
     return _pystoi(original, heard, extended=True)
 
 
@@ -127,10 +127,10 @@ def _visqol_api() -> Any:
 
 
 def dnsmos(original: FloatArray, heard: FloatArray) -> float:
-    """DNSMOS P.835 overall of what was heard, without a reference: 1 to 5.
+    """DNSMOS P.835 overall score of the decoded sound, without a reference: 1 to 5.
 
-    The model that the package speechmos brings is run here, by one thread and without that package's code, which
-    imports seconds of libraries more and computes a second score. Clips shorter than 9 s are repeated.
+    The model file of the package speechmos is run here, in one thread and without that package's code, which
+    takes seconds to import and computes a second score. Clips shorter than 9 s are repeated.
 
     Source: Reddy, Gopal and Cutler, 2022.
     """
@@ -153,14 +153,14 @@ def _dnsmos_session() -> onnxruntime.InferenceSession:
     folders = spec.submodule_search_locations if spec is not None else None
     path = Path(next(iter(folders or [""]))) / "dnsmos_models" / "sig_bak_ovr.onnx"
     if not path.is_file():
-        raise AudioAvifError(f"the package speechmos has no {path.name}; install it again with: {INSTALL}")
+        raise AudioAvifError(f"the package speechmos has no {path.name}; reinstall it with: {INSTALL}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def mel_distance(original: FloatArray, heard: FloatArray) -> float:
-    """Mean absolute difference of the two log10 mels, where either is above 1e-5: 0 is the same, 0.1 is 2 dB."""
+    """Mean absolute difference of the log10 mels where either is above 1e-5: 0 for equal mels, 0.1 for 2 dB."""
     first, second = (np.maximum(log_mel(samples), np.float32(_HEARD_LOG10)) for samples in (original, heard))
     return float(np.abs(first - second).mean())
 
@@ -221,4 +221,4 @@ SCORES = {
         ),
     )
 }
-"""All scores by key, in the order they are told."""
+"""All scores by key, in the order of tables."""

@@ -67,5 +67,5 @@ def reconstruct_wav(logmel: FloatArray, vocoder: Vocoder, device: str | None = N
     if logmel.ndim != 2 or logmel.shape[1] != vocoder.mel.n_mels:
         raise ModelError(f"vocoder {vocoder.name} needs [frames, {vocoder.mel.n_mels}], not {list(logmel.shape)}")
     if device == "cuda" and isinstance(vocoder, OnnxVocoder) and not vocoder.is_on_cuda:
-        raise ModelError(f"vocoder {vocoder.name} was loaded for the processor; load it again for cuda")
+        raise ModelError(f"vocoder {vocoder.name} was loaded for the CPU; load it again for cuda")
     return vocoder.synthesize(np.ascontiguousarray(logmel.T, np.float32))

@@ -86,8 +86,8 @@ def find_device(device: str | int | None, kind: str, devices: list[Device]) -> D
         found = [d for d in able if (d.is_default_input if kind == "input" else d.is_default_output)]
         if not found:
             raise DeviceError(
-                f"there is no default {kind} device; connect one, choose one of --list-devices with --device, "
-                f"or do without: --{kind} FILE"
+                f"there is no default {kind} device; connect one, choose one with --device (see --list-devices), "
+                f"or use a file: --{kind} FILE"
             )
         return found[0]
     wanted = str(device)
@@ -116,7 +116,7 @@ def _sounddevice() -> Any:
     except OSError as error:
         raise DeviceError(
             "the PortAudio library is missing; install it (Debian and Ubuntu: apt-get install libportaudio2), "
-            "or use files in place of devices"
+            "or use files instead of devices"
         ) from error
     return sounddevice
 
@@ -178,7 +178,7 @@ class _Stream:
         )
         return DeviceError(
             f"{self._kind} device {self.name!r} cannot be used ({reason}); "
-            "close the programs that hold it, or choose another of --list-devices"
+            "close other programs that use it, or choose another with --device (see --list-devices)"
         )
 
     def start(self) -> None:

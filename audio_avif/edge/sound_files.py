@@ -51,7 +51,7 @@ def read_blocks(path: str | Path, block_samples: int, rate_hz: int = RATE_HZ) ->
     if str(path) == "-":
         # A thread that waits in a buffered read holds its lock, on which the interpreter aborts when the program ends.
         if sys.stdin is None:
-            raise FileError("there is no standard input to read from")
+            raise FileError("standard input is not open")
         return _raw_blocks(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), block_samples)
     return _reblock(_mono(_chunks(path, _find_readable(path), rate_hz, channels=1)), block_samples)
 
@@ -126,7 +126,7 @@ def _opened(path: str | Path, section: Section) -> Iterator[Any]:
             source = str(path) if section.is_whole else stack.enter_context(section.open(path))
             sound = stack.enter_context(Sequential(source))
         except UnicodeEncodeError as error:
-            raise FileError(f"{path} cannot be opened by a name that is no {error.encoding}; rename it") from error
+            raise FileError(f"{path} has a name that cannot be encoded as {error.encoding}; rename it") from error
         except (soundfile.SoundFileError, TypeError, OSError) as error:  # TypeError: raw data without a header
             raise FileError(_refusal(path, section)) from error
         yield sound
@@ -150,7 +150,7 @@ def _refusal(path: str | Path, section: Section) -> str:
     if kind == AVIF:
         return f"{path} is {kind}, not a sound file; rename it so that it ends in {AVIF_SUFFIX}"
     if kind.is_picture:
-        return f"{path} is {kind}, not a sound file; audio-avif invert makes sound of pictures"
+        return f"{path} is {kind}, not a sound file; use audio-avif invert for pictures"
     return f"{path} is {kind}, which cannot be read; {readable}"
 
 
@@ -158,7 +158,7 @@ def _chunks(path: str | Path, sections: list[Section], rate_hz: int, channels: i
     """Yield the samples ``[samples, channels]`` of all recordings in a file at ``rate_hz``, in pieces of any size."""
     for section in sections:
         if section.is_unfinished:
-            warn_once(f"{path}: the header does not say how long the sound is; it is read to the end of the file")
+            warn_once(f"{path}: the header does not state the length; the file is read to its end")
         with _opened(path, section) as sound:
             pieces = _frames(path, sound)
             if sound.channels != channels:
@@ -319,11 +319,11 @@ def sound_writer(path: str | Path, channels: int, rate_hz: int = RATE_HZ) -> Ite
                 yield write
             is_whole = soundfile.info(str(part)).frames == samples_in
         except UnicodeEncodeError as error:
-            raise FileError(f"{path} cannot be written by a name that is no {error.encoding}; rename it") from error
+            raise FileError(f"{path} has a name that cannot be encoded as {error.encoding}; rename it") from error
         except soundfile.SoundFileError as error:
             raise FileError(f"{path} cannot be written: the disk may be full") from error
         if not is_whole:
-            raise FileError(f"{path} cannot be written whole: the disk may be full")
+            raise FileError(f"{path} was written in part only; the disk may be full")
 
 
 class WavWriter:

@@ -271,7 +271,7 @@ class Room:
         stream, before = self._stream, self.publication
         verdict = Verdict.BEGIN if stream is None else stream.tenure.judge(hello.session, now_s)
         if verdict is Verdict.WAIT:
-            raise PeerRefused(CLOSE_BUSY, f"somebody else publishes in room {self.name}; try again later")
+            raise PeerRefused(CLOSE_BUSY, f"room {self.name} has another publisher; try again later")
         is_new = stream is None or verdict is Verdict.BEGIN
         if stream is None or is_new:
             stream = self._stream = _Stream(Tenure(hello, now_s), self.entry(Kind.HELLO, data, now_s))

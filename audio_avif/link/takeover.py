@@ -17,10 +17,10 @@ from audio_avif.still.template import StillTemplate
 SILENT_S = 3.0
 """A sender that has not been heard for so long loses its place to another one that asks for it."""
 
-RESUMED = CLOSE_REPLACED, "the stream goes on over a newer connection"
+RESUMED = CLOSE_REPLACED, "the stream continues on a newer connection"
 """The close code and reason for a connection whose stream goes on over another one."""
 
-DISPLACED = CLOSE_BUSY, "another stream has begun here"
+DISPLACED = CLOSE_BUSY, "another stream has started here"
 """The close code and reason for a connection whose stream has lost its place."""
 
 
@@ -83,7 +83,7 @@ class Tenure:
     def require_same_settings(self, hello: Hello) -> None:
         """Raise RemoteProtocolError where a hello goes on with this stream under other settings."""
         if _settings(hello) != _settings(self.hello):
-            raise RemoteProtocolError("a stream that goes on cannot change its settings; begin another session")
+            raise RemoteProtocolError("a resumed stream cannot change its settings; start a new stream")
 
 
 def _settings(hello: Hello) -> tuple[MelConfig, TileConfig, StillTemplate, bool]:

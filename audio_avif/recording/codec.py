@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig, whole_rate_hz
 from audio_avif.errors import FileError, ModelError, TileError
-from audio_avif.recording.grid import PageReader, PageWriter, max_cells, page_size
+from audio_avif.recording.grid import GridReader, GridWriter, grid_size, max_cells
 from audio_avif.recording.layout import PictureInfo, from_pixels, side_pays, to_pixels
 from audio_avif.recording.segments import PartJoiner, cut_parts, speak_part
 from audio_avif.signal.features import LogMelStream
@@ -36,7 +36,7 @@ CELL_FRAMES = 625
 """Frames of a cell: ten seconds."""
 
 FADE_FRAMES = 16
-"""Frames in which a page fades out after its sound's end."""
+"""Frames in which a grid fades out after its sound's end."""
 
 FORMAT = 1
 _DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif 2.32, table 3
@@ -158,12 +158,12 @@ class PictureEncoder:
         elif frames:
             cells.append(self._cell(self._pending))
         if not self._cells:
-            raise FileError("the recording holds no sound")
+            raise FileError("the recording is empty")
         self._pending = self._pending[:, :, :0]
         return cells
 
     def blank(self) -> AnyPixels:
-        """A cell without sound, with which the last row of a page is filled."""
+        """A cell without sound, with which the last row of a grid is filled."""
         size = (self.info.channels, self.info.mel.n_mels, CELL_FRAMES)
         return to_pixels(np.full(size, self.info.log10_min, np.float32), self.info)
 
@@ -188,11 +188,11 @@ def encode_cell(pixels: AnyPixels, config: FileConfig) -> bytes:
     return encode_deep_still(pixels, config.encoder, config.depth)
 
 
-def write_picture(page: PageWriter, encoder: PictureEncoder, config: FileConfig, file: IO[bytes]) -> None:
-    """Fill the page's last row and write it with its settings, once the encoder has been flushed."""
-    if page.missing_cells():
-        page.fill(encode_cell(encoder.blank(), config))
-    page.write(file, encoder.info.frames, to_exif(encoder.info))
+def write_picture(grid: GridWriter, encoder: PictureEncoder, config: FileConfig, file: IO[bytes]) -> None:
+    """Fill the grid's last row and write it with its settings, once the encoder has been flushed."""
+    if grid.missing_cells():
+        grid.fill(encode_cell(encoder.blank(), config))
+    grid.write(file, encoder.info.frames, to_exif(encoder.info))
 
 
 def to_exif(info: PictureInfo) -> bytes:
@@ -223,11 +223,11 @@ def _from_description(text: object) -> PictureInfo | None:
     if not isinstance(values, dict) or "audio_avif" not in values:
         return None
     if (version := values.pop("audio_avif")) != FORMAT:
-        raise FileError(f"the picture's settings have format {version!r:.20}; this version reads {FORMAT}")
+        raise FileError(f"the picture's metadata have format {version!r:.20}; this version reads {FORMAT}")
     try:
         return PictureInfo.from_dict(values)
     except ValueError as error:
-        raise FileError(f"the picture's settings are damaged: {error!s:.200}") from error
+        raise FileError(f"the picture's metadata are damaged: {error!s:.200}") from error
 
 
 class PictureReader:
@@ -241,7 +241,7 @@ class PictureReader:
     """
 
     def __init__(self, file: IO[bytes], info: PictureInfo | None = None) -> None:
-        self._page: PageReader | None = None
+        self._grid: GridReader | None = None
         self._whole: AnyPixels | None = None
         if info is not None:
             self._whole = _read_log_mel(_open_foreign(file), info)
@@ -249,8 +249,8 @@ class PictureReader:
             samples = max(1, (self.frames - 1) * info.mel.hop_samples)
             self.info = replace(info, samples=samples, side_cells="", depth=8)
             return
-        if (as_written := _open_page(file)) is not None:
-            self._page, self.info = as_written
+        if (as_written := _open_grid(file)) is not None:
+            self._grid, self.info = as_written
         else:
             self._whole, self.info = _read_saved_again(_open_foreign(file))
         self.frames = self.info.frames
@@ -262,12 +262,12 @@ class PictureReader:
                 is_side = self.info.is_side(at // CELL_FRAMES)
                 yield from_pixels(self._whole[:, at : at + CELL_FRAMES], self.info, is_side)
             return
-        assert self._page is not None
-        width, is_gray = self._page.cell_width, self.info.layout == "stacked"
+        assert self._grid is not None
+        width, is_gray = self._grid.cell_width, self.info.layout == "stacked"
         for index in range(-(-self.frames // width)):
             try:
-                still = self._page.cell(index)
-                pixels = decode_picture(still, width, self._page.cell_height, self.info.depth, is_gray)
+                still = self._grid.cell(index)
+                pixels = decode_picture(still, width, self._grid.cell_height, self.info.depth, is_gray)
             except TileError as error:
                 raise FileError(
                     f"the picture is damaged after {index * width * self.info.mel.frame_s:.0f} s"
@@ -275,7 +275,7 @@ class PictureReader:
             yield from_pixels(pixels, self.info, self.info.is_side(index))[:, :, : self.frames - index * width]
 
 
-def _open_page(file: IO[bytes]) -> tuple[PageReader, PictureInfo] | None:
+def _open_grid(file: IO[bytes]) -> tuple[GridReader, PictureInfo] | None:
     """A picture whose file is as ``write_picture`` made it, or None.
 
     Raises FileError for one that is truncated or whose size is not the one that its settings promise.
@@ -284,31 +284,31 @@ def _open_page(file: IO[bytes]) -> tuple[PageReader, PictureInfo] | None:
     if file.read(12)[4:] != b"ftypavif":
         return None
     try:
-        page = PageReader(file)
-        info = from_exif(page.exif)
+        grid = GridReader(file)
+        info = from_exif(grid.exif)
         if info is None:
             return None
-        _require_size(info, page.width, page.height)
-        first = inspect_still(page.cell(0))
+        _require_size(info, grid.width, grid.height)
+        first = inspect_still(grid.cell(0))
     except TileError:
         return None
     written = (info.depth, info.layout == "stacked", min(info.frames, CELL_FRAMES))
-    return (page, info) if (first.bit_depth, first.monochrome, page.cell_width) == written else None
+    return (grid, info) if (first.bit_depth, first.monochrome, grid.cell_width) == written else None
 
 
 def _require_size(info: PictureInfo, width: int, height: int) -> None:
     """Raises FileError where a picture has another size than its settings promise."""
-    promised = page_size(info.frames, CELL_FRAMES, info.height)
+    promised = grid_size(info.frames, CELL_FRAMES, info.height)
     if (width, height) == promised:
         return
-    remedy = "use the picture as it was made"
+    remedy = "use the original picture"
     if height == info.height and info.mel == MelConfig() and "1" not in info.side_cells:
         channels = f" --channels {info.channels}" if info.channels > 1 else ""
         layout = f" --layout {info.layout}" if info.layout != "stacked" else ""
-        remedy = f"--range={info.log10_min:g},{info.log10_max:g}{channels}{layout} plays it as it is now"
+        remedy = f"--range={info.log10_min:g},{info.log10_max:g}{channels}{layout} plays it as it is"
     raise FileError(
-        f"the picture's settings speak of {info.frames} frames of {info.height} rows, which is a picture of "
-        f"{promised[0]}x{promised[1]} pixels, but it has {width}x{height}: it was cropped or scaled; {remedy}"
+        f"the picture's metadata describe {info.frames} frames of {info.height} rows, {promised[0]}x{promised[1]} "
+        f"pixels, but it has {width}x{height}: it was cropped or scaled; {remedy}"
     )
 
 
@@ -325,7 +325,7 @@ def _open_foreign(file: IO[bytes]) -> Image.Image:
     except FileError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
-        raise FileError("this is no picture that can be opened, or it is damaged") from error
+        raise FileError("not a readable picture; it may be damaged") from error
     return image
 
 
@@ -333,8 +333,8 @@ def _read_log_mel(image: Image.Image, info: PictureInfo) -> AnyPixels:
     """The pixels of a log-mel picture in one row. Raises FileError where its height is another one."""
     if image.height != info.height:
         raise FileError(
-            f"the picture is {image.height} pixels tall, not {info.height}: {info.mel.n_mels} for each channel "
-            "below another; other pictures of sound are for audio-avif invert"
+            f"the picture is {image.height} pixels tall, not {info.height} ({info.mel.n_mels} per channel); "
+            "for other pictures of sound use audio-avif invert"
         )
     return _pixels(image, info)
 
@@ -352,21 +352,19 @@ def _read_saved_again(image: Image.Image) -> tuple[AnyPixels, PictureInfo]:
     info = _from_description(text)
     if info is None:
         raise FileError(
-            "the picture does not say how it is to be heard; if it is a log-mel picture give its value range, "
-            "--range=MIN,MAX, if it is another picture of sound use audio-avif invert"
+            "the picture has no metadata of audio-avif; for a log-mel picture give its value range, "
+            "--range=MIN,MAX; for other pictures of sound use audio-avif invert"
         )
     _require_size(info, image.width, image.height)
     if info.layout == "planes" and info.channels > 1 and image.mode in _GRAY_MODES:
         raise FileError(
-            f"the picture is gray, but its settings speak of {info.channels} channels in its colours; "
-            "use the picture as it was made"
+            f"the picture is gray, but its metadata describe {info.channels} channels as colours; "
+            "use the original picture"
         )
     if info.layout == "stacked" and image.mode not in _GRAY_MODES:
         tint = np.ptp(np.asarray(image.convert("RGB")), axis=2).mean()
         if tint > _MAX_TINT:
-            raise FileError(
-                "the picture is in colour, but its settings speak of a gray one; use the picture as it was made"
-            )
+            raise FileError("the picture is in colour, but its metadata describe a gray one; use the original picture")
     rows = np.split(_pixels(image, info), image.height // info.height)
     return np.concatenate(rows, axis=1)[:, : info.frames], replace(info, depth=8)
 
@@ -374,7 +372,7 @@ def _read_saved_again(image: Image.Image) -> tuple[AnyPixels, PictureInfo]:
 def _pixels(image: Image.Image, info: PictureInfo) -> AnyPixels:
     """``[height, width] uint8``, or ``[height, width, 3]`` where channels are colours."""
     if image.mode == "F":
-        raise FileError("the picture has floating-point pixels, whose white is unknown; save it with 8 or 16 bits")
+        raise FileError("the picture has floating-point pixels; save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits, which convert() would clip to white
         image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
     return np.asarray(image.convert("L" if info.layout == "stacked" else "RGB"))
@@ -412,22 +410,22 @@ def encode(audio: npt.ArrayLike, rate_hz: float, config: FileConfig | None = Non
     bits, at any rate that is a whole number.
 
     Raises ValueError for samples of another shape, TypeError for samples of another type, FileError for a recording
-    that is empty or too long for a page.
+    that is empty or too long for a grid.
     """
     config = config or FileConfig()
     rate_hz = whole_rate_hz(rate_hz)
     samples = resampled(_as_columns(audio), rate_hz)
-    most_s = max_seconds(samples.shape[1], config.layout)
-    if samples.shape[0] >= most_s * RATE_HZ:
+    max_s = max_seconds(samples.shape[1], config.layout)
+    if samples.shape[0] >= max_s * RATE_HZ:
         raise FileError(
-            f"a picture of {samples.shape[1]} channels holds at most {most_s / 3600:.1f} h; cut the recording"
+            f"a picture of {samples.shape[1]} channels holds at most {max_s / 3600:.1f} h; split the recording"
         )
     encoder = PictureEncoder(config, samples.shape[1], rate_hz)
     out = io.BytesIO()
-    with PageWriter() as page:
+    with GridWriter() as grid:
         for cell in [*encoder.push(samples), *encoder.flush()]:
-            page.add(encode_cell(cell, config))
-        write_picture(page, encoder, config, out)
+            grid.add(encode_cell(cell, config))
+        write_picture(grid, encoder, config, out)
     return SoundPicture(out.getvalue())
 
 

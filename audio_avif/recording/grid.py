@@ -1,4 +1,4 @@
-"""A page: one AVIF file that holds a recording of any length as rows of equally wide cells.
+"""A recording of any length as one AVIF grid of equally sized cells.
 
 A cell is an AVIF still of ten seconds. A recording of one cell is that still; a longer one is a ``grid`` item (ISO/IEC
 23008-12, 6.6.2.3.2) over all of them, six to a row, so that viewers show one picture whose rows are minutes. Cells are
@@ -18,9 +18,9 @@ from audio_avif.still.boxes import inspect_still, iter_boxes
 
 CELLS_PER_ROW = 6
 MAX_SIDE = 16_384
-"""Pixels of a page's side; libavif refuses pictures of more than the square of this, browsers soon after."""
+"""Maximum width and height of a grid in pixels: libavif and browsers refuse much larger pictures."""
 
-_MAX_WIDER = 4  # rows of four minutes, on pages of which as many as fit would be too tall
+_MAX_WIDER = 4  # rows of four minutes, on grids of which as many as fit would be too tall
 _MAX_META_BYTES = 1 << 20
 _MAX_CELL_BYTES = 1 << 24
 _MAX_PROPERTIES = 16
@@ -32,7 +32,7 @@ _HANDLER = b"\0\0\0\0pict" + bytes(13)
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a page: its size, what a decoder must know before it (``pixi``, ``av1C``, ``colr``), its bits."""
+    """One picture of a grid: its size, the properties that a decoder needs (``pixi``, ``av1C``, ``colr``), its bits."""
 
     width: int
     height: int
@@ -58,7 +58,7 @@ class Cell:
         return head + _box(b"mdat", self.coded)
 
     def is_like(self, other: Cell) -> bool:
-        """Whether both may lie on one page."""
+        """Whether both may be cells of one grid."""
         return (self.width, self.height, self.properties) == (other.width, other.height, other.properties)
 
 
@@ -69,12 +69,12 @@ def _item_properties(data: bytes, start: int, end: int) -> list[tuple[bytes, int
 
 
 def max_cells(cell_width: int, cell_height: int) -> int:
-    """How many cells of that size a page holds."""
+    """Maximum number of cells of that size in a grid."""
     widest = max((n for n in range(1, _MAX_WIDER + 1) if n * CELLS_PER_ROW * cell_width <= MAX_SIDE), default=0)
-    return widest * CELLS_PER_ROW * _most_rows(cell_height)
+    return widest * CELLS_PER_ROW * _max_rows(cell_height)
 
 
-def _most_rows(cell_height: int) -> int:
+def _max_rows(cell_height: int) -> int:
     return min(256, MAX_SIDE // cell_height)
 
 
@@ -82,19 +82,19 @@ def _rows_and_columns(cells: int, cell_height: int) -> tuple[int, int]:
     if cells <= CELLS_PER_ROW:
         return 1, cells
     columns = CELLS_PER_ROW
-    while -(-cells // columns) > _most_rows(cell_height):
+    while -(-cells // columns) > _max_rows(cell_height):
         columns += CELLS_PER_ROW
     return -(-cells // columns), columns
 
 
-def page_size(columns: int, cell_width: int, cell_height: int) -> tuple[int, int]:
-    """Width and height in pixels of the page that shows so many columns of pixels, in cells of that size."""
+def grid_size(columns: int, cell_width: int, cell_height: int) -> tuple[int, int]:
+    """Width and height in pixels of the grid that shows ``columns`` columns of pixels, in cells of that size."""
     rows, cells_per_row = _rows_and_columns(-(-columns // cell_width), cell_height)
     return (columns if rows == 1 else cells_per_row * cell_width), rows * cell_height
 
 
-class PageWriter:
-    """Collects cells and writes the page at the end; what is held in memory does not grow with the cells' pictures."""
+class GridWriter:
+    """Collects cells in a temporary file and writes the grid at the end; memory does not grow with the pictures."""
 
     def __init__(self) -> None:
         self._spool: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by close()
@@ -111,12 +111,12 @@ class PageWriter:
     def add(self, still: bytes) -> None:
         """Add the next cell, an AVIF still like the ones before.
 
-        Raises TileError for one that differs in size or kind, FileError where the page or the disk is full: then the
-        page is as it was before.
+        Raises TileError for one that differs in size or kind, FileError where the grid or the disk is full: then the
+        grid is as it was before.
         """
         cell = self._of_one_kind(still)
         if self.cells and self.cells >= max_cells(cell.width, cell.height):
-            raise FileError(f"a picture holds {self.cells} cells and no more; cut the recording")
+            raise FileError(f"a picture holds at most {self.cells} cells; split the recording")
         try:
             self._spool.seek(self._spooled_bytes)
             left = memoryview(cell.coded)
@@ -135,24 +135,24 @@ class PageWriter:
     def _of_one_kind(self, still: bytes) -> Cell:
         cell = Cell.of(still)
         if self._first is not None and not cell.is_like(self._first):
-            raise TileError("the cells of a page must be of one size and kind")
+            raise TileError("the cells of a grid must be of the same size and kind")
         return cell
 
     def missing_cells(self) -> int:
-        """How many more cells would fill the last row."""
+        """Number of cells that the last row lacks."""
         if self._first is None:
             return 0
         rows, columns = _rows_and_columns(self.cells, self._first.height)
         return rows * columns - self.cells
 
     def write(self, file: IO[bytes], width: int, exif: bytes = b"") -> None:
-        """Write the page to ``file``. The first row shows ``width`` pixels of its cells where it is the only one.
+        """Write the grid to ``file``. The first row shows ``width`` pixels of its cells where it is the only one.
 
         ``exif`` is a TIFF block. Raises ValueError where the last row is not full or no cell was added.
         """
         missing = self.missing_cells()
         if self._first is None or (missing and self._filling is None):
-            raise ValueError("a page needs full rows")
+            raise ValueError("the last row of the grid is not full")
         filling = b"" if self._filling is None else self._filling.coded
         lengths = [*self._lengths, *[len(filling)] * missing]
         rows, columns = _rows_and_columns(len(lengths), self._first.height)
@@ -173,7 +173,7 @@ class PageWriter:
         """Forget the cells."""
         self._spool.close()
 
-    def __enter__(self) -> PageWriter:
+    def __enter__(self) -> GridWriter:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -189,7 +189,7 @@ def _full_box(kind: bytes, body: bytes, version: int = 0, flags: int = 0) -> byt
 
 
 def _head(cell: Cell, rows: int, columns: int, width: int, height: int, lengths: Sequence[int], exif: bytes) -> bytes:
-    """The ``ftyp`` and ``meta`` boxes of a page; the cells' bits follow in one ``mdat``.
+    """The ``ftyp`` and ``meta`` boxes of a grid; the cells' bits follow in one ``mdat``.
 
     Items are the cells from 1 on, then the grid where there are several, then Exif; the small ones lie in ``idat``.
     """
@@ -252,8 +252,8 @@ def _head(cell: Cell, rows: int, columns: int, width: int, height: int, lengths:
     return _FTYP + meta(len(_FTYP) + len(meta(0)) + 8)
 
 
-class PageReader:
-    """Reads the pages of ``PageWriter``, and other AVIF files of one picture, cell by cell from an open file.
+class GridReader:
+    """Reads the grids of ``GridWriter``, and other AVIF files of one picture, cell by cell from an open file.
 
     Raises FileError for a file that is no AVIF or is damaged, TileError for an AVIF that is laid out otherwise.
     """
@@ -269,26 +269,26 @@ class PageReader:
         self._file.seek(0)
         kind, body = self._top_box(_MAX_META_BYTES)
         if kind != b"ftyp" or body[:4] != b"avif":
-            raise FileError("this is no AVIF picture")
+            raise FileError("not an AVIF picture")
         kind, meta = self._top_box(_MAX_META_BYTES)
         if kind != b"meta":
-            raise TileError("the AVIF file does not begin as pages do")
+            raise TileError("the AVIF file has no meta box after ftyp")
         boxes = {kind: (at, end) for kind, at, end in iter_boxes(meta, 4, len(meta))}
         if not {b"pitm", b"iloc", b"iinf", b"iprp"} <= set(boxes):
-            raise TileError("the AVIF file does not say where its picture lies")
+            raise TileError("the AVIF file lacks a pitm, iloc, iinf or iprp box")
         kinds = self._item_kinds(meta, *boxes[b"iinf"])
         extents = self._extents(meta, *boxes[b"iloc"])
         idat_at, idat_end = boxes.get(b"idat", (0, 0))
         (primary,) = struct.unpack_from(">H", meta, boxes[b"pitm"][0] + 4)
         properties = _item_properties(meta, 4, len(meta))
         if len(properties) > _MAX_PROPERTIES:
-            raise TileError("the AVIF file's picture has more properties than pages have")
+            raise TileError("the AVIF file's picture has too many properties")
         if not {kind for kind, _, _ in properties} <= {b"ispe", b"pixi", b"av1C", b"colr"}:
-            raise TileError("the AVIF file's picture is turned, cropped or transparent, which pages are not")
+            raise TileError("the AVIF file's picture is turned, cropped or transparent")
         self._properties = b"".join(meta[at - 8 : end] for kind, at, end in properties if kind != b"ispe")
         sizes = [struct.unpack_from(">II", meta, at + 4) for kind, at, _ in properties if kind == b"ispe"]
         if not sizes:
-            raise TileError("the AVIF file does not promise a size")
+            raise TileError("the AVIF file declares no size")
 
         self.cell_width, self.cell_height = sizes[0]
         self.width, self.height = sizes[-1]
@@ -297,18 +297,18 @@ class PageReader:
         if kinds.get(primary) == b"grid" and len(sizes) == 2:
             method, offset, length = extents.get(primary, (0, 0, 0))
             if method != 1 or length != _GRID.size or offset + length > idat_end - idat_at:
-                raise TileError("the AVIF file's grid is laid out otherwise than pages are")
+                raise TileError("the AVIF file's grid has an unsupported layout")
             version, flags, rows, columns, *size = _GRID.unpack_from(meta, idat_at + offset)
             self.rows, self.columns = rows + 1, columns + 1
             if (version, flags, *size) != (0, 1, self.width, self.height) or self.rows * self.columns != len(cells):
-                raise TileError("the AVIF file's grid is laid out otherwise than pages are")
+                raise TileError("the AVIF file's grid has an unsupported layout")
         elif kinds.get(primary) != b"av01" or len(cells) != 1:
-            raise TileError("the AVIF file holds something else than one picture or a grid")
+            raise TileError("the AVIF file holds neither one picture nor a grid")
         widths = range((self.columns - 1) * self.cell_width + 1, min(MAX_SIDE, self.columns * self.cell_width) + 1)
         if self.width not in widths or self.height != self.rows * self.cell_height or self.height > MAX_SIDE:
-            raise TileError(f"the AVIF file's cells do not make a page of {self.width}x{self.height} pixels")
+            raise TileError(f"the AVIF file's cells do not fill a grid of {self.width}x{self.height} pixels")
         if any(item not in extents or extents[item][0] != 0 for item in cells):
-            raise TileError("the AVIF file's cells are laid out otherwise than pages are")
+            raise TileError("the AVIF file's cells have an unsupported layout")
         self._cells = [extents[item][1:] for item in cells]
         self.exif = b""
         for item, kind in kinds.items():
@@ -317,17 +317,17 @@ class PageReader:
 
     @property
     def cells(self) -> int:
-        """How many cells the page holds, blank ones at its end included."""
+        """Number of cells, blank ones at the end included."""
         return len(self._cells)
 
     def cell(self, index: int) -> bytes:
-        """The still of one cell; its header has been compared with what the page promises.
+        """The still of one cell; its header agrees with the grid's.
 
-        Raises FileError where the file ends before it, TileError where it is not what was promised.
+        Raises FileError where the file is truncated, TileError where the header disagrees.
         """
         offset, length = self._cells[index]
         if length > _MAX_CELL_BYTES:
-            raise TileError("a cell of the AVIF file is larger than pictures of sound are")
+            raise TileError("a cell of the AVIF file is too large")
         self._file.seek(offset)
         coded = self._file.read(length)
         if len(coded) < length:
@@ -337,10 +337,10 @@ class PageReader:
         inspect_still(still)
         return still
 
-    def _top_box(self, most_bytes: int) -> tuple[bytes, bytes]:
+    def _top_box(self, max_bytes: int) -> tuple[bytes, bytes]:
         size, kind = struct.unpack(">I4s", self._file.read(8))
-        if not 8 <= size <= most_bytes:
-            raise FileError("this is no AVIF picture")
+        if not 8 <= size <= max_bytes:
+            raise FileError("not an AVIF picture")
         body = self._file.read(size - 8)
         if len(body) < size - 8:
             raise FileError("the AVIF file is truncated")
@@ -360,7 +360,7 @@ class PageReader:
         kinds = {}
         for kind, item_at, _ in iter_boxes(meta, at + 6, end):
             if kind != b"infe" or meta[item_at] != 2:
-                raise TileError("the AVIF file describes its items otherwise than pages do")
+                raise TileError("the AVIF file has an unsupported item description")
             item, _, item_kind = struct.unpack_from(">HH4s", meta, item_at + 4)
             kinds[item] = item_kind
         return kinds
@@ -370,7 +370,7 @@ class PageReader:
         """Item -> (construction method, offset, length); every item in one piece."""
         version, sizes, count = meta[at], *struct.unpack_from(">HH", meta, at + 4)
         if version > 1 or sizes != 0x4400:
-            raise TileError("the AVIF file says where its items lie otherwise than pages do")
+            raise TileError("the AVIF file has an unsupported iloc box")
         at += 8
         extents = {}
         for _ in range(count):
@@ -383,6 +383,6 @@ class PageReader:
             if at > end:
                 raise FileError("the AVIF file is truncated or damaged")
             if pieces != 1:
-                raise TileError("the AVIF file's items lie in pieces, which pages' do not")
+                raise TileError("the AVIF file's items are in several pieces")
             extents[item] = (method, offset, length)
         return extents

@@ -31,7 +31,7 @@ def as_samples(audio: npt.ArrayLike) -> FloatArray:
         zero = full_scale if kind == "u" else 0.0
         return (samples.astype(np.float32) - np.float32(zero)) / np.float32(full_scale)
     if kind in "iu":
-        raise TypeError(f"samples of type {samples.dtype} have no known full scale; convert them to int16 or float32")
+        raise TypeError(f"samples of type {samples.dtype} have no defined full scale; convert them to int16 or float32")
     if kind != "f":
         raise TypeError(f"samples must be integers or floats, not of type {samples.dtype}")
     with np.errstate(over="ignore"):

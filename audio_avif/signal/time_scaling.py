@@ -6,7 +6,7 @@ import numpy as np
 
 from audio_avif.types import FloatArray
 
-MOST_CHANGE = 0.15
+MAX_CHANGE = 0.15
 """What of the frames may be left out or put in, over any length of speech: more is heard as haste."""
 
 
@@ -31,7 +31,7 @@ class FrameStretcher:
     def push(self, before: FloatArray, log_mel: FloatArray, wanted: int) -> FloatArray:
         """Take a tile ``[n_mels, frames]``; return it with as many frames more, or fewer, as are wanted and may be."""
         count = log_mel.shape[1]
-        share = MOST_CHANGE * count
+        share = MAX_CHANGE * count
         self._allowance = min(self._allowance + share, max(1.0, share))
         change = int(np.sign(wanted)) * min(abs(wanted), int(self._allowance), count - 1)
         if not change:

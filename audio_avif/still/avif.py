@@ -57,7 +57,7 @@ def _accepted_options() -> dict[str, str]:
         try:
             encode_with(np.zeros((8, 8), np.uint8), EncoderConfig(speed=10), {name: value})
         except ValueError:
-            log.warning("the installed libavif refuses %s=%s; tiles take more bits without it", name, value)
+            log.warning("the installed libavif rejects %s=%s; tiles need more bits without it", name, value)
         else:
             accepted[name] = value
     return accepted
@@ -105,7 +105,7 @@ def decode_picture(still: bytes, width: int, height: int, depth: int, is_gray: b
     if (layout.width, layout.height, layout.bit_depth, layout.monochrome) != (width, height, depth, is_gray):
         raise TileError(
             f"the tile is {layout.width}x{layout.height} {_colour(layout.monochrome)} at {layout.bit_depth} bit, "
-            f"not {width}x{height} {_colour(is_gray)} at {depth} bit as the stream promised"
+            f"not {width}x{height} {_colour(is_gray)} at {depth} bit as the stream declares"
         )
     if depth != 8:
         return _decode_deep(still, depth)
@@ -113,7 +113,7 @@ def decode_picture(still: bytes, width: int, height: int, depth: int, is_gray: b
         with Image.open(io.BytesIO(still), formats=["AVIF"]) as image:
             pixels = np.asarray(image.convert("L" if is_gray else "RGB"))
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged files
-        raise TileError(f"the tile's AVIF data does not decode: {error}") from error
+        raise TileError(f"the tile's AVIF data cannot be decoded: {error}") from error
     if pixels.shape[:2] != (height, width):
         raise TileError(f"the tile decoded to {pixels.shape[1]}x{pixels.shape[0]} pixels, not {width}x{height}")
     return pixels
@@ -128,7 +128,7 @@ def _decode_deep(still: bytes, depth: int) -> AnyPixels:
     try:
         pixels = np.asarray(codec.avif_decode(still, numthreads=1))
     except Exception as error:
-        raise TileError(f"the tile's AVIF data does not decode: {error}") from error
+        raise TileError(f"the tile's AVIF data cannot be decoded: {error}") from error
     return pixels
 
 

@@ -41,7 +41,7 @@ def inspect_still(still: bytes) -> StillLayout:
     try:
         boxes = list(iter_boxes(still, 0, len(still)))
         if [kind for kind, _, _ in boxes] != [b"ftyp", b"meta", b"mdat"]:
-            raise TileError("the bytes are not an AVIF still of ftyp, meta and mdat")
+            raise TileError("not an AVIF still of ftyp, meta and mdat boxes")
         (_, ftyp_at, _), (_, meta_at, meta_end), (_, mdat_at, mdat_end) = boxes
         if still[ftyp_at : ftyp_at + 4] != b"avif":
             raise TileError("the file's brand is not avif")
@@ -51,7 +51,7 @@ def inspect_still(still: bytes) -> StillLayout:
     except (IndexError, struct.error) as error:
         raise TileError("the AVIF still is truncated") from error
     if (width, height) != promised_size:
-        raise TileError(f"the still promises {promised_size} pixels but its bitstream holds {(width, height)}")
+        raise TileError(f"the still declares {promised_size} pixels but its bitstream holds {(width, height)}")
     return StillLayout(width, height, bit_depth, monochrome, iloc_length_at, mdat_at - 8, frame_at, frame_body_at)
 
 
@@ -69,7 +69,7 @@ def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) 
     """Return where the item's length stands and the promised (width, height)."""
     children = {kind: (at, stop) for kind, at, stop in iter_boxes(still, start, end)}
     if not {b"iloc", b"iinf", b"iprp"} <= set(children):
-        raise TileError("the AVIF still does not say where its picture lies")
+        raise TileError("the AVIF still lacks a pitm, iloc or iprp box")
     iinf_at = children[b"iinf"][0]
     items = list(iter_boxes(still, iinf_at + 6, children[b"iinf"][1]))
     if (
@@ -77,13 +77,13 @@ def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) 
         or len(items) != 1
         or still[items[0][1] + 8 :][:4] != b"av01"
     ):
-        raise TileError("the AVIF file holds something else than one AV1 picture")
+        raise TileError("the AVIF file does not hold exactly one AV1 picture")
 
     # version and flags, offset and length sizes 4, no base offset, one item (id, data reference), one extent
     iloc_at = children[b"iloc"][0]
     version, sizes, count, _, reference, extents, offset, length = struct.unpack_from(">IHHHHHII", still, iloc_at)
     if (version, sizes, count, reference, extents) != (0, 0x4400, 1, 0, 1):
-        raise TileError("the AVIF still is laid out in a way tiles are not")
+        raise TileError("the AVIF still has an unsupported layout")
     if offset != mdat_at or offset + length != mdat_end:
         raise TileError("the AVIF still's picture does not fill its mdat box")
 
@@ -91,10 +91,10 @@ def _read_meta(still: bytes, start: int, end: int, mdat_at: int, mdat_end: int) 
         box for kind, *at in iter_boxes(still, *children[b"iprp"]) if kind == b"ipco" for box in iter_boxes(still, *at)
     ]
     if not {kind for kind, _, _ in properties} <= _ALLOWED_PROPERTIES:
-        raise TileError("the AVIF still carries a transformation, which tiles do not")
+        raise TileError("the AVIF still has a transformation")
     sizes_promised = [struct.unpack_from(">II", still, at + 4) for kind, at, _ in properties if kind == b"ispe"]
     if len(sizes_promised) != 1:
-        raise TileError("the AVIF still does not promise one size")
+        raise TileError("the AVIF still does not declare exactly one size")
     return iloc_at + 18, sizes_promised[0]
 
 
@@ -113,7 +113,7 @@ def _read_obus(still: bytes, at: int, end: int) -> tuple[bytes, int, int]:
         elif kind == OBU_FRAME and sequence_header is not None and at + size == end:
             return sequence_header, unit_at, at
         elif kind != OBU_TEMPORAL_DELIMITER or size:
-            raise TileError("the still's bitstream holds something else than one sequence header and one frame")
+            raise TileError("the still's bitstream does not hold exactly one sequence header and one frame")
         at += size
     raise TileError("the still's bitstream holds no frame")
 

@@ -77,7 +77,7 @@ class ModelInfo:
         }
         if "mel" not in own:
             raise ModelError(
-                "the model carries no mel definition in its metadata; "
+                "the model has no mel definition in its metadata; "
                 "export it with audio-avif-export, or add the keys of docs/reference/models.md"
             )
         if own.get("format") != FORMAT_VERSION:
@@ -137,12 +137,12 @@ def _open_session(path: Path, provider: str, threads: int) -> onnxruntime.Infere
                 onnxruntime.preload_dlls(directory="")  # the wheels of the [cuda] extra, wherever pip put them
             session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes
-        raise ModelError(f"{path} is not a model ONNX Runtime can load: {_first_line(error)}") from error
+        raise ModelError(f"{path} cannot be loaded by ONNX Runtime: {_first_line(error)}") from error
     if providers[0] not in session.get_providers():
         missing = "the CUDA libraries cannot be loaded; install them with: pip install 'audio-avif[cuda]'"
         if provider == "cuda":
             raise ModelError(missing)
-        log.warning("%s (running on the processor)", missing)
+        log.warning("%s (running on the CPU)", missing)
     return session
 
 
@@ -162,14 +162,10 @@ class OnnxVocoder:
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name for node in self._session.get_outputs()}
         if "log_mel" not in inputs or "samples" not in outputs:
-            raise ModelError(
-                f"{path} lacks input log_mel or output samples; docs/reference/models.md says what a model needs"
-            )
+            raise ModelError(f"{path} lacks input log_mel or output samples; see docs/reference/models.md")
         states = [name for name in inputs if name.startswith(STATE_PREFIX)]
         if {NEXT_PREFIX + name.removeprefix(STATE_PREFIX) for name in states} != outputs - {"samples"}:
-            raise ModelError(
-                f"{path} does not return each of its states; docs/reference/models.md says how they are named"
-            )
+            raise ModelError(f"{path} does not return each of its states; see docs/reference/models.md for their names")
         self._state_shapes = {name: self._state_shape(path, inputs[name].shape) for name in states}
         self._output_names = ["samples", *(NEXT_PREFIX + name.removeprefix(STATE_PREFIX) for name in states)]
         self._try_out(path)
@@ -180,19 +176,16 @@ class OnnxVocoder:
         try:
             samples, _ = self.run(silence, self.zero_state())
         except ModelError as error:
-            raise ModelError(
-                f"{path} does not take {self.mel.n_mels} bands as its metadata promises: {error}"
-            ) from error
+            raise ModelError(f"{path} does not take {self.mel.n_mels} bands as its metadata say: {error}") from error
         if samples.shape != (2 * self.mel.hop_samples,):
             raise ModelError(
-                f"{path} makes {samples.size // 2} samples of a frame, "
-                f"not {self.mel.hop_samples} as its metadata promises"
+                f"{path} makes {samples.size // 2} samples per frame, not {self.mel.hop_samples} as its metadata say"
             )
 
     @staticmethod
     def _state_shape(path: str | Path, shape: list[Any]) -> tuple[int, ...]:
         if not all(isinstance(size, int) for size in shape[1:]):
-            raise ModelError(f"{path} has a state of unknown size {shape}; only its batch may be open")
+            raise ModelError(f"{path} has a state of unknown size {shape}; only the batch may be variable")
         return (1, *shape[1:])
 
     @property

@@ -57,7 +57,7 @@ def load_vocoder(device: str | None = None, name: str = "default") -> Vocoder:
     if path is None:
         models = sorted({model.stem for folder in _folders() for model in folder.glob(f"*{MODEL_SUFFIX}")})
         raise ModelError(
-            f"there is no vocoder {name!r}; known here: {', '.join([GriffinLim.name, *models])}; "
+            f"unknown vocoder {name!r}; available: {', '.join([GriffinLim.name, *models])}; "
             f"audio-avif-export {name} may add it, and a path that ends in {MODEL_SUFFIX} is loaded as it is"
         )
     from audio_avif.vocoders.onnx_model import OnnxVocoder

@@ -26,10 +26,10 @@ def beside_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "at_least"), [("docs/reference/python.md", 4), ("README.md", 1)])
-def test_the_examples_run(page: str, at_least: int, beside_a_recording: Path) -> None:
+@pytest.mark.parametrize(("page", "min_blocks"), [("docs/reference/python.md", 4), ("README.md", 1)])
+def test_the_examples_run(page: str, min_blocks: int, beside_a_recording: Path) -> None:
     blocks = examples(page)
-    assert len(blocks) >= at_least
+    assert len(blocks) >= min_blocks
     names: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, page, "exec"), names)

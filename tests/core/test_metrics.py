@@ -66,7 +66,7 @@ def test_bad_samples_are_the_callers_mistake(score: Score) -> None:
     sound = clip(2.0)
     broken = sound.copy()
     broken[7] = np.nan
-    with pytest.raises(ValueError, match="equally long"):
+    with pytest.raises(ValueError, match="equal length"):
         score(sound, sound[:-1])
     with pytest.raises(ValueError, match="finite"):
         score(sound, broken)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, read_block, replace_block
-from fuzz.targets import MOST_CPU_S, MOST_GROWTH_KB, TARGETS, Target
+from fuzz.targets import MAX_CPU_S, MAX_GROWTH_KB, TARGETS, Target
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "measurements" / "fuzzing.md"
@@ -26,9 +26,9 @@ COMMAND = "make fuzz"
 CHILD = ("-m", "fuzz.child")
 # Without these, what libFuzzer does next depends on the clock.
 _REPRODUCIBLE = ("-reload=0", "-entropic=0")
-_MOST_FINDINGS = 5
-_MOST_RESIDENT_MB = 2048  # libFuzzer's own grows by 4 KB an input; what an input itself takes is bounded apart
-_MOST_HUNG_S = 10
+_MAX_FINDINGS = 5
+_MAX_RESIDENT_MB = 2048  # libFuzzer's own grows by 4 KB an input; what an input itself takes is bounded apart
+_MAX_HUNG_S = 10
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def fuzz(target: Target, inputs: int, folder: Path, child: Sequence[str] = CHILD
     began_s = time.monotonic()
     done, edges, seed = 0, 0, 0
     findings: list[Finding] = []
-    while done < inputs and len(findings) < _MOST_FINDINGS:
+    while done < inputs and len(findings) < _MAX_FINDINGS:
         seed += 1
         options = (
             f"-atheris_runs={inputs - done + 1}",  # one of them is empty, before all others
             f"-seed={seed}",
             *_REPRODUCIBLE,
-            f"-timeout={_MOST_HUNG_S}",
-            f"-rss_limit_mb={_MOST_RESIDENT_MB}",
+            f"-timeout={_MAX_HUNG_S}",
+            f"-rss_limit_mb={_MAX_RESIDENT_MB}",
             f"-artifact_prefix={kept}/{target.name}-",
             "-print_final_stats=1",
         )
@@ -136,7 +136,7 @@ def section(results: Sequence[Result], date: str, earlier: str = "") -> str:
         paragraph(
             "Inputs are mutations of real tiles and messages and of the malformed ones of the tests, made by libFuzzer "
             "with fixed seeds. An input is a finding if it raises anything but the one documented error, takes over "
-            f"{MOST_CPU_S:g} s of processor time or {MOST_GROWTH_KB // 1024} MB, or ends the process. Each target runs "
+            f"{MAX_CPU_S:g} s of processor time or {MAX_GROWTH_KB // 1024} MB, or ends the process. Each target runs "
             "in a process of its own. Edges are those of this package's Python code. libavif and dav1d are compiled "
             "without instrumentation: they get real pictures, damaged and spliced, but their coverage is not measured."
         ),

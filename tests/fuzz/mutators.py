@@ -157,7 +157,7 @@ def avif(data: bytes, max_bytes: int, dice: random.Random, mutate: Mutate) -> by
     return (out if dice.random() < 0.1 else with_right_places(out))[:max_bytes]
 
 
-def page(data: bytes, max_bytes: int, dice: random.Random, mutate: Mutate) -> bytes:
+def grid(data: bytes, max_bytes: int, dice: random.Random, mutate: Mutate) -> bytes:
     """Changes the settings, a box or the cells of a picture of sound and, mostly, lets its cells lie where it says."""
     boxes = _parse_boxes(data)
     if not boxes or dice.random() < 0.1:

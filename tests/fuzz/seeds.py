@@ -20,7 +20,7 @@ from PIL import Image
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.link.messages import Bundle, Hello, PausePacket, TilePacket
 from audio_avif.recording.codec import FORMAT, FileConfig, encode, encode_cell
-from audio_avif.recording.grid import PageWriter
+from audio_avif.recording.grid import GridWriter
 from audio_avif.recording.layout import PictureInfo, to_pixels
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import encode_still
@@ -152,12 +152,12 @@ def tile() -> Iterator[bytes]:
             yield bytes([index]) + body
 
 
-def _page(info: PictureInfo, cells: int, columns: int = 16) -> bytes:
+def _grid(info: PictureInfo, cells: int, columns: int = 16) -> bytes:
     """A picture of sound with cells narrower than real ones, and room behind its settings for longer ones."""
     log_mel = np.stack([np.roll(_clip_mel(info.mel), 40 * channel, axis=1) for channel in range(info.channels)])
     config = FileConfig(60, 10, depth=info.depth, layout=info.layout)
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         while writer.cells < cells or writer.missing_cells():
             at = 100 + columns * writer.cells
             pixels = to_pixels(log_mel[:, :, at : at + columns], info, info.is_side(writer.cells))
@@ -178,16 +178,16 @@ def _clip_mel(mel: MelConfig) -> npt.NDArray[np.float32]:
     return log_mel(demo_clip(), mel)
 
 
-def page() -> Iterator[bytes]:
+def grid() -> Iterator[bytes]:
     """Pictures of sound of every kind, and stills that are none."""
     for cells in (1, 2, 6, 7):
-        yield _page(PictureInfo(), cells)
-    yield _page(PictureInfo(channels=2, side_cells="101"), 3)
-    yield _page(PictureInfo(channels=3, layout="planes"), 2)
-    yield _page(PictureInfo(mel=MelConfig(n_mels=40)), 2)
+        yield _grid(PictureInfo(), cells)
+    yield _grid(PictureInfo(channels=2, side_cells="101"), 3)
+    yield _grid(PictureInfo(channels=3, layout="planes"), 2)
+    yield _grid(PictureInfo(mel=MelConfig(n_mels=40)), 2)
     if find_spec("imagecodecs") is not None:
-        yield _page(PictureInfo(depth=10), 2)
-        yield _page(PictureInfo(depth=12, channels=2, layout="planes"), 1)
+        yield _grid(PictureInfo(depth=10), 2)
+        yield _grid(PictureInfo(depth=12, channels=2, layout="planes"), 1)
     yield encode(demo_clip()[:8000], 16_000)
     yield from islice(real_stills(), 0, None, 7)
 

@@ -22,20 +22,20 @@ from audio_avif.errors import FileError, RemoteProtocolError, TileError
 from audio_avif.link.messages import Bye, Hello, MediaPacket, Message
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif.recording.codec import CELL_FRAMES, PictureReader
-from audio_avif.recording.grid import MAX_SIDE, PageReader
+from audio_avif.recording.grid import MAX_SIDE, GridReader
 from audio_avif.still.avif import decode_still
 from audio_avif.still.boxes import inspect_still
 from audio_avif.still.template import StillTemplate
 from audio_avif_stream.receiving.stream_recording import read_recording
 from fuzz import mutators, seeds
 
-MOST_CPU_S = 1.0
-MOST_GROWTH_KB = 64 * 1024
-MOST_FRAMES = 512
+MAX_CPU_S = 1.0
+MAX_GROWTH_KB = 64 * 1024
+MAX_FRAMES = 512
 _MOST_OVER_LOG10 = 2.0  # noise has peaks
-_MOST_CALLS = 1000
-_MOST_WAITED_S = 4.0
-_MOST_CELLS = 16  # all are alike, and a page may hold thousands
+_MAX_CALLS = 1000
+_MAX_WAITED_S = 4.0
+_MAX_CELLS = 16  # all are alike, and a grid may hold thousands
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Target:
 
 
 def run_within_bounds(target: Target, data: bytes) -> None:
-    """Run one input. Raises AssertionError where it took over MOST_CPU_S or made the process's peak grow too much."""
+    """Run one input. Raises AssertionError where it took over MAX_CPU_S or made the process's peak grow too much."""
     began_s = time.process_time()
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     target.take(data)
     took_s = time.process_time() - began_s
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
-    assert took_s <= MOST_CPU_S, f"one input of {len(data)} bytes took {took_s:.1f} s"
-    assert grown_kb <= MOST_GROWTH_KB, f"one input of {len(data)} bytes took {grown_kb // 1024} MB"
+    assert took_s <= MAX_CPU_S, f"one input of {len(data)} bytes took {took_s:.1f} s"
+    assert grown_kb <= MAX_GROWTH_KB, f"one input of {len(data)} bytes took {grown_kb // 1024} MB"
 
 
 def _take_messages(protocols: list[ReceiverProtocol] | list[SenderProtocol], data: bytes) -> None:
@@ -130,7 +130,7 @@ class _SilentVocoder:
 
     def push(self, log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         assert log_mel.shape[0] == self._hello.mel.n_mels and log_mel.dtype == np.float32, "no frames of this stream"
-        assert 1 <= log_mel.shape[1] <= MOST_FRAMES, f"{log_mel.shape[1]} frames at once"
+        assert 1 <= log_mel.shape[1] <= MAX_FRAMES, f"{log_mel.shape[1]} frames at once"
         assert np.isfinite(log_mel).all(), "frames that are no numbers"
         assert log_mel.max() <= self._hello.tile.log10_max + _MOST_OVER_LOG10, "frames louder than a picture can say"
         samples = self._held_samples + log_mel.shape[1] * self._hello.mel.hop_samples
@@ -181,7 +181,7 @@ class _Listener:
         calls = 0
         while (frames := self._decoder.next_frames(self._buffered_s, self._now_s)) is not None:
             calls += 1
-            assert calls <= _MOST_CALLS, "speech without end"
+            assert calls <= _MAX_CALLS, "speech without end"
             assert 0 <= frames.silence_s <= self._most_s, f"{frames.silence_s:.0f} s of silence"
             self._buffered_s += frames.silence_s + self._decoder.speak(frames).samples.size / self._rate_hz
             if self._is_live:
@@ -213,7 +213,7 @@ def _decoder(data: bytes) -> None:
         for message in messages:
             if len(message) == 2 and message[0] == seeds.WAIT:
                 waited_s += message[1] / 100
-                if waited_s <= _MOST_WAITED_S:
+                if waited_s <= _MAX_WAITED_S:
                     listener.wait(message[1] / 100)
                 continue
             try:
@@ -238,20 +238,20 @@ def _recording(data: bytes) -> None:
     assert sum(len(event.data) for event in events) < len(data), "more than is in the file"
 
 
-def _page(data: bytes) -> None:
-    """The cells of a page, and the sound that a picture holds; what is refused is refused in a sentence."""
+def _grid(data: bytes) -> None:
+    """The cells of a grid, and the sound that a picture holds; what is refused is refused in a sentence."""
     try:
-        page = PageReader(io.BytesIO(data))
-        assert page.cells == page.rows * page.columns and max(page.width, page.height) <= MAX_SIDE, "a page too large"
-        for index in range(min(page.cells, _MOST_CELLS)):
-            layout = inspect_still(page.cell(index))
-            assert (layout.width, layout.height) == (page.cell_width, page.cell_height), "a cell of another size"
+        grid = GridReader(io.BytesIO(data))
+        assert grid.cells == grid.rows * grid.columns and max(grid.width, grid.height) <= MAX_SIDE, "a grid too large"
+        for index in range(min(grid.cells, _MAX_CELLS)):
+            layout = inspect_still(grid.cell(index))
+            assert (layout.width, layout.height) == (grid.cell_width, grid.cell_height), "a cell of another size"
     except (FileError, TileError) as error:
         _check_sentence(error)
     try:
         picture = PictureReader(io.BytesIO(data))
         info, left = picture.info, picture.frames
-        for log_mel in islice(picture.log_mels(), _MOST_CELLS):
+        for log_mel in islice(picture.log_mels(), _MAX_CELLS):
             assert log_mel.shape[:2] == (info.channels, info.mel.n_mels), "other channels than promised"
             assert 1 <= log_mel.shape[2] <= min(left, CELL_FRAMES), "more frames than promised"
             assert log_mel.dtype == np.float32 and np.isfinite(log_mel).all(), "frames that are no numbers"
@@ -320,11 +320,11 @@ TARGETS = {
             16_384,
         ),
         Target(
-            "page",
-            "the pictures of `audio-avif`: `PageReader`, `PictureReader`, and so libavif and dav1d",
-            _page,
-            seeds.page,
-            mutators.page,
+            "grid",
+            "the pictures of `audio-avif`: `GridReader`, `PictureReader`, and so libavif and dav1d",
+            _grid,
+            seeds.grid,
+            mutators.grid,
             16_384,
         ),
     )

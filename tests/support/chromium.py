@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import pytest
 from websockets.sync.client import ClientConnection, connect
 
 FLAGS = [
@@ -31,6 +32,8 @@ FLAGS = [
     "--remote-allow-origins=*",
 ]
 PATIENCE_S = 60.0
+STATUS = "document.getElementById('status').textContent"
+"""The status line of the listening page and of the speaking page."""
 
 
 def chromium_path() -> str | None:
@@ -38,6 +41,9 @@ def chromium_path() -> str | None:
     return next(
         (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
     )
+
+
+in_chromium = pytest.mark.skipif(chromium_path() is None, reason="Chromium is not installed (apt-get install chromium)")
 
 
 class Tab:
@@ -147,3 +153,8 @@ def _address(folder: Path, process: subprocess.Popen[bytes]) -> str:
                 return str(next(tab["webSocketDebuggerUrl"] for tab in json.load(answer) if tab["type"] == "page"))
         time.sleep(0.05)
     raise AssertionError(f"Chromium did not start (exit status {process.poll()})")
+
+
+def says(tab: Tab, sentence: str) -> None:
+    """Wait for the status line to contain ``sentence``."""
+    tab.wait_for(f"{STATUS}.includes({sentence!r})")

@@ -78,11 +78,11 @@ def live_resemblance(said: FloatArray, heard: FloatArray, missed_s: float = 0.0)
     As many of them as the receiver says it ``missed_s`` are not asked for, but one half always is.
     """
     mels = _loud_log_mel(said), _loud_log_mel(heard)
-    frames, most_late = 31, 40
+    frames, max_late = 31, 40
     found = []
     for start in range(0, mels[0].shape[1] - frames, frames):
         piece = mels[0][:, start : start + frames]
-        there = [mels[1][:, at : at + frames] for at in range(max(0, start - 8), start + most_late)]
+        there = [mels[1][:, at : at + frames] for at in range(max(0, start - 8), start + max_late)]
         found.append(max((_correlation(piece, other) for other in there if other.shape == piece.shape), default=0.0))
     return statistics.median(sorted(found)[min(round(missed_s / 0.5), len(found) // 2) :])
 

@@ -92,7 +92,7 @@ def test_latency_failures_are_one_sentence(tmp_path: Path) -> None:
     assert run(LATENCY, "--tile-frames", "1").returncode == 2
     done = run(LATENCY, "--vocoder", "no-such", "--seconds", "2")
     assert done.returncode == 1
-    assert "there is no vocoder 'no-such'" in done.stderr
+    assert "unknown vocoder 'no-such'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

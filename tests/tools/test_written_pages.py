@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from string import Formatter
@@ -9,8 +10,10 @@ from string import Formatter
 import pytest
 
 from audio_avif.metrics import SCORES
+from audio_avif_tools.analyze.stages import MEASURES, Row, Split
 from audio_avif_tools.bench import command as bench
 from audio_avif_tools.bitrate import pauses, rate
+from audio_avif_tools.compare import layouts, tables
 from audio_avif_tools.network import impair, reliability_page, soak
 from audio_avif_tools.quality import page as quality_page
 from audio_avif_tools.shared.pages import paragraph, read_block
@@ -87,3 +90,41 @@ def test_the_block_on_fuzzing(monkeypatch: pytest.MonkeyPatch) -> None:
     written = fuzzing.section([], "2026-01-01", block)
     there, today = (re.sub(r"^Measured.*?\n\n", "", text, flags=re.DOTALL) for text in (block, written))
     assert [re.sub(r" ?\| ?", "|", line) for line in today.splitlines()] == there.splitlines()
+
+
+def cells(block: str) -> list[list[str]]:
+    """The cells of a block's table, without its second line."""
+    rows = [line[1:-1].split("|") for line in block.splitlines() if line.startswith("|")]
+    return [rows[0], *rows[2:]]
+
+
+@pytest.mark.parametrize("command", ["audio-avif compare", "audio-avif compare --tile-frames"])
+def test_the_tables_of_image_formats(command: str) -> None:
+    block = read_block(MEASUREMENTS / "formats.md", command)
+    header, *rows = cells(block)
+    assert header == [*("", *tables._RATES, *tables.VALUES), "rate for the error of AVIF"]
+    assert [row[0] for row in rows] == ["AVIF", "WebP", "JPEG XL", "HEIC", "JPEG", "PNG"]
+    assert unexplained(block, [], []) == []
+
+
+def test_the_table_of_layouts() -> None:
+    block = read_block(MEASUREMENTS / "formats.md", "audio-avif compare --layouts")
+    header, *rows = cells(block)
+    assert header == [*("scene", *layouts.LAYOUTS), "as chosen", "mid/side chosen", "chosen rightly"]
+    assert [row[0] for row in rows] == list(layouts.SCENES)
+    assert unexplained(block, [], []) == []
+
+
+def test_the_block_on_the_loss_of_each_stage() -> None:
+    block = read_block(MEASUREMENTS / "analyze.md", "audio-avif analyze")
+    header, *lines = cells(block.replace("*", ""))
+    assert header == ["picture", "voice", "kbps", *(score.title for score in MEASURES.values())]
+    rows = []
+    for picture, voice, _, *told in lines:
+        values = [math.nan if value == "-" else float(value) for value in told]
+        rows.append(Row(picture, voice, 0.0, dict(zip(MEASURES, values, strict=True))))
+    split = Split.of([rows], "embedded")
+    assert split is not None
+    (sentence,) = unexplained(block, [], [])
+    masked = [re.sub(r"\d+\.\d+", "#", text) for text in (sentence.replace("> ", ""), split.sentence())]
+    assert masked[0] == masked[1]

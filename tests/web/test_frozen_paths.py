@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_web import in_chromium, port_of, says
 
 from audio_avif_tools.network.proxy import Proxy, Scenario, relaying
-from support.chromium import Tab, chromium
+from support.chromium import Tab, chromium, in_chromium, says
+from support.relay import port_of
 from support.stream_helpers import RECEIVER, SENDER, json_lines, running, speech, wait_until, write_wav
 from support.timing import best_of_attempts, in_time
 

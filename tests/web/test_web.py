@@ -30,14 +30,14 @@ from audio_avif.still.tiles import to_pixels
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.serving.web_pages import page
-from support.chromium import Tab, chromium, chromium_path
+from support.chromium import STATUS, Tab, chromium, in_chromium, says
 from support.paths import MODELS, WEB
+from support.relay import port_of
 from support.room import FloatArray, Room, Stream, open_room
 from support.speech import speech_like
 from support.stream_helpers import (
     RECEIVER,
     SENDER,
-    Process,
     json_lines,
     live_resemblance,
     read_wav,
@@ -48,7 +48,7 @@ from support.stream_helpers import (
 )
 from support.timing import best_of_attempts, in_time
 
-LEAST_NODE = 20
+MIN_NODE = 20
 
 # What is served
 
@@ -114,10 +114,10 @@ def node() -> str | None:
     if path is None:
         return None
     version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-    return path if int(version.strip("v\n").split(".")[0]) >= LEAST_NODE else None
+    return path if int(version.strip("v\n").split(".")[0]) >= MIN_NODE else None
 
 
-@pytest.mark.skipif(node() is None, reason=f"node {LEAST_NODE} or later is not installed")
+@pytest.mark.skipif(node() is None, reason=f"node {MIN_NODE} or later is not installed")
 def test_the_modules_in_node() -> None:
     """The wire's golden packets, concealment, pace, resampling."""
     done = subprocess.run([str(node()), "--test", "test/"], cwd=WEB, capture_output=True, text=True)
@@ -157,7 +157,7 @@ def encoded_by_page(tiles: np.ndarray, qualities: list[int], **changes: int) -> 
     return np.stack([np.log(sizes.reshape(len(qualities), -1).sum(axis=1)), errors], axis=1)
 
 
-@pytest.mark.skipif(node() is None, reason=f"node {LEAST_NODE} or later is not installed")
+@pytest.mark.skipif(node() is None, reason=f"node {MIN_NODE} or later is not installed")
 def test_the_page_compresses_as_well_as_it_can_in_time() -> None:
     mel = log_mel(speech_like(4.0))
     tiles = np.array([to_pixels(mel[:, at : at + 8], TileConfig()) for at in range(0, mel.shape[1] - 7, 8)])
@@ -169,8 +169,6 @@ def test_the_page_compresses_as_well_as_it_can_in_time() -> None:
 
 
 # The whole of it in Chromium
-
-in_chromium = pytest.mark.skipif(chromium_path() is None, reason="Chromium is not installed (apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +183,6 @@ def room() -> Iterator[Room]:
         yield found
 
 
-STATUS = "document.getElementById('status').textContent"
 PRESS = "document.getElementById('listen').click()"
 
 
@@ -210,11 +207,6 @@ def canvas(tab: Tab) -> FloatArray:
     url = tab.get("document.getElementById('spectrogram').toDataURL()")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         return np.asarray(image.convert("L"), np.float32)[:-20]
-
-
-def says(tab: Tab, sentence: str) -> None:
-    """Wait for the status line to hold this."""
-    tab.wait_for(f"{STATUS}.includes({sentence!r})")
 
 
 class Playing:
@@ -319,13 +311,6 @@ def test_a_page_that_came_over_plain_http_is_heard_too(tab: Tab, room: Room) -> 
     says(tab, "The stream has ended")
     score = stoi(python, heard_by(tab, python.size))
     in_time(score > 0.95, score)
-
-
-def port_of(relay: Process) -> int:
-    """Where a relay listens."""
-    line = re.compile(r"audio-avif-recv --connect \S+?:(\d+) ")
-    wait_until(lambda: line.search(relay.err) is not None, "the line with the port")
-    return int(line.findall(relay.err)[0])
 
 
 @in_chromium

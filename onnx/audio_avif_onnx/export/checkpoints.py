@@ -1,6 +1,6 @@
-"""Loads HiFi-GAN generators: SpeechT5's layout from the hub or from disk, and the layout of jik876/hifi-gan.
+"""Load HiFi-GAN generators: SpeechT5's layout from the hub or from disk, and the layout of jik876/hifi-gan.
 
-The layout is told by ``config.json``, which stands beside the weights. No code in a weight file is ever run.
+``config.json`` beside the weights determines the layout. Code in a weight file is never run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Checkpoint:
     """A generator with its weights, and the mel definition it was trained on.
 
     ``reference`` is the same generator with torch's weight normalisation, where the weights were stored with it.
-    ``remarks`` are sentences about what was assumed or left out.
+    ``remarks`` are sentences about assumptions and omissions.
     """
 
     name: str
@@ -81,7 +81,7 @@ def _weights_in(folder: Path) -> Path:
 
 
 def _fetch(hub_name: str) -> tuple[Path, Path]:
-    """Return config and weights from the hub's cache, downloading what is not there."""
+    """Return config and weights from the hub's cache, downloading missing files."""
     try:
         import huggingface_hub
         from huggingface_hub import errors
@@ -174,7 +174,7 @@ def _is_speecht5(config: Mapping[str, Any]) -> bool:
 
 
 def _understand_speecht5(config: Mapping[str, Any]) -> tuple[GeneratorConfig, dict[str, Any]]:
-    """Read transformers' ``SpeechT5HifiGanConfig``; a key that is left out has the value it has there.
+    """Read transformers' ``SpeechT5HifiGanConfig``; missing keys have the defaults of that class.
 
     Also returns the fields of the mel definition.
     """
@@ -234,7 +234,7 @@ def _tuples(lists: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The generator's weights by their names in ``Generator``, and a remark on what was done to get them."""
+    """The generator's weights by their names in ``Generator``, and a remark on how they were found."""
     try:
         if _is_safetensors(path):
             from safetensors.torch import load_file
@@ -266,9 +266,9 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _generator_in(loaded: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Find the generator's weights in what a training program has saved, and strip the prefix of their names.
+    """Find the generator's weights in a training program's file, and strip the prefix of their names.
 
-    DataParallel, Lightning and others wrap the generator, which shows as a prefix; its first layer tells which.
+    DataParallel, Lightning and others add a prefix, which the name of the first layer shows.
     """
     while isinstance(loaded, dict):
         inner = next((loaded[name] for name in _CONTAINERS if isinstance(loaded.get(name), dict)), None)
@@ -298,7 +298,7 @@ def _generator_in(loaded: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str
 
 
 def _fill(generator: Generator, loaded: dict[str, Tensor], path: Path) -> Generator | None:
-    """Copy weights into the generator. Returns the reference to compare it with where they have weight normalisation.
+    """Copy weights into the generator. Returns a reference generator where they have weight normalisation.
 
     Raises ModelError unless they fit the generator exactly.
     """

@@ -1,4 +1,4 @@
-"""The command ``audio-avif-export``: a trained checkpoint in, a vocoder for audio-avif out."""
+"""The command ``audio-avif-export``: export a trained checkpoint as a vocoder for audio-avif."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _safe_name(name: str) -> str:
 
 @contextmanager
 def _step(screen: Console, what: str) -> Iterator[None]:
-    """Show what is being done: moving on a terminal, as a line elsewhere."""
+    """Show a step of the work: a spinner on a terminal, a line elsewhere."""
     if not screen.is_terminal:
         screen.print(f"{what} ...", markup=False)
         yield

@@ -1,4 +1,4 @@
-"""Writes torch modules as ONNX files of the contract in ``docs/reference/models.md``, after comparing the two."""
+"""Write torch modules as ONNX files (``docs/reference/models.md``), after comparing their outputs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def export_checkpoint(
     context_frames: int,
     lookahead_frames: int,
 ) -> ModelInfo:
-    """Export a HiFi-GAN generator and return what the file says about itself.
+    """Export a HiFi-GAN generator and return the metadata of the file.
 
     Raises ModelError as ``export_module`` does.
     """
@@ -53,7 +53,7 @@ def export_checkpoint(
 def export_module(module: nn.Module, info: ModelInfo, path: Path, reference: nn.Module | None = None) -> None:
     """Export a module ``[batch, n_mels, frames]`` -> ``[batch, frames * hop_samples]`` with both sizes open.
 
-    The file appears only if ONNX Runtime's output equals that of ``reference``, or else of the module, at several
+    The file is written only if ONNX Runtime's output equals that of ``reference``, or else of the module, at several
     lengths. Raises ModelError where it does not, or where the file cannot be written.
     """
     with whole_model(path) as partial:
@@ -63,7 +63,7 @@ def export_module(module: nn.Module, info: ModelInfo, path: Path, reference: nn.
 
 @contextmanager
 def whole_model(path: Path) -> Iterator[Path]:
-    """Give a place to write a model to and check it; it moves to ``path`` if nothing fails, else nothing is left.
+    """Give a temporary path for a model; it is moved to ``path`` afterwards, or deleted after an error.
 
     Raises ModelError where the file cannot be written.
     """
@@ -100,7 +100,7 @@ def _write(module: nn.Module, info: ModelInfo, path: Path) -> None:
 
 @contextmanager
 def quiet_torch() -> Iterator[None]:
-    """Keep the tracing exporter's remarks away."""
+    """Silence the warnings of torch's tracing exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""SpeechT5's HiFi-GAN as the training program sees it: with its mel, and frames before bands as all networks there."""
+"""SpeechT5's HiFi-GAN for the training program: with its mel, and with frames before bands."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
 
 @dataclass(frozen=True)
 class HifiGanConfig:
-    """A HiFi-GAN generator and its mel. It is not causal: its output is aligned with the mel, and lags nothing."""
+    """A HiFi-GAN generator and its mel. It is not causal: its output is aligned with the mel, without delay."""
 
     mel: MelConfig = field(default_factory=MelConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
 
     @property
     def lookahead_frames(self) -> int:
-        """None is asked for: it is trained on whole segments, whose edges are padded as its convolutions do."""
+        """Always 0: training uses whole segments, padded at the edges by the convolutions."""
         return 0
 
     @property
@@ -32,17 +32,17 @@ class HifiGanConfig:
         return 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+        """Return plain values, for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> HifiGanConfig:
-        """Raises KeyError, TypeError or ValueError for what ``to_dict`` does not give."""
+        """Inverse of ``to_dict``. Raises KeyError, TypeError or ValueError for other values."""
         return cls(MelConfig(**values["mel"]), GeneratorConfig(**values["generator"]))
 
 
 class HifiGan(nn.Module):
-    """A generator under the verbs of the networks trained here."""
+    """A HiFi-GAN generator with the interface of the trained networks."""
 
     def __init__(self, config: HifiGanConfig) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class HifiGan(nn.Module):
         return result
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """A whole signal: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
+        """Synthesize a whole signal: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
         result: Tensor = self(log_mel)
         return result
 
@@ -66,7 +66,7 @@ class HifiGan(nn.Module):
 def read_weights(source: Path, config: HifiGanConfig, prefix: str) -> dict[str, Tensor]:
     """A HiFi-GAN's weights by their names in a training task, from any layout that can be exported.
 
-    Raises ModelError for anything that is missing or damaged, or that has other sizes or another mel than ``config``.
+    Raises ModelError for missing or damaged weights, and for other sizes or another mel than ``config``.
     """
     found = checkpoints.load(str(source))
     if (found.generator.config, found.mel) != (config.generator, config.mel):

@@ -1,11 +1,11 @@
 """A causal generator of the HiFi-GAN family: mel frames in, samples out, one frame of lookahead.
 
-Frame-rate ConvNeXt blocks see the mel and its pseudo-inverse (Lv et al., FreeV, 2024); two causal transposed
+Frame-rate ConvNeXt blocks take the mel and its pseudo-inverse (Lv et al., FreeV, 2024); two causal transposed
 convolutions, each followed by HiFi-GAN's sum of residual branches (Kong, Kim and Bae 2020), bring that to one step a
 millisecond; each step is the spectrum of a short window, which an inverse STFT adds up (Kaneko et al., iSTFTNet, 2022).
-Magnitudes are predicted as factors on what the pseudo-inverse expects. Phases start from a pulse train at the predicted
-pitch (Wang, Takaki and Yamagishi 2019; with an inverse STFT: Li et al., HiFTNet, 2023): the one thing that has to be
-carried on for ever, which convolutions cannot.
+Magnitudes are predicted as factors of the pseudo-inverse's. Phases start from a pulse train at the predicted
+pitch (Wang, Takaki and Yamagishi 2019; with an inverse STFT: Li et al., HiFTNet, 2023): its phase is the one state of
+unlimited length, which convolutions cannot keep.
 """
 
 from __future__ import annotations
@@ -83,25 +83,25 @@ class CausalConfig:
 
     @property
     def lookahead_frames(self) -> int:
-        """Mel frames after a sample's own that it waits for."""
+        """Mel frames that a sample waits for after its own."""
         return 1
 
     @property
     def latency_samples(self) -> int:
-        """From a frame's centre to its sample's final output.
+        """Delay from a frame's centre to the output of its sample.
 
-        The windows of a frame's steps begin where the samples begin that it makes final, so their overlap is no
-        part of it: the lookahead is all.
+        The windows of a frame's steps begin with the samples that the frame completes, so their overlap adds no
+        delay: only the lookahead does.
         """
         return self.lookahead_frames * self.mel.hop_samples
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+        """Return plain values, for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CausalConfig:
-        """Raises KeyError, TypeError or ValueError for what ``to_dict`` does not give."""
+        """Inverse of ``to_dict``. Raises KeyError, TypeError or ValueError for other values."""
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
@@ -109,7 +109,7 @@ class CausalConfig:
 
 
 class CausalConv(nn.Module):
-    """Convolution over the present and what came before, ``[batch, channels, steps]``, zero before the first."""
+    """Convolution over present and past steps of ``[batch, channels, steps]``, zero before the first."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class CausalConv(nn.Module):
         self.conv = nn.Conv1d(channels, out_channels, kernel, dilation=dilation)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output and the last steps, which are the next call's ``past``."""
+        """Return the output and the last steps, the ``past`` of the next call."""
         whole = torch.cat([past.to(x.dtype), x], dim=2)
         return self.conv(whole), whole[:, :, -self.past_shape[1] :]
 
@@ -175,7 +175,7 @@ class ShortInverse(nn.Module):
         self.register_buffer("table", (rows * window / gain).float(), persistent=False)
 
     def forward(self, real: Tensor, imaginary: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """``past`` are the windows before, as the second result gives them."""
+        """``past`` holds the previous windows, as returned by the previous call."""
         windows = torch.cat([past, torch.cat([real, imaginary], dim=2) @ self.table], dim=1)
         before = self.past_shape[0]
         samples = windows[:, before:, : self._hop]
@@ -185,9 +185,9 @@ class ShortInverse(nn.Module):
 
 
 class Pulses(nn.Module):
-    """The spectra of short windows of a pulse train, whose phase is carried on.
+    """The spectra of short windows of a pulse train with continuous phase.
 
-    Pitch is counted in octaves above the lowest, and goes from frame to frame in a line.
+    Pitch is in octaves above the lowest, interpolated linearly from frame to frame.
 
     Shape: pitch ``[batch, frames, 1]`` -> real and imaginary parts ``[batch, frames * steps, bins]``.
     """
@@ -210,7 +210,7 @@ class Pulses(nn.Module):
 
     @without_autocast
     def forward(self, pitch: Tensor, past_pitch: Tensor, past_phase: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Also return the next pasts."""
+        """Also return the ``past`` of the next call."""
         whole = torch.cat([past_pitch, pitch.float()], dim=1)
         before, now = whole[:, :-1], whole[:, 1:]
         pitch_hz = PITCH_HZ[0] * torch.exp(math.log(2) * (before + (now - before) * self.ramp)).flatten(1)
@@ -234,10 +234,10 @@ class Pulses(nn.Module):
 
 
 class PitchHead(nn.Module):
-    """How likely each period is: the autocorrelation that the prior's power spectrum has, and what is learned on top.
+    """Scores of all periods: the autocorrelation of the prior's power spectrum plus a learned correction.
 
-    Shape: prior ``[batch, frames, bins]`` and hidden ``[batch, frames, channels]`` -> ``[batch, frames, lags]``, what
-    softmax makes shares of.
+    Shape: prior ``[batch, frames, bins]`` and hidden ``[batch, frames, channels]`` -> ``[batch, frames, lags]``,
+    the logits of a softmax.
     """
 
     octaves: Tensor
@@ -267,20 +267,20 @@ class PitchHead(nn.Module):
         return (power @ self.table) / power.sum(dim=-1, keepdim=True) * self.likelihood
 
     def pitch(self, likely: Tensor) -> Tensor:
-        """The mean, in octaves above the lowest, ``[batch, frames, 1]``."""
+        """Expected pitch in octaves above the lowest, ``[batch, frames, 1]``."""
         return (likely.softmax(dim=-1) * self.octaves).sum(dim=-1, keepdim=True)
 
     def rounded(self, likely: Tensor) -> Tensor:
-        """The same to the next eighth of a semitone or so.
+        """The pitch, rounded to about an eighth of a semitone.
 
-        Matrix products round otherwise for other numbers of frames; unrounded, that would turn the phase further with
-        every frame, and a stream in other chunks would drift away.
+        Matrix products round differently for other numbers of frames. Without rounding the phase would drift with
+        every frame, and the output would depend on the chunks of a stream.
         """
         return (self.pitch(likely) * _PITCH_STEPS).round() / _PITCH_STEPS
 
 
 class CausalGenerator(nn.Module):
-    """Received log-mel to samples. Sample ``s`` of the output belongs ``latency_samples`` before frame 0's centre."""
+    """Received log-mel to samples. Output sample 0 lies ``latency_samples`` before the centre of frame 0."""
 
     pool: Tensor
     ramp: Tensor
@@ -324,7 +324,7 @@ class CausalGenerator(nn.Module):
         self.register_buffer("ramp", (middles / config.mel.hop_samples).clamp(max=1.0), persistent=False)
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes, without the batch, of what ``stream`` takes along."""
+        """Names and shapes, without the batch, of the state of ``stream``."""
         config = self.config
         shapes: list[tuple[int, ...]] = [(config.kernel - 1, config.channels)] * config.blocks
         names = [*(f"block{number}" for number in range(config.blocks)), "pitch", "phase"]
@@ -347,10 +347,10 @@ class CausalGenerator(nn.Module):
     def stream(
         self, log_mel: Tensor, state: list[Tensor], known_pitch: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Samples ``[batch, frames * hop]`` of ``[batch, frames, n_mels]``, what ``pitch`` says, and the next state.
+        """Return samples ``[batch, frames * hop]`` of ``[batch, frames, n_mels]``, pitch logits and the next state.
 
-        Where ``known_pitch`` ``[batch, frames, 1]``, octaves above the lowest, is a number, it is taken instead of the
-        predicted. NaN in the mel counts as silence.
+        ``known_pitch`` ``[batch, frames, 1]``, octaves above the lowest, replaces the predicted pitch except for NaN.
+        NaN in the mel counts as silence.
         """
         pasts = iter(state)
         next_pasts: list[Tensor] = []
@@ -389,7 +389,7 @@ class CausalGenerator(nn.Module):
 
     @without_autocast
     def _envelope(self, prior: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected log-magnitude ``[batch, steps, bins]``, from frame to frame in a line, counted from silence."""
+        """Expected log-magnitude ``[batch, steps, bins]`` relative to silence, interpolated linearly between frames."""
         levels = 0.5 * ((2 * prior).exp() @ self.pool).log() - self._silent
         whole = torch.cat([past, levels], dim=1)
         before, now = whole[:, :-1, None], whole[:, 1:, None]
@@ -397,12 +397,12 @@ class CausalGenerator(nn.Module):
         return between.flatten(1, 2) + self._silent, whole[:, -1:]
 
     def forward(self, log_mel: Tensor, known_pitch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """A segment from silence on: ``[batch, frames, n_mels]`` -> what ``stream`` gives, less its state."""
+        """A segment after silence: ``[batch, frames, n_mels]`` -> the samples and pitch logits of ``stream``."""
         samples, likely, _ = self.stream(log_mel, self.zero_state(log_mel.shape[0]), known_pitch)
         return samples, likely
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """A whole signal as a stream makes it: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
+        """Synthesize a whole signal as a stream does: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
         tail = functional.pad(log_mel, (0, 0, 0, self.config.lookahead_frames), value=SILENT_LOG10_MEL)
         samples: Tensor = self(tail)[0]
         return samples[:, self.config.latency_samples :]

@@ -24,7 +24,7 @@ class _Stream(nn.Module):
 
 
 def build_graph(generator: CausalGenerator, name: str, *, half: bool = True) -> onnx.ModelProto:
-    """The streaming graph, its weights stored in half precision or not."""
+    """Build the streaming graph, with weights in half or single precision."""
     generator = generator.eval().float()
     config = generator.config
     states = list(generator.state_shapes())

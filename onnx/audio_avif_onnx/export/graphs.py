@@ -1,4 +1,4 @@
-"""Streaming graphs of the contract in ``docs/reference/models.md``: what all networks' ways to one share."""
+"""Build streaming ONNX graphs (``docs/reference/models.md``): the functions that all networks share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def to_onnx(
     outputs: list[str],
     open_axes: dict[str, dict[int, str]],
 ) -> onnx.GraphProto:
-    """A traced module, its weights as initializers."""
+    """Trace a module into a graph with its weights as initializers."""
     file = io.BytesIO()
     with quiet_torch():
         torch.onnx.export(
@@ -42,14 +42,14 @@ def to_onnx(
 
 
 def prepend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    """Put nodes in front of all others."""
+    """Insert nodes before all others."""
     rest = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *rest])
 
 
 def lift_weights(outer: onnx.GraphProto, *inner: onnx.GraphProto, prefix: str = "") -> None:
-    """Keep each weight and large constant once, as initializers of the outer graph: prepared when the model loads."""
+    """Move weights and large constants of the body to the outer graph, where they are prepared once at load time."""
     known: dict[tuple[bytes, tuple[int, ...]], str] = {}
     for graph in inner:
         outer.initializer.extend(graph.initializer)
@@ -72,7 +72,7 @@ def lift_weights(outer: onnx.GraphProto, *inner: onnx.GraphProto, prefix: str = 
 
 
 def prefix_names(graph: onnx.GraphProto, kept: set[str], prefix: str = "step.") -> None:
-    """Make the inner names of a graph differ from those of the graph around it."""
+    """Rename the inner values of a graph, so that they differ from those of the outer graph."""
 
     def renamed(name: str) -> str:
         return name if not name or name in kept else f"{prefix}{name}"
@@ -87,10 +87,10 @@ def prefix_names(graph: onnx.GraphProto, kept: set[str], prefix: str = "step.") 
 
 
 def add_scan(graph: onnx.GraphProto, body: onnx.GraphProto, states: list[str], per_step: list[str]) -> None:
-    """Run a body, one step of a recursion, along the second axis of some of the graph's outputs, which end there.
+    """Add a Scan that runs ``body``, one step of a recursion, along the second axis of some of the graph's outputs.
 
-    The body takes ``states``, then ``per_step``, in this order, and gives back the states and the step's samples;
-    states become inputs and outputs of the graph, the samples of all steps its first output.
+    The body takes ``states``, then ``per_step``, and returns the states and the step's samples;
+    the states become inputs and outputs of the graph, the samples of all steps its first output.
     """
     for name, inner in zip(states, list(body.input), strict=False):
         shape = ["batch", *(size.dim_value for size in inner.type.tensor_type.shape.dim[1:])]
@@ -113,9 +113,9 @@ def add_scan(graph: onnx.GraphProto, body: onnx.GraphProto, states: list[str], p
 
 
 def append_graph(graph: onnx.GraphProto, after: onnx.GraphProto, prefix: str, per_frame: list[str]) -> None:
-    """Let a graph's outputs ``per_frame`` go on into another one, whose other inputs and outputs become the graph's.
+    """Connect a graph's outputs ``per_frame`` to another graph, whose other inputs and outputs become the graph's.
 
-    The first output of both is their samples, which are given out by the graph that comes after.
+    The first output of both graphs is their samples; the appended graph's samples are the result.
     """
     given, made = after.output[0].name, f"{prefix}samples"
     for node in graph.node:  # the name of the samples is for the end of all
@@ -135,7 +135,7 @@ def append_graph(graph: onnx.GraphProto, after: onnx.GraphProto, prefix: str, pe
 
 
 def store_in_half(graph: onnx.GraphProto) -> None:
-    """Store large weights as float16, cast back when the model loads; arithmetic stays in float32."""
+    """Store large weights as float16, cast to float32 when the model loads; arithmetic stays in float32."""
     casts = []
     for initializer in graph.initializer:
         if initializer.data_type != TensorProto.FLOAT or np.prod(initializer.dims) < FOLD_FROM:
@@ -148,7 +148,7 @@ def store_in_half(graph: onnx.GraphProto) -> None:
 
 
 def to_model(graph: onnx.GraphProto, info: ModelInfo) -> onnx.ModelProto:
-    """The checked model file of a graph."""
+    """Make a model of a graph and check it."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="audio-avif")
     model.ir_version = 9
     helper.set_model_props(model, info.to_metadata())

@@ -1,6 +1,6 @@
 """The HiFi-GAN generator (Kong, Kim and Bae 2020, arXiv:2010.05646) in torch, with its input scaling inside.
 
-One module covers SpeechT5's generator and the three of the original repository, jik876/hifi-gan. Its parts are named
+One module covers SpeechT5's generator and the three of the original repository, jik876/hifi-gan. Its layers are named
 as in transformers' ``SpeechT5HifiGan``, so that those weights load without renaming.
 """
 
@@ -55,12 +55,12 @@ class GeneratorConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples that one frame becomes."""
+        """Samples per frame."""
         return math.prod(self.upsample_rates)
 
     @property
     def receptive_frames(self) -> int:
-        """Frames on each side of a frame that its samples depend on, found by walking back through the layers."""
+        """Frames on each side of a frame that its samples depend on."""
         first, last = -(_EDGE_KERNEL // 2), self.hop_samples - 1 + _EDGE_KERNEL // 2
         for rate, kernel in zip(reversed(self.upsample_rates), reversed(self.upsample_kernels), strict=True):
             first, last = first - self._residual_reach, last + self._residual_reach
@@ -171,7 +171,7 @@ _OLDER_NAMES = {".weight_g": _MAGNITUDE, ".weight_v": _DIRECTION}
 
 
 def with_newer_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Name weight-norm pairs as torch's parametrizations do, where the state has torch's older names."""
+    """Rename weight-norm pairs from torch's older names to those of its parametrizations."""
     renamed = {}
     for key, value in state.items():
         end = next((end for end in _OLDER_NAMES if key.endswith(end)), "")
@@ -180,11 +180,11 @@ def with_newer_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fold_weight_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace each weight-norm pair of ``with_newer_names`` by the weight it stands for, all in single precision.
+    """Replace each weight-norm pair of ``with_newer_names`` by its weight, in single precision.
 
-    Computed in double precision, because checkpoints in half precision lose three digits otherwise.
+    It is computed in double precision, because checkpoints in half precision lose three digits otherwise.
 
-    Raises ValueError where the two of a pair do not fit.
+    Raises ValueError where the shapes of a pair do not match.
     """
     plain = dict(state)
     for layer in _normalised_layers(state):

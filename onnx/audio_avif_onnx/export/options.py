@@ -1,4 +1,4 @@
-"""How a HiFi-GAN without state is exported; free of torch."""
+"""Options of the export of a HiFi-GAN without state; imports no torch."""
 
 from __future__ import annotations
 

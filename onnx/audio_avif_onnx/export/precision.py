@@ -1,4 +1,4 @@
-"""Code that computes in the precision of its arguments, also where the network around it runs under autocast."""
+"""Compute in the precision of the arguments, even under autocast."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Result = TypeVar("_Result")
 
 
 def without_autocast(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Decorator: disable autocast, for the processor and for CUDA, while ``function`` runs.
+    """Decorator: disable autocast on CPU and CUDA while ``function`` runs.
 
-    ``torch.autocast`` as a decorator has no types: what it decorates directly would lose its signature.
+    ``torch.autocast`` as a decorator is untyped: a function that it decorates loses its signature.
     """
     for device in ("cuda", "cpu"):
         function = torch.autocast(device, enabled=False)(function)

@@ -1,4 +1,4 @@
-"""Checkpoints of the training program: the network that they hold, and its streaming graph."""
+"""Load the network of a training checkpoint and export its streaming graph."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CHECKED = {
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Everything a checkpoint holds. Raises ModelError where it is missing or damaged; runs no code in it."""
+    """Read a checkpoint without running code in it. Raises ModelError where it is missing or damaged."""
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}")
     try:
@@ -51,7 +51,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def is_trained(path: Path) -> bool:
-    """Whether a file is a checkpoint of the training program, which its content tells."""
+    """Whether a file is a checkpoint of the training program, judged by its content."""
     try:
         read_checkpoint(path, torch.device("cpu"))
     except ModelError:
@@ -60,19 +60,19 @@ def is_trained(path: Path) -> bool:
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """What a checkpoint says about its network."""
+    """The description of a network in a checkpoint."""
     kind = next(name for name, (known, _) in _KINDS.items() if isinstance(config, known))
     return {"kind": kind, "vocoder": config.to_dict()}
 
 
 def build(config: Config) -> Network:
-    """A network with random weights."""
+    """Build a network with random weights."""
     network = next(network for known, network in _KINDS.values() if isinstance(config, known))
     return network(config)  # type: ignore[arg-type]
 
 
 def load_trained(path: Path) -> Network:
-    """The averaged network of a checkpoint. Raises ModelError where there is none that makes sound."""
+    """Load the averaged network of a checkpoint. Raises ModelError where it holds no whole vocoder."""
     content = read_checkpoint(path, torch.device("cpu"))
     try:
         described = content["architecture"]
@@ -98,10 +98,10 @@ def export_trained(
     context_frames: int = DEFAULT_CONTEXT_FRAMES,
     lookahead_frames: int = DEFAULT_LOOKAHEAD_FRAMES,
 ) -> None:
-    """Write a network as a model file, whole or not at all, after comparing ONNX Runtime with torch.
+    """Write a network as a model file, after comparing ONNX Runtime with torch.
 
     They are compared in single precision; the file stores large weights in half precision. A HiFi-GAN, which has no
-    state, is written in single precision, and is the only one that context and lookahead are for.
+    state, is written in single precision; context and lookahead apply to it alone.
 
     Raises ModelError where they differ, or where the file cannot be written.
     """

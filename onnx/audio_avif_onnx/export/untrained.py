@@ -2,7 +2,7 @@
 
 ``python -m audio_avif_onnx.export.untrained FILE.onnx``
 
-It says nothing and costs what the trained one costs.
+It makes noise, at the cost of the trained one.
 """
 
 from __future__ import annotations

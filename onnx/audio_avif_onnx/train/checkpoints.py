@@ -1,4 +1,4 @@
-"""Checkpoints that resume exactly: written whole or not at all, and refused in one sentence."""
+"""Write and read training checkpoints: written whole or not at all, resumed exactly."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from audio_avif_onnx.train.files import whole_file
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint. Raises FileError where the disk is full or read-only; the one before it stays."""
+    """Write a checkpoint. Raises FileError where the disk is full or read-only; the earlier checkpoint stays."""
     buffer = io.BytesIO()  # torch writing to the disk itself tells a full one by an error without a reason
     torch.save(content, buffer)
     try:
         with whole_file(path) as out:
             out.write(buffer.getbuffer())
     except OSError as error:
-        kept = "; the one before it is untouched" if path.exists() else ""
+        kept = "; the earlier checkpoint is unchanged" if path.exists() else ""
         raise FileError(f"the checkpoint {path} cannot be written: {error.strerror}{kept}") from error
 
 
 def open_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
-    """Everything a checkpoint holds, in main memory. Raises ModelError, with a remedy, where there is none."""
+    """Read a checkpoint into main memory. Raises ModelError, which ends with ``remedy``, for an unusable file."""
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}; {remedy}")
     try:
@@ -36,12 +36,12 @@ def open_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
         if damaged is None:
             return read_checkpoint(path, torch.device("cpu"))
     except (ModelError, zipfile.BadZipFile, OSError) as error:
-        raise ModelError(f"{path} is no checkpoint of this program, or damaged; {remedy}") from error
+        raise ModelError(f"{path} is not a checkpoint of this program, or is damaged; {remedy}") from error
     raise ModelError(f"{path} is damaged; {remedy}")
 
 
 def check_architecture(found: dict[str, Any], wanted: dict[str, Any], path: Path, remedy: str) -> None:
-    """Raises ModelError where a checkpoint was made by another architecture than the one asked for."""
+    """Raise ModelError where a checkpoint holds another architecture than the wanted one."""
     if found != wanted:
         differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-        raise ModelError(f"{path} holds another architecture than asked for ({', '.join(differing)} differ); {remedy}")
+        raise ModelError(f"{path} holds another architecture ({', '.join(differing)} differ); {remedy}")

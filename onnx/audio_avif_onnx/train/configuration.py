@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""The settings of a training run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MIN_REFINED_FRAMES = 32  # the second stage gives back only what all its window
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run; what is not in here follows from the task."""
+    """The settings of one run; all others follow from the task."""
 
     data: Path
     out: Path
@@ -53,7 +53,7 @@ class TrainConfig:
     log_every_steps: int = 50
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what cannot be meant."""
+        """Raise ValueError for settings out of range."""
         if not self.minutes > 0:
             raise ValueError(f"--minutes must be above 0, not {self.minutes}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
@@ -76,9 +76,9 @@ class TrainConfig:
         if self.task == "refine" and self.frames < _MIN_REFINED_FRAMES:
             raise ValueError(f"--frames must be {_MIN_REFINED_FRAMES} or more for --task refine, not {self.frames}")
         if self.cooldown_steps and self.steps == sys.maxsize:
-            raise ValueError("--cooldown-steps needs --steps, the step at which the rate is to be zero")
+            raise ValueError("--cooldown-steps needs --steps, the step at which the rate reaches zero")
 
     @property
     def is_endless(self) -> bool:
-        """Whether nothing but a signal ends the run."""
+        """Whether the run ends only by a signal."""
         return self.steps == sys.maxsize and self.minutes == math.inf

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 Entry = dict[str, Any]
 Run = tuple[str, float, list[Entry]]
-"""Name, minutes trained before it began, and its log."""
+"""Name of a run, minutes trained before it, and its log."""
 
 
 def read_runs(folders: list[Path], *, chained: bool) -> list[Run]:
-    """The logs of runs; in a chain each begins where the one before it ended. Raises FileError where one has none."""
+    """Read the logs of runs; in a chain each begins at the previous one's end. Raises FileError for a missing log."""
     runs: list[Run] = []
     before_minutes = 0.0
     for folder in folders:
@@ -32,14 +32,14 @@ def read_runs(folders: list[Path], *, chained: bool) -> list[Run]:
         except OSError as error:
             raise FileError(f"{path} cannot be read: {error.strerror}") from error
         if not entries:
-            raise FileError(f"{path} holds no entry yet; train longer")
+            raise FileError(f"{path} has no entries yet; train longer")
         runs.append((folder.name, before_minutes, entries))
         before_minutes += entries[-1]["trained_s"] / 60 if chained else 0.0
     return runs
 
 
 def draw(runs: list[Run], target: Path) -> None:
-    """One panel for losses, one for each score. Raises FileError where the picture cannot be written."""
+    """Draw a panel of losses and one for each score. Raises FileError where the picture cannot be written."""
     from matplotlib.figure import Figure
 
     keys = [key for key in SCORES if any(_conditions(entries, key) for *_, entries in runs)]
@@ -92,11 +92,11 @@ def _label(entries: list[Entry], condition: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 for a failure told in one sentence."""
+    """Run the command; return 0, or 1 after an error message."""
     parser = argparse.ArgumentParser(description="Draw losses and scores of training runs against trained time.")
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="the --out folder of a run")
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write: .png, .svg or .pdf")
-    parser.add_argument("--chain", action="store_true", help="each run began with the weights of the one before")
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="--out folder of a run")
+    parser.add_argument("--out", type=Path, required=True, help="picture to write (.png, .svg or .pdf)")
+    parser.add_argument("--chain", action="store_true", help="each run began with the weights of the previous one")
     args = parser.parse_args(arguments)
 
     def body() -> None:

@@ -35,17 +35,17 @@ Synthesize = Callable[[FloatArray], FloatArray]
 
 SPEED = 4
 EXAMINED_TILE = TileConfig(8, -11.0, 4.0)
-"""Not the usual range, but the one that the shipped models were examined in, so that merits stay comparable. For the
-same reason tiles are compressed with libavif's defaults."""
+"""The value range in which the shipped models were scored, not the default, so that merits stay comparable. For the
+same reason tiles are compressed with libavif's default options."""
 CLEAN = "clean"
 QUALITIES = (48, 66, 77)
-"""Of such tiles at speed 4: about 3, 4.5 and 6 kbps of payload on the public clips."""
+"""AVIF qualities of such tiles at speed 4: about 3, 4.5 and 6 kbps of payload on the public clips."""
 MERIT_WEIGHTS = {"pesq_wb": 1.0, "stoi": 10.0, "dnsmos": 1.0}
 _WORST = {"pesq_wb": 1.0, "stoi": 0.0, "dnsmos": 1.0}  # stands where a score has no answer, as for silence
 
 
 def receive(clean: FloatArray, quality: int, mel: MelConfig, tile: TileConfig) -> tuple[FloatArray, int]:
-    """``[n_mels, frames]`` as it comes out of tiles of that quality, and the payload bytes it took."""
+    """Send ``[n_mels, frames]`` through tiles of that quality; return the received mel and the payload bytes."""
     cutter = TileCutter(mel.n_mels, tile)
     config = EncoderConfig(quality, SPEED)
     stills = [encode_with(cut.pixels, config, {}) for cut in [*cutter.push(clean), *cutter.flush()]]
@@ -57,13 +57,13 @@ def receive(clean: FloatArray, quality: int, mel: MelConfig, tile: TileConfig) -
 
 
 def rtisi_la(received: FloatArray) -> FloatArray:
-    """The baseline that needs no training."""
+    """Synthesize with RTISI-LA, the baseline without training."""
     stream = RtisiLa()
     return np.concatenate([stream.push(received), stream.flush()])
 
 
 def open_model(path: Path) -> Synthesize:
-    """A checkpoint's averaged weights, or an exported file. Raises ModelError for neither."""
+    """Open a checkpoint's averaged weights, or an exported file. Raises ModelError for any other file."""
     if path.suffix == ".onnx":
         synthesize: Synthesize = OnnxVocoder(path).synthesize
         return synthesize
@@ -82,7 +82,7 @@ def synthesizer(vocoder: Network) -> Synthesize:
 
 
 def usable_scores(say: Callable[[str], None]) -> dict[str, Score]:
-    """The scores of a row; without speechmos, which is said, DNSMOS is not among them.
+    """The scores of a row. Without speechmos DNSMOS is left out, and ``say`` is called with the reason.
 
     Raises AudioAvifError where pesq or pystoi is missing.
     """
@@ -110,10 +110,10 @@ class Row:
 
 
 def choose_clips(folder: Path, match: str, every: int = 1) -> list[Path]:
-    """Audio files whose name contains ``match``. Raises FileError where there is none."""
+    """Every ``every``-th audio file whose name contains ``match``. Raises FileError where there are none."""
     clips = [path for path in find_audio(folder) if match in path.name][::every]
     if not clips:
-        raise FileError(f"no audio file in {folder} has {match!r} in its name")
+        raise FileError(f"no audio file in {folder} has a name that contains {match!r}")
     return clips
 
 
@@ -126,7 +126,7 @@ def evaluate(
     tile: TileConfig = EXAMINED_TILE,
     seconds: float = MAX_CLIP_S,
 ) -> Iterator[Row]:
-    """One row for each clip, of which the first ``seconds`` count, condition and system."""
+    """Yield a row for each clip, condition and system; only the first ``seconds`` of a clip are used."""
     for path in clips:
         original = read_mono(path, mel.rate_hz)[: int(seconds * mel.rate_hz)]
         clean = log_mel(original, mel)
@@ -174,20 +174,22 @@ def table(rows: list[Row]) -> str:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Score vocoders on clips, clean and through AVIF tiles.")
-    parser.add_argument("--clips", type=Path, required=True, help="a folder of audio files")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of audio files")
     parser.add_argument("--match", default="", help="only clips whose name contains this")
-    parser.add_argument("--every", type=int, default=1, help="only every so-manieth clip")
-    parser.add_argument("--model", type=Path, action="append", default=[], help="checkpoint or .onnx; may be repeated")
+    parser.add_argument("--every", type=int, default=1, help="only every Nth clip")
+    parser.add_argument(
+        "--model", type=Path, action="append", default=[], help="checkpoint or .onnx file; may be repeated"
+    )
     parser.add_argument(
         "--conditions",
         default=",".join([CLEAN, *map(str, QUALITIES)]),
-        help="'clean' and AVIF qualities of tiles (default: %(default)s)",
+        help="'clean' and AVIF qualities (default: %(default)s)",
     )
-    parser.add_argument("--tile-frames", type=int, default=EXAMINED_TILE.frames, help="width of those tiles")
-    parser.add_argument("--log10-min", type=float, default=EXAMINED_TILE.log10_min, help="what black stands for")
-    parser.add_argument("--log10-max", type=float, default=EXAMINED_TILE.log10_max, help="what white stands for")
+    parser.add_argument("--tile-frames", type=int, default=EXAMINED_TILE.frames, help="tile width in frames")
+    parser.add_argument("--log10-min", type=float, default=EXAMINED_TILE.log10_min, help="log10 magnitude of black")
+    parser.add_argument("--log10-max", type=float, default=EXAMINED_TILE.log10_max, help="log10 magnitude of white")
     parser.add_argument("--no-baseline", action="store_true", help="leave RTISI-LA out")
-    parser.add_argument("--rows", type=Path, help="append every score to this file, one JSON object a line")
+    parser.add_argument("--rows", type=Path, help="file to append the scores to, as lines of JSON")
     args = parser.parse_args(arguments)
     try:
         args.tile = TileConfig(args.tile_frames, args.log10_min, args.log10_max)
@@ -222,7 +224,7 @@ def _run(args: argparse.Namespace, display: Display) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, 1 for a failure told in one sentence, 2 for wrong usage, 130 after Ctrl-C."""
+    """Run the command; return 0, 1 after an error message, 2 for wrong usage, or 130 after Ctrl-C."""
     args = _parse(arguments)
     torch.set_num_threads(1)
     with stop_signals() as stopped:

@@ -1,4 +1,4 @@
-"""How a run is judged on clips it was not trained on, and by which figure its best weights are kept."""
+"""Score a training run on clips outside its training data, to keep its best weights."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from audio_avif_onnx.train.evaluate import (
 from audio_avif_onnx.train.progress import Display
 
 CONDITIONS = (CLEAN, *map(str, QUALITIES))
-_TRIED_S = 1.2  # eight of it fill one window of DNSMOS
+_TRIED_S = 1.2  # DNSMOS repeats it to fill one window
 
 
 class Examination:
-    """Clips, conditions and scores that stay the same through a run."""
+    """The clips, conditions and scores of a run."""
 
     def __init__(self, folder: Path, match: str, every: int, mel: MelConfig, display: Display) -> None:
-        """Raises AudioAvifError where clips or what scores them are missing."""
+        """Raise AudioAvifError where clips or the packages that score them are missing."""
         self._mel = mel
         self._display = display
         self._clips = choose_clips(folder, match, every)
@@ -43,11 +43,11 @@ class Examination:
 
     @property
     def ruler(self) -> str:
-        """What two merits must have in common to be compared."""
+        """The names of scores, conditions and clips: only merits with the same ruler can be compared."""
         return " ".join([*self._scores, *CONDITIONS, *(clip.name for clip in self._clips)])
 
     def try_out(self, vocoder: Network) -> None:
-        """Score a moment of one clip in every condition, so that a mistake shows before hours of training."""
+        """Score a second of one clip in every condition, so that errors show before hours of training."""
         rows = evaluate(
             self._clips[:1],
             {"": synthesizer(vocoder)},
@@ -60,7 +60,7 @@ class Examination:
             pass
 
     def examine(self, vocoder: Network) -> tuple[float, dict[str, float]]:
-        """The merit, and all means by condition and score."""
+        """Score a vocoder; return its merit and its mean scores by condition and score."""
         measured = evaluate(self._clips, {"": synthesizer(vocoder)}, list(CONDITIONS), self._mel, self._scores)
         rows = list(self._display.each(measured, "scoring", "rows", len(self._clips) * len(CONDITIONS)))
         figures = {
@@ -71,7 +71,7 @@ class Examination:
         return merit(rows), figures
 
     def sounds(self, vocoder: Network) -> dict[str, FloatArray]:
-        """The first clip from clean mel and through tiles of the middle quality, to listen to."""
+        """Synthesize the first clip from clean mel and from tiles of the middle quality, to listen to."""
         synthesize = synthesizer(vocoder)
         middle = QUALITIES[len(QUALITIES) // 2]
         clean = log_mel(self.original(), self._mel)
@@ -79,7 +79,7 @@ class Examination:
         return {CLEAN: synthesize(clean), _label(str(middle)): synthesize(received)}
 
     def original(self) -> FloatArray:
-        """The first clip itself."""
+        """The samples of the first clip."""
         return read_mono(self._clips[0], self._mel.rate_hz)
 
 

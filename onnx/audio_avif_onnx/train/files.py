@@ -1,4 +1,4 @@
-"""Files that a full disk, a kill or a second run cannot leave half written."""
+"""Write files whole or not at all, and lock folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ASK_AGAIN_S = 0.2
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside its place and move it there, once all of it is on the disk; else nothing is left of it."""
+    """Write a temporary file and move it to ``path`` once it is on the disk; after an error it is deleted."""
     partial = path.with_name(f"{path.name}.part")
     try:
         with partial.open("wb") as out:
@@ -31,22 +31,22 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def settle(out: IO[bytes]) -> None:
-    """Have the disk hold what was written."""
+    """Flush a file to the disk."""
     out.flush()
     os.fsync(out.fileno())
 
 
 @contextmanager
 def alone_in(folder: Path, wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Be the only program that works in a folder; the lock goes with the program, however it ends.
+    """Lock a folder against other runs; the lock ends with the process.
 
-    ``wait`` is called again and again until the other one has left; without it, raises FileError where there is one.
+    ``wait`` is called repeatedly until the other run has ended; without it, raises FileError where there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+b") as handle:
         while not try_lock(handle):
             if wait is None:
-                raise FileError(f"another run is at work in {folder}; wait for its end or give another --out")
+                raise FileError(f"another run uses {folder}; wait for its end or give another --out")
             wait()
             time.sleep(_ASK_AGAIN_S)
         yield

@@ -17,13 +17,13 @@ LOG = "log.jsonl"
 
 
 class Journal:
-    """Scalars and sounds of one run; a resumed run goes on in the same files, without what came after its checkpoint.
+    """Scalars and sounds of one run. A resumed run continues the same files, without entries later than its checkpoint.
 
-    Raises OSError where the disk is full, at the latest when flushed.
+    Raises OSError where the disk is full, at the latest in ``flush``.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Open the record of a run that stands at ``step``."""
+        """Open the record of a run that is at ``step``."""
         self._log = folder / LOG
         if self._log.exists():
             kept = [entry for entry in read_log(self._log) if entry["step"] <= step]
@@ -38,11 +38,11 @@ class Journal:
 
     @property
     def has_board(self) -> bool:
-        """Whether there is a TensorBoard to keep sounds."""
+        """Whether TensorBoard is installed; without it no sounds are kept."""
         return self._board is not None
 
     def scalars(self, step: int, trained_s: float, values: Mapping[str, float]) -> None:
-        """Write numbers."""
+        """Write scalars by name."""
         entry = {"step": step, "trained_s": round(trained_s, 1)}
         entry |= {name: float(f"{value:.6g}") for name, value in values.items()}
         with self._log.open("a", encoding="utf-8") as out:
@@ -52,24 +52,24 @@ class Journal:
                 self._board.add_scalar(name, value, step)
 
     def sound(self, step: int, name: str, samples: npt.NDArray[np.float32], rate_hz: int) -> None:
-        """Keep a sound to listen to, where there is a TensorBoard."""
+        """Write a sound, where TensorBoard is installed."""
         if self._board is not None:
             self._board.add_audio(name, np.clip(samples, -1, 1)[None], step, rate_hz)
 
     def flush(self) -> None:
-        """Have everything so far in the files."""
+        """Flush all entries to the files."""
         if self._board is not None:
             self._board.flush()
 
     def close(self) -> None:
-        """Nothing more will be written; what a full disk would not take was told before."""
+        """Close the files; a full disk has been reported by ``flush``."""
         if self._board is not None:
             with suppress(OSError):
                 self._board.close()
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of a log, oldest first; a line that a kill cut short is left out."""
+    """Yield the entries of a log, oldest first; truncated lines are skipped."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             try:

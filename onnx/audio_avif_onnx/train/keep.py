@@ -1,7 +1,7 @@
-"""Keep what others can start from: ``python -m audio_avif_onnx.train.keep CHECKPOINT... FILE.pt``.
+"""Keep the weights of a checkpoint: ``python -m audio_avif_onnx.train.keep CHECKPOINT... FILE.pt``.
 
-The averaged weights of the network alone, in half precision, are a tenth of a checkpoint. ``--init`` and
-audio-avif-export take the file as they take a checkpoint; ``--resume`` does not.
+The file holds the averaged weights of the network in half precision, a tenth of a checkpoint. ``--init`` and
+audio-avif-export accept it like a checkpoint; ``--resume`` does not.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from audio_avif_onnx.train.checkpoints import check_architecture, open_checkpoin
 
 
 def keep(checkpoints: list[Path], target: Path) -> None:
-    """Write the network's averaged weights; of several checkpoints of one chain, their mean (Wortsman et al. 2022).
+    """Write the network's averaged weights; for several checkpoints of one chain, their mean (Wortsman et al. 2022).
 
-    Raises ModelError for what is no checkpoint or of another architecture, FileError for a full disk.
+    Raises ModelError for a file that is not a checkpoint or holds another architecture, FileError for a full disk.
     """
     remedy = "give .pt checkpoints of one network"
     contents = [open_checkpoint(path, remedy) for path in checkpoints]
@@ -36,15 +36,17 @@ def keep(checkpoints: list[Path], target: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, 1 for a failure told in one sentence, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(description="Keep a checkpoint's averaged weights, for others to start from.")
-    parser.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help="several are averaged")
+    """Run the command; return 0, 1 after an error message, or 2 for wrong usage."""
+    parser = argparse.ArgumentParser(description="Write the averaged weights of a checkpoint as a smaller file.")
+    parser.add_argument(
+        "checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help="checkpoint; several are averaged"
+    )
     parser.add_argument("target", type=Path, metavar="FILE.pt")
     options = parser.parse_args(arguments)
     if options.target.suffix != SUFFIX:
-        parser.error(f"the file's name must end in {SUFFIX}, as those of all weights of this program do")
+        parser.error(f"the name of the target must end in {SUFFIX}")
     if options.target.resolve() in [path.resolve() for path in options.checkpoints]:
-        parser.error("give another file: weights alone in the checkpoint's place could not be resumed")
+        parser.error("the target is one of the checkpoints; give another file, since weights alone cannot be resumed")
     return run("keep", lambda: keep(options.checkpoints, options.target))
 
 

@@ -1,4 +1,4 @@
-"""Long work in sight, and stopped between two pieces of it."""
+"""Show the progress of long work, and stop it between two items."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LINE_EVERY_S = 30.0
 
 
 class Stopped(KeyboardInterrupt):
-    """Work was stopped between two items; unlike after any other KeyboardInterrupt, nothing is half done."""
+    """Work was stopped between two items: unlike with other KeyboardInterrupts, no item is half done."""
 
 
 class Display:
-    """A bar on a terminal; elsewhere a line when work begins, one every half minute and one at its end.
+    """A progress bar on a terminal; elsewhere a line at the start, every half minute and at the end.
 
-    This is also where work is stopped: ``show`` raises Stopped once ``stopped`` says so. A loop that shows itself is
-    interrupted between two items, never amid one.
+    ``show`` raises Stopped once ``stopped`` returns True, so a loop that shows its progress is interrupted
+    between two items.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Display:
         self._began: tuple[float, float] | None = None
 
     def show(self, text: str, share: float | None = None) -> None:
-        """Say how far the work under way is; ``share`` is 0 to 1 where the end is known."""
+        """Show progress; ``share`` is 0 to 1 where the end is known. Raises Stopped."""
         if self._stopped():
             self.close()
             raise Stopped
@@ -54,12 +54,12 @@ class Display:
             print(text, file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.close()
         print(text, file=sys.stderr, flush=True)
 
     def each(self, items: Iterable[Item], title: str, unit: str, total: int, done: int = 0) -> Iterator[Item]:
-        """Pass items on and show how many of ``total`` are behind, ``done`` of them from before."""
+        """Yield items and show how many of ``total`` are done, counting ``done`` earlier ones."""
         self.close()
         self.show(f"{title}: {done} of {total} {unit}", done / total)
         for item in items:
@@ -71,7 +71,7 @@ class Display:
         self.close()
 
     def close(self) -> None:
-        """The work is done: take the bar away; what follows begins anew."""
+        """Remove the bar at the end of the work."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -95,7 +95,7 @@ class Display:
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 05 min``."""
+    """Format a duration: ``45 s``, ``12 min``, ``3 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -104,7 +104,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM has come, in place of dying of it; a second one interrupts at once."""
+    """Give a function that tells whether SIGINT or SIGTERM has come; a second signal interrupts at once."""
     received: list[int] = []
 
     def note(number: int, _frame: object) -> None:

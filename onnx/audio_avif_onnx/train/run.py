@@ -30,9 +30,9 @@ from audio_avif_onnx.train.trainer import BEST, CHECKPOINT, Trainer
 def train(
     config: TrainConfig, *, resume: bool = False, init: Path | None = None, display: Display | None = None
 ) -> None:
-    """Run until the minutes or steps are up, saving as it goes; checks all it can before the long work begins.
+    """Train until the minutes or steps are over, saving regularly; settings are checked before the long work begins.
 
-    Raises AudioAvifError for all that can go wrong, and Stopped, after saving, where it is stopped.
+    Raises AudioAvifError for any failure, and Stopped, after saving, when it is stopped.
     """
     display = display or Display()
     try:
@@ -40,12 +40,12 @@ def train(
             _prepare_and_train(config, resume, init, display)
     except OSError as error:
         raise FileError(
-            f"{error.filename or config.out}: {error.strerror or error}; nothing is lost but the steps since the "
-            "last checkpoint"
+            f"{error.filename or config.out}: {error.strerror or error}; only the steps since the "
+            "last checkpoint are lost"
         ) from error
     except torch.OutOfMemoryError as error:
         raise ModelError(
-            f"the device has no room for batches of {config.batch_size} x {config.frames} frames; "
+            f"the device has too little memory for batches of {config.batch_size} x {config.frames} frames; "
             "lower --batch-size or --frames"
         ) from error
 
@@ -63,16 +63,18 @@ def _prepare_and_train(config: TrainConfig, resume: bool, init: Path | None, dis
     try:
         trainer.open_data()
     except Stopped:
-        display.say("train: stopped; what is encoded is kept, and the same command goes on")
+        display.say("train: stopped; encoded clips are kept, and the same command continues")
         raise
     journal = Journal(config.out, trainer.step)
     if not journal.has_board:
-        display.say("train: no curves and sounds without TensorBoard; install with: pip install -e '.[train]'")
+        display.say(
+            "train: TensorBoard is missing, so no curves and sounds are kept; install with: pip install -e '.[train]'"
+        )
     try:
         _train(trainer, journal, examination, display)
     except Stopped:
         trainer.save()
-        display.say(f"train: stopped and saved at step {trainer.step}; the same command with --resume goes on")
+        display.say(f"train: stopped and saved at step {trainer.step}; the same command with --resume continues")
         raise
     finally:
         display.close()
@@ -80,12 +82,12 @@ def _prepare_and_train(config: TrainConfig, resume: bool, init: Path | None, dis
 
 
 def _examination(trainer: Trainer, display: Display) -> Examination | None:
-    """What scores the run, tried out; None where nothing can or shall be scored."""
+    """Return an examination that has been tried out; None where no clips are given or the task makes no sound."""
     config = trainer.config
     if config.clips is None:
         return None
     if not trainer.can_be_heard:
-        display.say(f"train: --clips are not scored, for --task {config.task} makes no sound of its own")
+        display.say(f"train: --clips are not scored: --task {config.task} makes no sound")
         return None
     examination = Examination(config.clips, config.clip_match, config.clip_every, trainer.mel, display)
     examination.try_out(trainer.heard)
@@ -124,7 +126,7 @@ def _save(trainer: Trainer, journal: Journal) -> None:
 
 
 def _score(trainer: Trainer, journal: Journal, examination: Examination, display: Display) -> None:
-    """Score the averaged weights, and keep them where no others of this run did as well."""
+    """Score the averaged weights, and keep them if they are the best of this run."""
     _save(trainer, journal)  # scoring takes minutes
     display.close()
     vocoder = trainer.heard
@@ -156,75 +158,85 @@ def _line(recent: deque[dict[str, float]], trainer: Trainer) -> str:
 def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]:
     defaults = TrainConfig(Path(), Path())
     parser = argparse.ArgumentParser(description="Train the embedded vocoder; checkpoints resume exactly.")
-    parser.add_argument("--data", type=Path, required=True, help="a folder of audio files, searched recursively")
-    parser.add_argument("--out", type=Path, required=True, help="where checkpoints, log and cache go")
+    parser.add_argument("--data", type=Path, required=True, help="folder of audio files, searched recursively")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log and cache")
     parser.add_argument(
-        "--model", choices=sorted(MODELS), default=defaults.model, help="which network to train (default: %(default)s)"
+        "--model", choices=sorted(MODELS), default=defaults.model, help="network to train (default: %(default)s)"
     )
     parser.add_argument(
-        "--task", choices=sorted(TASKS), default=defaults.task, help="what to train (default: %(default)s)"
+        "--task", choices=sorted(TASKS), default=defaults.task, help="training task (default: %(default)s)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument(
-        "--init", type=Path, help="start from the weights of this checkpoint, of this or an earlier task"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
+    parser.add_argument("--init", type=Path, help="checkpoint of this or an earlier task to start from")
     parser.add_argument(
         "--device",
         choices=["auto", "cpu", "cuda"],
         default=defaults.device,
-        help="auto: a CUDA device where there is one (default: %(default)s)",
+        help="device; auto prefers CUDA (default: %(default)s)",
     )
     parser.add_argument(
         "--minutes",
         type=float,
         default=defaults.minutes,
-        help="stop after so much training, encoding and scoring not counted (default: never)",
+        help="training time in minutes, without encoding and scoring (default: unlimited)",
     )
-    parser.add_argument("--steps", type=int, default=defaults.steps, help="stop at this step (default: never)")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="step to stop at (default: unlimited)")
     parser.add_argument(
-        "--batch-size", type=int, default=defaults.batch_size, help="segments a step (default: %(default)s)"
+        "--batch-size", type=int, default=defaults.batch_size, help="segments per step (default: %(default)s)"
     )
-    parser.add_argument("--frames", type=int, default=defaults.frames, help="frames a segment (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=defaults.frames, help="frames per segment (default: %(default)s)")
     parser.add_argument(
         "--variants",
         type=int,
         default=defaults.variants,
-        help="degraded copies of the corpus to cache (default: %(default)s)",
+        help="number of degraded copies of the corpus to cache (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, default=defaults.workers, help="processes that encode those copies")
-    parser.add_argument("--clips", type=Path, help="other audio to score now and then, which keeps the best weights")
+    parser.add_argument(
+        "--workers", type=int, default=defaults.workers, help="number of processes that encode those copies"
+    )
+    parser.add_argument(
+        "--clips", type=Path, help="folder of other audio files to score regularly; the best weights are kept"
+    )
     parser.add_argument("--clip-match", default=defaults.clip_match, help="only clips whose name contains this")
-    parser.add_argument("--clip-every", type=int, default=defaults.clip_every, help="only every so-manieth clip")
+    parser.add_argument("--clip-every", type=int, default=defaults.clip_every, help="only every Nth clip")
     parser.add_argument(
         "--evaluate-every-minutes",
         type=float,
         default=defaults.evaluate_every_minutes,
-        help="score the clips after so much training (default: %(default)g)",
+        help="training time between scores in minutes (default: %(default)g)",
     )
     parser.add_argument(
         "--save-every-minutes",
         type=float,
         default=defaults.save_every_minutes,
-        help="what a crash can cost (default: %(default)g)",
+        help="time between checkpoints in minutes (default: %(default)g)",
     )
     parser.add_argument(
-        "--learning-rate", type=float, default=defaults.learning_rate, help="its highest (default: %(default)g)"
+        "--learning-rate",
+        type=float,
+        default=defaults.learning_rate,
+        help="highest learning rate (default: %(default)g)",
     )
     parser.add_argument(
         "--warmup-steps",
         type=int,
         default=defaults.warmup_steps,
-        help="let the rate rise over so many (default: %(default)s)",
+        help="steps of rising learning rate (default: %(default)s)",
     )
     parser.add_argument(
-        "--cooldown-steps", type=int, default=defaults.cooldown_steps, help="let the rate fall to zero before --steps"
+        "--cooldown-steps",
+        type=int,
+        default=defaults.cooldown_steps,
+        help="steps of falling learning rate before --steps",
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="give every run of a chain another one")
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, help="random seed; each run of a chain needs its own"
+    )
     parser.add_argument("--float32", dest="bfloat16", action="store_false", help="train without bfloat16 autocast")
     values = vars(parser.parse_args(arguments))
     resume, init = values.pop("resume"), values.pop("init")
     if resume and init:
-        parser.error("--resume goes on with its own weights; leave --init out")
+        parser.error("--resume continues with its own weights; leave --init out")
     try:
         return TrainConfig(**values), resume, init
     except ValueError as error:
@@ -233,7 +245,7 @@ def _parse(arguments: list[str] | None) -> tuple[TrainConfig, bool, Path | None]
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Keep away torch's remarks to developers, and tracebacks of TensorBoard's thread: its errors come up in ours."""
+    """Silence torch's warnings, and tracebacks of TensorBoard's thread, whose errors also reach the main thread."""
     hook = threading.excepthook
     threading.excepthook = lambda _: None
     try:
@@ -246,7 +258,7 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, 1 for a failure told in one sentence, 2 for wrong usage, 130 where it was stopped."""
+    """Run the command; return 0, 1 after an error message, 2 for wrong usage, or 130 after a signal."""
     config, resume, init = _parse(arguments)
     log_to_stderr("train")
     with _quiet_libraries(), stop_signals() as stopped:

@@ -1,4 +1,4 @@
-"""Everything a checkpoint holds, and the step that moves it."""
+"""The training step, and the state that a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEST = "best.pt"
 
 
 class Trainer:
-    """A task, its optimiser, averaged weights and random sequences; it can step once ``open_data`` has been called."""
+    """A task with its optimiser, averaged weights and random generators; call ``open_data`` before ``train_step``."""
 
     batcher: Batcher
 
@@ -54,9 +54,9 @@ class Trainer:
         self.ruler = ""
 
     def open_data(self) -> None:
-        """Decode and encode what training needs, where the cache lacks it.
+        """Decode and encode the training data that the cache lacks.
 
-        Takes long the first time, so everything else should have been checked before. Raises FileError.
+        The first call takes long, so check everything else before. Raises FileError.
         """
         config = self.config
         corpus = open_corpus(config.data, config.out / "cache", self.mel, self._display)
@@ -82,12 +82,12 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        """Where this run's checkpoint lies."""
+        """Path of this run's checkpoint."""
         return self.config.out / CHECKPOINT
 
     @property
     def learning_rate(self) -> float:
-        """Warm-up, then inverse square root, which needs no end date; to zero over the last ``cooldown_steps``."""
+        """Warm-up, then inverse square root of the step, then down to zero over the last ``cooldown_steps``."""
         config = self.config
         share = min(1.0, (self.step + 1) / config.warmup_steps)
         if config.cooldown_steps:
@@ -95,7 +95,7 @@ class Trainer:
         return config.learning_rate * share * min(1.0, math.sqrt(config.decay_from_step / (self.step + 1)))
 
     def save(self, name: str = CHECKPOINT) -> None:
-        """Write everything needed to go on exactly here. Raises FileError where that is not possible."""
+        """Write a checkpoint that training can continue from exactly. Raises FileError."""
         save_checkpoint(
             self.config.out / name,
             {
@@ -114,10 +114,10 @@ class Trainer:
         )
 
     def resume(self) -> None:
-        """Go on from this run's checkpoint. Raises ModelError where it is missing, damaged or of another kind."""
-        remedy = "leave --resume out to start anew"
+        """Continue from this run's checkpoint. Raises ModelError where it is missing, damaged or of another kind."""
+        remedy = "leave --resume out to start again"
         if (self.config.out / BEST).is_file():
-            remedy += f", or copy {BEST} over {CHECKPOINT} to go on from the best"
+            remedy += f", or copy {BEST} over {CHECKPOINT} to continue from the best weights"
         content = open_checkpoint(self.checkpoint, remedy)
         check_architecture(
             content["architecture"], self.task.architecture, self.checkpoint, "give its --model and --task"
@@ -137,7 +137,7 @@ class Trainer:
             raise ModelError(f"{self.checkpoint} is damaged or of another version; {remedy}") from error
 
     def start_from(self, path: Path) -> None:
-        """Take over another run's averaged weights for all networks it has; the rest stays as it is."""
+        """Load another run's averaged weights for the networks that both have; the others stay unchanged."""
         model = MODELS[self.config.model]
         if isinstance(model, HifiGanConfig) and not is_trained(path):
             weights = read_weights(path, model, NETWORK)
@@ -148,13 +148,13 @@ class Trainer:
         if not shared or any(own[name].shape != weights[name].shape for name in shared):
             raise ModelError(
                 f"{path} holds another architecture than --model {self.config.model} --task {self.config.task} trains; "
-                "give those it was made with, or another --init"
+                "give the --model and --task it was made with, or another --init"
             )
         for module in (self.task, self.average):
             module.load_state_dict(weights, strict=False)
 
     def train_step(self) -> dict[str, float]:
-        """One step; returns its losses. Raises ModelError for a non-finite loss, before it touches a weight."""
+        """Take one step and return its losses. Raises ModelError for a non-finite loss, before changing any weight."""
         started_s = time.monotonic()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -179,7 +179,7 @@ class Trainer:
         return dict(zip(losses, values, strict=True))
 
     def scored(self, merit: float, ruler: str) -> bool:
-        """Note a merit; returns whether it is the best of those taken with the same clips and scores."""
+        """Record a merit; return whether it is the best of those with the same clips and scores."""
         if ruler != self.ruler:
             self.ruler, self.best_merit = ruler, -math.inf
         is_best = merit > self.best_merit
@@ -214,5 +214,5 @@ def _device(name: str) -> torch.device:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Processors emulate it, older CUDA devices refuse it."""
+    """Whether the device has bfloat16: CPUs emulate it, older CUDA devices refuse it."""
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)

@@ -61,7 +61,7 @@ class Host:
         """Take a name, an address, or ``ws://`` or ``wss://`` before one of them. Raises ValueError with a sentence."""
         if "://" not in text:
             return cls(text)
-        wrong = f"{text!r} is not a receiver's address; write NAME, ws://NAME, wss://NAME, or these with :PORT"
+        wrong = f"{text!r} is not a receiver's address; give NAME, ws://NAME or wss://NAME, each with or without :PORT"
         try:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
@@ -98,35 +98,33 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
         )
     except TimeoutError as error:
         raise ConnectionFailed(
-            f"{address} does not answer; is the host right, and does a firewall let the port through?"
+            f"{address} does not answer; check the host, and that no firewall blocks the port"
         ) from error
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
         if address.tls is None:
-            raise ConnectionFailed(f"{address} hung up; is {address.program} running there?") from error
+            raise ConnectionFailed(f"{address} closed the connection; is {address.program} running there?") from error
         kind = RefusedForGood if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed
         raise kind(explain_tls_failure(error, str(address), address.program)) from error
     except (InvalidURI, ValueError) as error:
         raise RefusedForGood(f"{address} is not an address; --host takes a name or an IP address") from error
     except InvalidMessage as error:
-        or_tls = f" (if it has TLS, say --host wss://{address})" if address.tls is None else ""
-        raise ConnectionFailed(
-            f"what listens on {address} is no WebSocket server; is the port right?{or_tls}"
-        ) from error
+        or_tls = f" (for TLS give --host wss://{address})" if address.tls is None else ""
+        raise ConnectionFailed(f"{address} is not a WebSocket server; check the port{or_tls}") from error
     except InvalidStatus as error:
         if error.response.status_code == 401:
             raise RefusedForGood(
-                f"{address} wants its token; give the one that {address.program} shows there with --token"
+                f"{address} requires a token; give with --token the one that {address.program} prints there"
                 if address.token is None
-                else f"{address} refuses this token; give the one that {address.program} shows there with --token"
+                else f"{address} rejects this token; give with --token the one that {address.program} prints there"
             ) from error
         if error.response.status_code == 404 and not address.path:
-            raise RefusedForGood(f"what listens on {address} is a relay; name a room with --room") from error
+            raise RefusedForGood(f"{address} is a relay; give a room with --room") from error
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
     except OSError as error:
         if isinstance(error, socket.gaierror):
-            raise ConnectionFailed(f"there is no host {address.host!r}; is the name right?") from error
+            raise ConnectionFailed(f"there is no host {address.host!r}; check the name") from error
         reason = os.strerror(error.errno) if error.errno else "it cannot be reached"
         raise ConnectionFailed(
             f"cannot connect to {address} ({reason}); is {address.program} running there?"
@@ -139,4 +137,4 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
 
 def _is_no_receiver(address: Address, why: str) -> str:
     kind = "relay" if address.path else "receiver"
-    return f"what listens on {address} is no audio-avif {kind} of this version ({why})"
+    return f"{address} is not an audio-avif {kind} of this version ({why})"

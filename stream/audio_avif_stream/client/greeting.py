@@ -70,7 +70,7 @@ def _refusal(closed: ConnectionClosed) -> ConnectionFailed:
     kind = ReceiverBusy if code == CLOSE_BUSY else RefusedForGood if code in _FINAL else ConnectionFailed
     if reason := close_text(closed):
         return kind(f"the receiver refused the stream: {reason}")
-    return kind("the receiver hung up before the stream began; try again")
+    return kind("the receiver closed the connection before the stream began; try again")
 
 
 def close_code(closed: ConnectionClosed) -> int | None:

@@ -29,9 +29,13 @@ def figures(live_line: str) -> argparse.ArgumentParser:
     parent = argparse.ArgumentParser(add_help=False)
     group = parent.add_argument_group("figures")
     group.add_argument("--stats", action="store_true", help=f"show a live line: {live_line}")
-    group.add_argument("--stats-json", metavar="FILE|-", help="write the figures as a line of JSON a second")
     group.add_argument(
-        "--metrics", type=console.port, metavar="PORT", help="serve the figures to Prometheus on this port of localhost"
+        "--stats-json",
+        metavar="FILE|-",
+        help="file for the figures, one line of JSON per second (- for standard output)",
+    )
+    group.add_argument(
+        "--metrics", type=console.port, metavar="PORT", help="port on localhost that serves the figures to Prometheus"
     )
     return parent
 
@@ -52,7 +56,7 @@ def trusted_signers(server: str) -> argparse.ArgumentParser:
         "--ca",
         type=Path,
         metavar="FILE",
-        help=f"certificates (PEM) that alone are trusted to sign the {server}'s, for wss:// (default: this machine's)",
+        help=f"certificates (PEM) trusted to sign the {server}'s, for wss:// (default: this machine's)",
     )
     return parent
 
@@ -63,10 +67,10 @@ def security(
     """TLS, tokens and limits of a command that listens; ``docs`` are the pages that explain them."""
     parent = argparse.ArgumentParser(add_help=False)
     group = parent.add_argument_group("security", f"See {docs}.")
-    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain (PEM): peers use wss://")
-    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key (PEM)")
+    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain (PEM); peers then use wss://")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="private key of the certificate (PEM)")
     add_tokens(group)
-    group.add_argument("--no-token", action="store_true", help="let every sender in")
+    group.add_argument("--no-token", action="store_true", help="accept every sender")
     _add_limits(group, usual)
     return parent
 
@@ -77,42 +81,42 @@ def _add_limits(group: argparse._ArgumentGroup, usual: Limits) -> None:
         type=seconds_from(0),
         default=60.0,
         metavar="S",
-        help="how long a stream whose connection broke off waits for its sender (default: 60)",
+        help="time to wait for a sender whose connection was lost (default: 60)",
     )
     group.add_argument(
         "--max-message-bytes",
         type=console.integer_in(1, MAX_MESSAGE_BYTES),
         default=usual.message_bytes,
         metavar="N",
-        help=f"longest message (default: {usual.message_bytes})",
+        help=f"maximum size of a message (default: {usual.message_bytes})",
     )
     group.add_argument(
         "--max-messages-per-second",
         type=_COUNT,
         default=usual.messages_per_s,
         metavar="N",
-        help=f"messages of a live stream, over four seconds (default: {usual.messages_per_s})",
+        help=f"maximum rate of a live stream over four seconds (default: {usual.messages_per_s})",
     )
     group.add_argument(
         "--max-connections",
         type=_COUNT,
         default=usual.connections,
         metavar="N",
-        help=f"connections that carry no stream (default: {usual.connections})",
+        help=f"maximum number of connections without a stream (default: {usual.connections})",
     )
     group.add_argument(
         "--handshake-s",
         type=seconds_from(0.1),
         default=usual.handshake_s,
         metavar="S",
-        help=f"time to connect, and again to say hello (default: {usual.handshake_s:g})",
+        help=f"time to connect, and again to send hello (default: {usual.handshake_s:g})",
     )
     group.add_argument(
         "--max-handshake-bytes",
         type=_COUNT,
         default=usual.handshake_bytes,
         metavar="N",
-        help=f"longest request for a connection (default: {usual.handshake_bytes})",
+        help=f"maximum size of an HTTP request (default: {usual.handshake_bytes})",
     )
 
 
@@ -153,7 +157,7 @@ def token_of(
     if token is None and reads_variable:
         token = os.environ.get(variable) or None
     if token is not None and not is_token(token):
-        parser.error(f"{option} (or {variable}) takes visible ASCII characters without spaces")
+        parser.error(f"{option} (or {variable}) needs visible ASCII characters without spaces")
     return token
 
 

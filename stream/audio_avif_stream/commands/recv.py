@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = command(
         PROGRAM,
         "Listen for a stream of audio-avif tiles and play it.",
-        "Start this first; it prints what to type on the machine with the microphone. Or let it connect to an "
-        "audio-avif-relay, as any number of receivers may.",
+        "Start this first; it prints the command for the machine with the microphone. Or connect it to an "
+        "audio-avif-relay, which serves any number of receivers.",
         [
             sound_device("output"),
             figures("rates, buffer and delay in ms, tiles lost and concealed, underruns"),
@@ -55,15 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--connect",
         metavar="URL[,URL..]",
-        help="in place of listening, connect to this audio-avif-relay, ws://HOST[:PORT] or wss://HOST[:PORT]; "
-        "those that follow are tried in turn when the connection is lost",
+        help="audio-avif-relay to connect to instead of listening, ws://HOST[:PORT] or wss://HOST[:PORT]; "
+        "further ones are tried in turn when the connection is lost",
     )
-    parser.add_argument("--room", metavar="NAME", help="the relay's room to play")
+    parser.add_argument("--room", metavar="NAME", help="room of the relay to play")
     parser.add_argument(
         "--output",
         action="append",
         metavar="speaker|FILE.wav|-",
-        help="where the sound goes, - for raw s16le mono 16 kHz on standard output; may be repeated (default: speaker)",
+        help="speaker, .wav file, or - for raw s16le mono 16 kHz on stdout; may be repeated (default: speaker)",
     )
     parser.add_argument(
         "--vocoder",
@@ -72,35 +72,34 @@ def _parser() -> argparse.ArgumentParser:
         "(default: embedded, or embedded-low with --latency low)",
     )
     parser.add_argument(
-        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="what runs the model (default: auto)"
+        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="ONNX Runtime provider (default: auto)"
     )
     parser.add_argument("--once", action="store_true", help="exit after the first stream")
     parser.add_argument(
         "--save-tiles",
         type=Path,
         metavar="DIR",
-        help="keep each received tile as an .avif picture, NNN-TTTTTT for stream N and the tile's place T in it; "
-        "a pause has none",
+        help="folder for each received tile as an .avif picture, named NNN-TTTTTT by the numbers of stream and tile",
     )
     parser.add_argument(
         "--save",
         type=Path,
         metavar="FILE.avif",
-        help="keep what is heard of each stream as a picture of sound, which audio-avif plays and browsers show: "
-        "FILE.avif, FILE-2.avif and so on; no file that is there already is written over",
+        help="file for the sound of each stream as a picture, which audio-avif plays and browsers show: "
+        "FILE.avif, FILE-2.avif and so on; existing files are not overwritten",
     )
     parser.add_argument(
         "--latency",
         choices=LATENCIES,
         default="balanced",
-        help="low: a vocoder of 16 ms that is less clear, and 30 ms of buffer; balanced: one of 48 ms, and 40 ms; "
-        "safe: the same with 120 ms (default: balanced)",
+        help="delay of vocoder and jitter buffer: low: 16 + 30 ms, less clear; balanced: 48 + 40 ms; "
+        "safe: 48 + 120 ms (default: balanced)",
     )
     parser.add_argument(
         "--buffer-ms",
         type=console.milliseconds,
         metavar="MS",
-        help="sound held ready against network jitter (default: by --latency)",
+        help="jitter buffer in ms (default: by --latency)",
     )
     parser.add_argument(
         "--web",
@@ -108,12 +107,14 @@ def _parser() -> argparse.ArgumentParser:
         type=console.port,
         const=DEFAULT_PORT + 1,
         metavar="PORT",
-        help=f"serve a page that shows live streams in browsers on this port (default: {DEFAULT_PORT + 1})",
+        help=f"port of a web page that shows live streams (default: {DEFAULT_PORT + 1})",
     )
-    parser.add_argument("--record", type=Path, metavar="FILE", help="keep what arrives, and when, in one file")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="play such a file instead of listening, and exit")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="file for all received messages with their times")
     parser.add_argument(
-        "--replay-speed", choices=("real", "full"), default="real", help="in its own time or at once (default: real)"
+        "--replay", type=Path, metavar="FILE", help="play a file of --record instead of listening, and exit"
+    )
+    parser.add_argument(
+        "--replay-speed", choices=("real", "full"), default="real", help="original timing or no waiting (default: real)"
     )
     return parser
 
@@ -122,8 +123,8 @@ def _add_token(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--token",
         metavar="TEXT",
-        help="what a sender must show, or what the relay asks for; better given as AUDIO_AVIF_TOKEN, since other users "
-        "of this machine see options (default: a new one where --host lets other machines in)",
+        help="token that senders need, or that the relay requires (default: $AUDIO_AVIF_TOKEN, which other users do "
+        "not see in ps, or a new one where --host lets other machines in)",
     )
 
 
@@ -142,7 +143,7 @@ def _check_connect(parser: argparse.ArgumentParser, options: argparse.Namespace)
         "no_token": False,
     }
     for name in (name for name, unset in beside.items() if getattr(options, name) != unset):
-        parser.error(f"--{name.replace('_', '-')} is for a receiver that is connected to, not for --connect")
+        parser.error(f"--{name.replace('_', '-')} cannot be combined with --connect")
     if options.room is None or not is_room_name(options.room):
         parser.error(f"--connect needs --room NAME; {ROOM_NAME_RULE}")
     try:
@@ -150,9 +151,9 @@ def _check_connect(parser: argparse.ArgumentParser, options: argparse.Namespace)
     except ValueError as error:
         parser.error(f"--connect: {error}")
     if not all(host.name for host in options.connect):
-        parser.error("--connect: between two commas there is no relay's address")
+        parser.error("--connect: an address between two commas is empty")
     if options.ca is not None and not any(host.is_secure for host in options.connect):
-        parser.error("--ca is for a relay with TLS: --connect wss://NAME")
+        parser.error("--ca needs a relay with TLS: --connect wss://NAME")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,13 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.connect is not None:
         _check_connect(parser, options)
     elif options.room is not None or options.ca is not None:
-        parser.error("--room and --ca are for --connect")
+        parser.error("--room and --ca need --connect")
     options.host = options.host or "127.0.0.1"
     options.port = DEFAULT_PORT if options.port is None else options.port
     if options.replay is not None:
         beside = ("record", "web", "metrics", "tls_cert", "token")
         for name in (name for name in beside if getattr(options, name) is not None):
-            parser.error(f"--{name.replace('_', '-')} is for listening, not for --replay")
+            parser.error(f"--{name.replace('_', '-')} cannot be combined with --replay")
     options.token = token_of(parser, "--token", options.token, "AUDIO_AVIF_TOKEN", reads_variable=not options.no_token)
     return console.run(PROGRAM, lambda: _run(options))
 
@@ -278,7 +279,7 @@ def _folder(path: Path | None) -> Iterator[int]:
             path.mkdir(parents=True, exist_ok=True)
             numbers = [name.partition("-")[0] for name in os.listdir(path) if name.endswith(".avif")]
         except OSError as error:
-            raise FileError(f"the folder {path} cannot be made: {error.strerror}") from error
+            raise FileError(f"the folder {path} cannot be created: {error.strerror}") from error
         yield max((int(number) for number in numbers if number.isdecimal()), default=0)
     except BaseException:
         with suppress(OSError):

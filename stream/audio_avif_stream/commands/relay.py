@@ -22,8 +22,8 @@ _MAX_ARRIVALS = 512  # after a relay elsewhere has died, all its listeners come 
 def _parser() -> argparse.ArgumentParser:
     parser = command(
         PROGRAM,
-        "Pass the streams of audio-avif-send on to any number of listeners, each in a room of its own.",
-        "It prints what to type at both ends; listeners are audio-avif-recv --connect, or a browser.",
+        "Relay streams of audio-avif-send to any number of listeners, each stream in its own room.",
+        "It prints the commands for both ends; listeners use audio-avif-recv --connect or a browser.",
         [
             figures("rooms, listeners, rates, drops"),
             security(
@@ -46,20 +46,20 @@ def _parser() -> argparse.ArgumentParser:
         "--rooms",
         type=Path,
         metavar="FILE.toml",
-        help="the rooms that there are, [rooms.NAME] each, with publish = and listen = tokens (default: any name)",
+        help="file with a table [rooms.NAME] for each room and its tokens, publish = and listen = (default: any room)",
     )
     parser.add_argument(
         "--nats",
         metavar="URL",
-        help="join the rooms of all relays that meet at this NATS server, nats://HOST[:4222]",
+        help="NATS server that joins the rooms of several relays, nats://HOST[:4222]",
     )
-    parser.add_argument("--no-web", action="store_true", help="serve no page for browsers")
+    parser.add_argument("--no-web", action="store_true", help="do not serve the web page")
     parser.add_argument(
         "--allow-origin",
         action="append",
         default=[],
         metavar="URL|*",
-        help="let pages of this other server connect too, like https://example.org; may be repeated",
+        help="origin of other web pages that may connect, like https://example.org; may be repeated",
     )
     return parser
 
@@ -68,26 +68,28 @@ def _add_tokens_and_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--publish-token",
         metavar="TEXT",
-        help="what a sender must show, in all rooms; better given as AUDIO_AVIF_PUBLISH_TOKEN "
-        "(default: a new one where --host lets other machines in)",
+        help="token that senders need in all rooms (default: $AUDIO_AVIF_PUBLISH_TOKEN, or a new one where --host lets "
+        "other machines in)",
     )
     group.add_argument(
         "--listen-token",
         metavar="TEXT",
-        help="what a listener must show, in all rooms; better given as AUDIO_AVIF_LISTEN_TOKEN (default: none)",
+        help="token that listeners need in all rooms (default: $AUDIO_AVIF_LISTEN_TOKEN, or none)",
     )
     group.add_argument(
         "--stall-s",
         type=seconds_from(0.5),
         default=10.0,
         metavar="S",
-        help="how long a listener may take nothing before it is cut off (default: 10)",
+        help="time after which a listener that stops reading is disconnected (default: 10)",
     )
     count = console.integer_in(1, 2**31 - 1)
     group.add_argument(
-        "--max-listeners", type=count, default=5000, metavar="N", help="listeners in all rooms (default: 5000)"
+        "--max-listeners", type=count, default=5000, metavar="N", help="maximum number of listeners (default: 5000)"
     )
-    group.add_argument("--max-rooms", type=count, default=100, metavar="N", help="rooms (default: 100)")
+    group.add_argument(
+        "--max-rooms", type=count, default=100, metavar="N", help="maximum number of rooms (default: 100)"
+    )
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -96,12 +98,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     check_tls(parser, options)
     if options.no_token and options.rooms is not None:
-        parser.error("--no-token is for all rooms; with --rooms those are open that have no publish = in the file")
+        parser.error("--no-token applies to all rooms; with --rooms, a room without publish = in the file is open")
     for name, variable in _TOKEN_VARIABLES.items():
         option = f"--{name.replace('_', '-')}"
         given = getattr(options, name)
         if given is not None and options.rooms is not None:
-            parser.error(f"{option} is for all rooms; with --rooms each room has its own in the file")
+            parser.error(f"{option} applies to all rooms; with --rooms, give each room's token in the file")
         if given is not None and options.no_token and name == "publish_token":
             parser.error(f"{option} and --no-token exclude each other")
         reads_variable = options.rooms is None and not (options.no_token and name == "publish_token")
@@ -173,7 +175,8 @@ def _allow_many_files(connections: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < wanted:
         logging.getLogger(__name__).warning(
-            "the system allows %d open files, fewer than --max-listeners may need; raise it with ulimit -n", allowed
+            "the system allows %d open files, which is too few for --max-listeners; raise the limit with ulimit -n",
+            allowed,
         )
 
 

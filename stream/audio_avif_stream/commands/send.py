@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         PROGRAM,
         "Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
         "Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
-        "it prints the line to type here.",
+        "it prints the command to run here.",
         [sound_device("input"), figures("rates, quality, drops, delay"), trusted_signers("receiver")],
     )
     parser.add_argument(
@@ -77,25 +77,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME|ws://..|wss://..",
         help="the receiver's name or address; wss://NAME[:PORT] for one with --tls-cert",
     )
-    parser.add_argument("--port", type=console.port, help="the receiver's port (default: 8765)")
-    parser.add_argument("--room", metavar="NAME", help="publish in this room of the audio-avif-relay at --host")
+    parser.add_argument("--port", type=console.port, help="port of the receiver (default: 8765)")
+    parser.add_argument("--room", metavar="NAME", help="room of the audio-avif-relay at --host to publish in")
     parser.add_argument(
         "--token",
         metavar="TEXT",
-        help=f"the token that the receiver asks for (default: ${_TOKEN_VARIABLE}, which other users do not see in ps)",
+        help=f"token of the receiver (default: ${_TOKEN_VARIABLE}, which other users do not see in ps)",
     )
     parser.add_argument(
         "--input",
         default="mic",
         metavar="mic|FILE|-",
-        help="where the sound comes from; - reads raw s16le mono 16 kHz from standard input (default: mic)",
+        help="mic, a sound file, or - for raw s16le mono 16 kHz on standard input (default: mic)",
     )
     parser.add_argument(
         "--tile-frames",
         type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
         default=8,
         metavar="N",
-        help="frames of 16 ms in a tile, 2 to 64: fewer mean less delay and more bits (default: 8)",
+        help="frames of 16 ms per tile, 2 to 64; fewer reduce the delay and raise the rate (default: 8)",
     )
     parser.add_argument(
         "--quality", type=console.integer_in(0, 100), metavar="Q", help="AVIF quality, 0 to 100 (default: 52)"
@@ -104,38 +104,40 @@ def _parser() -> argparse.ArgumentParser:
         "--bitrate",
         type=_kbps,
         metavar="KBPS",
-        help=f"codec rate, {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g}, for which the quality of each tile is chosen "
-        "(default: the quality stays, and the rate follows the sound)",
+        help=f"codec rate, {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g}, kept by choosing each tile's quality "
+        "(default: constant quality, variable rate)",
     )
     parser.add_argument(
         "--dtx",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="send a few bytes about the background noise instead of tiles in pauses (default: yes)",
+        help="send a few bytes of comfort noise instead of tiles in pauses (default: yes)",
     )
     parser.add_argument(
         "--redundancy",
         type=console.integer_in(0, MAX_REDUNDANCY),
         default=0,
         metavar="N",
-        help=f"send low-quality copies of the last N tiles along with each, 0 to {MAX_REDUNDANCY}, "
+        help=f"number of earlier tiles repeated with each tile at low quality, 0 to {MAX_REDUNDANCY}, "
         "for relays that drop messages; each adds a tile of delay (default: 0)",
     )
     parser.add_argument(
         "--realtime",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="pace a file or pipe like a microphone (default), or send it at once",
+        help="pace a file or pipe like a microphone (default), or send it as fast as possible",
     )
     parser.add_argument(
         "--reconnect-s",
         type=_seconds,
         default=600.0,
         metavar="N",
-        help="how long to try again when the connection breaks, 0 for not at all (default: 600)",
+        help="time to try again after the connection is lost, 0 for none (default: 600)",
     )
     parser.add_argument(
-        "--trace", metavar="FILE|-", help="write a line of JSON for each tile: where its time went, stage by stage"
+        "--trace",
+        metavar="FILE|-",
+        help="file for one line of JSON per tile with the time of each stage (- for standard output)",
     )
     return parser
 
@@ -163,7 +165,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if options.list_devices:
         return options
     if options.host is None:
-        parser.error("--host is needed: the machine on which audio-avif-recv runs")
+        parser.error("--host is missing: give the machine on which audio-avif-recv runs")
     _resolve_host(parser, options)
     if options.quality is not None and options.bitrate is not None:
         parser.error("--quality and --bitrate exclude each other: a bitrate chooses the quality of each tile")
@@ -184,11 +186,11 @@ def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     except ValueError as error:
         parser.error(f"--host: {error}")
     if host.port is not None and options.port not in (None, host.port):
-        parser.error(f"--port {options.port} contradicts the port in --host {options.host}")
+        parser.error(f"--port {options.port} contradicts --host {options.host}")
     if options.room is not None and not is_room_name(options.room):
-        parser.error(f"--room: {options.room!r} is no room's name; {ROOM_NAME_RULE}")
+        parser.error(f"--room: {options.room!r} is not a room name; {ROOM_NAME_RULE}")
     if options.ca is not None and not host.is_secure:
-        parser.error("--ca is for a receiver with TLS: --host wss://NAME")
+        parser.error("--ca needs a receiver with TLS: --host wss://NAME")
     ports = (host.port, options.port, DEFAULT_PORT)
     options.host, options.is_secure = host.name, host.is_secure
     options.port = next(port for port in ports if port is not None)

@@ -142,7 +142,7 @@ class RoomStreams:
             await self._begin(data)
         elif kind == Gap.TYPE:
             left_out = Gap.parse(data).messages
-            self._complaints.tell("gap", f"the relay left out {left_out} messages, since they did not get through here")
+            self._complaints.tell("gap", f"the relay left out {left_out} messages that this connection is too slow for")
         elif stream is None or stream.is_spoiled:
             return
         elif kind == Ping.TYPE:
@@ -283,7 +283,7 @@ async def _listen(streams: RoomStreams, connection: ClientConnection, room_name:
             data = await connection.recv()
             now_s, heard_s = loop.time(), awake.now_s()
             if isinstance(data, str) or not data:
-                raise RemoteProtocolError("the relay sent what is no message of this protocol")
+                raise RemoteProtocolError("the relay sent a message that this protocol does not have")
             if data[0] == Pong.TYPE:
                 answer: Any = protocol.receive(data)
                 streams.pong(answer, round(now_s * 1e6))

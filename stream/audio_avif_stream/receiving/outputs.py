@@ -226,7 +226,7 @@ class PipeOutput(_Clocked):
             while data:
                 data = data[os.write(sys.stdout.fileno(), data) :]
         except BrokenPipeError as error:
-            raise FileError("the program that read the sound has closed its pipe") from error
+            raise FileError("the program that reads the sound has closed its pipe") from error
 
     def _put_gap(self, seconds: float) -> None:
         pass
@@ -312,5 +312,5 @@ def _open_one(target: str, device: str | None, target_s: float, clock: Callable[
     if target == "-":
         return PipeOutput(clock)
     if not target.lower().endswith(".wav"):
-        raise FileError(f"the output {target!r} is neither speaker, - nor a file that ends in .wav")
+        raise FileError(f"the output {target!r} is neither speaker nor - nor a .wav file")
     return WavOutput(target, clock)

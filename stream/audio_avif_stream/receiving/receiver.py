@@ -109,7 +109,7 @@ class Receiver:
         self._streams += 1
         session = self._current = self._newest = Session(hello, self.stage, self._streams)
         if before is not None:
-            log.warning("another sender begins; the stream of the one before is over")
+            log.warning("another sender has started a stream; the earlier stream has ended")
             before.make_way()
         task = asyncio.create_task(self._play(session, before))
         self._playing.add(task)
@@ -199,8 +199,8 @@ def _announce(address: BindAddress, token: str | None, listening: socket.socket)
     console.tell(f"listening; send {where} with:\n  {line}")
     if not is_own and address.tls is None:
         log.warning(
-            "what is said travels in clear%s; use --tls-cert and --tls-key on networks you do not trust",
-            "" if token is None else ", and so does the token",
+            "the connection is not encrypted%s; use --tls-cert and --tls-key on networks you do not trust",
+            "" if token is None else ", and neither is the token",
         )
 
 

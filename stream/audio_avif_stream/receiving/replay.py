@@ -113,7 +113,7 @@ def _steps(events: Iterator[Event], resume_s: float) -> Iterator[_Step]:
         try:
             message = protocol.receive(event.data)
         except RemoteProtocolError as error:
-            log.warning("here the recorded sender broke the protocol: %s", error)
+            log.warning("the recorded sender broke the protocol here: %s", error)
             continue
         if isinstance(message, Hello):
             if session not in (None, message.session):

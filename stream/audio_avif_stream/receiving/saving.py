@@ -18,7 +18,7 @@ from audio_avif.edge.sound_files import require_writable
 from audio_avif.errors import FileError
 from audio_avif.link.messages import Hello
 from audio_avif.recording.codec import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
-from audio_avif.recording.grid import PageWriter, max_cells
+from audio_avif.recording.grid import GridWriter, max_cells
 from audio_avif.types import FloatArray
 from audio_avif_stream.runtime.realtime import normal_priority
 
@@ -49,7 +49,7 @@ class Saver:
         if self._path is None:
             return
         if self._path.suffix.lower() != _SUFFIX:
-            raise FileError(f"what is heard is kept as an AVIF picture; {self._path} must end in {_SUFFIX}")
+            raise FileError(f"streams are saved as AVIF pictures; {self._path} must end in {_SUFFIX}")
         require_writable(next(_free_names(self._path)))
         self._thread = threading.Thread(target=self._run, args=[self._path], name="saving", daemon=True)
         self._thread.start()
@@ -71,7 +71,7 @@ class Saver:
             self._inbox.put(log_mel)
         elif not self._has_fallen_behind:
             self._has_fallen_behind = True
-            log.warning("this machine is too slow for --save; some of the stream is left out of its picture")
+            log.warning("this machine is too slow for --save; parts of the stream are missing in its picture")
 
     def end(self, samples: int) -> None:
         """End the stream, which had so many samples; the second call does nothing."""
@@ -125,7 +125,7 @@ class _Picture:
     def __init__(self, hello: Hello, path: Path) -> None:
         self._hello = hello
         self._path = path
-        self._page: _Page | None = None
+        self._grid: _Grid | None = None
         self._earlier_samples = 0
         self._has_failed = False
 
@@ -133,49 +133,49 @@ class _Picture:
         """Take ``[n_mels, frames]``."""
         while log_mel.shape[1] and not self._has_failed:
             try:
-                self._page = self._page or _Page(self._hello)
-                fitting = log_mel[:, : self._page.room_frames]
-                self._page.push(fitting)
+                self._grid = self._grid or _Grid(self._hello)
+                fitting = log_mel[:, : self._grid.room_frames]
+                self._grid.push(fitting)
             except Exception as error:  # whatever it is, the stream is played on
                 self._break_off(error)
                 self.write(None)
                 return
             log_mel = log_mel[:, fitting.shape[1] :]
-            if not self._page.room_frames:
+            if not self._grid.room_frames:
                 self.write(None)
 
     def _break_off(self, error: Exception) -> None:
-        log.warning("%s; what follows of the stream is not saved", error)
+        log.warning("%s; the rest of the stream is not saved", error)
         self._has_failed = True
-        if self._page is not None:
-            self._page.is_broken = True
+        if self._grid is not None:
+            self._grid.is_broken = True
 
     def write(self, samples: int | None) -> None:
         """Write what has come. ``samples`` is how long the stream was, or None for as long as its frames are."""
-        page = self._page
-        if page is None:
+        grid = self._grid
+        if grid is None:
             return
-        with page:
+        with grid:
             try:
-                page.end(None if samples is None else samples - self._earlier_samples)
+                grid.end(None if samples is None else samples - self._earlier_samples)
             except Exception as error:
                 self._break_off(error)
-                page.end(None)
-            self._earlier_samples += page.frames * self._hello.mel.hop_samples
-            self._page = None
-            if not page.frames:
+                grid.end(None)
+            self._earlier_samples += grid.frames * self._hello.mel.hop_samples
+            self._grid = None
+            if not grid.frames:
                 return
             try:
-                path = _write_new(self._path, page)
+                path = _write_new(self._path, grid)
             except Exception as error:
-                log.warning("what was heard of the stream is not saved: %s", error)
+                log.warning("the picture of the stream is not saved: %s", error)
                 self._has_failed = True
                 return
-        console.tell(f"saved {page.seconds:.1f} s as {path}")
+        console.tell(f"saved {grid.seconds:.1f} s as {path}")
 
 
-class _Page:
-    """Frames in a file to be."""
+class _Grid:
+    """Frames of a stream that become one AVIF grid."""
 
     def __init__(self, hello: Hello) -> None:
         self.frames = 0
@@ -183,7 +183,7 @@ class _Page:
         self._config = FileConfig(_LOSSLESS, log10_min=tile.log10_min, log10_max=tile.log10_max)
         self._encoder = PictureEncoder(self._config, channels=1, mel=hello.mel)
         self._max_frames = max_cells(CELL_FRAMES, hello.mel.n_mels) * CELL_FRAMES
-        self._cells = PageWriter()
+        self._cells = GridWriter()
         self.is_broken = False
 
     @property
@@ -205,7 +205,7 @@ class _Page:
     def end(self, samples: int | None) -> None:
         """No more frames come; their number says within a hop how many samples there can be.
 
-        Of a page that ``is_broken`` the cells are left that were whole before. Raises as ``push``.
+        Of a grid that ``is_broken`` the cells are left that were whole before. Raises as ``push``.
         """
         if self.is_broken:
             self.frames = self._cells.cells * CELL_FRAMES
@@ -213,15 +213,15 @@ class _Page:
             for cell in self._encoder.flush():
                 self._cells.add(encode_cell(cell, self._config))
         hop_samples = self._encoder.info.mel.hop_samples
-        most = max(0, self.frames * hop_samples - 1)
-        fitting = most if samples is None else min(max(samples, most + 1 - hop_samples), most)
+        max_samples = max(0, self.frames * hop_samples - 1)
+        fitting = max_samples if samples is None else min(max(samples, max_samples + 1 - hop_samples), max_samples)
         self._encoder.info = replace(self._encoder.info, samples=fitting)
 
     def write(self, file: IO[bytes]) -> None:
         """Write the picture."""
         write_picture(self._cells, self._encoder, self._config, file)
 
-    def __enter__(self) -> _Page:
+    def __enter__(self) -> _Grid:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -236,26 +236,26 @@ def _free_names(path: Path) -> Iterator[Path]:
             yield name
 
 
-def _write_new(path: Path, page: _Page) -> Path:
-    """Write the page under the next free name, and return that. Raises FileError."""
+def _write_new(path: Path, grid: _Grid) -> Path:
+    """Write the grid under the next free name, and return that. Raises FileError."""
     for name in _free_names(path):
         part = name.with_name(f"{name.name}.part")
         try:
             with suppress(FileExistsError):  # another receiver is writing that one
-                if _write_beside(part, name, page):
+                if _write_beside(part, name, grid):
                     return name
         except OSError as error:
             raise FileError(f"{name} cannot be written: {error.strerror or error}") from error
     raise AssertionError("names never end")
 
 
-def _write_beside(part: Path, name: Path, page: _Page) -> bool:
-    """Whether the page was written, and no other file came before it."""
+def _write_beside(part: Path, name: Path, grid: _Grid) -> bool:
+    """Whether the grid was written, and no other file came before it."""
     with part.open("xb") as file:
         try:
             if os.path.lexists(name):
                 return False
-            page.write(file)
+            grid.write(file)
             file.close()
             part.rename(name)
             return True

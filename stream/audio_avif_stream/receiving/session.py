@@ -208,9 +208,9 @@ class Session:
         """React to the loss of the line: wait for the sender, or end the stream."""
         if not self._is_ending:
             if self._stage.resume_s > 0:
-                log.warning("the connection broke off; waiting %g s for its sender (--resume-s)", self._stage.resume_s)
+                log.warning("connection lost; waiting %g s for the sender (--resume-s)", self._stage.resume_s)
             else:
-                log.warning("the connection broke off; what had come is played")
+                log.warning("connection lost; the sound received so far is played")
                 self.end(None)
         self._lose_line()  # only now: the end of a stream is recorded as that of its line
 
@@ -248,10 +248,10 @@ class Session:
             return
         line = self.carriage.line
         if line is not None and self.hello.live and self._tenure.silent_s(awake_s) > _GONE_S:
-            self.carriage.closings.close(line, CloseCode.GOING_AWAY, "nothing came any more")
+            self.carriage.closings.close(line, CloseCode.GOING_AWAY, "no more messages came")
             self._wait_for_sender()
         elif line is None and self._tenure.lost_s(awake_s) > self._stage.resume_s:
-            log.warning("the sender did not come back; what had come is played")
+            log.warning("the sender did not come back; the sound received so far is played")
             self.end(None)
 
     def _on_report(self, report: Report) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Stage:
     """Where the streams of one receiver are played, what is kept and shown of them, and what limits their peers.
 
-    ``resume_s`` is how long a stream whose connection broke off waits for its sender.
+    ``resume_s`` is how long a stream whose connection is lost waits for its sender.
     """
 
     vocoder: Vocoder

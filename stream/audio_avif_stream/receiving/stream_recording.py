@@ -100,7 +100,7 @@ class Recorder:
 
     def _fail(self, error: OSError) -> None:
         """Log the failure once and stop recording; the stream goes on."""
-        log.warning("%s cannot be written (%s); what follows is not recorded", self._path, error.strerror or error)
+        log.warning("%s cannot be written (%s); the rest is not recorded", self._path, error.strerror or error)
         self.close()
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ def _require_recording_or_nothing(path: str | Path) -> None:
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
     if not is_recording:
-        raise FileError(f"{path} is there already and is no recording; give --record another name")
+        raise FileError(f"{path} exists and is not a recording; give --record another name")
 
 
 def read_recording(path: str | Path) -> Iterator[Event]:
@@ -147,7 +147,7 @@ def read_recording(path: str | Path) -> Iterator[Event]:
         raise FileError(f"{path} ends before its first record; nothing was recorded")
     if head.startswith(MAGIC):
         raise FileError(f"{path} is a recording of version {head[-1]}; this program reads version {VERSION}")
-    raise FileError(f"{path} is no recording; audio-avif-recv --record writes one")
+    raise FileError(f"{path} is not a recording of audio-avif-recv --record")
 
 
 def _events(path: str | Path, file: IO[bytes]) -> Iterator[Event]:
@@ -159,11 +159,11 @@ def _events(path: str | Path, file: IO[bytes]) -> Iterator[Event]:
                 break
             kind, at_us, size = _RECORD.unpack(head)
             if kind not in list(Kind):
-                raise FileError(f"{where}: a record is of unknown kind {kind}")
+                raise FileError(f"{where}: a record has the unknown kind {kind}")
             if size > (MAX_MESSAGE_BYTES if kind == Kind.MESSAGE else 0):
-                raise FileError(f"{where}: a record claims {size} bytes, more than its kind can have")
+                raise FileError(f"{where}: a record of {size} bytes is too long for its kind")
             if not last_us <= at_us <= _MAX_US:
-                raise FileError(f"{where}: the times run backwards or beyond all bounds")
+                raise FileError(f"{where}: the times run backwards or are out of range")
             last_us = at_us
             data = file.read(size)
             if len(data) < size:
@@ -171,4 +171,4 @@ def _events(path: str | Path, file: IO[bytes]) -> Iterator[Event]:
             yield Event(Kind(kind), at_us / 1e6, data)
         else:
             return
-        log.warning("%s was cut short: its last record is not whole; what comes before it is used", path)
+        log.warning("%s is truncated: its last record is incomplete and is left out", path)

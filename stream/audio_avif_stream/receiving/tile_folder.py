@@ -38,5 +38,5 @@ class TileFolder:
         except TileError:
             return
         except OSError as error:
-            log.warning("%s cannot be written (%s); the tiles that follow are not saved", path, error.strerror)
+            log.warning("%s cannot be written (%s); later tiles are not saved", path, error.strerror)
             self._path = None

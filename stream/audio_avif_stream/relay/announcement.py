@@ -37,11 +37,11 @@ def warn_of_open_network(is_tls: bool, tokens: RoomTokens) -> None:
     """Warn of what other machines can do with a relay that they can reach."""
     if not is_tls:
         log.warning(
-            "what is said travels in clear%s; use --tls-cert and --tls-key on networks you do not trust",
-            ", and so do tokens" if asks_to_publish(tokens) or asks_to_listen(tokens) else "",
+            "the connection is not encrypted%s; use --tls-cert and --tls-key on networks you do not trust",
+            ", and neither are tokens" if asks_to_publish(tokens) or asks_to_listen(tokens) else "",
         )
     if not asks_to_listen(tokens):
-        log.warning("everybody who can connect may listen; --listen-token asks for a token")
+        log.warning("anyone who can connect may listen; require a token with --listen-token")
 
 
 def asks_to_publish(tokens: RoomTokens) -> bool:

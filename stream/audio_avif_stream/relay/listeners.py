@@ -48,7 +48,7 @@ class Listeners:
         connection = line.connection
         assert isinstance(connection, RelayConnection)
         if len(self.connected) >= self._max_listeners:
-            reason = f"there are {self._max_listeners} listeners here (--max-listeners); try again later"
+            reason = f"the relay has {self._max_listeners} listeners already (--max-listeners); try again later"
             raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
         room = enter_room(self._rooms, name, self._now_s())
         self._admission.admit(connection)
@@ -70,7 +70,7 @@ class Listeners:
             if listener.blocked_s is not None and now_s - listener.blocked_s > stall_s:
                 self.stalled += 1
                 self._admission.complaints.tell(
-                    "stalled", f"{address_of(connection)} took nothing for {stall_s:g} s (--stall-s); cut off"
+                    "stalled", f"{address_of(connection)} read nothing for {stall_s:g} s (--stall-s); disconnected"
                 )
                 connection.transport.abort()
 
@@ -80,8 +80,8 @@ async def _answer_pings(line: Connection, listener: Listener) -> None:
     while True:
         data = await line.recv()
         if not isinstance(data, bytes) or data[:1] != bytes([Ping.TYPE]):
-            raise RemoteProtocolError("a listener may send pings and nothing else")
+            raise RemoteProtocolError("a listener may send only pings")
         ping, now_s = Ping.parse(data), loop.time()
         if not allowance.take(now_s):
-            raise PeerRefused(CLOSE_TOO_MANY_MESSAGES, f"it sent more than {_PINGS_PER_S} pings a second")
+            raise PeerRefused(CLOSE_TOO_MANY_MESSAGES, f"it sent more than {_PINGS_PER_S} pings per second")
         listener.say(framed(Pong(ping.sent_us, round(now_s * 1e6)).to_bytes()))

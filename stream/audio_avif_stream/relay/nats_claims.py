@@ -180,4 +180,4 @@ def _greeting_bytes(hello: Entry, others: list[Entry]) -> bytes:
 
 
 def _busy(name: str) -> PeerRefused:
-    return PeerRefused(CLOSE_BUSY, f"somebody else publishes in room {name}; try again later")
+    return PeerRefused(CLOSE_BUSY, f"room {name} has another publisher; try again later")

@@ -159,7 +159,7 @@ class NatsLink:
 
     async def _on_closed(self) -> None:
         if not self._is_closing and self._client is not None:
-            log.warning("NATS does not let this relay in any more (%s); start it again", self._client.last_error)
+            log.warning("NATS rejects this relay (%s); restart the relay", self._client.last_error)
 
     async def _on_reconnected(self) -> None:
         log.warning("NATS is back")

@@ -86,6 +86,6 @@ def enter_room(rooms: Rooms, name: str, now_s: float) -> Room:
     """The room of this name. Raises PeerRefused where there would be too many rooms."""
     room = rooms.enter(name, now_s)
     if room is None:
-        reason = f"there are {rooms.max_rooms} rooms here (--max-rooms); try again later"
+        reason = f"the relay has {rooms.max_rooms} rooms already (--max-rooms); try again later"
         raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
     return room

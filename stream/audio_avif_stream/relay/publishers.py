@@ -63,7 +63,7 @@ class Publishers:
                 raise PeerRefused(CLOSE_TOO_MANY_MESSAGES, too_many_messages(limits))
             assert isinstance(data, bytes) and not isinstance(message, Hello)
             if isinstance(message, Gap):
-                raise RemoteProtocolError("the peer sent a gap, which only a relay may")
+                raise RemoteProtocolError("the peer sent a gap, which only a relay may send")
             if isinstance(message, Ping):
                 await say(line, Pong(message.sent_us, round(now_s * 1e6)))
             elif not isinstance(message, Bye):

@@ -20,7 +20,7 @@ PAGE_S = 60.0
 
 _PAGES_AT_ONCE = 32
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
-_NOTHING_HERE = "There is nothing here; rooms are at /publish/ROOM and /listen/ROOM, by WebSocket.\n"
+_NOTHING_HERE = "Nothing here; rooms are at /publish/ROOM and /listen/ROOM, over WebSocket.\n"
 _PATHS: dict[str, Role] = {"/publish/": "publish", "/listen/": "listen"}
 
 
@@ -51,15 +51,15 @@ class RequestCheck:
         origins = request.headers.get_all("Origin")
         if origins and not self._is_allowed(origins, request.headers.get_all("Host")):
             self._complaints.tell(
-                "origin", f"{address_of(connection)} came from a page of another server (--allow-origin); refused"
+                "origin", f"{address_of(connection)} came from a web page of another server (--allow-origin); refused"
             )
-            reason = "This page is of another server; the relay's --allow-origin lets it in.\n"
+            reason = "This page comes from another server; allow it with the relay's --allow-origin.\n"
             return connection.respond(http.HTTPStatus.FORBIDDEN, reason)
         connection.visit = self._visit(connection, _PATHS[prefix], path.removeprefix(prefix), request)
         refusal = connection.visit.refusal
         if refusal is None or refusal.code != CLOSE_UNAUTHORIZED or origins:
             return None
-        self._complaints.tell("token", f"{address_of(connection)} has not the token of that room; refused")
+        self._complaints.tell("token", f"{address_of(connection)} gave no valid token for that room; refused")
         response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{refusal}\n")
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
@@ -67,14 +67,14 @@ class RequestCheck:
     def _visit(self, connection: RelayConnection, role: Role, room: str, request: Request) -> Visit:
         keys = self.room_tokens.keys(room)
         if keys is None:
-            return Visit(role, room, PeerRefused(CLOSE_UNKNOWN_ROOM, f"there is no room {room[:64]!r} here"))
+            return Visit(role, room, PeerRefused(CLOSE_UNKNOWN_ROOM, f"this relay has no room {room[:64]!r}"))
         token = keys.of(role)
         if token is None:
             return Visit(role, room)
         lines = request.headers.get_all("Sec-WebSocket-Protocol")
         subprotocols = [one.strip() for line in lines for one in line.split(",")]
         if not has_key(token, request.headers.get_all("Authorization"), subprotocols):
-            return Visit(role, room, PeerRefused(CLOSE_UNAUTHORIZED, f"room {room} asks for its token to {role}"))
+            return Visit(role, room, PeerRefused(CLOSE_UNAUTHORIZED, f"room {room} requires a token to {role}"))
         self._admission.trust(connection)
         return Visit(role, room)
 
@@ -103,7 +103,9 @@ class RequestCheck:
         if (found := page(path)) is None:
             return connection.respond(http.HTTPStatus.NOT_FOUND, _NOTHING_HERE)
         if len(self._downloads) >= _PAGES_AT_ONCE:
-            response = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "Too many pages at once; try again.\n")
+            response = connection.respond(
+                http.HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests at once; try again.\n"
+            )
             response.headers["Retry-After"] = "1"
             return response
         self._downloads.add(connection)

@@ -20,7 +20,7 @@ Role = Literal["publish", "listen"]
 BEARER_SUBPROTOCOL = "audio-avif.bearer."
 """The prefix of a token in base64url as a second subprotocol, for web pages, which cannot set headers."""
 
-ROOM_NAME_RULE = "use 1 to 64 letters of the alphabet, digits, dots, hyphens or underscores"
+ROOM_NAME_RULE = "use 1 to 64 ASCII letters, digits, dots, hyphens or underscores"
 _ROOM_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")  # within a URL . and .. are no names
 _MAX_FILE_BYTES = 1 << 20
 
@@ -63,23 +63,23 @@ def read_rooms(path: Path) -> dict[str, Tokens]:
             text = file.read(_MAX_FILE_BYTES).decode()
         tables = tomllib.loads(text)
     except OSError as error:
-        raise FileError(f"the file of rooms {path} cannot be read: {error.strerror} (--rooms)") from error
+        raise FileError(f"the rooms file {path} cannot be read: {error.strerror} (--rooms)") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FileError(f"the file of rooms {path} is no TOML: {error} (--rooms)") from error
+        raise FileError(f"the rooms file {path} is not valid TOML: {error} (--rooms)") from error
     rooms = tables.get("rooms")
     if set(tables) != {"rooms"} or not isinstance(rooms, dict) or not rooms:
-        raise FileError(f"{path} holds no rooms; write a line [rooms.NAME] for each, and their tokens below it")
+        raise FileError(f"{path} has no rooms; write a line [rooms.NAME] for each, and its tokens below it")
     return {name: _keys(path, name, values) for name, values in rooms.items()}
 
 
 def _keys(path: Path, name: str, values: object) -> Tokens:
     if not is_room_name(name):
-        raise FileError(f"{path}: {name!r} is no room's name; {ROOM_NAME_RULE}")
+        raise FileError(f"{path}: {name!r} is not a room name; {ROOM_NAME_RULE}")
     if not isinstance(values, dict) or not set(values) <= {"publish", "listen"}:
-        raise FileError(f"{path}: room {name} takes publish = and listen =, and nothing else")
+        raise FileError(f"{path}: room {name} may have only publish = and listen =")
     for role, token in values.items():
         if not isinstance(token, str) or not is_token(token):
-            raise FileError(f"{path}: {role} of room {name} is no token; it must be visible ASCII without spaces")
+            raise FileError(f"{path}: {role} of room {name} is not a token; a token is visible ASCII without spaces")
     return Tokens(values.get("publish"), values.get("listen"))
 
 

@@ -50,7 +50,7 @@ class RelayConfig:
 
     Where other machines can connect and ``room_tokens`` asks for no token to publish, one is made unless ``is_open``
     and kept in ``token_file``. ``origins`` are pages of other servers that may connect, ``*`` for all of them;
-    ``resume_s`` is how long a stream whose connection broke off waits for its publisher, ``stall_s`` how long a
+    ``resume_s`` is how long a stream whose connection is lost waits for its publisher, ``stall_s`` how long a
     listener may take nothing. ``nats_url`` is where the relay meets others.
     """
 

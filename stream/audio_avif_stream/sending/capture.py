@@ -115,7 +115,7 @@ class FileSource:
             is_empty = False
             yield Block(item, max(0.0, self._loop.time() - due_s) if self._is_paced else 0.0)
         if is_empty:
-            raise FileError(f"{self._path} holds no sound")
+            raise FileError(f"{self._path} is empty")
 
     def close(self) -> None:
         """Do nothing: the reading thread is a daemon and ends with the program."""

@@ -42,7 +42,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         if not self.reconnect_s >= 0:
-            raise ValueError(f"reconnecting is tried for 0 s or more, not {self.reconnect_s}")
+            raise ValueError(f"reconnect_s must be 0 or more, not {self.reconnect_s}")
 
 
 class Sender:
@@ -110,7 +110,7 @@ class Sender:
         stats.is_connected = False
         if not self._config.reconnect_s:
             raise ConnectionFailed(f"{why}; start again when the receiver is back")
-        log.warning("%s; trying to come back for %g s (--reconnect-s)", why, self._config.reconnect_s)
+        log.warning("%s; reconnecting for up to %g s (--reconnect-s)", why, self._config.reconnect_s)
         broke_s, dropped = loop.time(), outbox.dropped
         trying = asyncio.create_task(self._keep_trying(broke_s))
         try:
@@ -123,7 +123,9 @@ class Sender:
         finally:
             await cancel([trying])
         stats.reconnections += 1
-        log.warning("back after %.1f s; %d tiles dropped meanwhile", loop.time() - broke_s, outbox.dropped - dropped)
+        log.warning(
+            "reconnected after %.1f s; %d tiles dropped meanwhile", loop.time() - broke_s, outbox.dropped - dropped
+        )
         return found
 
     async def _keep_trying(self, broke_s: float) -> Transfer:
@@ -136,7 +138,7 @@ class Sender:
             nonlocal is_told_busy
             if isinstance(failure, ReceiverBusy) and not is_told_busy:
                 is_told_busy = True
-                log.warning("another stream plays at the receiver; trying until it is over")
+                log.warning("the receiver plays another stream; trying again until that has ended")
             if next_s > self._deadline_s(broke_s):
                 reason = f"the receiver did not come back within {loop.time() - broke_s:.0f} s: {failure}"
                 raise ConnectionFailed(reason) from failure

@@ -210,4 +210,4 @@ class Transfer:
                 if loop.time() - stopped_s > _GIVE_UP_S:
                     raise GaveUp
             if self._awake.now_s() - self._heard_s > silent_s:
-                raise ConnectionBroke(f"nothing came from the receiver for {silent_s:.0f} s")
+                raise ConnectionBroke(f"no message came from the receiver for {silent_s:.0f} s")

@@ -126,8 +126,7 @@ class Admission:
         if not arrival.has_asked and self._arrivals.get(arrival.socket.fileno()) is arrival:
             self.complaints.tell(
                 "handshake",
-                f"{arrival.address} did not ask for a stream within {self.limits.handshake_s:g} s (--handshake-s); "
-                "closed",
+                f"{arrival.address} sent no HTTP request within {self.limits.handshake_s:g} s (--handshake-s); closed",
             )
             self._drop(arrival)
 
@@ -147,10 +146,8 @@ class Admission:
         if self.token is None:
             return None
         if not shows_token(request.headers.get_all("Authorization"), self.token):
-            self.complaints.tell(
-                "token", f"{address_of(connection)} has not the token that was given out here (--token); refused"
-            )
-            response = connection.respond(http.HTTPStatus.UNAUTHORIZED, "This receiver asks for its token.\n")
+            self.complaints.tell("token", f"{address_of(connection)} gave no valid token (--token); refused")
+            response = connection.respond(http.HTTPStatus.UNAUTHORIZED, "This receiver requires a token.\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
         self.trust(connection)
@@ -213,7 +210,7 @@ class MeteredConnection(ServerConnection):
                 return
         super().data_received(data)
         if self.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
-            self._admission.complaints.tell("unread", f"{address_of(self)} pings and reads no answers; cut off")
+            self._admission.complaints.tell("unread", f"{address_of(self)} pings and reads no answers; disconnected")
             self.transport.abort()
         if self.protocol.close_expected() and not self._is_leaving:
             self._is_leaving = True
@@ -230,7 +227,7 @@ class MeteredConnection(ServerConnection):
     def _refuse(self, limit: int) -> None:
         self._admission.complaints.tell(
             "handshake bytes",
-            f"{address_of(self)} asked for a stream in more than {limit} bytes (--max-handshake-bytes); refused",
+            f"{address_of(self)} sent an HTTP request of more than {limit} bytes (--max-handshake-bytes); refused",
         )
         status = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         self.transport.write(f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n\r\n".encode())
@@ -239,10 +236,10 @@ class MeteredConnection(ServerConnection):
 
 def too_many_messages(limits: Limits) -> str:
     """The close reason for a peer that sends more than it may."""
-    return f"it sent more than {limits.messages_per_s} messages a second (--max-messages-per-second)"
+    return f"it sent more than {limits.messages_per_s} messages per second (--max-messages-per-second)"
 
 
 def address_of(connection: ServerConnection) -> str:
     """The peer's IP address."""
     peer = connection.remote_address
-    return str(peer[0]) if peer else "a peer that is gone"
+    return str(peer[0]) if peer else "a disconnected peer"

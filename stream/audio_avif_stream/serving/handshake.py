@@ -26,7 +26,7 @@ async def receive_hello(line: Line, protocol: ReceiverProtocol, limit_s: float) 
         async with asyncio.timeout(limit_s):
             first = await line.recv()
     except TimeoutError as error:
-        raise RemoteProtocolError(f"the peer did not say hello within {limit_s:g} s (--handshake-s)") from error
+        raise RemoteProtocolError(f"the peer sent no hello within {limit_s:g} s (--handshake-s)") from error
     hello = protocol.receive(first)
     assert isinstance(hello, Hello) and isinstance(first, bytes)
     return hello, first

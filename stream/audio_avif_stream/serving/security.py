@@ -87,7 +87,7 @@ def kept_token(path: Path) -> str:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(f"{token}\n")
     except OSError as error:
-        log.warning("the token cannot be kept in %s (%s); the next start makes another", path, error.strerror)
+        log.warning("the token cannot be stored in %s (%s); the next start makes a new one", path, error.strerror)
     return token
 
 
@@ -112,8 +112,8 @@ def server_context(cert: Path, key: Path) -> ssl.SSLContext:
 
     def encrypted() -> str:
         raise FileError(
-            f"the key {key} is encrypted; write it in clear with: openssl pkey -in {key} -out plain.pem, "
-            "and keep that file readable to you alone"
+            f"the key {key} is encrypted; decrypt it with: openssl pkey -in {key} -out plain.pem, "
+            "and keep that file readable only by you"
         )
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -122,9 +122,9 @@ def server_context(cert: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(cert, key, encrypted)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise FileError(f"the key {key} does not belong to the certificate {cert}; give the pair") from error
+            raise FileError(f"the key {key} does not belong to the certificate {cert}; give a matching pair") from error
         raise FileError(
-            f"the certificate {cert} or its key {key} is damaged ({error.reason or error}); make the pair again"
+            f"the certificate {cert} or its key {key} is damaged ({error.reason or error}); make both again"
         ) from error
     return context
 
@@ -150,7 +150,7 @@ def _require_pem(path: Path, what: str, mark: bytes, option: str) -> None:
     except OSError as error:
         raise FileError(f"the {what} {path} cannot be read: {error.strerror} ({option})") from error
     if mark not in data:
-        raise FileError(f"{path} holds no {what} in PEM form; {option} takes a file with a line like {_shown(mark)}")
+        raise FileError(f"{path} has no {what} in PEM form; {option} needs a file with a line like {_shown(mark)}")
 
 
 def _shown(mark: bytes) -> str:
@@ -163,27 +163,27 @@ def explain_tls_failure(error: Exception, host: str, program: str = "audio-avif-
         return _explain_certificate(error, host)
     reason = getattr(error, "reason", None) or ""
     if "PROTOCOL_VERSION" in reason or reason == "UNSUPPORTED_PROTOCOL":
-        return f"{host} and this machine speak no version of TLS in common; both need 1.2 or later"
+        return f"{host} and this machine have no TLS version in common; both need 1.2 or later"
     if isinstance(error, ssl.SSLEOFError | ConnectionError) or reason in (
         "WRONG_VERSION_NUMBER",
         "RECORD_LAYER_FAILURE",
         "UNEXPECTED_MESSAGE",
     ):
         return (
-            f"what listens on {host} does not speak TLS; start {program} with --tls-cert and --tls-key, "
-            "or say ws:// where the network can be trusted"
+            f"{host} does not use TLS; start {program} with --tls-cert and --tls-key, "
+            "or give ws:// on a trusted network"
         )
-    return f"no secure connection to {host} came about ({reason or error}); is it an {program} with TLS?"
+    return f"no secure connection to {host} ({reason or error}); is it an {program} with TLS?"
 
 
 def _explain_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
     code = error.verify_code
     if code == _EXPIRED:
-        return f"the certificate of {host} has expired; renew it there, or set this machine's clock if that is wrong"
+        return f"the certificate of {host} has expired; renew it there, or correct this machine's clock"
     if code == _NOT_YET_VALID:
-        return f"the certificate of {host} is not valid yet; is a clock wrong, here or there?"
+        return f"the certificate of {host} is not valid yet; check the clocks of both machines"
     if code in _OTHER_NAME:
-        return f"the certificate of {host} is for another name; connect by the name in it, or make one for {host}"
+        return f"the certificate of {host} is for another name; connect to that name, or make a certificate for {host}"
     if code in _UNKNOWN_SIGNER:
-        return f"nobody this machine trusts has signed the certificate of {host}; name its own authority with --ca FILE"
+        return f"the certificate of {host} is signed by an unknown authority; give that authority's with --ca FILE"
     return f"the certificate of {host} cannot be trusted ({error.verify_message})"

@@ -118,7 +118,7 @@ RELAY = FigureTable(
         "sent_messages": Figure("messages", "Messages sent, one for each listener.", "counter"),
         "sent_bytes": Figure("bytes", "Bytes sent, with WebSocket headers.", "counter"),
         "dropped_messages": Figure(
-            "messages", "Tiles and pauses dropped for slow listeners, who are told how many.", "counter"
+            "messages", "Tiles and pauses dropped for slow listeners, each of which is told how many.", "counter"
         ),
         "stalled_listeners": Figure("connections", "Listeners disconnected because they stopped reading.", "counter"),
         "refused_connections": Figure("times", "Connections refused by a rule, a limit or a token.", "counter"),

@@ -127,7 +127,7 @@ def test_other_unfinished_headers_are_read_to_the_end_too(tmp_path: Path, caplog
     aiff[4:8] = size
     aiff[(at := aiff.index(b"SSND") + 4) : at + 4] = size
     np.testing.assert_array_equal(heard(tmp_path, bytes(aiff)), expected)
-    assert "the header does not say how long the sound is" in caplog.text
+    assert "the header does not state the length" in caplog.text
     au[8:12] = bytes(4)
     np.testing.assert_array_equal(heard(tmp_path, bytes(au)), expected)
 

@@ -72,7 +72,7 @@ class Run:
         return 8e-3 * sum(payloads) / (to_s - from_s)
 
 
-def stream(path: Path, seconds: float, codec_kbps: float = 12.0, tile_s: float = 0.128, least_kbps: float = 1.0) -> Run:
+def stream(path: Path, seconds: float, codec_kbps: float = 12.0, tile_s: float = 0.128, min_kbps: float = 1.0) -> Run:
     """Send tiles of a steady rate, or of less where the congestion control says so, as the sender does."""
     congestion, outbox, run = Congestion(), Outbox(is_live=True, tile_s=tile_s), Run()
     congestion.reset(0.0)
@@ -99,7 +99,7 @@ def stream(path: Path, seconds: float, codec_kbps: float = 12.0, tile_s: float =
                 room_kbps = (
                     NEVER_S if limit_kbps is None else limit_kbps - 8e-3 * (OVERHEAD_BYTES / tile_s + PING_BYTES)
                 )
-                size = round(max(least_kbps, min(codec_kbps, room_kbps)) * tile_s / 8e-3)
+                size = round(max(min_kbps, min(codec_kbps, room_kbps)) * tile_s / 8e-3)
                 cut_s[number] = now_s
                 outbox.put(TilePacket(number, number, 8, bytes(size)), now_s)
         while congestion.may_send(now_s) and (tile := outbox.take(now_s)) is not None:

@@ -157,12 +157,12 @@ def test_a_second_publisher_is_refused_until_the_first_is_gone_or_silent() -> No
     stage = Stage()
     stage.publish(a_hello())
     stage.now_s += 2.9
-    with pytest.raises(PeerRefused, match="somebody else publishes in room demo") as refused:
+    with pytest.raises(PeerRefused, match="room demo has another publisher") as refused:
         stage.publish(a_hello("second"))
     assert refused.value.code == CLOSE_BUSY and stage.farewells == []
     stage.now_s += 0.2
     second = stage.publish(a_hello("second"))
-    assert stage.farewells == [(CLOSE_BUSY, "another stream has begun here")]
+    assert stage.farewells == [(CLOSE_BUSY, "another stream has started here")]
     second.leave(stage.now_s)
     stage.publish(a_hello("third"))
 
@@ -179,7 +179,7 @@ def test_a_publisher_that_comes_back_goes_on_and_is_told_what_is_here() -> None:
     assert way.kinds() == [Hello.TYPE] + [TilePacket.TYPE] * 4
     # And where its old connection still seems alive:
     stage.publish(a_hello())
-    assert stage.farewells == [(CLOSE_REPLACED, "the stream goes on over a newer connection")]
+    assert stage.farewells == [(CLOSE_REPLACED, "the stream continues on a newer connection")]
     stage.tiles(again, 4)
     assert way.numbers() == [0, 1, 2, 3]
 
@@ -341,17 +341,17 @@ def test_a_file_names_the_rooms_and_their_tokens(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "holds no rooms"),
-        ("[rooms]", "holds no rooms"),
-        ("rooms = 3", "holds no rooms"),
-        ("[room.a]", "holds no rooms"),
-        ("[rooms.a", "is no TOML"),
-        ("[rooms.'a b']", "'a b' is no room's name"),
-        ("[rooms]\na = 1", "room a takes publish = and listen ="),
-        ("[rooms.a]\nspeak = 'x'", "room a takes publish = and listen ="),
-        ("[rooms.a]\nlisten = 3", "listen of room a is no token"),
-        ("[rooms.a]\npublish = 'two words'", "publish of room a is no token"),
-        ("\xff", "is no TOML"),
+        ("", "has no rooms"),
+        ("[rooms]", "has no rooms"),
+        ("rooms = 3", "has no rooms"),
+        ("[room.a]", "has no rooms"),
+        ("[rooms.a", "is not valid TOML"),
+        ("[rooms.'a b']", "'a b' is not a room name"),
+        ("[rooms]\na = 1", "room a may have only publish = and listen ="),
+        ("[rooms.a]\nspeak = 'x'", "room a may have only publish = and listen ="),
+        ("[rooms.a]\nlisten = 3", "listen of room a is not a token"),
+        ("[rooms.a]\npublish = 'two words'", "publish of room a is not a token"),
+        ("\xff", "is not valid TOML"),
     ],
 )
 def test_a_file_of_rooms_that_does_not_serve_is_told(tmp_path: Path, text: str, told: str) -> None:

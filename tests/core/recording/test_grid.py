@@ -1,4 +1,4 @@
-"""Pages: cells in, one AVIF file out that any viewer shows, and the same cells back; damage is told."""
+"""Grids: cells in, one AVIF file out that any viewer shows, and the same cells back; damage is told."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from PIL import Image
 
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import FileError, TileError
-from audio_avif.recording import grid as page_module
-from audio_avif.recording.grid import CELLS_PER_ROW, MAX_SIDE, Cell, PageReader, PageWriter, max_cells
+from audio_avif.recording import grid as grid_module
+from audio_avif.recording.grid import CELLS_PER_ROW, MAX_SIDE, Cell, GridReader, GridWriter, max_cells
 from audio_avif.still.avif import decode_picture, encode_still
 from audio_avif.still.boxes import inspect_still, iter_boxes
 from support.stills import FAST, saved
@@ -49,10 +49,10 @@ def still(number: int, width: int = WIDTH, height: int = HEIGHT) -> bytes:
 
 
 @lru_cache
-def page_of(cells: int, width: int | None = None, exif: bytes = b"") -> bytes:
-    """A page of so many cells, filled with the first one."""
+def grid_of(cells: int, width: int | None = None, exif: bytes = b"") -> bytes:
+    """A grid of so many cells, filled with the first one."""
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for number in range(cells):
             writer.add(still(number))
         assert writer.cells == cells
@@ -63,8 +63,8 @@ def page_of(cells: int, width: int | None = None, exif: bytes = b"") -> bytes:
 
 
 def read(data: bytes) -> list[np.ndarray]:
-    """All cells of a page as pixels."""
-    reader = PageReader(io.BytesIO(data))
+    """All cells of a grid as pixels."""
+    reader = GridReader(io.BytesIO(data))
     size = reader.cell_width, reader.cell_height
     return [decode_picture(reader.cell(i), *size, 8, is_gray=True) for i in range(reader.cells)]
 
@@ -75,8 +75,8 @@ def read(data: bytes) -> list[np.ndarray]:
 def test_cells_come_back_as_they_were_and_viewers_show_them_in_their_places(
     cells: int, rows: int, columns: int
 ) -> None:
-    data = page_of(cells, exif=exif_block("what it is"))
-    reader = PageReader(io.BytesIO(data))
+    data = grid_of(cells, exif=exif_block("what it is"))
+    reader = GridReader(io.BytesIO(data))
     assert (reader.rows, reader.columns, reader.cells) == (rows, columns, rows * columns)
     assert (reader.width, reader.height) == (columns * WIDTH, rows * HEIGHT)
     wanted = [cell_pixels(number if number < cells else 0) for number in range(rows * columns)]
@@ -93,29 +93,29 @@ def test_cells_come_back_as_they_were_and_viewers_show_them_in_their_places(
 
 
 def test_a_row_that_ends_within_a_cell_is_shown_to_there() -> None:
-    data = page_of(3, width=2 * WIDTH + 7)
+    data = grid_of(3, width=2 * WIDTH + 7)
     with Image.open(io.BytesIO(data)) as image:
         assert image.size == (2 * WIDTH + 7, HEIGHT)
         np.testing.assert_array_equal(np.asarray(image.convert("L"))[:, 2 * WIDTH :], cell_pixels(2)[:, :7])
     np.testing.assert_array_equal(read(data)[2], cell_pixels(2))
 
 
-def test_a_page_of_one_cell_is_that_still() -> None:
-    data = page_of(1)
+def test_a_grid_of_one_cell_is_that_still() -> None:
+    data = grid_of(1)
     assert inspect_still(data).frame_body_at > 0
     assert Cell.of(data).coded == Cell.of(still(0)).coded
 
 
-def test_colour_pictures_make_pages_too() -> None:
+def test_colour_pictures_make_grids_too() -> None:
     colours = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for pixels in (colours, colours[:, ::-1]):
             writer.add(encode_still(np.ascontiguousarray(pixels), LOSSLESS))
         writer.write(out, 2 * WIDTH)
     with Image.open(out) as image:
         shown = np.asarray(image.convert("RGB")).astype(int)
-    reader = PageReader(out)
+    reader = GridReader(out)
     for i in (0, 1):
         alone = decode_picture(reader.cell(i), WIDTH, HEIGHT, 8, is_gray=False)
         np.testing.assert_array_equal(shown[:, i * WIDTH :][:, :WIDTH], alone)
@@ -131,28 +131,28 @@ def test_colour_pictures_make_pages_too() -> None:
         (MAX_SIDE, 80, 0),
     ],
 )
-def test_a_page_keeps_within_what_browsers_show(width: int, height: int, most: int) -> None:
+def test_a_grid_keeps_within_what_browsers_show(width: int, height: int, most: int) -> None:
     assert max_cells(width, height) == most
     if most:
-        rows, columns = page_module._rows_and_columns(most, height)
+        rows, columns = grid_module._rows_and_columns(most, height)
         assert rows * columns == most and rows * height <= MAX_SIDE and columns * width <= MAX_SIDE
 
 
-def test_rows_become_wider_where_a_page_would_be_too_tall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "MAX_SIDE", 12 * WIDTH)
+def test_rows_become_wider_where_a_grid_would_be_too_tall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_module, "MAX_SIDE", 12 * WIDTH)
     most = max_cells(WIDTH, HEIGHT)
     assert most == 2 * 6 * (12 * WIDTH // HEIGHT) == 120
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for number in range(61):
             writer.add(still(number % 7))
         assert writer.missing_cells() == 11
         writer.fill(still(0))
         writer.write(out := io.BytesIO(), 12 * WIDTH)
-        reader = PageReader(out)
+        reader = GridReader(out)
         assert (reader.columns, reader.rows) == (12, 6)
         for number in range(61, 120):
             writer.add(still(number % 7))
-        with pytest.raises(FileError, match="a picture holds 120 cells and no more"):
+        with pytest.raises(FileError, match="a picture holds at most 120 cells"):
             writer.add(still(0))
         writer.write(out := io.BytesIO(), 12 * WIDTH)
     with Image.open(out) as image:
@@ -170,34 +170,34 @@ def test_rows_become_wider_where_a_page_would_be_too_tall(monkeypatch: pytest.Mo
     ids=["width", "height", "colour", "range"],
 )
 def test_cells_that_differ_are_refused(other: bytes) -> None:
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         writer.add(still(0))
         for take in (writer.add, writer.fill):
-            with pytest.raises(TileError, match="of one size and kind"):
+            with pytest.raises(TileError, match="of the same size and kind"):
                 take(other)
         assert writer.cells == 1
 
 
 def test_what_is_no_still_is_refused() -> None:
-    with PageWriter() as writer:
-        for data in (b"", b"RIFF", page_of(2), saved(Image.new("L", (WIDTH, HEIGHT)), "PNG")):
+    with GridWriter() as writer:
+        for data in (b"", b"RIFF", grid_of(2), saved(Image.new("L", (WIDTH, HEIGHT)), "PNG")):
             with pytest.raises(TileError):
                 writer.add(data)
         assert writer.cells == writer.missing_cells() == 0
-        with pytest.raises(ValueError, match="full rows"):
+        with pytest.raises(ValueError, match="last row of the grid is not full"):
             writer.write(io.BytesIO(), WIDTH)
 
 
-def test_a_page_is_not_written_with_holes_or_at_another_width() -> None:
-    with PageWriter() as writer:
+def test_a_grid_is_not_written_with_holes_or_at_another_width() -> None:
+    with GridWriter() as writer:
         for number in range(7):
             writer.add(still(number))
         assert writer.missing_cells() == 5
-        with pytest.raises(ValueError, match="full rows"):
+        with pytest.raises(ValueError, match="last row of the grid is not full"):
             writer.write(io.BytesIO(), 6 * WIDTH)
     for width in (WIDTH, 2 * WIDTH + 1, 0):
         with pytest.raises(ValueError, match=f"a row of 2 cells does not end at {width} pixels"):
-            page_of(2, width=width)
+            grid_of(2, width=width)
 
 
 class FullDisk(io.BytesIO):
@@ -213,9 +213,9 @@ class FullDisk(io.BytesIO):
 
 
 def test_a_full_disk_leaves_the_cells_before_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module.tempfile, "TemporaryFile", lambda buffering: FullDisk())
+    monkeypatch.setattr(grid_module.tempfile, "TemporaryFile", lambda buffering: FullDisk())
     FullDisk.room = sum(len(Cell.of(still(number)).coded) for number in range(3)) + 9
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for number in range(3):
             writer.add(still(number))
         for _ in range(2):
@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_the_cells_before_it_whole(monkeypatch: pytest.Monkey
 def outcome(data: bytes) -> str:
     """What becomes of damaged bytes: anything but cells of the promised size or one of two errors fails the test."""
     try:
-        reader = PageReader(io.BytesIO(data))
+        reader = GridReader(io.BytesIO(data))
         assert 0 < reader.width <= MAX_SIDE and 0 < reader.height <= MAX_SIDE
         assert reader.cells == reader.rows * reader.columns
         for i in range(reader.cells):
@@ -241,7 +241,7 @@ def outcome(data: bytes) -> str:
 
 
 def boundaries(data: bytes, start: int, end: int) -> Iterator[int]:
-    """Where the boxes of a page begin and end, those within others too."""
+    """Where the boxes of a grid begin and end, those within others too."""
     inside = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"iinf": 6, b"iref": 4}
     for kind, at, stop in iter_boxes(data, start, end):
         yield from (at - 8, at, stop)
@@ -250,8 +250,8 @@ def boundaries(data: bytes, start: int, end: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("cells", [1, 2, 7])
-def test_a_page_cut_short_anywhere_is_told(cells: int) -> None:
-    data = page_of(cells, exif=exif_block("x"))
+def test_a_grid_cut_short_anywhere_is_told(cells: int) -> None:
+    data = grid_of(cells, exif=exif_block("x"))
     ends = set(boundaries(data, 0, len(data)))
     assert len(ends) > 20
     for end in ends | set(range(0, len(data), 7)):
@@ -265,34 +265,40 @@ def changed(data: bytes, what: bytes, at: int, fields: str, *values: int) -> byt
     return bytes(out)
 
 
-PAGE = page_of(7, exif=exif_block("x"))
+WHOLE = grid_of(7, exif=exif_block("x"))
 GRID = struct.pack(">BBBBII", 0, 1, 1, 5, 6 * WIDTH, 2 * HEIGHT)
 
 
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (changed(PAGE, GRID, 2, ">B", 2), "grid is laid out"),
-        (changed(PAGE, GRID, 4, ">II", 2**31, 2**31), "grid is laid out"),
-        (changed(changed(PAGE, GRID, 8, ">I", 10**6), b"ispe", 12, ">I", 10**6), "do not make a page of 384x1000000"),
-        (PAGE.replace(struct.pack(">II", WIDTH, HEIGHT), struct.pack(">II", 16_384, 16_384)), "do not make a page"),
-        (changed(PAGE, b"pitm", 8, ">H", 77), "something else than one picture or a grid"),
-        (PAGE.replace(b"pixi", b"irot"), "turned, cropped"),
-        (PAGE.replace(b"ispe", b"pixi"), "does not promise a size"),
-        (PAGE.replace(b"iprp", b"free"), "does not say where"),
-        (PAGE.replace(b"infe", b"free"), "otherwise than pages do"),
-        (changed(PAGE, b"iloc", 8, ">H", 0x4440), "where its items lie"),
-        (changed(PAGE, b"iloc", 4, ">B", 2), "where its items lie"),
-        (changed(PAGE, b"iloc", 12 + 6, ">H", 2), "lie in pieces"),
-        (changed(PAGE, b"iloc", 12 + 2, ">H", 1), "cells are laid out"),
-        (changed(PAGE, b"iloc", 12, ">H", 99), "cells are laid out"),
-        (changed(PAGE, b"iloc", 12 + 12 * 16, ">H", 99), "grid is laid out"),
-        (saved(Image.new("RGBA", (9, 9))), "turned, cropped or transparent|something else"),
+        (changed(WHOLE, GRID, 2, ">B", 2), "grid has an unsupported layout"),
+        (changed(WHOLE, GRID, 4, ">II", 2**31, 2**31), "grid has an unsupported layout"),
+        (
+            changed(changed(WHOLE, GRID, 8, ">I", 10**6), b"ispe", 12, ">I", 10**6),
+            "do not fill a grid of 384x1000000",
+        ),
+        (
+            WHOLE.replace(struct.pack(">II", WIDTH, HEIGHT), struct.pack(">II", 16_384, 16_384)),
+            "do not fill a grid",
+        ),
+        (changed(WHOLE, b"pitm", 8, ">H", 77), "neither one picture nor a grid"),
+        (WHOLE.replace(b"pixi", b"irot"), "turned, cropped"),
+        (WHOLE.replace(b"ispe", b"pixi"), "declares no size"),
+        (WHOLE.replace(b"iprp", b"free"), "lacks a pitm, iloc, iinf or iprp box"),
+        (WHOLE.replace(b"infe", b"free"), "unsupported item description"),
+        (changed(WHOLE, b"iloc", 8, ">H", 0x4440), "unsupported iloc box"),
+        (changed(WHOLE, b"iloc", 4, ">B", 2), "unsupported iloc box"),
+        (changed(WHOLE, b"iloc", 12 + 6, ">H", 2), "in several pieces"),
+        (changed(WHOLE, b"iloc", 12 + 2, ">H", 1), "cells have an unsupported layout"),
+        (changed(WHOLE, b"iloc", 12, ">H", 99), "cells have an unsupported layout"),
+        (changed(WHOLE, b"iloc", 12 + 12 * 16, ">H", 99), "grid has an unsupported layout"),
+        (saved(Image.new("RGBA", (9, 9))), "turned, cropped or transparent|neither one picture"),
     ],
 )
 def test_other_layouts_are_refused_at_once(data: bytes, complaint: str) -> None:
     with pytest.raises(TileError, match=complaint):
-        PageReader(io.BytesIO(data))
+        GridReader(io.BytesIO(data))
 
 
 @pytest.mark.parametrize(
@@ -301,44 +307,44 @@ def test_other_layouts_are_refused_at_once(data: bytes, complaint: str) -> None:
         b"",
         b"RIFF\x24\0\0\0WAVEfmt ",
         saved(Image.new("L", (9, 9)), "PNG"),
-        PAGE.replace(b"ftypavif", b"ftypavis"),
+        WHOLE.replace(b"ftypavif", b"ftypavis"),
         struct.pack(">I4s", 2**31, b"ftyp") + bytes(50),
-        PAGE[:28] + struct.pack(">I4s", 2**31, b"meta") + PAGE[36:],
-        changed(PAGE, b"iloc", 10, ">H", 65_535),
+        WHOLE[:28] + struct.pack(">I4s", 2**31, b"meta") + WHOLE[36:],
+        changed(WHOLE, b"iloc", 10, ">H", 65_535),
     ],
     ids=["empty", "WAV", "PNG", "sequence", "long ftyp", "long meta", "items"],
 )
-def test_what_is_no_page_is_a_file_error(data: bytes) -> None:
+def test_what_is_no_grid_is_a_file_error(data: bytes) -> None:
     with pytest.raises(FileError):
-        PageReader(io.BytesIO(data))
+        GridReader(io.BytesIO(data))
 
 
 def test_a_cell_that_is_not_what_was_promised_is_told_when_it_is_asked_for() -> None:
-    data = page_of(3)
+    data = grid_of(3)
     first = Cell.of(still(0)).coded
     other = Cell.of(still(0, WIDTH - 1)).coded
-    reader = PageReader(io.BytesIO(data.replace(first, other.ljust(len(first), b"\0")[: len(first)])))
+    reader = GridReader(io.BytesIO(data.replace(first, other.ljust(len(first), b"\0")[: len(first)])))
     with pytest.raises(TileError):
         reader.cell(0)
     assert inspect_still(reader.cell(1)).width == WIDTH
 
 
 def test_many_properties_are_refused() -> None:
-    ipco = next(at for at in boundaries(PAGE, 0, len(PAGE)) if PAGE[at + 4 : at + 8] == b"ipco")
-    (size,) = struct.unpack_from(">I", PAGE, ipco)
+    ipco = next(at for at in boundaries(WHOLE, 0, len(WHOLE)) if WHOLE[at + 4 : at + 8] == b"ipco")
+    (size,) = struct.unpack_from(">I", WHOLE, ipco)
     box = struct.pack(">I4sI", 12, b"pixi", 0)
-    meta = bytearray(PAGE[28 : PAGE.rindex(b"mdat") - 4])
+    meta = bytearray(WHOLE[28 : WHOLE.rindex(b"mdat") - 4])
     at = ipco - 28
     meta[at + size : at + size] = box * 300
     for place, grown in ((0, len(meta)), (at - 8, struct.unpack_from(">I", meta, at - 8)[0] + 3600), (at, size + 3600)):
         struct.pack_into(">I", meta, place, grown)
-    with pytest.raises(TileError, match="more properties"):
-        PageReader(io.BytesIO(PAGE[:28] + meta + PAGE[PAGE.rindex(b"mdat") - 4 :]))
+    with pytest.raises(TileError, match="too many properties"):
+        GridReader(io.BytesIO(WHOLE[:28] + meta + WHOLE[WHOLE.rindex(b"mdat") - 4 :]))
 
 
 @given(st.data())
 def test_damage_never_ends_in_another_error(data: st.DataObject) -> None:
-    whole = bytearray(page_of(data.draw(st.sampled_from([1, 2, 7])), exif=exif_block("x")))
+    whole = bytearray(grid_of(data.draw(st.sampled_from([1, 2, 7])), exif=exif_block("x")))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(whole) - 1))
         change = data.draw(st.binary(min_size=1, max_size=4))
@@ -346,9 +352,9 @@ def test_damage_never_ends_in_another_error(data: st.DataObject) -> None:
     outcome(bytes(whole))
 
 
-def test_a_foreign_still_is_a_page_of_one_cell() -> None:
+def test_a_foreign_still_is_a_grid_of_one_cell() -> None:
     foreign = saved(Image.fromarray(cell_pixels(1)), subsampling="4:0:0", exif=b"Exif\0\0" + exif_block("a photograph"))
-    reader = PageReader(io.BytesIO(foreign))
+    reader = GridReader(io.BytesIO(foreign))
     assert (reader.cells, reader.width, reader.height) == (1, WIDTH, HEIGHT)
     exif = Image.Exif()
     exif.load(b"Exif\0\0" + reader.exif)

@@ -39,7 +39,7 @@ from audio_avif.recording.codec import (
     to_exif,
     write_picture,
 )
-from audio_avif.recording.grid import PageReader, PageWriter, max_cells
+from audio_avif.recording.grid import GridReader, GridWriter, max_cells
 from audio_avif.recording.layout import PictureInfo, from_pixels
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
@@ -83,7 +83,7 @@ def mels(samples: FloatArray) -> FloatArray:
     return np.clip(np.stack([log_mel(channel) for channel in samples.T]), -5.5, 1.0)
 
 
-def test_a_page_fades_out_after_its_sound() -> None:
+def test_a_grid_fades_out_after_its_sound() -> None:
     frames, silence = CELL_FRAMES + 100, PictureInfo().log10_min
     encoder = PictureEncoder(FileConfig(), channels=1)
     log_mel_of_all = np.random.default_rng(0).uniform(-3, 0, (1, 80, frames)).astype(np.float32)
@@ -171,7 +171,7 @@ def picture_in_pieces(samples: FloatArray, sizes: list[int], config: FileConfig)
     """The picture of a recording that comes in pieces."""
     encoder = PictureEncoder(config, samples.shape[1])
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for piece in chunked(samples.shape[0], sizes):
             for cell in encoder.push(samples[piece]):
                 writer.add(encode_cell(cell, config))
@@ -205,7 +205,7 @@ def test_frames_may_be_pushed_in_place_of_samples() -> None:
     cells += encoder.flush()
     encoder.info = replace(encoder.info, samples=samples.shape[0])
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for cell in cells:
             writer.add(encode_cell(cell, EXACT))
         write_picture(writer, encoder, EXACT, out)
@@ -217,7 +217,7 @@ def test_another_mel_travels_with_its_picture() -> None:
     encoder = PictureEncoder(EXACT, 1, mel=mel)
     samples = voice(1.0)
     out = io.BytesIO()
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for cell in [*encoder.push(samples), *encoder.flush()]:
             writer.add(encode_cell(cell, EXACT))
         write_picture(writer, encoder, EXACT, out)
@@ -229,9 +229,9 @@ def test_another_mel_travels_with_its_picture() -> None:
 
 def test_a_recording_without_samples_is_refused() -> None:
     for empty in (np.zeros(0, np.float32), np.zeros((0, 2), np.float32)):
-        with pytest.raises(FileError, match="the recording holds no sound"):
+        with pytest.raises(FileError, match="the recording is empty"):
             encode(empty, RATE_HZ)
-    with pytest.raises(FileError, match="the recording holds no sound"):
+    with pytest.raises(FileError, match="the recording is empty"):
         PictureEncoder(FAST, 2).flush()
 
 
@@ -257,14 +257,14 @@ def test_pieces_of_another_shape_are_a_mistake() -> None:
             PictureEncoder(FAST, 2).push(samples)
 
 
-def test_a_recording_too_long_for_a_page_is_told_before_it_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_too_long_for_a_grid_is_told_before_it_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "max_seconds", lambda channels, layout: 3.0)
     monkeypatch.setattr(files, "encode_cell", None)
-    with pytest.raises(FileError, match=r"a picture of 4 channels holds at most 0\.0 h; cut the recording"):
+    with pytest.raises(FileError, match=r"a picture of 4 channels holds at most 0\.0 h; split the recording"):
         encode(np.zeros((3 * RATE_HZ, 4), np.float32), RATE_HZ)
 
 
-def test_a_page_holds_more_than_half_a_day() -> None:
+def test_a_grid_holds_more_than_half_a_day() -> None:
     assert max_seconds(1) > 13.5 * 3600
     assert max_seconds(4) > 3 * 3600 and max_seconds(3, "planes") == max_seconds(1)
 
@@ -374,7 +374,7 @@ def description(**changes: Any) -> str:
     [
         (described(description(audio_avif=2)), "have format 2; this version reads 1"),
         (described(description(audio_avif="x" * 500)), "have format 'x"),
-        (described(description(samples="29")), "settings are damaged: PictureInfo.samples must be"),
+        (described(description(samples="29")), "metadata are damaged: PictureInfo.samples must be"),
         (
             described(description(samples=30 * 256)),
             "speak of 31 frames of 80 rows, which is .* of 31x80 pixels, but it has 30x80",
@@ -382,19 +382,19 @@ def description(**changes: Any) -> str:
         (described(description(samples=2**40)), "speak of 4294967297 frames"),
         (described(description(samples=0)), "speak of 0 frames"),
         (described(description(channels=2)), "speak of 30 frames of 160 rows"),
-        (described(description(layout="planes", channels=2)), "is gray, but its settings speak of 2 channels"),
+        (described(description(layout="planes", channels=2)), "is gray, but its metadata describe 2 channels"),
         (
             described(description(mel={**MelConfig().to_dict(), "n_mels": 81})),
             "of 81 rows, which is a picture of 30x81 pixels, but it has 30x80",
         ),
-        (described(description(mel=[])), "settings are damaged: MelConfig needs exactly"),
-        (described("a day at the sea"), "does not say how it is to be heard"),
-        (described('{"title": "a day at the sea"}'), "does not say how it is to be heard"),
-        (described("[1]"), "does not say how it is to be heard"),
-        (described("[" * 100_000), "does not say how it is to be heard"),
-        (described(None), "does not say how it is to be heard"),
-        (saved(Image.new("RGB", (64, 64))), "does not say how it is to be heard"),
-        (saved(Image.new("RGBA", (64, 64))), "does not say how it is to be heard"),
+        (described(description(mel=[])), "metadata are damaged: MelConfig needs exactly"),
+        (described("a day at the sea"), "has no metadata of audio-avif"),
+        (described('{"title": "a day at the sea"}'), "has no metadata of audio-avif"),
+        (described("[1]"), "has no metadata of audio-avif"),
+        (described("[" * 100_000), "has no metadata of audio-avif"),
+        (described(None), "has no metadata of audio-avif"),
+        (saved(Image.new("RGB", (64, 64))), "has no metadata of audio-avif"),
+        (saved(Image.new("RGBA", (64, 64))), "has no metadata of audio-avif"),
         (described(description(), Image.new("L", (626, 80))), "speak of 30 frames"),
         (
             described(description(), Image.new("L", (20, 80))),
@@ -402,12 +402,12 @@ def description(**changes: Any) -> str:
         ),
         (
             described(description(), Image.new("L", (30, 40))),
-            "it was cropped or scaled; use the picture as it was made",
+            "it was cropped or scaled; use the original picture",
         ),
-        (saved(Image.new("L", (64, 64)), "PNG"), "does not say how it is to be heard"),
+        (saved(Image.new("L", (64, 64)), "PNG"), "has no metadata of audio-avif"),
         (saved(Image.new("F", (30, 80)), "TIFF", exif=exif_of(description())), "has floating-point pixels"),
-        (b"", "no picture that can be opened"),
-        (b"RIFF" * 10, "no picture that can be opened"),
+        (b"", "not a readable picture"),
+        (b"RIFF" * 10, "not a readable picture"),
     ],
 )
 def test_other_pictures_are_refused_in_a_sentence(picture: bytes, complaint: str) -> None:
@@ -478,7 +478,7 @@ def test_a_gray_picture_that_was_given_colours_is_refused() -> None:
     with Image.open(io.BytesIO(_original(1.0, 1))) as image:
         shades, exif = np.asarray(image.convert("L")), image.getexif()
     coloured = np.stack([shades, shades // 2, 255 - shades], axis=2)
-    with pytest.raises(FileError, match="is in colour, but its settings speak of a gray one"):
+    with pytest.raises(FileError, match="is in colour, but its metadata describe a gray one"):
         decode(saved(Image.fromarray(coloured), "PNG", exif=exif), TELLER)
     inked = np.repeat(shades[..., None], 3, axis=2)
     inked[:4, :, 0] = 255
@@ -508,7 +508,7 @@ def test_a_picture_that_was_cropped_or_scaled_is_refused(kind: str, change: str)
     }[change]
     options = {"subsampling": "4:0:0"} if kind == "AVIF" else {}
     changed = saved(made, kind, exif=exif, **options)
-    remedy = "use the picture as it was made" if change == "taller" else "--range=-5.5,1 plays it as it is now"
+    remedy = "use the original picture" if change == "taller" else "--range=-5.5,1 plays it as it is"
     with pytest.raises(FileError) as caught:
         decode(changed, TELLER)
     assert str(caught.value).endswith(
@@ -526,7 +526,7 @@ def test_a_truncated_recording_is_told_before_or_where_it_ends(make: Callable[[b
 
 def test_a_cell_that_does_not_decode_says_when_it_would_be_heard() -> None:
     data = bytearray(_whole(1))
-    reader = PageReader(io.BytesIO(data))
+    reader = GridReader(io.BytesIO(data))
     offset, length = reader._cells[1]
     data[offset : offset + length] = b"\xff" * length
     pieces = PictureReader(io.BytesIO(data)).log_mels()
@@ -561,7 +561,7 @@ def test_half_a_day_is_opened_and_read_in_little_memory() -> None:
     blank = encode_cell(np.zeros((80, CELL_FRAMES), np.uint8), FAST)
     cells = max_cells(CELL_FRAMES, 80)
     info = PictureInfo(samples=cells * CELL_FRAMES * 256 - 1)
-    with PageWriter() as writer:
+    with GridWriter() as writer:
         for _ in range(cells):
             writer.add(blank)
         writer.write(out := io.BytesIO(), 24 * CELL_FRAMES, to_exif(info))
@@ -569,16 +569,16 @@ def test_half_a_day_is_opened_and_read_in_little_memory() -> None:
     try:
         reader = PictureReader(out)
         pieces = list(islice(reader.log_mels(), 3))
-        _, most_bytes = tracemalloc.get_traced_memory()
+        _, max_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert reader.frames == cells * CELL_FRAMES and len(out.getvalue()) < 1_000_000
     assert [piece.shape for piece in pieces] == [(1, 80, CELL_FRAMES)] * 3
-    assert most_bytes < 16_000_000, "all of its pixels would be 245 MB"
+    assert max_bytes < 16_000_000, "all of its pixels would be 245 MB"
 
 
 def test_nothing_is_allotted_to_promises() -> None:
-    """A page of 16384x16384 pixels is refused or read cell by cell, however much it claims."""
+    """A grid of 16384x16384 pixels is refused or read cell by cell, however much it claims."""
     data = described(description(samples=2**40))
     huge = data.replace((30).to_bytes(4, "big") + (80).to_bytes(4, "big"), (16_384).to_bytes(4, "big") * 2)
     assert huge != data
@@ -625,7 +625,7 @@ def test_foreign_pictures_are_turned_as_viewers_turn_them(kind: str, orientation
 def test_foreign_pictures_that_cannot_be_log_mels_are_refused() -> None:
     with pytest.raises(FileError, match="is 64 pixels tall, not 80: 80 for each channel"):
         read(saved(Image.new("L", (64, 64)), "PNG"), PictureInfo())
-    with pytest.raises(FileError, match="no picture that can be opened"):
+    with pytest.raises(FileError, match="not a readable picture"):
         read(b"RIFF" * 10, PictureInfo())
     huge = io.BytesIO()
     Image.new("1", (1_000_000, 80)).save(huge, "PNG")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_avif.signal.time_scaling import MOST_CHANGE, FrameStretcher, resample_frames
+from audio_avif.signal.time_scaling import MAX_CHANGE, FrameStretcher, resample_frames
 
 
 def ramp(first: int, frames: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_never_more_than_15_of_100_but_for_one_frame(widths: list[int], wanted: 
     spoken = sum(stretcher.push(np.zeros(80, np.float32), ramp(0, width), wanted).shape[1] for width in widths)
     change = spoken - sum(widths)
     assert change * wanted >= 0
-    assert abs(change) <= MOST_CHANGE * sum(widths) + 1
+    assert abs(change) <= MAX_CHANGE * sum(widths) + 1
     assert stretcher.lengthened_frames - stretcher.shortened_frames == change
 
 
@@ -48,4 +48,4 @@ def test_no_more_than_wanted() -> None:
 def test_narrow_tiles_share_the_allowance() -> None:
     stretcher = FrameStretcher()
     widths = [stretcher.push(np.zeros(80, np.float32), ramp(0, 2), 9).shape[1] for _ in range(20)]
-    assert set(widths) == {2, 3} and 44 <= sum(widths) <= 40 * (1 + MOST_CHANGE)
+    assert set(widths) == {2, 3} and 44 <= sum(widths) <= 40 * (1 + MAX_CHANGE)

@@ -21,7 +21,7 @@ from support.paths import CORPUS
 from support.speech import FloatArray, speech_like
 
 LATENCIES_SAMPLES = {"embedded": 768, "embedded-low": 256}
-LEAST_GAINS = {"embedded": 0.2, "embedded-low": 0.08}  # over RTISI-LA, which takes 768 samples
+MIN_GAINS = {"embedded": 0.2, "embedded-low": 0.08}  # over RTISI-LA, which takes 768 samples
 
 
 @pytest.fixture(scope="module", params=LATENCIES_SAMPLES)
@@ -87,4 +87,4 @@ def test_it_sounds_better_than_griffin_lim_through_tiles(embedded: OnnxVocoder) 
             for vocoder in (embedded, GriffinLim())
         ]
         gains.append(scores[0] - scores[1])
-    assert np.mean(gains) > LEAST_GAINS[embedded.info.name]
+    assert np.mean(gains) > MIN_GAINS[embedded.info.name]

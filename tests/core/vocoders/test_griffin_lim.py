@@ -140,15 +140,15 @@ def test_other_overlaps_keep_the_contract(hop_samples: int) -> None:
 # What comes out
 
 
-@pytest.mark.parametrize(("hertz", "tolerance_hz", "least_gain"), [(220, 4, 0.9), (1000, 4, 0.9), (3000, 40, 0.5)])
+@pytest.mark.parametrize(("hertz", "tolerance_hz", "min_gain"), [(220, 4, 0.9), (1000, 4, 0.9), (3000, 40, 0.5)])
 @BOTH_FORMS
-def test_a_sine_stays_a_sine(invert: Invert, hertz: float, tolerance_hz: float, least_gain: float) -> None:
+def test_a_sine_stays_a_sine(invert: Invert, hertz: float, tolerance_hz: float, min_gain: float) -> None:
     """To within the width of a mel band, over which the energy of a higher sine is spread."""
     sine = (0.3 * np.sin(2 * np.pi * hertz * np.arange(MEL.rate_hz) / MEL.rate_hz)).astype(np.float32)
     samples = invert(log_mel(sine, MEL))[4 * HOP : -4 * HOP]
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size), 4 * MEL.rate_hz))
     assert abs(np.argmax(spectrum) / 4 - hertz) < tolerance_hz
-    assert least_gain < np.sqrt(np.mean(samples**2) / np.mean(sine**2)) < 1.1
+    assert min_gain < np.sqrt(np.mean(samples**2) / np.mean(sine**2)) < 1.1
 
 
 @pytest.mark.parametrize("hop", [10, 17, 24])

@@ -57,13 +57,13 @@ def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
     (folder / "zoe.onnx").touch()
     (folder / "ada.onnx").touch()
     known = "griffin-lim, ada, embedded, embedded-low, zoe"
-    with pytest.raises(ModelError, match=f"no vocoder 'bob'; known here: {known}; audio-avif-export bob"):
+    with pytest.raises(ModelError, match=f"unknown vocoder 'bob'; available: {known}; audio-avif-export bob"):
         registry.load_vocoder(name="bob")
 
 
 def test_a_folder_that_is_not_there_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_AVIF_MODELS", str(folder / "none"))
-    with pytest.raises(ModelError, match="known here: griffin-lim, embedded, embedded-low;"):
+    with pytest.raises(ModelError, match="available: griffin-lim, embedded, embedded-low;"):
         registry.load_vocoder(name="bob")
 
 

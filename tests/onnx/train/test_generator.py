@@ -55,7 +55,7 @@ def sung(config: CausalConfig) -> CausalGenerator:
 
 @pytest.fixture(autouse=True)
 def small_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "_JURY_CHANNELS", 2)
+    monkeypatch.setattr(tasks, "_DISCRIMINATOR_CHANNELS", 2)
     monkeypatch.setitem(configuration.MODELS, "generator", SMALL)
     monkeypatch.setitem(configuration.MODELS, "hifigan", SMALL_HIFIGAN)
 
@@ -94,7 +94,7 @@ def test_a_run_in_two_parts_ends_where_an_unbroken_one_ends(model: str, task: st
 
 
 @pytest.mark.parametrize("model", ["generator", "hifigan"])
-def test_the_jury_starts_from_what_was_learned_before_it(model: str, data: Path, tmp_path: Path) -> None:
+def test_the_discriminators_start_from_what_was_learned_before_it(model: str, data: Path, tmp_path: Path) -> None:
     first = run(data, tmp_path / "first", model=model, steps=1)
     second = run(data, tmp_path / "second", model=model, task="adversarial", steps=0, init=first)
     after = weights(second)
@@ -245,7 +245,7 @@ def test_damaged_frames_do_not_outlast_themselves(exported: OnnxVocoder) -> None
 
 
 @pytest.mark.slow
-def test_the_command_exports_a_generator_and_leaves_the_jury_out(
+def test_the_command_exports_a_generator_and_leaves_the_discriminators_out(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AUDIO_AVIF_MODELS", str(tmp_path / "models"))

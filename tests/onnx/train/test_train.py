@@ -52,7 +52,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_run_in_two_parts_ends_where_an_unbroken_one_ends(
     task: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_JURY_CHANNELS", 2)
+    monkeypatch.setattr(tasks, "_DISCRIMINATOR_CHANNELS", 2)
     monkeypatch.setitem(configurations.MODELS, "embedded", small_recurrent())
     monkeypatch.setitem(configurations.MODELS, "embedded-high", small_recurrent(refiner=RefinerConfig()))
     same_run = {"task": task, "frames": 32} | ({"model": "embedded-high"} if task == "refine" else {})

@@ -86,8 +86,8 @@ def test_a_name_that_is_no_text_is_skipped_too(tmp_path: Path, caplog: pytest.Lo
     (folder / os.fsdecode(b"\xe9.wav")).touch()
     opened = corpus.open_corpus(folder, tmp_path / "cache", MEL, progress.Display())
     assert len(opened.clips) == 1
-    assert r"\udce9.wav does not decode" in (opened.folder / corpus.SKIPPED).read_text()
-    assert r"\udce9.wav does not decode" in caplog.text
+    assert r"\udce9.wav cannot be decoded" in (opened.folder / corpus.SKIPPED).read_text()
+    assert r"\udce9.wav cannot be decoded" in caplog.text
 
 
 def test_many_bad_files_do_not_fill_the_screen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,7 +103,7 @@ def test_many_bad_files_do_not_fill_the_screen(tmp_path: Path, caplog: pytest.Lo
     ("make", "said"),
     [
         (lambda folder: None, "is not a folder; give a folder of audio files"),
-        (lambda folder: folder.mkdir(), "holds no audio file; give a folder of"),
+        (lambda folder: folder.mkdir(), "has no audio files; give a folder of"),
         (lambda folder: folder.write_text("a file"), "is not a folder"),
         (lambda folder: (folder.mkdir(), (folder / "a.wav").touch()), "none of the 1 audio files in"),
     ],
@@ -193,7 +193,7 @@ def test_resuming_from_no_good_checkpoint(
     assert train.main(command(data, tmp_path, "--resume")) == 1
     sentence = one_sentence(capsys)
     assert str(checkpoint) in sentence
-    assert "leave --resume out to start anew, or copy best.pt over last.pt" in sentence
+    assert "leave --resume out to start again, or copy best.pt over last.pt" in sentence
     assert not (tmp_path / "cache").exists()  # told before hours of encoding
 
 
@@ -209,7 +209,7 @@ def test_resuming_another_architecture(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "there is no checkpoint"), (b"PK and nothing more", "is no checkpoint of this program, or damaged")],
+    [(None, "there is no checkpoint"), (b"PK and nothing more", "is not a checkpoint of this program, or is damaged")],
 )
 def test_starting_from_no_checkpoint(
     content: bytes | None, said: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -262,7 +262,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     good = (tmp_path / "last.pt").read_bytes()
     with full_disk(1_000_000):
         assert train.main(command(data, tmp_path, "--resume", "--steps=2")) == 1
-    assert "last.pt cannot be written: File too large; the one before it is untouched" in one_sentence(capsys)
+    assert "last.pt cannot be written: File too large; the earlier checkpoint is unchanged" in one_sentence(capsys)
     assert (tmp_path / "last.pt").read_bytes() == good
     assert not list(tmp_path.glob("*.part"))
     assert train.main(command(data, tmp_path, "--resume", "--steps=2")) == 0
@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_no_half_cache(size: int, tmp_path: Path, capsys: pyt
         corpus.open_corpus(data, tmp_path / "out" / "cache", MEL, progress.Display())
     with full_disk(size):
         assert train.main(command(data, tmp_path / "out", "--steps=0")) == 1
-    assert "the cache" in (sentence := one_sentence(capsys)) and "give the same command again" in sentence
+    assert "the cache" in (sentence := one_sentence(capsys)) and "run the same command again" in sentence
     assert not list(tmp_path.glob("out/cache/*/variant_0.u8"))
     train.train(configuration(data, tmp_path / "out", steps=0))
     train.train(configuration(data, tmp_path / "fresh", steps=0))
@@ -295,7 +295,7 @@ def test_a_full_disk_under_the_log(data: Path, tmp_path: Path, monkeypatch: pyte
 
     train.train(configuration(data, tmp_path, steps=1))
     monkeypatch.setattr(journal.Journal, "__init__", onto_a_full_disk)
-    with pytest.raises(FileError, match=r"No space left on device; nothing is lost but the steps since"):
+    with pytest.raises(FileError, match=r"No space left on device; only the steps since"):
         train.train(configuration(data, tmp_path, steps=2, log_every_steps=1), resume=True)
 
 
@@ -318,4 +318,4 @@ def test_a_device_without_room(
 
     monkeypatch.setattr(trainer.Trainer, "train_step", no_room)
     assert train.main(command(data, tmp_path)) == 1
-    assert "no room for batches of 1 x 16 frames; lower --batch-size or --frames" in one_sentence(capsys)
+    assert "too little memory for batches of 1 x 16 frames; lower --batch-size or --frames" in one_sentence(capsys)

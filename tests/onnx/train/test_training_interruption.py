@@ -55,7 +55,7 @@ def test_a_stopped_run_saves_and_goes_on_exactly(
     with monkeypatch.context() as patched:
         patched.setattr(trainer.Trainer, "train_step", signalled(3, number, trainer.Trainer.train_step))
         assert train.main(command(data, tmp_path / "parts", "--steps=4")) == 130
-    assert "stopped and saved at step 3; the same command with --resume goes on" in capsys.readouterr().err
+    assert "stopped and saved at step 3; the same command with --resume continues" in capsys.readouterr().err
     assert train.main(command(data, tmp_path / "parts", "--steps=4", "--resume")) == 0
     assert same(tmp_path / "whole" / "last.pt", tmp_path / "parts" / "last.pt")
 
@@ -96,7 +96,7 @@ def test_encoding_that_is_stopped_goes_on_where_it_was(
     with monkeypatch.context() as patched:
         patched.setattr(degrade, "_receive_clip", signalled(2, signal.SIGTERM, receive))
         assert train.main(command(data, tmp_path / "parts", "--steps=0")) == 130
-    assert "stopped; what is encoded is kept" in capsys.readouterr().err
+    assert "stopped; encoded clips are kept" in capsys.readouterr().err
     assert not (tmp_path / "parts" / "last.pt").exists()
     (partial,) = tmp_path.glob("parts/cache/*/variant_0.*.part")
     with partial.open("ab") as out:  # as a full disk or a kill leaves it: amid a clip
@@ -130,7 +130,7 @@ def test_a_killed_run_leaves_a_good_checkpoint(data: Path, tmp_path: Path) -> No
             time.sleep(0.05)
         assert process.poll() is None, process.stderr and process.stderr.read()
         # The lock is the running program's alone, and goes with it.
-        with pytest.raises(FileError, match="another run is at work"):
+        with pytest.raises(FileError, match="another run uses"):
             train.train(configuration(data, out, steps=1), resume=True)
         process.send_signal(signal.SIGKILL)
         assert process.stderr is not None
@@ -145,7 +145,7 @@ def test_a_killed_run_leaves_a_good_checkpoint(data: Path, tmp_path: Path) -> No
 def test_two_runs_in_one_folder_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with files.alone_in(tmp_path):
         assert train.main(command(data, tmp_path, "--steps=0")) == 1
-    assert f"another run is at work in {tmp_path}" in capsys.readouterr().err
+    assert f"another run uses {tmp_path}" in capsys.readouterr().err
     assert train.main(command(data, tmp_path, "--steps=0")) == 0
 
 

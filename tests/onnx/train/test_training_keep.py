@@ -29,7 +29,7 @@ def test_a_run_starts_from_kept_weights(tmp_path: Path) -> None:
 def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.pt").write_bytes(b"no zip")
     assert keep.main([str(tmp_path / "x.pt"), str(tmp_path / "y.pt")]) == 1
-    assert "no checkpoint" in capsys.readouterr().err
+    assert "not a checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "y.pt").exists()
 
 

@@ -103,13 +103,16 @@ def test_training_needs_no_tensorboard(
     train.train(configuration(data, tmp_path, steps=1, log_every_steps=1))
     assert len(list(journal.read_log(tmp_path / journal.LOG))) == 1
     assert not list(tmp_path.glob("events*"))
-    assert "without TensorBoard; install with: pip install -e '.[train]'" in capsys.readouterr().err
+    assert (
+        "TensorBoard is missing, so no curves and sounds are kept; install with: pip install -e '.[train]'"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_best_weights_are_kept(scored: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert weights(scored / trainer.BEST)
     merits = iter([3.0, 5.0, 4.0])
-    monkeypatch.setattr(train, "_examination", lambda *_: Judge(merits))
+    monkeypatch.setattr(train, "_examination", lambda *_: Scorer(merits))
     train.train(configuration(data, tmp_path, steps=3, evaluate_every_minutes=0))
     best = trainer.Trainer(configuration(data, tmp_path))
     (tmp_path / trainer.CHECKPOINT).write_bytes((tmp_path / trainer.BEST).read_bytes())
@@ -117,7 +120,7 @@ def test_the_best_weights_are_kept(scored: Path, data: Path, tmp_path: Path, mon
     assert best.step == 2 and best.best_merit == 5.0
 
 
-class Judge:
+class Scorer:
     """An examination whose merits are given."""
 
     ruler = "given"
@@ -203,7 +206,7 @@ def test_clips_that_cannot_be_scored_are_told_before_training(
 
 def test_a_task_without_sound_is_not_scored(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(command(data, tmp_path, "--task=magnitude", f"--clips={data}", "--steps=0")) == 0
-    assert "--clips are not scored, for --task magnitude makes no sound of its own" in capsys.readouterr().err
+    assert "--clips are not scored: --task magnitude makes no sound" in capsys.readouterr().err
 
 
 def test_the_evaluation_command_scores_a_checkpoint_beside_the_baseline(

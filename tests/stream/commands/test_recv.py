@@ -53,7 +53,7 @@ def test_what_is_typed_comes_before_the_environment(
 def test_a_recording_is_made_or_played(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         recv.main(["--record", "a.rec", "--replay", "b.rec"])
-    assert "--record is for listening, not for --replay" in capsys.readouterr().err
+    assert "--record cannot be combined with --replay" in capsys.readouterr().err
 
 
 def test_low_latency_is_the_fastest_vocoder_and_the_least_buffer() -> None:

@@ -129,7 +129,7 @@ def test_what_the_relay_left_out_is_told_and_counts_as_lost(tmp_path: Path) -> N
 
     with relaying(script) as port, listening(tmp_path, [port], "--once") as process:
         assert process.ended().code == 0
-        assert "the relay left out 3 messages, since they did not get through here" in process.err
+        assert "the relay left out 3 messages that this connection is too slow for" in process.err
     (final,) = finals(tmp_path)
     assert final["lost_tiles"] == 3 and final["refused_connections"] == 0
 
@@ -242,7 +242,7 @@ def test_a_publisher_that_comes_back_after_it_was_given_up_is_heard_again(tmp_pa
         say(connection, said.hello, *said.tiles[8:], said.bye)
 
     with relaying(first, second) as port, listening(tmp_path, [port], "--resume-s", "0.3") as process:
-        process.wait_for("the sender did not come back; what had come is played")
+        process.wait_for("the sender did not come back; the sound received so far is played")
         is_given_up.set()
         wait_until(lambda: process.err.count("played ") == 2, "the end of both")
     assert [final["received_tiles"] for final in finals(tmp_path)] == [4, len(said.tiles) - 8]

@@ -81,10 +81,10 @@ def test_a_pause_of_an_hour_does_not_fill_the_memory(clock: Clock, tmp_path: Pat
     clock.now_s += 3600
     tracemalloc.start()
     output.write(np.ones(16, np.float32))
-    _, most_bytes = tracemalloc.get_traced_memory()
+    _, max_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     output.close()
-    assert most_bytes < 4e6
+    assert max_bytes < 4e6
     assert samples_in(tmp_path / "heard.wav").size == pytest.approx(3600 * 16_000, abs=64)
 
 
@@ -101,7 +101,7 @@ def test_beside_a_first_output_a_file_follows_without_a_clock(clock: Clock, tmp_
 
 
 def test_an_output_that_cannot_be_had_leaves_none_open(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"neither speaker, - nor a file that ends in \.wav"):
+    with pytest.raises(FileError, match=r"neither speaker nor - nor a \.wav file"):
         outputs.open_output([str(tmp_path / "a.wav"), "b.mp3"], None, 0.0)
 
 

@@ -28,7 +28,7 @@ from audio_avif.errors import FileError
 from audio_avif.link.messages import Hello, MediaPacket
 from audio_avif.metrics import stoi
 from audio_avif.recording.codec import PictureReader, decode
-from audio_avif.recording.grid import PageWriter
+from audio_avif.recording.grid import GridWriter
 from audio_avif.recording.layout import to_pixels
 from audio_avif.still.tiles import from_pixels
 from audio_avif.vocoders.griffin_lim import GriffinLim
@@ -208,7 +208,7 @@ def test_a_stream_that_begins_before_the_last_one_ended_ends_it(tmp_path: Path) 
         np.testing.assert_array_equal(shown(tmp_path / name), frames_of(9, seed))
 
 
-def test_a_stream_that_fills_a_page_goes_on_in_the_next_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_fills_a_grid_goes_on_in_the_next_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "max_cells", lambda width, height: 2)
     frames = frames_of(2 * 1250 + 77)
     with Saver(tmp_path / "kept.avif") as saver:
@@ -221,7 +221,7 @@ def test_a_stream_that_fills_a_page_goes_on_in_the_next_file(tmp_path: Path, mon
     assert [samples_of(path) for path in paths] == [1250 * HOP - 1, 1250 * HOP - 1, 77 * HOP - 99]
 
 
-def test_a_stream_that_ends_with_its_page_leaves_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_ends_with_its_grid_leaves_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "max_cells", lambda width, height: 2)
     with Saver(tmp_path / "kept.avif") as saver:
         keep(saver, frames_of(1250))
@@ -259,7 +259,7 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_nothing_half_written(
 ) -> None:
     really = saving.write_picture
 
-    def fill_up(page: PageWriter, encoder: Any, config: Any, file: IO[bytes]) -> None:
+    def fill_up(grid: GridWriter, encoder: Any, config: Any, file: IO[bytes]) -> None:
         file.write(b"ftyp")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -273,21 +273,21 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_nothing_half_written(
     path = tmp_path / "kept.avif"
     assert shown(path).shape[1] == 30
     assert warnings_in(caplog) == [
-        f"what was heard of the stream is not saved: {path} cannot be written: No space left on device"
+        f"the picture of the stream is not saved: {path} cannot be written: No space left on device"
     ]
 
 
 def test_a_full_temporary_folder_is_told_in_a_line_and_what_came_before_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    really = PageWriter.add
+    really = GridWriter.add
 
-    def add(self: PageWriter, still: bytes) -> None:
+    def add(self: GridWriter, still: bytes) -> None:
         if self.cells == 2:
             raise FileError("the temporary folder is full: No space left on device")
         really(self, still)
 
-    monkeypatch.setattr(PageWriter, "add", add)
+    monkeypatch.setattr(GridWriter, "add", add)
     with Saver(tmp_path / "kept.avif") as saver:
         keep(saver, frames_of(2000))
         keep(saver, frames_of(625 + 5))
@@ -296,21 +296,21 @@ def test_a_full_temporary_folder_is_told_in_a_line_and_what_came_before_is_kept(
     assert samples_of(tmp_path / "kept.avif") == 1250 * HOP - 1
     assert shown(tmp_path / "kept-2.avif").shape[1] == 630
     np.testing.assert_array_equal(shown(tmp_path / "kept-3.avif"), frames_of(1255)[:, :1250])
-    sentence = "the temporary folder is full: No space left on device; what follows of the stream is not saved"
+    sentence = "the temporary folder is full: No space left on device; the rest of the stream is not saved"
     assert warnings_in(caplog) == [sentence, sentence]
 
 
 def test_whatever_fails_the_thread_lives_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(saving, "PageWriter", (tmp_path / "no" / "temporary" / "folder").read_bytes)
+    monkeypatch.setattr(saving, "GridWriter", (tmp_path / "no" / "temporary" / "folder").read_bytes)
     with Saver(tmp_path / "kept.avif") as saver:
         keep(saver, frames_of(20))
         wait_until(lambda: bool(warnings_in(caplog)), "the warning")
-        monkeypatch.setattr(saving, "PageWriter", PageWriter)
+        monkeypatch.setattr(saving, "GridWriter", GridWriter)
         keep(saver, frames_of(20))
     (warning,) = warnings_in(caplog)
-    assert "No such file or directory" in warning and warning.endswith("; what follows of the stream is not saved")
+    assert "No such file or directory" in warning and warning.endswith("; the rest of the stream is not saved")
     assert names(tmp_path) == {"kept.avif"}
 
 
@@ -339,7 +339,7 @@ def test_a_live_stream_never_waits_and_what_is_left_out_is_told_once(
         for start in range(0, frames.shape[1], 8):
             saver.push(frames[:, start : start + 8])
         assert warnings_in(caplog) == [
-            "this machine is too slow for --save; some of the stream is left out of its picture"
+            "this machine is too slow for --save; parts of the stream are missing in its picture"
         ]
         slow()
         saver.end(1)

@@ -93,7 +93,7 @@ def test_a_stream_goes_on_where_its_connection_broke_off(tmp_path: Path) -> None
         heard_s = time.monotonic()
         peer.wait_for_receipt(4)
         peer.cut()
-        ear.process.wait_for("the connection broke off; waiting 60 s for its sender (--resume-s)")
+        ear.process.wait_for("connection lost; waiting 60 s for the sender (--resume-s)")
         with peer.anew() as back:
             assert back.greet().received == 4
             away_s = time.monotonic() - heard_s
@@ -118,12 +118,12 @@ def test_a_sender_that_comes_back_while_its_old_connection_seems_alive_is_taken(
         peer.wait_for_receipt(2)
         with peer.anew() as back:
             assert back.greet().received == 2
-            assert peer.closed_with() == (CLOSE_REPLACED, "the stream goes on over a newer connection")
+            assert peer.closed_with() == (CLOSE_REPLACED, "the stream continues on a newer connection")
             back.send(*back.tiles[3:], back.bye)
             assert back.closed_with() == (1000, "")
         assert ear.final()["reconnections"] == 1
         assert ear.heard().size == peer.samples.size
-        assert "broke off" not in ear.process.err
+        assert "connection lost" not in ear.process.err
 
 
 def test_a_sender_whose_farewell_was_lost_learns_that_all_was_played(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_stream_that_nobody_resumes_is_over_after_its_time(tmp_path: Path) -> 
             peer.cut()
         ended = ear.process.ended()
         assert ended.code == 0 and 0.5 < time.monotonic() - cut_s < PATIENCE_S
-        assert "the sender did not come back; what had come is played" in ended.err
+        assert "the sender did not come back; the sound received so far is played" in ended.err
         assert ear.heard().size == 4 * TILE_SAMPLES
 
 
@@ -163,7 +163,7 @@ def test_who_comes_back_with_other_settings_is_refused_and_the_stream_goes_on(tm
             other.send(replace(peer.hello, tile=replace(peer.hello.tile, log10_max=3.0)))
             assert other.closed_with() == (
                 CLOSE_PROTOCOL_ERROR,
-                "a stream that goes on cannot change its settings; begin another session",
+                "a resumed stream cannot change its settings; start a new stream",
             )
         peer.send(*peer.tiles[3:], peer.bye)
         assert peer.closed_with() == (1000, "")
@@ -184,7 +184,7 @@ def test_a_sender_that_was_restarted_need_not_wait_for_the_old_stream(tmp_path: 
         assert second.closed_with() == (1000, "")
         assert ear.final(streams=2)["received_tiles"] == len(second.tiles)
         assert ear.heard()[-second.samples.size :].size == second.samples.size
-        assert "another sender begins; the stream of the one before is over" in ear.process.err
+        assert "another sender has started a stream; the earlier stream has ended" in ear.process.err
 
 
 def test_a_sender_restarted_in_a_single_stream_is_heard_to_its_end(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_connection_that_was_replaced_is_told_so_even_if_a_message_of_it_comes
 
         async def leave() -> None:
             await carry(session, old)
-            assert old.told == (CLOSE_REPLACED, "the stream goes on over a newer connection")
+            assert old.told == (CLOSE_REPLACED, "the stream continues on a newer connection")
 
         tasks = [asyncio.create_task(session.run(None)), asyncio.create_task(leave())]
         await old.welcome.wait()
@@ -423,7 +423,7 @@ def test_another_sender_waits_for_one_that_speaks_and_replaces_one_that_is_silen
                 second.send(*second.tiles, second.bye)
                 assert second.closed_with() == (1000, "")
                 break
-        assert first.closed_with() == (CLOSE_BUSY, "another stream has begun here")
+        assert first.closed_with() == (CLOSE_BUSY, "another stream has started here")
 
 
 def test_every_media_message_is_acknowledged_at_once(tmp_path: Path) -> None:

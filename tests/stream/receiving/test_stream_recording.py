@@ -89,7 +89,7 @@ def test_a_recording_cut_short_anywhere_gives_what_is_whole_and_says_so(
         assert list(read_recording(path)) == STREAM[: sum(end <= size for end in ends[1:])]
     finally:
         logging.getLogger("audio_avif_stream.receiving.stream_recording").removeHandler(handler)
-    assert [("cut short" in warning.getMessage()) for warning in warnings] == [True] * (size not in ends)
+    assert [("truncated" in warning.getMessage()) for warning in warnings] == [True] * (size not in ends)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_a_recording_cut_short_anywhere_gives_what_is_whole_and_says_so(
     [
         (b"", "ends before its first record"),
         (MAGIC[:9], "ends before its first record"),
-        (b"RIFF\x24\x00\x00\x00WAVEfmt and more of it", "is no recording; audio-avif-recv --record writes one"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt and more of it", "is not a recording of audio-avif-recv --record"),
         (MAGIC + b"\x02", "is a recording of version 2; this program reads version 1"),
-        (HEAD + record(9, 0), "damaged at byte 22: a record is of unknown kind 9"),
-        (HEAD + record(2, 0, size=MAX_MESSAGE_BYTES + 1), "claims 65537 bytes, more than its kind can have"),
-        (HEAD + record(1, 0, b"x"), "claims 1 bytes, more than its kind can have"),
+        (HEAD + record(9, 0), "damaged at byte 22: a record has the unknown kind 9"),
+        (HEAD + record(2, 0, size=MAX_MESSAGE_BYTES + 1), "a record of 65537 bytes is too long for its kind"),
+        (HEAD + record(1, 0, b"x"), "a record of 1 bytes is too long for its kind"),
         (HEAD + record(1, 5) + record(3, 4), "damaged at byte 35: the times run backwards"),
-        (HEAD + record(1, 2**64 - 1), "beyond all bounds"),
+        (HEAD + record(1, 2**64 - 1), "out of range"),
     ],
 )
 def test_what_is_no_recording_or_damaged_is_told_in_one_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
@@ -132,7 +132,7 @@ def test_no_bytes_are_worse_than_a_sentence(tmp_path_factory: pytest.TempPathFac
 def test_another_file_is_never_overwritten(tmp_path: Path) -> None:
     letter = tmp_path / "letter.txt"
     letter.write_text("dear reader")
-    with pytest.raises(FileError, match="is there already and is no recording"):
+    with pytest.raises(FileError, match="exists and is not a recording"):
         Recorder(letter)
     assert letter.read_text() == "dear reader"
 
@@ -193,6 +193,6 @@ def test_a_full_disk_is_told_once_and_leaves_what_came_before(tmp_path: Path, ca
         for number in range(10):
             recorder.message(bytes(300), number / 10)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'a'} cannot be written (File too large); what follows is not recorded"
+        f"{tmp_path / 'a'} cannot be written (File too large); the rest is not recorded"
     ]
     assert [event.kind for event in read_recording(tmp_path / "a")] == [Kind.BEGAN] + [Kind.MESSAGE] * 3

@@ -184,7 +184,7 @@ def test_a_publisher_at_another_relay_is_refused_until_the_first_has_gone(
     with Speaker(ports[0], room) as first, Speaker(ports[1], room) as second:
         first.greet()
         second.send(second.hello)
-        assert second.closed_with() == (CLOSE_BUSY, f"somebody else publishes in room {room}; try again later")
+        assert second.closed_with() == (CLOSE_BUSY, f"room {room} has another publisher; try again later")
         first.send(first.tiles[0], first.bye)
         assert first.closed_with()[0] == 1000
     with Speaker(ports[1], room) as second:
@@ -208,7 +208,7 @@ def test_a_publisher_comes_back_at_another_relay_and_nobody_notices(
         first._address = first._address.replace(str(ports[0]), str(ports[1]))
         with first.anew() as back:
             assert back.greet().received == 4
-            assert first.closed_with() == (CLOSE_REPLACED, "the stream goes on over a newer connection")
+            assert first.closed_with() == (CLOSE_REPLACED, "the stream continues on a newer connection")
             settle_on(ears[0], back)  # the first relay listens to the second
             back.send(*back.tiles[5:], back.bye)
             for ear in ears:
@@ -332,7 +332,7 @@ def test_a_relay_dies_under_load_and_its_listeners_go_on_at_another(tmp_path: Pa
                 receiver.wait_for("the connection to the relay was lost; trying the next relay")
                 assert sender.ended().code == 0
                 assert receiver.ended().code == 0
-                assert "reconn" not in sender.err and "trying to come back" not in sender.err
+                assert "reconn" not in sender.err and "reconnecting for up to" not in sender.err
         for ear in others:
             assert Gap.TYPE not in {message[0] for message in ear.hear_until(Bye.TYPE)}
     final, summary = json_lines(stats)[-1], json_lines(sent)[-1]
@@ -419,7 +419,7 @@ async def claimed(client: Slow) -> int:
 
 
 def test_a_relay_that_stands_still_for_a_moment_keeps_its_room() -> None:
-    with pytest.raises(PeerRefused, match="somebody else publishes in room talk"):
+    with pytest.raises(PeerRefused, match="room talk has another publisher"):
         asyncio.run(claimed(Slow()))
 
 

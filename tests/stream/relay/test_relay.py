@@ -159,7 +159,7 @@ def test_a_publisher_comes_back_and_its_listeners_hear_nothing_of_it(usual: tupl
             assert back.greet().received == 2
             with back.anew() as again:  # while the old connection seems alive
                 assert again.greet().received == 2
-                assert back.closed_with() == (CLOSE_REPLACED, "the stream goes on over a newer connection")
+                assert back.closed_with() == (CLOSE_REPLACED, "the stream continues on a newer connection")
                 again.send(*again.tiles[3:], again.bye)
                 assert again.closed_with()[0] == 1000
         heard = ear.hear_until(Bye.TYPE)
@@ -192,10 +192,10 @@ def test_a_second_publisher_is_refused_with_the_reason(usual: tuple[Process, int
     with Speaker(port, room) as first, Speaker(port, room) as second:
         first.greet()
         second.send(second.hello)
-        assert second.closed_with() == (CLOSE_BUSY, f"somebody else publishes in room {room}; try again later")
+        assert second.closed_with() == (CLOSE_BUSY, f"room {room} has another publisher; try again later")
         first.send(*first.tiles, first.bye)
         assert first.closed_with() == (1000, "")
-    process.wait_for("127.0.0.1 was refused: somebody else publishes in room ")
+    process.wait_for("127.0.0.1 was refused: room ")
 
 
 # -------------------------------------------------------------------------------------------------- who may come in
@@ -226,7 +226,7 @@ def test_a_page_learns_by_a_close_code_and_shows_its_token_as_a_subprotocol(guar
     page = {"origin": f"http://127.0.0.1:{port}"}
     for subprotocols in ([], [bearer("wrong")]):
         with Ear(port, "talk", *subprotocols, **page) as ear:
-            assert ear.closed_with() == (CLOSE_UNAUTHORIZED, "room talk asks for its token to listen")
+            assert ear.closed_with() == (CLOSE_UNAUTHORIZED, "room talk requires a token to listen")
     with Ear(port, "talk", bearer("hear"), **page) as ear:
         assert ear.socket.subprotocol == SUBPROTOCOL
         settle(ear)
@@ -245,7 +245,7 @@ def test_each_rooms_token_opens_it_and_a_room_may_be_open_to_all_ears(guarded: t
 def test_a_room_that_is_not_there_is_told_so(guarded: tuple[Process, int], name: str) -> None:
     _, port = guarded
     with Ear(port, name) as ear:
-        assert ear.closed_with() == (CLOSE_UNKNOWN_ROOM, f"there is no room {name[:64]!r} here")
+        assert ear.closed_with() == (CLOSE_UNKNOWN_ROOM, f"this relay has no room {name[:64]!r}")
     with Speaker(port, name) as peer:
         assert peer.closed_with()[0] == CLOSE_UNKNOWN_ROOM
 
@@ -255,7 +255,7 @@ def test_pages_of_other_servers_get_403(usual: tuple[Process, int], room: str, o
     process, port = usual
     with pytest.raises(InvalidStatus, match="403"), Ear(port, room, additional_headers={"Origin": origin}):
         pass
-    reason = "came from a page of another server (--allow-origin); refused"
+    reason = "came from a web page of another server (--allow-origin); refused"
     wait_until(lambda: reason in process.err, "the warning")
 
 
@@ -288,8 +288,8 @@ def test_where_others_can_come_a_token_to_publish_is_made_and_kept(tmp_path: Pat
             line = re.search(r"audio-avif-send --host \S+ --port \d+ --room NAME --token (\w{22})\n", process.err)
             assert line is not None, process.err
             tokens.append(line[1])
-            process.wait_for("what is said travels in clear, and so do tokens; use --tls-cert")
-            process.wait_for("everybody who can connect may listen; --listen-token asks for a token")
+            process.wait_for("the connection is not encrypted, and neither are tokens; use --tls-cert")
+            process.wait_for("anyone who can connect may listen; require a token with --listen-token")
             with pytest.raises(InvalidStatus, match="401"), Speaker(port, "demo"):
                 pass
             with Speaker(port, "demo", token=line[1]) as peer, Ear(port, "demo") as ear:
@@ -354,9 +354,9 @@ def test_publishers_and_listeners_come_by_tls(tmp_path: Path, room: str, tls: Tl
 @pytest.mark.parametrize(
     ("message", "code", "reason"),
     [
-        ("text", CLOSE_PROTOCOL_ERROR, "a listener may send pings and nothing else"),
-        (b"", CLOSE_PROTOCOL_ERROR, "a listener may send pings and nothing else"),
-        (b"\x02\0\0\0\0\0\0\0\0\x08x", CLOSE_PROTOCOL_ERROR, "a listener may send pings and nothing else"),
+        ("text", CLOSE_PROTOCOL_ERROR, "a listener may send only pings"),
+        (b"", CLOSE_PROTOCOL_ERROR, "a listener may send only pings"),
+        (b"\x02\0\0\0\0\0\0\0\0\x08x", CLOSE_PROTOCOL_ERROR, "a listener may send only pings"),
         (b"\x05\0", CLOSE_PROTOCOL_ERROR, "a message of type 0x05 is truncated: 2 of at least 25 bytes"),
         (bytes(65_537), 1009, "frame with 65537 bytes exceeds limit of 65536 bytes"),
     ],
@@ -378,7 +378,7 @@ def test_a_listener_that_floods_with_pings_is_closed(usual: tuple[Process, int],
                 ear.socket.send(Ping(1, 0, 0).to_bytes())
         except ConnectionClosed:
             pass
-        assert ear.closed_with() == (CLOSE_TOO_MANY_MESSAGES, "it sent more than 5 pings a second")
+        assert ear.closed_with() == (CLOSE_TOO_MANY_MESSAGES, "it sent more than 5 pings per second")
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_a_listener_that_floods_with_pings_is_closed(usual: tuple[Process, int],
         ("text", CLOSE_PROTOCOL_ERROR, "the peer sent a text message; this protocol is binary"),
         (b"\x7f", CLOSE_PROTOCOL_ERROR, "the peer sent a message of unknown type 0x7f"),
         (b"\x02\0", CLOSE_PROTOCOL_ERROR, "a message of type 0x02 is truncated: 2 of at least 10 bytes"),
-        (Gap(3).to_bytes(), CLOSE_PROTOCOL_ERROR, "the peer sent a gap, which only a relay may"),
+        (Gap(3).to_bytes(), CLOSE_PROTOCOL_ERROR, "the peer sent a gap, which only a relay may send"),
         (bytes(65_537), 1009, "frame with 65537 bytes exceeds limit of 65536 bytes"),
     ],
 )
@@ -409,7 +409,7 @@ def test_a_publisher_that_breaks_the_protocol_is_closed_and_its_listeners_stay(
 def test_a_publisher_must_say_a_hello_in_time(room: str) -> None:
     # As long again is what the HTTP request may take, on a machine that stands still now and then.
     with relaying("--handshake-s", 4) as (_, port), Speaker(port, room) as peer:
-        assert peer.closed_with() == (CLOSE_PROTOCOL_ERROR, "the peer did not say hello within 4 s (--handshake-s)")
+        assert peer.closed_with() == (CLOSE_PROTOCOL_ERROR, "the peer sent no hello within 4 s (--handshake-s)")
 
 
 def test_a_publisher_must_say_a_hello_of_a_live_stream_first(usual: tuple[Process, int], room: str) -> None:
@@ -520,7 +520,7 @@ def test_a_listener_that_never_reads_is_cut_off(room: str) -> None:
     ):
         peer.greet()
         speak_loudly(peer, ear, 12, 1.5)
-        process.wait_for("127.0.0.1 took nothing for 0.5 s (--stall-s); cut off")
+        process.wait_for("127.0.0.1 read nothing for 0.5 s (--stall-s); disconnected")
         deaf.settimeout(PATIENCE_S)
         with pytest.raises(ConnectionError):
             while deaf.recv(1 << 20):
@@ -544,11 +544,14 @@ def test_there_are_only_so_many_listeners_and_rooms() -> None:
         first, _ = (stack.enter_context(Ear(port, name)) for name in ("a", "b"))
         settle(first)
         with Ear(port, "a") as third:
-            reason = "there are 2 listeners here (--max-listeners); try again later"
+            reason = "the relay has 2 listeners already (--max-listeners); try again later"
             assert third.closed_with() == (TRY_AGAIN_LATER, reason)
         with Speaker(port, "c") as peer:
             peer.send(peer.hello)
-            assert peer.closed_with() == (TRY_AGAIN_LATER, "there are 2 rooms here (--max-rooms); try again later")
+            assert peer.closed_with() == (
+                TRY_AGAIN_LATER,
+                "the relay has 2 rooms already (--max-rooms); try again later",
+            )
 
 
 def test_connections_are_given_back(usual: tuple[Process, int], room: str) -> None:
@@ -616,20 +619,23 @@ def test_a_browser_gets_the_page_and_its_largest_file_whole_though_it_reads_slow
 def test_a_sender_without_a_room_is_told_what_is_missing(usual: tuple[Process, int]) -> None:
     _, port = usual
     ended = run(SENDER, "--host", "127.0.0.1", "--port", port, "--input", CLIP)
-    assert ended.sentence(SENDER) == f"what listens on 127.0.0.1:{port} is a relay; name a room with --room"
+    assert ended.sentence(SENDER) == f"127.0.0.1:{port} is a relay; give a room with --room"
 
 
 def test_a_sender_or_listener_that_may_not_come_in_says_why(guarded: tuple[Process, int]) -> None:
     _, port = guarded
     to = ("--host", "127.0.0.1", "--port", port, "--input", CLIP)
-    assert "wants its token; give the one that audio-avif-relay shows" in run(SENDER, *to, "--room", "talk").err
+    assert (
+        "requires a token; give with --token the one that audio-avif-relay prints"
+        in run(SENDER, *to, "--room", "talk").err
+    )
     refused = run(SENDER, *to, "--room", "cellar").sentence(SENDER)
-    assert refused == "the receiver refused the stream: there is no room 'cellar' here"
+    assert refused == "the receiver refused the stream: this relay has no room 'cellar'"
     listen = ("--connect", f"ws://127.0.0.1:{port}", "--vocoder", "griffin-lim", "--output", "-")
-    assert "wants its token" in run(RECEIVER, *listen, "--room", "talk").sentence(RECEIVER)
-    assert "refuses this token" in run(RECEIVER, *listen, "--room", "talk", "--token", "no").sentence(RECEIVER)
+    assert "requires a token" in run(RECEIVER, *listen, "--room", "talk").sentence(RECEIVER)
+    assert "rejects this token" in run(RECEIVER, *listen, "--room", "talk", "--token", "no").sentence(RECEIVER)
     ended = run(RECEIVER, *listen, "--room", "cellar")
-    assert ended.sentence(RECEIVER) == "the relay refused: there is no room 'cellar' here"
+    assert ended.sentence(RECEIVER) == "the relay refused: this relay has no room 'cellar'"
 
 
 def test_a_port_that_is_taken_and_a_relay_that_is_not_there_are_told() -> None:
@@ -731,9 +737,9 @@ def test_the_figures_are_those_of_the_table(tmp_path: Path, room: str) -> None:
     ("arguments", "told"),
     [
         (["--tls-cert", "a.pem"], "--tls-cert and --tls-key go together"),
-        (["--rooms", "a.toml", "--publish-token", "x"], "--publish-token is for all rooms"),
-        (["--rooms", "a.toml", "--listen-token", "x"], "--listen-token is for all rooms"),
-        (["--rooms", "a.toml", "--no-token"], "--no-token is for all rooms"),
+        (["--rooms", "a.toml", "--publish-token", "x"], "--publish-token applies to all rooms"),
+        (["--rooms", "a.toml", "--listen-token", "x"], "--listen-token applies to all rooms"),
+        (["--rooms", "a.toml", "--no-token"], "--no-token applies to all rooms"),
         (["--publish-token", "x", "--no-token"], "exclude each other"),
         (["--listen-token", "two words"], "visible ASCII"),
         (["--max-rooms", "0"], "--max-rooms"),
@@ -752,13 +758,16 @@ def test_wrong_use_of_the_relay(capsys: pytest.CaptureFixture[str], arguments: l
         (["--connect", "ws://a"], "--connect needs --room NAME"),
         (["--connect", "ws://a", "--room", "a b"], "--connect needs --room NAME"),
         (["--connect", "http://a", "--room", "a"], "'http://a' is not a receiver's address"),
-        (["--connect", "ws://a,", "--room", "a"], "between two commas there is no relay's address"),
-        (["--connect", "ws://a", "--room", "a", "--port", "1"], "--port is for a receiver that is connected to"),
-        (["--connect", "ws://a", "--room", "a", "--host", "b"], "--host is for a receiver"),
-        (["--connect", "ws://a", "--room", "a", "--tls-cert", "b", "--tls-key", "c"], "--tls-cert is for a receiver"),
-        (["--connect", "ws://a", "--room", "a", "--replay", "b"], "--replay is for a receiver"),
-        (["--connect", "ws://a", "--room", "a", "--ca", "b"], "--ca is for a relay with TLS"),
-        (["--room", "a"], "--room and --ca are for --connect"),
+        (["--connect", "ws://a,", "--room", "a"], "an address between two commas is empty"),
+        (["--connect", "ws://a", "--room", "a", "--port", "1"], "--port cannot be combined with --connect"),
+        (["--connect", "ws://a", "--room", "a", "--host", "b"], "--host cannot be combined with --connect"),
+        (
+            ["--connect", "ws://a", "--room", "a", "--tls-cert", "b", "--tls-key", "c"],
+            "--tls-cert cannot be combined with --connect",
+        ),
+        (["--connect", "ws://a", "--room", "a", "--replay", "b"], "--replay cannot be combined with --connect"),
+        (["--connect", "ws://a", "--room", "a", "--ca", "b"], "--ca needs a relay with TLS"),
+        (["--room", "a"], "--room and --ca need --connect"),
     ],
 )
 def test_wrong_use_of_a_listener(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
@@ -770,7 +779,7 @@ def test_wrong_use_of_a_listener(capsys: pytest.CaptureFixture[str], arguments: 
 def test_a_sender_checks_the_rooms_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         send.main(["--host", "a", "--room", "no/room"])
-    assert "--room: 'no/room' is no room's name; use 1 to 64 letters" in capsys.readouterr().err
+    assert "--room: 'no/room' is not a room name; use 1 to 64 ASCII letters" in capsys.readouterr().err
 
 
 def test_a_file_of_rooms_that_does_not_serve_ends_the_relay(tmp_path: Path) -> None:

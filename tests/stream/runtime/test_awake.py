@@ -71,7 +71,7 @@ def test_a_sender_that_stood_still_for_almost_as_long_as_a_dead_path_stays_conne
         transfer = Transfer(stream, Mock(), SenderProtocol(), JsonLines(None), asyncio.Event(), can_come_back=True)
         await transfer._watch()
 
-    with pytest.raises(transfer_module.ConnectionBroke, match="nothing came from the receiver for 5 s"):
+    with pytest.raises(transfer_module.ConnectionBroke, match="no message came from the receiver for 5 s"):
         asyncio.run(watch())
     assert ticks > len(steps_s) + 30  # five seconds of its own time, of which the standstill was one
 

@@ -73,7 +73,7 @@ from support.stream_helpers import (
 from support.timing import best_of_attempts, in_time
 
 LOOPBACK = ("--host", "127.0.0.1")
-BACK = re.compile(r"back after ([\d.]+) s; (\d+) tiles dropped meanwhile")
+BACK = re.compile(r"reconnected after ([\d.]+) s; (\d+) tiles dropped meanwhile")
 
 
 def backs(ended: Ended) -> list[tuple[float, int]]:
@@ -171,10 +171,10 @@ def test_a_receiver_that_is_started_again_gets_the_rest_of_the_stream(tmp_path: 
         sender.wait_for("codec")
         first.signal(number)
         first.ended()
-        sender.wait_for("trying to come back")
+        sender.wait_for("reconnecting for up to")
         with receiving("--once", "--output", again, "--stats-json", stats, "--port", port) as (second, _):
             up_s = time.monotonic()
-            sender.wait_for("back after")
+            sender.wait_for("reconnected after")
             back_s = time.monotonic() - up_s
             wait_until(lambda: again.stat().st_size > 44 + 6 * RATE_HZ, "three seconds of sound")
             sender.signal(signal.SIGINT)
@@ -199,7 +199,7 @@ def test_a_sender_that_slept_comes_back_at_once(tmp_path: Path, stopped_s: float
             time.sleep(stopped_s)
             before = heard.stat().st_size
             sender.signal(signal.SIGCONT)
-            sender.wait_for("back after")
+            sender.wait_for("reconnected after")
             gone_s = time.monotonic() - stopping_s
             wait_until(lambda: heard.stat().st_size > before, "sound again")
             sender.signal(signal.SIGINT)
@@ -219,8 +219,8 @@ def test_a_path_that_dies_without_a_word_is_noticed(tmp_path: Path) -> None:
         through(Scenario("dead", stalls=((2.5, 7.0),)), "--output", tmp_path / "heard.wav") as (receiver, proxy),
         running(SENDER, *LOOPBACK, "--port", proxy.port, "--input", said) as sender,
     ):
-        sender.wait_for("nothing came from the receiver for 5 s; trying to come back")
-        sender.wait_for("back after")
+        sender.wait_for("no message came from the receiver for 5 s; reconnecting for up to")
+        sender.wait_for("reconnected after")
         sender.signal(signal.SIGINT)
         sent, played = sender.ended(), receiver.ended()
     assert (sent.code, played.code) == (0, 0), sent.err + played.err
@@ -260,7 +260,7 @@ def test_a_sender_whose_receiver_is_away_can_be_interrupted(number: signal.Signa
     ):
         sender.wait_for("codec")
         receiver.popen.kill()
-        sender.wait_for("trying to come back")
+        sender.wait_for("reconnecting for up to")
         began_s = time.monotonic()
         sender.signal(number)
         ended = sender.ended()
@@ -317,8 +317,8 @@ def tiles(connection: ServerConnection, count: int, *, with_receipts: bool = Tru
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        (CLOSE_REPLACED, "the stream goes on over a newer connection"),
-        (CLOSE_TOO_MANY_MESSAGES, "more than 500 messages a second (--max-messages-per-second)"),
+        (CLOSE_REPLACED, "the stream continues on a newer connection"),
+        (CLOSE_TOO_MANY_MESSAGES, "more than 500 messages per second (--max-messages-per-second)"),
         (CLOSE_PROTOCOL_ERROR, "tile 7 is empty"),
         (1011, "its output has failed"),
     ],
@@ -351,7 +351,7 @@ def test_a_busy_receiver_is_asked_again_by_a_stream_that_had_begun() -> None:
     with answering(break_off, be_busy, be_busy, finish) as port:
         ended = send(port, "--input", CLIP, "--no-realtime")
     assert ended.code == 0, ended.err
-    assert ended.err.count("another stream plays at the receiver") == 1
+    assert ended.err.count("the receiver plays another stream") == 1
     assert len(backs(ended)) == 1
 
 
@@ -503,8 +503,10 @@ def test_a_token_opens_the_door(tmp_path: Path) -> None:
     with receiving("--output", tmp_path / "heard.wav", "--token", "open-sesame") as (_, port):
         given = ("--input", said, "--no-realtime")
         without, wrong = send(port, *given), send(port, *given, "--token", "open-barley")
-        assert "wants its token; give the one" in without.sentence(SENDER) and "--token" in without.sentence(SENDER)
-        assert "refuses this token" in wrong.sentence(SENDER) and "--token" in wrong.sentence(SENDER)
+        assert "requires a token; give with --token the one" in without.sentence(
+            SENDER
+        ) and "--token" in without.sentence(SENDER)
+        assert "rejects this token" in wrong.sentence(SENDER) and "--token" in wrong.sentence(SENDER)
         assert "barley" not in wrong.err
         assert send(port, *given, "--token", "open-sesame").code == 0
         environment = {**os.environ, "AUDIO_AVIF_TOKEN": "open-sesame"}
@@ -567,7 +569,7 @@ def test_a_certificate_that_has_expired_is_told(certificates: Certificates, word
 def test_a_receiver_without_tls_is_told(certificates: Certificates, word: tuple[object, ...]) -> None:
     with receiving("--output", "-") as (_, port):
         ended = run(SENDER, "--host", f"wss://localhost:{port}", *word, "--ca", certificates.ca)
-    assert "does not speak TLS" in ended.sentence(SENDER)
+    assert "does not use TLS" in ended.sentence(SENDER)
 
 
 def test_a_certificate_file_that_does_not_serve_is_told(tmp_path: Path, word: tuple[object, ...]) -> None:
@@ -598,8 +600,8 @@ def test_a_stream_with_tls_and_token_comes_back_too(certificates: Certificates, 
     ("arguments", "named"),
     [
         (("--host", "ws://here:9000", "--port", "8765"), "--port 8765 contradicts"),
-        (("--host", "here", "--ca", "ca.pem"), "--ca is for a receiver with TLS"),
-        (("--host", "ws://here", "--ca", "ca.pem"), "--ca is for a receiver with TLS"),
+        (("--host", "here", "--ca", "ca.pem"), "--ca needs a receiver with TLS"),
+        (("--host", "ws://here", "--ca", "ca.pem"), "--ca needs a receiver with TLS"),
         (("--host", "http://here"), "not a receiver's address"),
         (("--host", "wss://here/there"), "not a receiver's address"),
         (("--host", "ws://here:telephone"), "not a receiver's address"),
@@ -609,7 +611,7 @@ def test_a_stream_with_tls_and_token_comes_back_too(certificates: Certificates, 
         ((*LOOPBACK, "--bitrate", "nan"), "--bitrate"),
         ((*LOOPBACK, "--redundancy", "9"), "--redundancy"),
         ((*LOOPBACK, "--reconnect-s", "-1"), "--reconnect-s"),
-        ((*LOOPBACK, "--token", "two words"), "--token (or AUDIO_AVIF_TOKEN) takes visible ASCII"),
+        ((*LOOPBACK, "--token", "two words"), "--token (or AUDIO_AVIF_TOKEN) needs visible ASCII"),
         ((*LOOPBACK, "--trace", "-", "--stats-json", "-"), "standard output"),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_hello_is_taken_and_welcomed() -> None:
 
 @pytest.mark.parametrize(
     ("messages", "reason"),
-    [([], r"did not say hello within 0 s \(--handshake-s\)"), ([Bye(0, 0).to_bytes()], "first message is not a hello")],
+    [([], r"sent no hello within 0 s \(--handshake-s\)"), ([Bye(0, 0).to_bytes()], "first message is not a hello")],
 )
 def test_a_late_or_wrong_hello_breaks_the_protocol(messages: list[bytes], reason: str) -> None:
     with pytest.raises(RemoteProtocolError, match=reason):

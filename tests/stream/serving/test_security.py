@@ -121,7 +121,7 @@ def test_where_a_token_cannot_be_kept_one_is_made_all_the_same(
 ) -> None:
     (tmp_path / "no folder").write_text("")
     assert is_token(kept_token(tmp_path / "no folder" / "token"))
-    assert "cannot be kept" in caplog.text
+    assert "cannot be stored" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [BindAddress, connecting.Address])
@@ -237,7 +237,7 @@ def test_a_receiver_that_others_can_reach_makes_a_token_and_says_that_it_speaks_
             peer.greet()
 
     while_listening(Receiver(stage(tmp_path)), capsys, clients)
-    assert "what is said travels in clear, and so does the token; use --tls-cert" in caplog.text
+    assert "the connection is not encrypted, and neither is the token; use --tls-cert" in caplog.text
 
 
 def test_no_token_lets_everybody_in(
@@ -371,7 +371,7 @@ def test_a_certificate_that_does_not_serve_is_told_in_a_sentence(tmp_path: Path)
         (pair.cert, text, "letter.txt holds no key in PEM form; --tls-key"),
         (pair.key, pair.cert, "holds no certificate in PEM form"),
         (pair.cert, other.key, "does not belong to the certificate"),
-        (pair.cert, encrypted, "is encrypted; write it in clear with: openssl pkey -in"),
+        (pair.cert, encrypted, "is encrypted; decrypt it with: openssl pkey -in"),
         (damaged, pair.key, "damaged"),
     ):
         with pytest.raises(FileError, match=told):
@@ -415,11 +415,11 @@ def handshake(client: ssl.SSLContext, server: ssl.SSLContext | None, host: str) 
 @pytest.mark.parametrize(
     ("case", "told"),
     [
-        ("unknown", "nobody this machine trusts has signed the certificate of there; name its own authority with --ca"),
+        ("unknown", "the certificate of there is signed by an unknown authority; give that authority's with --ca"),
         ("expired", "the certificate of there has expired"),
         ("other name", "the certificate of there is for another name"),
-        ("no TLS", "what listens on there does not speak TLS; start audio-avif-recv with --tls-cert and --tls-key"),
-        ("old", "speak no version of TLS in common"),
+        ("no TLS", "there does not use TLS; start audio-avif-recv with --tls-cert and --tls-key"),
+        ("old", "have no TLS version in common"),
     ],
 )
 def test_each_way_in_which_tls_fails_has_its_sentence(tmp_path: Path, case: str, told: str) -> None:
@@ -506,9 +506,9 @@ def test_a_live_stream_of_too_many_messages_is_closed_and_a_file_is_held_back(tm
             code, reason = flood.closed_with()
         assert (code, reason) == (
             CLOSE_TOO_MANY_MESSAGES,
-            "it sent more than 20 messages a second (--max-messages-per-second)",
+            "it sent more than 20 messages per second (--max-messages-per-second)",
         )
-        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages a second (--max-messages-per-second)")
+        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages per second (--max-messages-per-second)")
 
 
 def test_control_frames_count_as_messages(tmp_path: Path) -> None:
@@ -519,7 +519,7 @@ def test_control_frames_count_as_messages(tmp_path: Path) -> None:
                 for _ in range(2000):
                     flood.socket.pong()
             assert flood.closed_with()[0] == CLOSE_TOO_MANY_MESSAGES
-        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages a second (--max-messages-per-second)")
+        process.wait_for("127.0.0.1 was refused: it sent more than 20 messages per second (--max-messages-per-second)")
 
 
 def frame(message: bytes) -> bytes:
@@ -541,7 +541,7 @@ def test_who_pings_and_reads_no_answers_is_cut_off(tmp_path: Path) -> None:
         with pytest.raises(ConnectionError):
             for _ in range(2000):
                 deaf.sendall(100 * ping)
-        process.wait_for("127.0.0.1 pings and reads no answers; cut off")
+        process.wait_for("127.0.0.1 pings and reads no answers; disconnected")
 
 
 def test_who_is_told_to_go_and_stays_is_cut_off(tmp_path: Path) -> None:
@@ -576,7 +576,7 @@ def test_a_request_that_is_too_long_is_answered_431(tmp_path: Path) -> None:
             hostile.sendall(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 4000)
             hostile.settimeout(PATIENCE_S)
             assert hostile.recv(1000).startswith(b"HTTP/1.1 431 ")
-        process.wait_for("127.0.0.1 asked for a stream in more than 16384 bytes (--max-handshake-bytes); refused")
+        process.wait_for("127.0.0.1 sent an HTTP request of more than 16384 bytes (--max-handshake-bytes); refused")
 
 
 def is_cut(connection: socket.socket) -> bool:
@@ -601,7 +601,7 @@ def test_who_takes_too_long_to_ask_is_cut_off(tmp_path: Path, begins: bytes, is_
         with suppress(ConnectionError):  # it may be cut off already
             slow.sendall(b"" if is_tls else begins)
         assert is_cut(slow) and time.monotonic() - began_s > 0.3
-        process.wait_for("127.0.0.1 did not ask for a stream within 0.4 s (--handshake-s); closed")
+        process.wait_for("127.0.0.1 sent no HTTP request within 0.4 s (--handshake-s); closed")
 
 
 def test_the_newest_is_let_in_and_the_oldest_without_a_token_makes_room(tmp_path: Path) -> None:

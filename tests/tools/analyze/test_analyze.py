@@ -282,8 +282,8 @@ def test_failures_are_one_sentence(talk: Path, tmp_path: Path, capsys: pytest.Ca
         (["nowhere.wav"], "there is no sound file nowhere.wav"),
         ([str(tmp_path)], "is a folder"),
         ([str(talk), str(tmp_path / "text.wav")], "text.wav is not a sound file that can be read"),
-        ([str(tmp_path / "empty.wav")], "empty.wav holds no sound"),
-        ([str(talk), "--vocoder", "no-such"], "there is no vocoder 'no-such'"),
+        ([str(tmp_path / "empty.wav")], "empty.wav is empty"),
+        ([str(talk), "--vocoder", "no-such"], "unknown vocoder 'no-such'"),
         ([str(talk), "--output", str(tmp_path / "taken")], "cannot be created"),
     ):
         assert main(arguments) == 1

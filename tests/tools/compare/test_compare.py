@@ -166,7 +166,7 @@ def test_failures_are_one_sentence(clip: Path, tmp_path: Path, capsys: pytest.Ca
     assert "there is no sound file in" in failure([str(empty), *out], capsys)
     assert "cannot be created" in failure([str(clip), "--output", str(text / "out")], capsys)
     assert "two recordings or more" in failure([str(clip), *out, "--layouts"], capsys)
-    assert "there is no vocoder 'no-such'" in failure([str(clip), *out, "--vocoder", "no-such"], capsys)
+    assert "unknown vocoder 'no-such'" in failure([str(clip), *out, "--vocoder", "no-such"], capsys)
     assert "JPEG XL has none of the qualities" in failure(
         [str(clip), *out, "--formats", "jxl", "--qualities", "100"], capsys
     )

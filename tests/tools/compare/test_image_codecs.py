@@ -51,8 +51,8 @@ def test_higher_qualities_are_larger_and_nearer(name: str) -> None:
 def test_ladders_lie_within_the_codecs_qualities(name: str) -> None:
     codec = find_codec(name)
     assert list(codec.qualities) == sorted(set(codec.qualities))
-    assert codec.least <= codec.qualities[0] and codec.qualities[-1] <= codec.most
-    for quality in (codec.least - 1, codec.most + 1):
+    assert codec.minimum <= codec.qualities[0] and codec.qualities[-1] <= codec.maximum
+    for quality in (codec.minimum - 1, codec.maximum + 1):
         with pytest.raises(ValueError, match="has qualities"):
             codec.encode(picture(codec), quality)
 

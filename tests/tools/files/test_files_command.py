@@ -308,7 +308,7 @@ def damaged(path: Path) -> None:
 BAD_SOUNDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.wav": (lambda path: path.write_bytes(b""), "is not a sound file"),
     "text.wav": (lambda path: path.write_text("this is a text\n" * 99), "is not a sound file"),
-    "no samples.wav": (lambda path: soundfile.write(path, np.zeros(0), RATE_HZ), "holds no sound"),
+    "no samples.wav": (lambda path: soundfile.write(path, np.zeros(0), RATE_HZ), "is empty"),
     "32 channels.wav": (lambda path: soundfile.write(path, np.zeros((99, 32)), RATE_HZ), "1 to 4 channels, not 32"),
     "24 h.flac": (lambda path: flac_that_claims(path, 24 * 3600), "lasts 24.0 h"),
     "truncated.flac": (damaged, "is damaged after"),
@@ -397,9 +397,7 @@ def test_an_unfinished_file_is_told_of_once(wav: Path, tmp_path: Path, caplog: p
     data[4:8] = data[40:44] = bytes(4)
     wav.write_bytes(data)
     assert run(wav, "--output", tmp_path / "out", "--quality", 80, "--workers", 1) == 0
-    assert caplog.messages == [
-        f"{wav}: the header does not say how long the sound is; it is read to the end of the file"
-    ]
+    assert caplog.messages == [f"{wav}: the header does not state the length; the file is read to its end"]
 
 
 def test_a_truncated_wav_is_heard_as_far_as_it_goes(wav: Path, tmp_path: Path) -> None:
@@ -433,12 +431,12 @@ def changed(before: bytes, after: bytes) -> bytes:
 
 BAD_PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", ""),
-    "text": (lambda: b"this is a text" * 99, "this is no picture that can be opened"),
-    "photograph": (lambda: photograph(64), "does not say how it is to be heard"),
-    "settings without sense": (lambda: changed(b'"depth": 8', b'"depth": 7'), "settings are damaged"),
+    "text": (lambda: b"this is a text" * 99, "not a readable picture"),
+    "photograph": (lambda: photograph(64), "has no metadata of audio-avif"),
+    "settings without sense": (lambda: changed(b'"depth": 8', b'"depth": 7'), "metadata are damaged"),
     "settings of the future": (lambda: changed(b'"audio_avif": 1', b'"audio_avif": 9'), "format 9"),
-    "another height": (lambda: changed(b'"channels": 1', b'"channels": 3'), "settings speak of"),
-    "another length": (lambda: changed(b'"samples": 32000', b'"samples": 99999'), "settings speak of"),
+    "another height": (lambda: changed(b'"channels": 1', b'"channels": 3'), "metadata describe"),
+    "another length": (lambda: changed(b'"samples": 32000', b'"samples": 99999'), "metadata describe"),
     "another mel": (lambda: changed(b'"hop_samples": 256', b'"hop_samples": 512'), ""),
 }
 
@@ -475,7 +473,7 @@ def test_a_cropped_picture_is_heard_with_the_option_that_is_named(
     cropped = tmp_path / "cropped.png"
     with Image.open(picture) as image:
         image.crop((0, 0, 100, 80)).save(cropped, exif=image.getexif())
-    assert "; --range=-5.5,1 plays it as it is now" in told_failure(capsys, cropped)
+    assert "; --range=-5.5,1 plays it as it is" in told_failure(capsys, cropped)
     assert run(cropped, "--range=-5.5,1") == 0
     assert read_audio(tmp_path / "cropped.wav").size == 99 * 256
 
@@ -720,7 +718,7 @@ def test_wrong_usage_is_told(wav: Path, picture: Path, tmp_path: Path, capsys: C
 def test_a_vocoder_that_is_not_there_is_told_before_anything_is_made(
     wav: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    assert "there is no vocoder" in told_failure(capsys, wav, "--output", tmp_path / "out", "--vocoder", "nobody")
+    assert "unknown vocoder" in told_failure(capsys, wav, "--output", tmp_path / "out", "--vocoder", "nobody")
     assert files_in(tmp_path) == {"speech.wav"}
 
 

@@ -112,7 +112,7 @@ def test_clips_of_any_form_are_found_and_what_cannot_be_scored_is_named(clips: P
 def test_a_name_that_is_no_text_is_told(clips: Path) -> None:
     (clips / os.fsdecode(b"\xe9.wav")).write_bytes((clips / "a_clean.wav").read_bytes())
     (skipped,) = choose_clips(clips).skipped
-    assert skipped == "\udce9.wav cannot be opened by a name that is no utf-8; rename it"
+    assert skipped == "\udce9.wav has a name that cannot be encoded as utf-8; rename it"
 
 
 def test_a_long_clip_is_scored_as_far_as_scores_go(tmp_path: Path) -> None:

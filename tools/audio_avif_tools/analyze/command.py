@@ -35,13 +35,13 @@ class Recording:
 
     @classmethod
     def of(cls, path: Path) -> Recording:
-        """Measure a file's length. Raises FileError where it cannot be read or holds no sound."""
+        """Measure a file's length. Raises FileError where it cannot be read or is empty."""
         from audio_avif.edge.sound_files import read_blocks
         from audio_avif_tools.shared.fidelity import excerpts_of
 
         samples = sum(block.size for block in read_blocks(path, _BLOCK_SAMPLES))
         if not samples:
-            raise FileError(f"{path} holds no sound")
+            raise FileError(f"{path} is empty")
         return cls(path, samples, tuple(excerpts_of(samples)))
 
     @property

@@ -31,7 +31,7 @@ PCM_KBPS = RATE_HZ * 16 / 1000
 TRUE_PHASE, GRIFFIN_LIM = "true phase", GriffinLim.name
 ORIGINAL, CLEAN, EIGHT_BIT, AVIF, AUTOENCODER = "original", "clean mel", "8 bit", "AVIF", "autoencoder"
 _HEARD_DB = 60.0
-_LEAST_SAMPLES = RATE_HZ // 10  # pystoi fails on shorter recordings, and no score is meaningful
+_MIN_SAMPLES = RATE_HZ // 10  # pystoi fails on shorter recordings, and no score is meaningful
 _MEL = MelConfig()
 
 
@@ -211,7 +211,7 @@ def analyze(
     """Yield a row for each chain, the original first, for up to 20 s of ``[samples]`` at 16 kHz."""
 
     def scores(heard: FloatArray) -> dict[str, float]:
-        is_long_enough = samples.size >= _LEAST_SAMPLES
+        is_long_enough = samples.size >= _MIN_SAMPLES
         return {
             measure.key: measure(samples, heard[: samples.size]) if is_long_enough else math.nan for measure in measures
         }

@@ -34,7 +34,7 @@ _PNG_HEADER_BYTES, _RIFF_HEADER_BYTES = 8, 12
 class StillCodec:
     """An image codec for gray pixels at one bit depth.
 
-    ``qualities`` is a ladder within ``least`` to ``most``, from barely intelligible speech to more than speech needs;
+    ``qualities`` is a ladder within ``minimum`` to ``maximum``, from barely intelligible speech to better than needed;
     ``meaning`` describes the scale. ``packages`` are needed besides audio-avif's own, ``deep_packages`` above 8 bit.
     """
 
@@ -45,8 +45,8 @@ class StillCodec:
     encoder: Callable[[AnyPixels, int, int], bytes]
     decoder: Callable[[bytes, int], AnyPixels]
     news: Callable[[bytes, bytes], int]
-    least: int = 0
-    most: int = 100
+    minimum: int = 0
+    maximum: int = 100
     depths: tuple[int, ...] = (8,)
     packages: tuple[str, ...] = ()
     deep_packages: tuple[str, ...] = ()
@@ -70,8 +70,8 @@ class StillCodec:
         """
         if pixels.ndim != 2 or pixels.dtype != (np.uint8 if self.depth == 8 else np.uint16):
             raise ValueError(f"{self.name} takes gray pixels of {self.depth} bit, not {pixels.dtype} {pixels.shape}")
-        if not self.least <= quality <= self.most:
-            raise ValueError(f"{self.title} has qualities {self.least} to {self.most}, not {quality}")
+        if not self.minimum <= quality <= self.maximum:
+            raise ValueError(f"{self.title} has qualities {self.minimum} to {self.maximum}, not {quality}")
         if (reason := self.missing()) is not None:
             raise MissingPackage(reason)
         return self.encoder(pixels, quality, self.depth)
@@ -283,7 +283,7 @@ CODECS = {
             _encode_jxl,
             _decode_jxl,
             _beyond_common_start,
-            most=99,
+            maximum=99,
             depths=DEPTHS,
             packages=("imagecodecs",),
         ),
@@ -306,7 +306,7 @@ CODECS = {
             _encode_jpeg,
             lambda data, depth: _opened(data, "JPEG"),
             _jpeg_news,
-            least=1,
+            minimum=1,
         ),
         StillCodec(
             "png",
@@ -316,8 +316,8 @@ CODECS = {
             _encode_png,
             lambda data, depth: _opened(data, "PNG"),
             _png_news,
-            least=2,
-            most=256,
+            minimum=2,
+            maximum=256,
         ),
     )
 }

@@ -29,11 +29,11 @@ from audio_avif_tools.quality.jobs import SUFFIXES
 SCORED = ("pesq_wb", "stoi")
 FIXED_RANGE = (TileConfig().log10_min, TileConfig().log10_max)
 _MEL = MelConfig()
-_LEAST_S = 0.5
+_MIN_S = 0.5
 
 
-def find_recordings(inputs: Sequence[Path], most: int | None = None) -> tuple[list[Path], list[str]]:
-    """Find at most ``most`` sound files, evenly spread, in files and folders; return also why others are skipped.
+def find_recordings(inputs: Sequence[Path], max_count: int | None = None) -> tuple[list[Path], list[str]]:
+    """Find at most ``max_count`` sound files, evenly spread, in files and folders; return also why others are skipped.
 
     Raises FileError for a named file that cannot be read, and where there is no sound file.
     """
@@ -45,13 +45,13 @@ def find_recordings(inputs: Sequence[Path], most: int | None = None) -> tuple[li
         else:
             found[path] = True
     chosen = list(found.items())
-    if most is not None and most < len(chosen):
-        chosen = [chosen[round(at)] for at in np.linspace(0, len(chosen) - 1, most)]
+    if max_count is not None and max_count < len(chosen):
+        chosen = [chosen[round(at)] for at in np.linspace(0, len(chosen) - 1, max_count)]
     recordings, skipped = [], []
     for path, is_named in chosen:
         try:
-            if sound_of(path).size < _LEAST_S * RATE_HZ:
-                raise FileError(f"{path} is shorter than {_LEAST_S:g} s")
+            if sound_of(path).size < _MIN_S * RATE_HZ:
+                raise FileError(f"{path} is shorter than {_MIN_S:g} s")
             if not sound_of(path).any():
                 raise FileError(f"{path} is silent")
         except FileError as error:
@@ -199,9 +199,9 @@ def require_vocoder(name: str) -> None:
 
 def ladder(codec: StillCodec, asked: Sequence[int] | None) -> tuple[int, ...]:
     """The qualities to try: the requested ones, for codecs whose scale ends at 100, or the codec's own."""
-    if asked is None or codec.most > 100:
+    if asked is None or codec.maximum > 100:
         return CODECS[codec.name].qualities
-    return tuple(quality for quality in asked if codec.least <= quality <= codec.most)
+    return tuple(quality for quality in asked if codec.minimum <= quality <= codec.maximum)
 
 
 def to_csv(points: Sequence[Point]) -> str:

@@ -73,11 +73,11 @@ def _times_the_rate(points: Sequence[Point], variant: Variant, first: Variant, s
     return np.asarray(np.mean(np.array(needed) / RATES_KBPS, axis=0), np.float64)
 
 
-def _least_kbps(points: Sequence[Point], variant: Variant, size: str) -> float:
+def _min_kbps(points: Sequence[Point], variant: Variant, size: str) -> float:
     """The mean rate at the lowest quality."""
     mine = [point for point in points if point.variant == variant]
-    least = min(point.quality for point in mine)
-    return float(np.mean([rate(point, size) for point in mine if point.quality == least]))
+    min_quality = min(point.quality for point in mine)
+    return float(np.mean([rate(point, size) for point in mine if point.quality == min_quality]))
 
 
 def cell(value: float, decimals: int, sign: str = "") -> str:
@@ -103,9 +103,9 @@ def matched(points: Sequence[Point], variants: Sequence[Variant], size: str) -> 
         is_reached = np.isfinite(found[:, :, :1]).all(axis=0)
         levels = np.where(is_reached, means(found), np.nan).T  # [values, rates]
         told = [[cell(value, decimals) for value in line] for line, decimals in zip(levels, _DECIMALS, strict=True)]
-        leasts = [f"{_least_kbps(points, variant, each):.2f}" for each in ("file", "payload")]
+        min_rates = [f"{_min_kbps(points, variant, each):.2f}" for each in ("file", "payload")]
         times = " / ".join(cell(value, 2) for value in _times_the_rate(points, variant, variants[0], size))
-        rows.append([variant.name, *leasts, *map(" / ".join, told), times])
+        rows.append([variant.name, *min_rates, *map(" / ".join, told), times])
     rates = f"At {_AT} kbps of {'whole files' if size == 'file' else 'payload'}, means over the recordings:"
     return f"{rates}\n\n{table(['', *_RATES, *VALUES, f'rate for the error of {variants[0].name}'], rows)}"
 

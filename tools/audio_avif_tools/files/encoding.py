@@ -13,7 +13,7 @@ from audio_avif.config import MelConfig
 from audio_avif.edge.sound_files import SoundHeader, read_channels, read_header, replacing, require_writable
 from audio_avif.errors import FileError
 from audio_avif.recording.codec import FileConfig, PictureEncoder, RangeFinder, encode_cell, max_seconds, write_picture
-from audio_avif.recording.grid import PageWriter
+from audio_avif.recording.grid import GridWriter
 from audio_avif.signal.features import LogMelStream
 from audio_avif.types import AnyPixels
 from audio_avif_tools.shared.workers import Workers
@@ -71,16 +71,16 @@ def encode_sound(
     for path in pictures.values():
         require_writable(path)
     with ExitStack() as stack:
-        pages = {quality: stack.enter_context(PageWriter()) for quality in pictures}
+        grids = {quality: stack.enter_context(GridWriter()) for quality in pictures}
         for quality, still, took_s, frames in workers.map(compress, jobs()):
-            pages[quality].add(still)
+            grids[quality].add(still)
             spent_s[quality] += took_s
             if header.seconds:
                 on_share(frames * frame_s / header.seconds / len(pictures))
         shared_s = time.thread_time() - start_s
         for quality, path in pictures.items():
             with replacing(path) as part, part.open("wb") as file:
-                write_picture(pages[quality], encoder, configs[quality], file)
+                write_picture(grids[quality], encoder, configs[quality], file)
     seconds = encoder.info.samples / encoder.info.mel.rate_hz
     if header.seconds is not None and seconds < _WHOLE_SHARE * header.seconds:
         log.warning("%s ends after %.1f s, though its header announces %.1f s", sound, seconds, header.seconds)
@@ -96,11 +96,11 @@ def require_room(sound: Path, header: SoundHeader, config: FileConfig) -> None:
         config.info(header.channels, header.rate_hz)
     except ValueError as error:
         raise FileError(f"{sound} must be split or mixed down first: {error}") from error
-    most_s = max_seconds(header.channels, config.layout)
-    if header.seconds is not None and header.seconds > most_s:
+    max_s = max_seconds(header.channels, config.layout)
+    if header.seconds is not None and header.seconds > max_s:
         raise FileError(
             f"{sound} must be cut first: it lasts {header.seconds / 3600:.1f} h, and a picture with its "
-            f"{header.channels} channels at most {most_s / 3600:.1f} h"
+            f"{header.channels} channels at most {max_s / 3600:.1f} h"
         )
 
 

@@ -33,14 +33,14 @@ from audio_avif.errors import AudioAvifError, ConnectionFailed
 from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, PausePacket, Ping, TilePacket
 
 PROGRAM = "audio-avif relay-load"
-_MOST_LISTENERS, _MOST_SECONDS = 10_000, 120
+_MAX_LISTENERS, _MAX_SECONDS = 10_000, 120
 _ROOM = "load"
 _CONNECTING_AT_ONCE = 64
 _START_S = 60.0
 _SETTLING_S = 1.0
 _PING_S = 1.0
 _TCP_IP_BYTES = 52
-_SO_TIMESTAMPNS, _MOST_TOLD_BYTES = 35, 64  # of Linux's asm-generic/socket.h; the socket module has no name for it
+_SO_TIMESTAMPNS, _MAX_TOLD_BYTES = 35, 64  # of Linux's asm-generic/socket.h; the socket module has no name for it
 _NAP_S = 0.001  # listeners elsewhere would not make the relay's kernel wake one of them for each message
 _MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE)
 
@@ -136,7 +136,7 @@ class _Ears:
         while self.over < len(self._sockets) and (left_s := until_s - time.monotonic()) > 0:
             for number, _ in self._epoll.poll(left_s):
                 at = self._by_number[number]
-                data, told, *_ = self._sockets[at].recvmsg(65_536, _MOST_TOLD_BYTES)
+                data, told, *_ = self._sockets[at].recvmsg(65_536, _MAX_TOLD_BYTES)
                 if not data:
                     self.is_wrong[at] = True
                     self._epoll.unregister(number)
@@ -374,7 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Start an audio-avif-relay, a publisher and many listeners on this machine, and measure the delay "
         "that the relay adds.",
     )
-    count, seconds = console.integer_in(1, _MOST_LISTENERS), console.integer_in(2, _MOST_SECONDS)
+    count, seconds = console.integer_in(1, _MAX_LISTENERS), console.integer_in(2, _MAX_SECONDS)
     parser.add_argument(
         "--listeners", type=count, default=2000, metavar="N", help="number of listeners (default: 2000)"
     )

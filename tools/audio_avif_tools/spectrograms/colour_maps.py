@@ -31,7 +31,7 @@ _CHROMA_WEIGHT = 0.25
 _SQUARE = 8  # pixels over which colours are averaged for a comparison: lossy codecs keep no finer colours
 _SAMPLED_PIXELS = 1 << 15
 _STRIP_COLUMNS = 2 * _SQUARE
-_LEAST_STRIPS = 8
+_MIN_STRIPS = 8
 _BLOCK_COLOURS = 4096
 _BLOCK_PIXELS = 1 << 19
 
@@ -109,7 +109,7 @@ def guess(pixels: Pixels) -> str:
     Raises FileError where none fits, AudioAvifError where the picture is coloured and matplotlib is missing.
     """
     rows, columns = pixels.shape[:2]
-    strips = max(_LEAST_STRIPS, _SAMPLED_PIXELS // (rows * _STRIP_COLUMNS))
+    strips = max(_MIN_STRIPS, _SAMPLED_PIXELS // (rows * _STRIP_COLUMNS))
     starts = np.unique(np.linspace(0, max(0, columns - _STRIP_COLUMNS), strips).astype(int))
     sample = np.concatenate([pixels[:, at : at + _STRIP_COLUMNS] for at in starts], axis=1)
     residuals = {"gray": from_colours(sample, "gray")[1]}

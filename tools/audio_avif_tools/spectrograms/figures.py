@@ -22,9 +22,9 @@ _SOLID_SHARE = 0.95  # of an edge: a solid edge has more than this without a gap
 _EMPTY_SHARE = 0.995  # of a line: a line with more background has no label
 _CLEAN = 6  # of 255: the mean difference from the background of a line without labels
 _EDGE_PIXELS = 3  # lines over which antialiasing and lossy codecs spread an edge
-_LEAST_MARGIN = 4
-_LEAST_PIECES = 3  # letters and marks along an edge
-_LEAST_SIDE = 16
+_MIN_MARGIN = 4
+_MIN_PIECES = 3  # letters and marks along an edge
+_MIN_SIDE = 16
 _PASSES = 3
 
 
@@ -97,7 +97,7 @@ def _rectangle(is_drawn: Mask) -> tuple[slice, slice] | None:
     for _ in range(_PASSES):
         rows = _within_margins(is_drawn[:, columns].mean(axis=1))
         columns = _within_margins(is_drawn[rows].mean(axis=0))
-    is_large = rows.stop - rows.start >= _LEAST_SIDE and columns.stop - columns.start >= _LEAST_SIDE
+    is_large = rows.stop - rows.start >= _MIN_SIDE and columns.stop - columns.start >= _MIN_SIDE
     return (rows, columns) if is_large else None
 
 
@@ -133,7 +133,7 @@ def _grown(rectangle: tuple[slice, slice], sides: list[_Side], shape: tuple[int,
 
 def _side(colours: Pixels, margin: Pixels, edge: Pixels) -> _Side:
     """Judge the lines beside an edge, outermost first, and the first lines within it."""
-    if len(margin) < _LEAST_MARGIN or (edge > _OTHER).any(axis=0).mean() < _SOLID_SHARE:
+    if len(margin) < _MIN_MARGIN or (edge > _OTHER).any(axis=0).mean() < _SOLID_SHARE:
         return _Side(is_margin=False)
     is_clean = margin.mean(axis=1) <= _CLEAN
     if not is_clean.any():
@@ -143,7 +143,7 @@ def _side(colours: Pixels, margin: Pixels, edge: Pixels) -> _Side:
     # A sound that crosses the edge, such as a click, leaves no line clean; a single piece is a separate sound.
     is_apart = labelled.size > 0 and bool(is_clean[labelled[0] :].any())
     pieces = np.count_nonzero(np.diff(is_ink.any(axis=0).astype(np.int8), prepend=0) == 1)
-    if not is_apart or pieces < _LEAST_PIECES:
+    if not is_apart or pieces < _MIN_PIECES:
         return _Side(is_margin=True)
     return _Side(is_margin=True, ink=colours[np.unravel_index(margin.argmax(), margin.shape)])
 
@@ -176,7 +176,7 @@ def _longest_run(is_drawn: Mask, first: int) -> slice:
     """The rows of the longest run; a gap as narrow as a line of the plot's grid does not end a run."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_drawn.any(axis=1), [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
-    is_gap = starts[1:] - ends[:-1] >= _LEAST_MARGIN
+    is_gap = starts[1:] - ends[:-1] >= _MIN_MARGIN
     starts, ends = np.append(starts[:1], starts[1:][is_gap]), np.append(ends[:-1][is_gap], ends[-1:])
     longest = int((ends - starts).argmax())
     return slice(first + int(starts[longest]), first + int(ends[longest]))

@@ -20,10 +20,10 @@ from audio_avif_tools.spectrograms.definitions import (
 from audio_avif_tools.spectrograms.figures import find_axes
 from audio_avif_tools.spectrograms.picture_files import MAX_ROWS, Source
 
-LEAST_ROWS = 8
+MIN_ROWS = 8
 LAYOUTS = ("bands-first", "frames-first")
 _MEL_ROWS = (40, 64, 80, 96, 100, 128)
-_MOST_LINEAR_ROWS = 4097
+_MAX_LINEAR_ROWS = 4097
 _USUAL_RATE_HZ = 22_050
 _USUAL_RANGE_DB = 80.0
 _NORMALISED_RANGE_DB = 100.0  # Tacotron's
@@ -100,9 +100,9 @@ def settle(
             values = values + np.float32(config.high_db)
     values = _fit_rows(values, config, remarks)
 
-    most = source.shape[1] * config.hop_samples
-    is_told = most - config.hop_samples <= source.samples <= most and source.samples > 0
-    samples = source.samples if is_told else most  # as vocoders make from that many frames
+    max_samples = source.shape[1] * config.hop_samples
+    is_told = max_samples - config.hop_samples <= source.samples <= max_samples and source.samples > 0
+    samples = source.samples if is_told else max_samples  # as vocoders make from that many frames
     assumed = (*layout_assumed, *assumed)
     return Readable(values, config, samples, knows_level, shares is not None, assumed, tuple(remarks))
 
@@ -147,13 +147,13 @@ def _likeness(size: int, given: Mapping[str, object]) -> int:
 
 
 def _is_power_of_two(size: int) -> bool:
-    return 64 <= size < _MOST_LINEAR_ROWS and size & (size - 1) == 0
+    return 64 <= size < _MAX_LINEAR_ROWS and size & (size - 1) == 0
 
 
 def _require_rows(source: Source) -> None:
     rows = source.shape[0]
-    if rows < LEAST_ROWS:
-        raise FileError(f"the spectrogram has only {rows} rows; {LEAST_ROWS} are the fewest")
+    if rows < MIN_ROWS:
+        raise FileError(f"the spectrogram has only {rows} rows; {MIN_ROWS} are the fewest")
     if rows > MAX_ROWS:
         raise FileError(f"the spectrogram has {rows} rows; {MAX_ROWS} are the most")
 
@@ -187,19 +187,19 @@ def _as_shares(source: Source, given: Mapping[str, object], remarks: list[str]) 
     if not finite.size:
         return source, False
     low, high = float(finite.min()), float(finite.max())
-    for least, most in _NORMALISED:
-        span = most - least
+    for minimum, maximum in _NORMALISED:
+        span = maximum - minimum
         # Most magnitudes, which are never negative, are small; most decibels are not.
         if (
-            abs(low - least) <= 0.02 * span
-            and least + 0.7 * span <= high <= most + 1e-3 * span
-            and (least < 0 or float(np.median(finite)) > 0.05)
+            abs(low - minimum) <= 0.02 * span
+            and minimum + 0.7 * span <= high <= maximum + 1e-3 * span
+            and (minimum < 0 or float(np.median(finite)) > 0.05)
         ):
             remarks.append(
-                f"the values lie within {least:g} to {most:g} and are taken for normalised decibels; if they are not, "
-                "say --scale"
+                f"the values lie within {minimum:g} to {maximum:g} and are taken for normalised decibels; "
+                "if they are not, give --scale"
             )
-            shares = np.clip((source.values - np.float32(least)) / np.float32(span), 0, 1)
+            shares = np.clip((source.values - np.float32(minimum)) / np.float32(span), 0, 1)
             return replace(source, values=None, shares=shares), True
     return source, False
 

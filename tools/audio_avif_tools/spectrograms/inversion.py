@@ -27,7 +27,7 @@ from audio_avif_tools.spectrograms.spectrogram_command import definition
 ITERATIONS = 64
 MOMENTUM = 0.99
 _PART_VALUES = 1 << 21  # of a segment's spectra, of which several copies of eight bytes per value are held
-_LEAST_PART_FRAMES = 256
+_MIN_PART_FRAMES = 256
 _BLOCK_FRAMES = 4096
 _UNKNOWN_LEVEL_PEAK = 0.5
 
@@ -111,7 +111,7 @@ def _without_model(readable: Readable, iterations: int, momentum: float, phases:
     joiner = PartJoiner(config.hop_samples)
     spoken: list[FloatArray] = []
     first = 0
-    parts = cut_parts([readable.values[None]], max(_LEAST_PART_FRAMES, _PART_VALUES // config.bins))
+    parts = cut_parts([readable.values[None]], max(_MIN_PART_FRAMES, _PART_VALUES // config.bins))
     for part in _shown(parts, readable.values.shape[1]):
         start = first - part.lead_frames
         frames = part.log_mel.shape[2]
@@ -212,7 +212,7 @@ def _scores(reference: str, samples: FloatArray, rate_hz: int, knows_level: bool
     heard = _at_rate(samples, rate_hz, RATE_HZ)
     size = min(original.size, heard.size)
     if not size:
-        raise FileError(f"{reference} holds no sound to compare with")
+        raise FileError(f"{reference} is empty")
     original, heard = original[:size], heard[:size]
     if not knows_level and heard.any():
         heard = heard * np.float32(np.sqrt(np.mean(original**2) / np.mean(heard**2)))

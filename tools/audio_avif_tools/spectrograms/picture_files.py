@@ -159,7 +159,7 @@ def _open(path: Path) -> IO[bytes]:
                 raise FileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
             return path.open("rb")
         if path == STANDARD_INPUT and sys.stdin is None:
-            raise FileError("there is no standard input to read from")
+            raise FileError("standard input is not open")
         with nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else path.open("rb") as pipe:
             content = pipe.read(_MAX_PIPE_BYTES + 1)
     except OSError as error:

@@ -193,7 +193,7 @@ def _read(options: argparse.Namespace, config: SpectrogramConfig) -> FloatArray:
         total += block.size
         require_room(options.output, config.rows, frame_count(total, config))
     if not total:
-        raise FileError(f"{options.input} holds no sound")
+        raise FileError(f"{options.input} is empty")
     return np.concatenate(blocks)
 
 

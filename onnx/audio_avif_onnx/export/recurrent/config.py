@@ -1,4 +1,4 @@
-"""Sizes of a recurrent vocoder, as they stand in its checkpoints."""
+"""Sizes of a recurrent vocoder, as stored in its checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MagnitudeConfig:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """Sizes of the phase network: a token stands for ``stride`` bins and sees twice as many."""
+    """Sizes of the phase network: a token covers ``stride`` bins and takes in twice as many."""
 
     channels: int = 64
     blocks: int = 3
@@ -56,12 +56,12 @@ class PassConfig:
 
     @property
     def lookahead_frames(self) -> int:
-        """How many frames the output is late."""
+        """Delay of the output in frames."""
         return sum(self.lookaheads)
 
     @property
     def latency_samples(self) -> int:
-        """What the pass adds to the delay: it needs whole windows, and looks ahead."""
+        """Delay of the pass: a whole window and its lookahead."""
         return self.window_samples - self.hop_samples + self.lookahead_frames * self.hop_samples
 
 
@@ -82,12 +82,12 @@ class RefinerConfig:
 
     @property
     def latency_samples(self) -> int:
-        """What the second stage adds to the delay."""
+        """Delay of the second stage."""
         return sum(each.latency_samples for each in self.passes)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RefinerConfig:
-        """Raises KeyError, TypeError or ValueError for what ``asdict`` does not give."""
+        """Inverse of ``asdict``. Raises KeyError, TypeError or ValueError for other values."""
         passes = tuple(PassConfig(**each | {"lookaheads": tuple(each["lookaheads"])}) for each in values["passes"])
         return cls(**values | {"lookaheads": tuple(values["lookaheads"]), "passes": passes})
 
@@ -117,14 +117,14 @@ class RecurrentConfig:
 
     @property
     def latency_samples(self) -> int:
-        """From a frame's centre to the moment when its sample there is final: mel lookahead and overlap-add."""
+        """Delay from a frame's centre to the output of its sample: mel lookahead and overlap-add."""
         return self._first_stage_samples + (self.refiner.latency_samples if self.refiner else 0)
 
     @property
     def refiner_delays(self) -> list[int]:
-        """By how many spectra each pass of the second stage is behind the features, for want of sound.
+        """Number of spectra by which each pass of the second stage lags the features, because it waits for sound.
 
-        Raises ValueError where features would come later than the sound.
+        Raises ValueError where features would be later than the sound.
         """
         if self.refiner is None:
             return []
@@ -146,7 +146,7 @@ class RecurrentConfig:
         return self.lookahead_frames * self.mel.hop_samples + self.window_samples // 2
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+        """Return plain values, for a checkpoint."""
         values = asdict(self)
         if self.refiner is None:  # checkpoints without a second stage stay as they were
             del values["refiner"]
@@ -154,7 +154,7 @@ class RecurrentConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RecurrentConfig:
-        """Raises KeyError, TypeError or ValueError for what ``to_dict`` does not give."""
+        """Inverse of ``to_dict``. Raises KeyError, TypeError or ValueError for other values."""
         return cls(
             mel=MelConfig(**values["mel"]),
             window_samples=values["window_samples"],

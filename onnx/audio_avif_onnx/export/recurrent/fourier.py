@@ -1,4 +1,4 @@
-"""Fourier transforms for ONNX, as matrix products small enough to stay near the processor."""
+"""Fourier transforms for ONNX as matrix products that fit in the CPU's cache."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class StagedFrames(Frames):
     """``Frames`` with two stages of matrix products for a Fourier transform (Cooley and Tukey, 1965).
 
     Sample ``FINE * a + b`` meets bin ``c + length / FINE * d``: ``coarse`` sums over a, ``twiddle`` turns by b and c,
-    ``fine`` sums over b; their transposes lead back. In between every number stands twice, so that the product of
-    complex numbers is one of real ones.
+    ``fine`` sums over b; their transposes invert it. In between every number is stored twice, so that the product of
+    complex numbers is a product of real ones.
     """
 
     share: Tensor
@@ -31,7 +31,7 @@ class StagedFrames(Frames):
         self.register_buffer("share", share)
 
     def use(self, tables: tuple[Tensor, ...]) -> None:
-        """Take the tables of ``FourierTables``."""
+        """Use the tables of ``FourierTables``."""
         self._coarse, self._twiddle, self._fine, self._coarse_back, self._fine_back = tables
 
     def analyse(self, windows: Tensor) -> Tensor:
@@ -41,17 +41,17 @@ class StagedFrames(Frames):
         return fine.transpose(1, 2).reshape(-1, 2, self.length // 2)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """``[rows, 2, bins]`` -> ``[rows, window]``, ready to be added up."""
+        """``[rows, 2, bins]`` -> ``[rows, window]``, ready for overlap-add."""
         fine = (spectrum * self.share).reshape(-1, FINE, self.rows).transpose(1, 2) @ self._fine_back
         coarse = self._coarse_back @ (fine * self._twiddle).reshape(-1, 4 * self.rows, FINE)
         return coarse.reshape(-1, self.length) * self.synthesis
 
 
 class Echo(nn.Module):
-    """What the analysis of its own synthesis makes of a spectrum, without going through sound.
+    """The analysis of a spectrum's synthesis, computed without samples.
 
-    To window twice is to convolve with the transform of the squared window, which is a few bins wide. Beyond either
-    end a spectrum goes on as its own conjugate; bin zero is real and the Nyquist bin is zero.
+    Applying the window twice is a convolution with the transform of the squared window, a few bins wide. Beyond either
+    end a spectrum continues as its own conjugate; bin zero is real and the Nyquist bin is zero.
     """
 
     taps: Tensor
@@ -81,12 +81,12 @@ class Echo(nn.Module):
 
 
 def fourier_indices(length: int) -> tuple[Tensor, Tensor]:
-    """What ``FourierTables`` counts with: rows of samples, and samples of a row."""
+    """Indices for ``FourierTables``: rows of samples, and samples within a row."""
     return torch.arange(length // FINE, dtype=torch.float32), torch.arange(FINE, dtype=torch.float32)
 
 
 class FourierTables(nn.Module):
-    """``coarse``, ``twiddle``, ``fine`` and the ways back, as ``StagedFrames`` wants them, from counting."""
+    """Compute ``coarse``, ``twiddle``, ``fine`` and their inverses for ``StagedFrames`` from indices."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -104,6 +104,6 @@ class FourierTables(nn.Module):
 
     @staticmethod
     def _turn(steps: Tensor, whole: int) -> tuple[Tensor, Tensor]:
-        """Real and imaginary part of the factor by which a transform turns."""
+        """Real and imaginary part of a transform's twiddle factor."""
         angle = torch.remainder(steps, whole) * (-2 * torch.pi / whole)
         return angle.cos(), angle.sin()

@@ -35,7 +35,7 @@ _TABLES = ("coarse", "twiddle", "fine", "coarse_back", "fine_back")
 
 
 class BeforeScan(nn.Module):
-    """What the graph computes before the Scan: tables, then the frames' conditions."""
+    """The graph before the Scan: tables, then the frames' conditions."""
 
     def __init__(self, vocoder: Vocoder, first: PhaseStream, second: PhaseStream) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class BeforeScan(nn.Module):
 
 
 class RefinerStep(nn.Module):
-    """The second stage and the tables of its transforms, which are counted from indices."""
+    """The second stage, with the tables of its transforms computed from indices."""
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class RefinerStep(nn.Module):
 
 
 def build_graph(vocoder: Vocoder, name: str, *, half: bool = True) -> onnx.ModelProto:
-    """The streaming graph, its weights stored in half precision or not."""
+    """Build the streaming graph, with weights in half or single precision."""
     vocoder = vocoder.eval().float()
     first, second = PhaseStream(vocoder.phase.first, KNOWN), PhaseStream(vocoder.phase.second)
     outer = _export_before_scan(vocoder, first, second)
@@ -113,7 +113,7 @@ def _export_before_scan(vocoder: Vocoder, first: PhaseStream, second: PhaseStrea
 
 
 def _export_refiner(vocoder: Vocoder) -> onnx.GraphProto:
-    """The second stage, from the samples of the first; it makes its own tables."""
+    """Export the second stage, which takes the samples of the first and computes its own tables."""
     hop, traced = vocoder.config.mel.hop_samples, 5
     states = vocoder.refiner.stream_state(1)
     state_names = [f"refiner{number}" for number in range(len(states))]
@@ -161,7 +161,7 @@ def _export_step(vocoder: Vocoder, first: PhaseStream, second: PhaseStream) -> o
 
 
 def _return_kernels(body: onnx.GraphProto, outer: onnx.GraphProto) -> None:
-    """Give the body's convolutions their own weights back: only there ONNX Runtime has a faster layout for them."""
+    """Move convolution weights back into the body: only there ONNX Runtime uses a faster layout for them."""
     kernels = {node.input[1] for node in body.node if node.op_type == "Conv"}
     for initializer in [each for each in outer.initializer if each.name in kernels]:
         body.initializer.append(initializer)

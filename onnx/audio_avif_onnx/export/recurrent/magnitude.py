@@ -23,7 +23,7 @@ class CausalDepthwise(nn.Module):
         self.weight = nn.Parameter(torch.randn(kernel, channels) / kernel**0.5)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output and the last frames, which are the next call's ``past``."""
+        """Return the output and the last frames, the ``past`` of the next call."""
         whole = torch.cat([past.to(x.dtype), x], dim=1)
         out = whole[:, self.past_frames :] * self.weight[self.past_frames]
         for back in range(1, self.past_frames + 1):  # counted from the end: a graph then holds no arithmetic on sizes
@@ -32,7 +32,7 @@ class CausalDepthwise(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, norm, and a pointwise bottleneck turned inside out (Liu et al. 2022), causal."""
+    """Causal depthwise convolution, norm, and an inverted pointwise bottleneck (Liu et al. 2022)."""
 
     def __init__(self, channels: int, expansion: int, kernel: int) -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class ConvNeXtBlock(nn.Module):
 
 
 class MagnitudeNet(nn.Module):
-    """Received log-mel to the natural-log magnitude of every bin of a window: a correction of the pseudo-inverse.
+    """Received log-mel to the natural-log magnitude of every bin of a window, as a correction of the pseudo-inverse.
 
-    Output frame k sees mel frames up to k + ``lookahead_frames``; the caller feeds so many more frames than come out.
+    Output frame k depends on mel frames up to k + ``lookahead_frames``, so the input has that many more frames.
     Shape: ``[batch, lookahead_frames + frames, n_mels]`` -> ``[batch, frames, bins]``.
     """
 
@@ -70,12 +70,12 @@ class MagnitudeNet(nn.Module):
         self.leave = nn.Linear(config.channels, self.bins)
 
     def zero_state(self, batch: int) -> list[Tensor]:
-        """What stands before the first frame: one ``[batch, kernel - 1, channels]`` a block."""
+        """The state before the first frame: one ``[batch, kernel - 1, channels]`` per block."""
         past_frames, channels = self.config.kernel - 1, self.config.channels
         return [self.leave.weight.new_zeros(batch, past_frames, channels) for _ in self.blocks]
 
     def stream(self, log_mel: Tensor, prior: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Correction of the prior, hidden features and the next state, as far as the newest mel frame lets them be."""
+        """Return the correction of the prior, hidden features and the next state, up to the newest possible frame."""
         x = self.enter(torch.cat([(log_mel.clamp(min=-6.0) + 3.0) / 1.5, (prior + 2.0) / 3.0], dim=-1))
         next_state = []
         for block, past in zip(self.blocks, state, strict=True):
@@ -85,22 +85,22 @@ class MagnitudeNet(nn.Module):
         return self.leave(hidden), hidden, next_state
 
     def at_bins(self, prior: Tensor) -> Tensor:
-        """The mel window's prior at the bins of the synthesis window, which sums fewer samples."""
+        """The prior of the mel window, scaled and sampled at the bins of the shorter synthesis window."""
         return prior[..., :: self._ratio] - math.log(self._ratio)
 
     @property
     def silent_prior(self) -> float:
-        """The prior of silence, at those bins."""
+        """The prior of silence at the bins of the synthesis window."""
         return math.log(LOG_FLOOR) - math.log(self._ratio)
 
     def present(self, priors: Tensor) -> Tensor:
-        """Those frames of ``[batch, 1 + frames, ...]``, one before the newest mel frames and these, that come out."""
+        """The output frames among ``[batch, 1 + frames, ...]``: the previous mel frame and the newest ones."""
         return priors[:, :-1] if self.lookahead_frames else priors[:, 1:]
 
     def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-magnitude, hidden features ``[batch, frames, channels]``, and priors, which have one frame more.
+        """Return log-magnitude, hidden features ``[batch, frames, channels]``, and priors, which have one more frame.
 
-        Prior k and k + 1 are the last two that output frame k may know.
+        Output frame k may use priors up to k + 1.
         """
         prior = self.prior(log_mel)
         correction, hidden, _ = self.stream(log_mel, prior, self.zero_state(log_mel.shape[0]))

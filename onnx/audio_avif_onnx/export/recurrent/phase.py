@@ -1,7 +1,7 @@
-"""The learned phase step: from what was already produced to the spectrum of the next frame.
+"""The learned phase step: predicts the spectrum of the next frame from the sound already produced.
 
-A frame's spectrum is predicted relative to the spectrum of the partial overlap-add, that is of what the frames before
-say about its span (the first guess of RTISI, Zhu et al. 2007). All the network sees is invariant to a common rotation
+A frame's spectrum is predicted relative to the spectrum of the partial overlap-add, the contribution of earlier frames
+to its span (the first guess of RTISI, Zhu et al. 2007). The network's input is invariant to a common rotation
 of phase, and its first layer is shared by all frequencies.
 
 Spectra are real tensors ``[..., 2, bins]``, real part before imaginary part, so that ONNX can hold the same arithmetic.
@@ -40,7 +40,7 @@ class MixerBlock(nn.Module):
 
 
 class PhaseNet(nn.Module):
-    """One frame's spectrum from the guess, the one before, the wanted magnitude and the magnitude net's features."""
+    """One frame's spectrum from the guess, the previous spectrum, the wanted magnitude and the magnitude features."""
 
     advance: Tensor
 
@@ -67,7 +67,7 @@ class PhaseNet(nn.Module):
         """Return the phase as a spectrum of modulus one ``[rows, 2, bins]`` and the log-magnitude ``[rows, bins]``.
 
         ``levels`` ``[rows, 4, bins]`` are natural logarithms: the magnitude wanted now and that of the frame before,
-        and what the mel alone says in its last two frames.
+        and the priors of the last two mel frames.
         """
         unit, size = polar(guess + guess.new_tensor([[PULSE], [0.0]]))
         planes = self._features(unit, size, before, levels)
@@ -91,7 +91,7 @@ class PhaseNet(nn.Module):
 def patches(planes: Tensor, stride: int) -> Tensor:
     """``[..., features, bins]`` -> ``[..., tokens, features * 2 * stride]``.
 
-    A token stands for ``stride`` bins; it sees these and half of either neighbour's.
+    A token covers ``stride`` bins; it takes in these and half of each neighbour's.
     """
     *rest, features, bins = planes.shape
     padded = functional.pad(planes, (stride // 2, stride // 2)).reshape(*rest, features, bins // stride + 1, stride)
@@ -114,7 +114,7 @@ def _parts(spectrum: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def polar(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """A spectrum at modulus one, and its magnitudes ``[..., 1, bins]``."""
+    """Split a spectrum into phases of modulus one and magnitudes ``[..., 1, bins]``."""
     real, imag = _parts(spectrum)
     size = (real * real + imag * imag + 1e-16).sqrt()
     return spectrum / size, size
@@ -152,7 +152,7 @@ class Frames(nn.Module):
         return torch.stack([spectrum.real, spectrum.imag], dim=-2)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """``[..., 2, bins]`` -> ``[..., window]``, ready to be added up."""
+        """``[..., 2, bins]`` -> ``[..., window]``, ready for overlap-add."""
         real, imag = (spectrum * self.sign).unbind(-2)
         window: Tensor = torch.fft.irfft(functional.pad(torch.complex(real, imag), (0, 1)), self.length)
         return window * self.synthesis

@@ -1,4 +1,4 @@
-"""The way back from mel to magnitude that needs no training."""
+"""Mel to magnitude without training."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ class MagnitudePrior(nn.Module):
         return bins.clamp(min=LOG_FLOOR).log()
 
     def _share_out(self, bands: Tensor) -> Tensor:
-        """To every bin the mean of its bands; 0 where no band reaches."""
+        """Give every bin the mean of its bands; 0 outside all bands."""
         return (bands @ self.basis) / self.bin_totals

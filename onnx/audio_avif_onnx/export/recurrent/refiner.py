@@ -1,11 +1,11 @@
 """The second stage of a vocoder with more delay: it corrects sound that the recurrent vocoder has finished.
 
-A pass analyses that sound, corrects phase and magnitude of every bin, and synthesises it again. Nothing is recursive,
-so all frames of a call are computed together, and a frame may know frames after it. What a pass sees is invariant to a
-common rotation of phase, and an untrained pass changes next to nothing.
+A pass analyses that sound, corrects phase and magnitude of every bin, and synthesises it again. It is not recursive,
+so all frames of a call are computed together, and a frame may depend on later ones. A pass's input is invariant to a
+common rotation of phase, and an untrained pass changes almost nothing.
 
-Every network here is causal in time that is late: ``Delayed`` layers give out frame k when frame k + ``lookahead`` has
-come. The frames before a stream's first are zeros.
+Every network here is causal with a delay: ``Delayed`` layers output frame k when frame k + ``lookahead`` has
+arrived. The frames before a stream's first are zeros.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SILENT_LOG = -9.0
 
 
 class Refined(NamedTuple):
-    """Sound ``[batch, samples]`` or levels, and where they begin, in samples from the first frame's window."""
+    """Sound ``[batch, samples]`` or levels, and their start in samples from the first frame's window."""
 
     values: Tensor
     position: int
 
 
 class DelayedDepthwise(nn.Module):
-    """Depthwise convolution along time, ``[batch, frames, ..., channels]``, that may see ``lookahead`` frames ahead."""
+    """Depthwise convolution along time, ``[batch, frames, ..., channels]``, with ``lookahead`` frames."""
 
     def __init__(self, channels: int, kernel: int, lookahead: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class DelayedDepthwise(nn.Module):
         self.weight = nn.Parameter(torch.randn(kernel, channels) * 0.2 / kernel**0.5)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the frames that are due, what the convolution says of them, and the next call's ``past``.
+        """Return the frames that are due, the convolution at these frames, and the ``past`` of the next call.
 
         ``past`` holds the ``kernel - 1`` frames before.
         """
@@ -57,7 +57,7 @@ class DelayedDepthwise(nn.Module):
 
 
 class SmootherBlock(nn.Module):
-    """A ConvNeXt block that may see frames ahead; ``[batch, frames, channels]``."""
+    """A ConvNeXt block with lookahead; ``[batch, frames, channels]``."""
 
     def __init__(self, channels: int, expansion: int, kernel: int, lookahead: int) -> None:
         super().__init__()
@@ -93,9 +93,9 @@ class MixingBlock(nn.Module):
 
 
 class RefinementPass(nn.Module):
-    """Analysed sound to its corrected spectrum.
+    """Corrects the spectra of analysed sound.
 
-    A pass whose hop is a fraction of the mel's has several spectra, one after the other, for each mel frame.
+    A pass whose hop is a fraction of the mel's has several spectra for each mel frame.
     """
 
     advance: Tensor
@@ -126,7 +126,7 @@ class RefinementPass(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def zero_state(self, batch: int) -> list[Tensor]:
-        """What stands before the first spectrum: its phase, spectra that are not due yet, and a past for each block."""
+        """The state before the first spectrum: its phase, spectra that are not due yet, and a past for each block."""
         config, zeros = self.config, self.place.new_zeros
         pasts = [zeros(batch, config.kernel - 1, self.tokens, config.channels) for _ in config.lookaheads]
         return [
@@ -136,9 +136,9 @@ class RefinementPass(nn.Module):
         ]
 
     def wanted(self, hidden: Tensor, levels: Tensor) -> Tensor:
-        """Log-magnitudes ``[batch, spectra, 2, bins]``: those wanted, and what the mel alone says.
+        """Log-magnitudes ``[batch, spectra, 2, bins]``: the wanted ones, and the priors of the mel.
 
-        ``levels`` ``[batch, frames, 2, whole bins]`` hold both for the first stage's window.
+        ``levels`` ``[batch, frames, 2, whole bins]`` holds both for the first stage's window.
         """
         batch, frames = hidden.shape[:2]
         levels = levels[..., :: self._ratio] - math.log(self._ratio)
@@ -148,7 +148,7 @@ class RefinementPass(nn.Module):
         return torch.stack([wanted, said], dim=3).reshape(batch, frames * self.spectra, 2, self.config.bins)
 
     def conditions(self, hidden: Tensor) -> Tensor:
-        """What all tokens of a spectrum are told, ``[batch, spectra, channels]``."""
+        """The conditions of all tokens of a spectrum, ``[batch, spectra, channels]``."""
         batch, frames = hidden.shape[:2]
         told: Tensor = self.condition(hidden)
         return told.reshape(batch, frames * self.spectra, self.config.channels)
@@ -156,7 +156,7 @@ class RefinementPass(nn.Module):
     def forward(
         self, spectra: Tensor, wanted: Tensor, conditions: Tensor, state: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Correct ``[batch, spectra, 2, bins]``; as many come out, late by ``lookahead_frames``."""
+        """Correct ``[batch, spectra, 2, bins]``; the output has that shape, delayed by ``lookahead_frames``."""
         before, held, *pasts = state
         turn, size = polar(spectra + spectra.new_tensor([[PULSE], [0.0]]))
         own, level = (size + SMALLEST).log(), size.log()
@@ -184,7 +184,7 @@ class RefinementPass(nn.Module):
 
 
 class Refiner(nn.Module):
-    """The second stage: features of the magnitude network seen with lookahead, then the passes."""
+    """The second stage: blocks over the magnitude network's features with lookahead, then the passes."""
 
     def __init__(self, whole: RecurrentConfig) -> None:
         super().__init__()
@@ -201,11 +201,11 @@ class Refiner(nn.Module):
         self.passes = nn.ModuleList(RefinementPass(each, whole) for each in config.passes)
 
     def zero_state(self, batch: int) -> list[Tensor]:
-        """What stands before the first frame: a past for each block over features."""
+        """The state before the first frame: a past for each block over features."""
         return [self.norm.weight.new_zeros(batch, self.config.kernel - 1, self._channels) for _ in self.blocks]
 
     def smooth(self, hidden: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Features ``[batch, frames, channels]``, late by ``lookahead_frames``."""
+        """Features ``[batch, frames, channels]``, delayed by ``lookahead_frames``."""
         next_state = []
         for block, past in zip(self.blocks, state, strict=True):
             hidden, past = block(hidden, past)
@@ -242,7 +242,7 @@ class Refiner(nn.Module):
         return Refined(samples, position), wanted_levels
 
     def stream_state(self, batch: int) -> list[Tensor]:
-        """What ``stream`` starts from: silence."""
+        """The initial state of ``stream``: silence."""
         zeros = self.norm.weight.new_zeros
         state = [zeros(batch, self.lookahead_frames, 2, self._bins), *self.zero_state(batch)]
         for each, delay in zip(members(self.passes, RefinementPass), self._delays, strict=True):
@@ -259,9 +259,9 @@ class Refiner(nn.Module):
     def stream(
         self, samples: Tensor, hidden: Tensor, levels: Tensor, state: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Correct a hop of samples for each frame, as they come out of the first stage and its magnitude network.
+        """Correct a hop of samples for each frame from the first stage and its magnitude network.
 
-        As many samples come out, late by ``config.latency_samples``. ``levels`` count from silence, as in the state.
+        The output has that shape, delayed by ``config.latency_samples``. ``levels`` are relative to silence.
         """
         late, first = self.lookahead_frames, 1 + len(self.blocks)
         levels = torch.cat([state[0], levels], dim=1)

@@ -1,8 +1,8 @@
-"""The recurrent vocoder arranged for ONNX Runtime: the same arithmetic in few and large operators.
+"""The recurrent vocoder arranged for ONNX Runtime: the same arithmetic in few, large operators.
 
-A graph that makes one frame after another spends its time on starting operators and on reading tables. So what does
-not depend on sound already produced is computed for all frames of a call at once (``FrameConditions``), a token's
-patch of bins is a convolution, constant factors stand in the weights, and a Fourier transform is two stages of small
+A graph that computes frame after frame spends its time on starting operators and reading tables. So everything that
+does not depend on sound already produced is computed for all frames of a call at once (``FrameConditions``), a token's
+patch of bins is a convolution, constant factors are part of the weights, and a Fourier transform is two stages of small
 matrix products.
 """
 
@@ -55,7 +55,7 @@ class ConvNeXtStream(nn.Module):
 class PhaseStream(nn.Module):
     """A ``PhaseNet`` with its constant factors in its weights.
 
-    ``known`` names the features that go in beforehand.
+    ``known`` lists the features that are known before the recursion.
     """
 
     def __init__(self, net: PhaseNet, known: tuple[int, ...] = ()) -> None:
@@ -77,7 +77,7 @@ class PhaseStream(nn.Module):
         self.leave_bias = nn.Parameter((net.leave.bias.detach() + one)[:, None])
 
     def context(self, hidden: Tensor, known: Tensor | None = None) -> Tensor:
-        """What frames are told: ``[batch, frames, hidden channels]`` and the known features
+        """The conditions of frames: ``[batch, frames, hidden channels]`` and the known features
         ``[batch, frames, features, bins]`` -> ``[batch, frames, 1, tokens, channels]``.
         """
         context: Tensor = self.place + self.condition(hidden)[:, :, None, None]
@@ -87,7 +87,7 @@ class PhaseStream(nn.Module):
         return context + self._convolve(planes, self.enter_known).reshape_as(context)
 
     def forward(self, planes: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return by what to turn the guess ``[rows, 2, bins]``, and what to add to the level ``[rows, 1, bins]``.
+        """Return the rotation of the guess ``[rows, 2, bins]``, and the change of the level ``[rows, 1, bins]``.
 
         ``planes`` ``[rows, features, bins]``.
         """
@@ -107,7 +107,7 @@ class PhaseStream(nn.Module):
 
 
 class MixerStream(nn.Module):
-    """A ``MixerBlock`` whose mixing over tokens includes the way past it."""
+    """A ``MixerBlock`` whose mixing over tokens includes the residual connection."""
 
     def __init__(self, block: MixerBlock) -> None:
         super().__init__()
@@ -121,11 +121,11 @@ class MixerStream(nn.Module):
 
 
 class FrameConditions(nn.Module):
-    """All that a call's frames are told before their phases are found; every output is ``[batch, frames, ...]``.
+    """The conditions of a call's frames, known before their phases; every output is ``[batch, frames, ...]``.
 
-    The magnitude network runs with its past as explicit state; with lookahead, what comes out is a frame late. The
-    frame before a stream's first is silent: ``heard`` is 0 until a frame has been heard. Levels in the state count from
-    silence, so that zero state is silence. NaN counts as silence, for it would never leave the state again.
+    The magnitude network runs with its past as explicit state; with lookahead, its output is a frame late. The
+    frame before a stream's first is silent: ``heard`` is 0 until a frame has come. Levels in the state are relative to
+    silence, so that zero state is silence. NaN counts as silence, because it would stay in the state for ever.
     """
 
     def __init__(self, vocoder: Vocoder, first: PhaseStream, second: PhaseStream) -> None:
@@ -169,13 +169,13 @@ class FrameConditions(nn.Module):
         )
 
     def _for_refiner(self, hidden: Tensor, levels: Tensor, priors: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``Refiner.stream`` is told; the frame before a stream's first is nothing."""
+        """The arguments of ``Refiner.stream``; the frame before a stream's first is zero."""
         said = present * (self.net.present(priors)[..., :-1] - SILENT_LOG)
         return present * hidden, torch.stack([levels, said], dim=2)
 
 
 class RefinerStream(nn.Module):
-    """The second stage with transforms of ``StagedFrames``, whose tables come with each call, all of one pass first."""
+    """The second stage with transforms of ``StagedFrames``, whose tables are arguments of each call, pass by pass."""
 
     def __init__(self, refiner: Refiner) -> None:
         super().__init__()
@@ -194,10 +194,10 @@ class RefinerStream(nn.Module):
 
 
 class FrameStep(nn.Module):
-    """One frame of the recursion: ``past`` is the overlap-add so far and ``turned`` the phase before, moved on a hop.
+    """One frame of the recursion: ``past`` is the overlap-add so far, ``turned`` the previous phase advanced by a hop.
 
-    A complex product is a real one between two quadruples and a sum over pairs: ``turns`` are a spectrum and what it
-    is when turned back by a right angle, ``pairs`` the real part twice and the imaginary part twice. It conjugates the
+    A complex product is a real product of two quadruples and a sum over pairs: ``turns`` are a spectrum and the same
+    turned back by a right angle, ``pairs`` the real part twice and the imaginary part twice. It conjugates the
     second factor.
     """
 
@@ -256,7 +256,7 @@ class FrameStep(nn.Module):
         return past, self.pair_sums @ (self.turns @ phase * self.advance), samples.clamp(-1.0, 1.0)
 
     def _heard(self, guess: Tensor, turned: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """The guess's magnitudes, its ``turns`` at modulus one, and its phase against its neighbours'."""
+        """The guess's magnitudes, its ``turns`` at modulus one, and its phase relative to its neighbours'."""
         size = self._size(guess)
         unit = guess / size
         turns, pairs = self.turns @ unit, self.pairs @ unit
@@ -275,5 +275,5 @@ class FrameStep(nn.Module):
 
 
 def relative(levels: Tensor, now: Tensor) -> Tensor:
-    """Levels as against the one wanted now, within bounds."""
+    """Levels relative to the one wanted now, within bounds."""
     return (levels - now).clamp(-_LEVEL_RANGE, _LEVEL_RANGE)

@@ -1,4 +1,4 @@
-"""The recurrent vocoder: magnitudes from the mel, then phases frame by frame from what was already produced."""
+"""The recurrent vocoder: magnitudes from the mel, then phases frame by frame from the sound already produced."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SILENT_LOG10_MEL = -10.0
 
 
 class Conditions(NamedTuple):
-    """What the phase step is told about each frame.
+    """The conditions of the phase step for each frame.
 
-    Shape: ``levels`` ``[batch, frames, 4, bins]`` as ``PhaseNet`` wants them, ``hidden`` ``[batch, frames, channels]``.
+    Shape: ``levels`` ``[batch, frames, 4, bins]`` as for ``PhaseNet``, ``hidden`` ``[batch, frames, channels]``.
     """
 
     levels: Tensor
@@ -27,15 +27,15 @@ class Conditions(NamedTuple):
 
 
 def spectrum(phase: Tensor, log_size: Tensor) -> Tensor:
-    """Phases of modulus one ``[..., 2, bins]`` and log-magnitude ``[..., bins]`` in one."""
+    """Combine phases of modulus one ``[..., 2, bins]`` and log-magnitude ``[..., bins]``."""
     return phase * log_size.clamp(max=LOG_CEILING).exp().unsqueeze(-2)
 
 
 class PhaseStep(nn.Module):
     """One frame from the overlap-add before it, in two passes.
 
-    The first pass starts from what was already produced, the second from what that and the first pass add up to.
-    ``frames`` analyses and synthesises; it is given with each call, because a graph for ONNX has its own way.
+    The first pass starts from the sound already produced, the second from the sum of that and the first pass.
+    ``frames`` analyses and synthesises; it is an argument of each call, because an ONNX graph uses another one.
     """
 
     def __init__(self, config: RecurrentConfig) -> None:
@@ -58,7 +58,7 @@ class PhaseStep(nn.Module):
 
 
 class Vocoder(nn.Module):
-    """Received log-mel to samples, at most one frame of mel lookahead, causal in everything else."""
+    """Received log-mel to samples, with at most one frame of mel lookahead and causal otherwise."""
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Vocoder(nn.Module):
             self.refiner = Refiner(config)
 
     def conditions(self, log_mel: Tensor) -> tuple[Tensor, Conditions]:
-        """Log-magnitude ``[batch, frames, bins + 1]`` of all frames, and what the phase step is told about them."""
+        """Log-magnitude ``[batch, frames, bins + 1]`` of all frames, and the conditions of the phase step."""
         log_magnitude, hidden, priors = self.magnitude(log_mel)
         now = log_magnitude[..., :-1]
         before = functional.pad(now[:, :-1], (0, 0, 1, 0), value=SILENT_LOG)
@@ -79,7 +79,7 @@ class Vocoder(nn.Module):
         return log_magnitude, Conditions(levels, hidden)
 
     def guided(self, samples: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
-        """Predict every frame but the first from the true past, all at once.
+        """Predict all frames but the first from the true past in parallel.
 
         Shape: ``samples`` ``[batch, window + hop * (frames - 1)]``. Returns phase ``[batch, frames - 1, 2, bins]``,
         log-magnitude and the true spectrum.
@@ -92,8 +92,8 @@ class Vocoder(nn.Module):
     def free(self, past: Tensor, before: Tensor, conditions: Conditions, *, skip: int = 1) -> Tensor:
         """Produce every frame but the first ``skip`` from the network's own output.
 
-        The recursion runs without gradients; then all frames are computed once more, together, from the pasts it met.
-        So a frame learns from all sound it is overlapped with, and nothing is propagated through the recursion, which
+        The recursion runs without gradients; then all frames are computed again in parallel from its pasts.
+        So a frame learns from all sound that overlaps it, and no gradient is propagated through the recursion, where it
         would explode.
 
         Shape: ``past`` ``[batch, window]``, the overlap-add so far under the first window to come; ``before``
@@ -106,7 +106,7 @@ class Vocoder(nn.Module):
         return torch.cat([produced[:, : self.frames.length] + past, produced[:, self.frames.length :]], dim=1)
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        """A whole signal as a stream makes it: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
+        """Synthesize a whole signal as a stream does: ``[batch, frames, n_mels]`` -> ``[batch, frames * hop]``."""
         batch, frames, _ = log_mel.shape
         hop, late = self.frames.hop, self.config.latency_samples
         _, conditions = self.conditions(functional.pad(log_mel, (0, 0, 0, -(-late // hop)), value=SILENT_LOG10_MEL))
@@ -121,19 +121,19 @@ class Vocoder(nn.Module):
         return samples[:, late:][:, : frames * hop]
 
     def refiner_levels(self, conditions: Conditions) -> Tensor:
-        """Log-magnitudes for the second stage ``[batch, frames, 2, bins]``: the first stage's, and the mel's."""
+        """Log-magnitudes for the second stage ``[batch, frames, 2, bins]``: the first stage's and the priors."""
         prior = 2 if self.lookahead_frames else 3
         return conditions.levels[:, :, [0, prior]]
 
     @torch.no_grad()
     def run(self, past: Tensor, before: Tensor, conditions: Conditions, *, skip: int = 1) -> Tensor:
-        """As ``free``, by the recursion alone and so without gradients."""
+        """As ``free``, by the recursion alone, without gradients."""
         _, spectra = self._recursion(past, before, conditions, skip)
         produced = self.frames.overlap_add(self.frames.synthesise(spectra[:, 1:]))
         return torch.cat([produced[:, : self.frames.length] + past, produced[:, self.frames.length :]], dim=1)
 
     def _recursion(self, past: Tensor, before: Tensor, conditions: Conditions, skip: int) -> tuple[Tensor, Tensor]:
-        """The overlap-add so far that the phase step meets at each frame; the spectra before and after them."""
+        """The overlap-add before each frame, and the spectra before and after it."""
         hop = self.frames.hop
         pasts, spectra = [], [before]
         for frame in range(skip, conditions.hidden.shape[1]):

@@ -1,4 +1,4 @@
-"""Other voices, rooms and recordings made of the same speech: changes of speed, spectrum, room and background noise."""
+"""Augment speech: random changes of speed, spectrum, room response and background noise."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _Samples = npt.NDArray[np.floating[Any]]  # in double precision, until all chang
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How one clip is changed; the default changes nothing.
+    """The changes of one clip; the default changes nothing.
 
-    ``speed`` moves tempo and pitch together; ``equaliser_db`` are gains at the corner frequencies; ``seed`` draws the
-    room response and the noise. An infinite ratio means none of it.
+    ``speed`` changes tempo and pitch together; ``equaliser_db`` are gains at the corner frequencies; ``seed`` seeds the
+    room response and the noise. An infinite ratio disables it.
     """
 
     speed: float = 1.0
@@ -49,12 +49,12 @@ class Augmentation:
     seed: int = 0
 
     def length(self, samples: int) -> int:
-        """How many samples a clip of that length becomes."""
+        """Length in samples of a clip of ``samples`` after the changes."""
         return round(samples / self.speed)
 
 
 def draw_augmentation(rng: np.random.Generator) -> Augmentation:
-    """Draw random changes, each with a probability of its own."""
+    """Draw random changes, each with its own probability."""
     drawn = Augmentation(seed=int(rng.integers(2**32)))
     if rng.random() < _SPEED_SHARE:
         drawn = replace(drawn, speed=float(rng.uniform(*_SPEED)))
@@ -117,7 +117,7 @@ def _add_noise(samples: _Samples, ratio_db: float, rate_hz: int, rng: np.random.
 
 
 def open_augmented(corpus: Corpus, mel: MelConfig, number: int, display: Display) -> Corpus:
-    """Copy ``number`` of a corpus, every clip changed at random; written into the cache folder on first use."""
+    """Augmented copy ``number`` of a corpus, written into the cache folder on first use."""
     rng = np.random.default_rng([number, len(corpus.clips)])
     drawn = [draw_augmentation(rng) for _ in corpus.clips]
     clips = tuple(_changed_clips(corpus, mel, drawn))

@@ -1,4 +1,4 @@
-"""Random training segments: what the network hears, and the sound it should have been."""
+"""Random training segments: received mel frames and the original samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOSS_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Batch:
-    """What was received, and the original, whose first window is that of the first frame.
+    """Received mel frames and the original samples, whose first window is that of the first frame.
 
     Shape: ``log_mel`` ``[batch, frames + lookahead, n_mels]``, ``samples`` ``[batch, n_fft + hop * (frames - 1)]``.
     """
@@ -40,7 +40,7 @@ class BatchShape:
 
 
 class Batcher:
-    """Draws batches by one random generator: its state is all there is to continue a sequence."""
+    """Draws batches with one random generator, whose state is enough to continue the sequence."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Batcher:
                 self._lose_a_tile(received, first, degraded.settings[number].tile)
 
     def _lose_a_tile(self, received: np.ndarray, first: int, tile: TileConfig) -> None:
-        """Conceal one whole tile amid ``[frames, n_mels]``, knowing what follows or not; none where none fits."""
+        """Conceal a random tile, if one fits, within ``[frames, n_mels]``, with or without knowing the next frame."""
         starts = range(tile.frames - first % tile.frames, received.shape[0] - tile.frames, tile.frames)
         if not starts:
             return

@@ -1,4 +1,4 @@
-"""Any folder of speech as one array of samples on disk, and the random pieces a training step takes from it."""
+"""A folder of speech decoded into one array of samples on disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAMED = 10  # so many skipped files are named in the log, all of them in a file
 
 @dataclass(frozen=True)
 class Clip:
-    """Where one clip lies in the array: ``samples`` from ``first_sample``, ``frames`` from ``first_frame``."""
+    """The place of one clip in the array: ``samples`` from ``first_sample``, ``frames`` from ``first_frame``."""
 
     name: str
     first_sample: int
@@ -51,11 +51,11 @@ class Corpus:
 
     @property
     def frames(self) -> int:
-        """How many mel frames all clips have together."""
+        """Number of mel frames of all clips."""
         return sum(clip.frames for clip in self.clips)
 
     def audio(self, clip: Clip, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
-        """Samples ``start:stop`` of a clip as ``float32`` in -1..1; what lies outside the clip is silence."""
+        """Samples ``start:stop`` of a clip as ``float32`` in -1..1; outside the clip they are zero."""
         stop = clip.samples if stop is None else stop
         out = np.zeros(stop - start, np.float32)
         low, high = max(0, start), min(clip.samples, stop)
@@ -66,23 +66,23 @@ class Corpus:
 
 
 def find_audio(data: Path) -> list[Path]:
-    """Every audio file below a folder, sorted. Raises FileError where there is none."""
+    """All audio files below a folder, sorted. Raises FileError where there are none."""
     if not data.is_dir():
         raise FileError(f"{data} is not a folder; give a folder of audio files")
     files = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
-        raise FileError(f"{data} holds no audio file; give a folder of {', '.join(sorted(SUFFIXES))} files")
+        raise FileError(f"{data} has no audio files; give a folder of {', '.join(sorted(SUFFIXES))} files")
     return files
 
 
 def read_mono(path: Path, rate_hz: int) -> npt.NDArray[np.float32]:
-    """One file as mono ``[samples] float32`` at ``rate_hz``. Raises FileError where it does not decode."""
+    """Read a file as mono ``[samples] float32`` at ``rate_hz``. Raises FileError where it cannot be decoded."""
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:  # the last for a name that is no UTF-8
-        raise FileError(f"{path} does not decode: {error}") from error
+        raise FileError(f"{path} cannot be decoded: {error}") from error
     if not np.isfinite(samples).all():
-        raise FileError(f"{path} does not decode: some of its samples are not numbers")
+        raise FileError(f"{path} cannot be decoded: some samples are not finite")
     mono: npt.NDArray[np.float32] = samples.mean(axis=1)
     if rate != rate_hz:
         mono = soxr.resample(mono, rate, rate_hz, quality="VHQ").astype(np.float32)
@@ -90,11 +90,11 @@ def read_mono(path: Path, rate_hz: int) -> npt.NDArray[np.float32]:
 
 
 def open_corpus(data: Path, cache: Path, mel: MelConfig, display: Display) -> Corpus:
-    """The corpus of a folder, decoded into ``cache`` on first use and mapped from there afterwards.
+    """Open the corpus of a folder, decoded into ``cache`` on first use and memory-mapped afterwards.
 
-    Files that do not decode or are shorter than ``MIN_CLIP_S`` are skipped, counted and named in the log.
+    Files that cannot be decoded or are shorter than ``MIN_CLIP_S`` are skipped, counted and named in the log.
 
-    Raises FileError where nothing is left, or where the cache cannot be written.
+    Raises FileError where no usable file is left, or where the cache cannot be written.
     """
     files = find_audio(data)
     folder = cache / _fingerprint(files, mel)
@@ -110,14 +110,14 @@ def open_corpus(data: Path, cache: Path, mel: MelConfig, display: Display) -> Co
 
 @contextmanager
 def filling(cache: Path, display: Display) -> Iterator[None]:
-    """Be the only run that fills a cache, which several may share. Raises FileError where it cannot be written."""
+    """Lock a cache, which several runs may share, while filling it. Raises FileError where it cannot be written."""
     try:
-        with alone_in(cache, wait=lambda: display.show(f"another run fills {cache}; waiting for it")):
+        with alone_in(cache, wait=lambda: display.show(f"another run is filling {cache}; waiting")):
             yield
     except OSError as error:
         raise FileError(
-            f"the cache {cache} cannot be written: {error.strerror}; what it holds so far is kept: "
-            "make room, then give the same command again"
+            f"the cache {cache} cannot be written: {error.strerror}; its content is kept: "
+            "free disk space, then run the same command again"
         ) from error
 
 
@@ -127,12 +127,12 @@ def _fingerprint(files: list[Path], mel: MelConfig) -> str:
 
 
 def read_index(index: Path) -> tuple[Clip, ...]:
-    """The clips that an index file lists."""
+    """The clips listed in an index file."""
     return tuple(Clip(**values) for values in json.loads(index.read_text()))
 
 
 def is_whole(target: Path, clips: tuple[Clip, ...]) -> bool:
-    """Whether a file of samples has the length that its clips say."""
+    """Whether a file of samples is as long as its clips together."""
     end = clips[-1].first_sample + clips[-1].samples
     return target.is_file() and target.stat().st_size == end * np.dtype(np.int16).itemsize
 
@@ -157,7 +157,7 @@ def _decode(files: list[Path], data: Path, target: Path, mel: MelConfig, display
             first_sample += samples.size
             first_frame += frames
         if not clips:
-            raise FileError(f"none of the {len(files)} audio files in {data} is usable; for one, {skipped[0]}")
+            raise FileError(f"none of the {len(files)} audio files in {data} is usable; the first: {skipped[0]}")
     _tell(skipped, len(files), target.with_name(SKIPPED))
     return clips
 
@@ -169,4 +169,4 @@ def _tell(skipped: list[str], files: int, record: Path) -> None:
     for reason in shown[:_NAMED]:
         logger.warning("skipped: %s", reason)
     if skipped:
-        logger.warning("%d of %d files skipped; all are named in %s", len(skipped), files, record)
+        logger.warning("%d of %d files skipped; %s lists all of them", len(skipped), files, record)

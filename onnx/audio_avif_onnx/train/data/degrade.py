@@ -1,6 +1,6 @@
-"""What a receiver sees: log-mel sent through tiles and AVIF at random settings.
+"""Received log-mel: the original sent through tiles and AVIF at random settings.
 
-It is cached, because encoding costs more than a training step.
+It is cached, because encoding takes longer than a training step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Degradation:
 
 
 def draw_degradation(rng: np.random.Generator) -> Degradation:
-    """Random settings; common tile widths and qualities come up more often."""
+    """Draw random settings; common tile widths and qualities are drawn more often."""
     low, high = _RANGES[rng.choice(len(_RANGES), p=_RANGE_WEIGHTS)]
     return Degradation(
         gain_db=float(rng.uniform(*GAIN_DB)),
@@ -54,7 +54,7 @@ def draw_degradation(rng: np.random.Generator) -> Degradation:
 
 
 def through_tiles(clean: FloatArray, tile: TileConfig, encoder: EncoderConfig) -> tuple[Pixels, int]:
-    """Send ``[n_mels, frames]`` through tiles and AVIF; return decoded pixels of that shape, and the bytes used."""
+    """Send ``[n_mels, frames]`` through tiles and AVIF; return decoded pixels of that shape and the bytes used."""
     n_mels, frames = clean.shape
     cutter = TileCutter(n_mels, tile)
     stills = [encode_still(cut.pixels, encoder) for cut in [*cutter.push(clean), *cutter.flush()]]
@@ -64,19 +64,19 @@ def through_tiles(clean: FloatArray, tile: TileConfig, encoder: EncoderConfig) -
 
 @dataclass(frozen=True)
 class Variant:
-    """An augmented corpus as received once: ``pixels`` ``[frames, n_mels] uint8``, and each clip's settings."""
+    """Send ``[n_mels, frames]`` through tiles and AVIF; return decoded pixels of that shape and the bytes used."""
 
     corpus: Corpus
     pixels: Pixels
     settings: tuple[Degradation, ...]
 
     def log_mel(self, clip: int, start: int, stop: int) -> FloatArray:
-        """Rows ``start:stop`` of the array, which belong to clip number ``clip``, as ``[frames, n_mels]``."""
+        """Rows ``start:stop`` of the array, part of clip number ``clip``, as ``[frames, n_mels]``."""
         return from_pixels(self.pixels[start:stop].T, self.settings[clip].tile).T
 
 
 def open_variants(corpus: Corpus, mel: MelConfig, count: int, *, workers: int = 1, display: Display) -> list[Variant]:
-    """The first ``count`` variants of a corpus, encoded into its cache folder where they are missing.
+    """Open the first ``count`` variants of a corpus; missing ones are encoded into its cache folder.
 
     Raises FileError where the cache cannot be written.
     """
@@ -113,7 +113,7 @@ def _encode(
     workers: int,
     display: Display,
 ) -> None:
-    """Write all clips' pixels; what an interrupted run had encoded is kept and continued."""
+    """Write all clips' pixels, continuing where an interrupted run stopped."""
     with partial.open("ab") as out:
         here = out.tell() // mel.n_mels
         done = sum(clip.first_frame + clip.frames <= here for clip in corpus.clips)
@@ -140,7 +140,7 @@ def _received(corpus: Corpus, mel: MelConfig, settings: list[Degradation], first
 
 
 def _leave_signals_to_parent() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent ends its workers itself."""
+    """Ignore SIGINT: Ctrl-C reaches every process of a terminal, and the parent ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

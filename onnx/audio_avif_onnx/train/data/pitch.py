@@ -1,4 +1,4 @@
-"""The pitch of speech, as a generator's pulses are taught it."""
+"""Pitch tracking, for training a generator's pulses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUIET_POWER = 1e-7
 
 
 class PitchTracker(nn.Module):
-    """The highest peak of each window's autocorrelation, freed of the window's own (Boersma 1993).
+    """The highest peak of each window's autocorrelation, divided by the window function's own (Boersma 1993).
 
     Shape: ``[..., window]`` samples -> ``[...]`` octaves above ``lowest_hz``, NaN where a window is unvoiced or silent.
     """

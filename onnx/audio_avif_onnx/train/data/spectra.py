@@ -10,9 +10,9 @@ from audio_avif.signal.features import hann, mel_basis
 
 
 class Analysis(nn.Module):
-    """Spectra and mel of ``[batch, window + hop * (frames - 1)]`` samples; frame k is window k, nothing is padded.
+    """Spectra and mel of ``[batch, window + hop * (frames - 1)]`` samples; frame k is window k, without padding.
 
-    The mel is that of the codec at windows of ``mel.n_fft`` only.
+    The mel equals the codec's only for windows of ``mel.n_fft``.
     """
 
     window: Tensor

@@ -1,4 +1,4 @@
-"""How far a sound is from the one it should be."""
+"""Losses: distances of spectra, loudness and phases."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _QUIETEST = 0.05  # sound below -60 dB of full scale is not made as loud as spee
 
 
 def magnitude_loss(log_predicted: Tensor, log_target: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean L1 of the logarithm, and of the 0.3rd power, of two magnitudes given as natural logarithms."""
+    """Mean L1 distance of the logarithm, and of the 0.3rd power, of two magnitudes given as natural logarithms."""
     power = torch.exp(COMPRESSION * log_predicted) - torch.exp(COMPRESSION * log_target)
     return (log_predicted - log_target).abs().mean(), power.abs().mean()
 
 
 def weigh(log_l1: Tensor, power_l1: Tensor) -> Tensor:
-    """The one number that training descends."""
+    """The weighted sum that training minimises."""
     return log_l1 + _POWER_WEIGHT * power_l1
 
 
@@ -63,14 +63,14 @@ class MultiResolution(nn.Module):
 
 
 class LoudnessDifference(nn.Module):
-    """How far two waveforms ``[batch, samples]`` at 16 kHz are apart in loudness, after the model of PESQ.
+    """Loudness difference of two waveforms ``[batch, samples]`` at 16 kHz, after the model of PESQ.
 
-    The model is that of ITU-T P.862, in its wideband form, with its tables replaced by formulas.
+    The model is the wideband form of ITU-T P.862, with its tables replaced by formulas.
 
-    Windows of 32 ms are compared in bands of the ear, as loudness (Zwicker 1961). Where sound was added it counts more
-    than where it is missing, and the worst frames of each third of a second count most. Unlike PESQ it aligns neither
-    time, spectrum nor level: those of a vocoder are right, or are to be learned. The result is about the distance of
-    the PESQ score before its last mapping from its best value of 4.5.
+    Windows of 32 ms are compared in critical bands, as loudness (Zwicker 1961). Added sound counts more than
+    missing sound, and the worst frames of each third of a second count most. Unlike PESQ it aligns neither
+    time, spectrum nor level: those of a vocoder are right or to be learned. The result is about the distance of
+    the unmapped PESQ score from its best value, 4.5.
     """
 
     window: Tensor
@@ -128,7 +128,7 @@ class LoudnessDifference(nn.Module):
 
     @staticmethod
     def _over_time(frames: Tensor) -> Tensor:
-        """The 6-norm over 20 frames, which steps by 10, and its quadratic mean over time and rows."""
+        """The 6-norm over 20 frames in steps of 10, and its quadratic mean over time and rows."""
         pieces = frames.clamp(1e-3, 45.0).unfold(-1, min(20, frames.shape[-1]), 10)
         return (pieces**6).mean(dim=-1).pow(1 / 3).mean(dim=-1).sqrt().mean()
 
@@ -138,9 +138,9 @@ def _bark(hz: Tensor) -> Tensor:
 
 
 def _ear_bands(hz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over bins for bands of about half a Bark but at least one bin ``[bins, bands]``, without the zero frequency.
+    """Matrix ``[bins, bands]`` that sums bins to bands of half a Bark, at least one bin, without the zero frequency.
 
-    Also their centres in Hz and their widths in Bark.
+    Also returns the bands' centres in Hz and their widths in Bark.
     """
     edges = [0.5]
     while edges[-1] < len(hz) - 1:
@@ -154,11 +154,11 @@ def _ear_bands(hz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class PhaseRelations(nn.Module):
-    """Errors of what phases say apart from where they start (Ai and Ling 2023), of waveforms ``[batch, samples]``.
+    """Errors of phases and of their differences (Ai and Ling 2023), of waveforms ``[batch, samples]``.
 
-    Their instantaneous phase, group delay (from bin to bin) and instantaneous angular frequency (from window to
-    window). An error is the chord between two points of the unit circle, so nothing has to be unwrapped, and it counts
-    by the 0.3rd power of the target's magnitude, so that no phase is learned where there is no sound.
+    These are the instantaneous phase, group delay (from bin to bin) and instantaneous angular frequency (from window to
+    window). An error is the chord between two points of the unit circle, so nothing has to be unwrapped, weighted
+    by the 0.3rd power of the target's magnitude, so that no phase is learned in silence.
     """
 
     window: Tensor
@@ -179,14 +179,14 @@ class PhaseRelations(nn.Module):
         return phase, delay, frequency
 
     def _turns(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Phases as complex numbers of modulus one, 0 where there is nothing; and how much each counts."""
+        """Phases as complex numbers of modulus one, 0 in silence, and the weight of each."""
         spectrum = torch.fft.rfft(samples.unfold(-1, self._length, self._hop) * self.window)
         size = (spectrum.real.square() + spectrum.imag.square() + (1e-6 * self._length) ** 2).sqrt()
         return spectrum / size, size.detach() ** COMPRESSION
 
 
 def _step(turns: Tensor, dim: int) -> Tensor:
-    """By how much phase advances along a dimension, as complex numbers."""
+    """Phase differences along a dimension, as complex numbers."""
     steps = turns.shape[dim] - 1
     return turns.narrow(dim, 1, steps) * turns.narrow(dim, 0, steps).conj()
 

@@ -1,6 +1,7 @@
-"""What can be trained, in the order it pays: magnitudes, phases from the true past, both on their own output, a jury.
+"""The training tasks, in the order of a chain: magnitudes, phases from the true past, both on their own output, then
+adversarial training.
 
-Random numbers come from the processor's generator on every device, which is the one a checkpoint holds.
+Random numbers come from the CPU's generator on every device: a checkpoint holds that one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from audio_avif_onnx.export.trained import build, describe
 from audio_avif_onnx.train.data.batches import Batch
 from audio_avif_onnx.train.data.pitch import PitchTracker
 from audio_avif_onnx.train.data.spectra import Analysis
-from audio_avif_onnx.train.objectives.discriminators import Jury, deceit_loss, feature_loss, jury_loss
+from audio_avif_onnx.train.objectives.discriminators import (
+    Discriminators,
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+)
 from audio_avif_onnx.train.objectives.losses import (
     LoudnessDifference,
     MultiResolution,
@@ -38,17 +44,17 @@ from audio_avif_onnx.train.objectives.losses import (
 _SPECTRUM_WEIGHT = 0.3
 _LOUDNESS_WEIGHT = 0.5
 _TRUE_START_SHARE = 0.8
-_JURY_CHANNELS = 16
-_DECEIT_WEIGHT = 0.05
+_DISCRIMINATOR_CHANNELS = 16
+_ADVERSARIAL_WEIGHT = 0.05
 _FEATURE_WEIGHT = 0.2
-_JUDGED_SAMPLES = 8192
+_DISCRIMINATED_SAMPLES = 8192
 _PHASE_WEIGHT = 0.1
 _PITCH_WEIGHT = 0.1
 _HILL_OCTAVES = 0.03
 
 
 class Task(nn.Module):
-    """What the training program knows of every task; a call returns the losses of a batch by name."""
+    """The interface of all tasks; a call returns the losses of a batch by name."""
 
     name: str
     architecture: dict[str, Any]
@@ -60,12 +66,12 @@ class _AudibleTask(Task):
     """A task that produces samples."""
 
     def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        """The losses, the produced samples and the target samples, ``[batch, samples]``."""
         raise NotImplementedError
 
 
 class _RecurrentTask(Task):
-    """What the recurrent tasks share: the synthesis windows of a batch, which may be shorter than the mel's."""
+    """Base of the recurrent tasks: the synthesis windows of a batch, which may be shorter than the mel's."""
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
@@ -75,13 +81,13 @@ class _RecurrentTask(Task):
         self._margin = (config.mel.n_fft - config.window_samples) // 2
 
     def windowed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Samples that the synthesis windows span, and their log-magnitudes ``[batch, frames, bins]``."""
+        """The samples within the synthesis windows, and their log-magnitudes ``[batch, frames, bins]``."""
         samples = batch.samples[:, self._margin : batch.samples.shape[1] - self._margin]
         return samples, self.analysis.magnitude(samples).clamp(min=LOG_FLOOR).log()
 
 
 class MagnitudeTask(_RecurrentTask):
-    """Teaches the magnitude network by L1 on the logarithm and on the 0.3rd power, without an adversary."""
+    """Train the magnitude network by L1 of the logarithm and of the 0.3rd power."""
 
     name = "magnitude"
 
@@ -90,7 +96,7 @@ class MagnitudeTask(_RecurrentTask):
         self.vocoder: nn.ModuleDict = nn.ModuleDict({"magnitude": MagnitudeNet(config)})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a batch by name; ``loss`` is the one to descend."""
+        """The losses of a batch by name; ``loss`` is the one to minimise."""
         _, target = self.windowed(batch)
         log_magnitude, _, _ = self.vocoder["magnitude"](batch.log_mel)
         log_l1, power_l1 = magnitude_loss(log_magnitude, target)
@@ -106,12 +112,12 @@ class _VocoderTask(_RecurrentTask):
 
 
 class PhaseTask(_VocoderTask):
-    """Teaches the phase step from the true past, beside the magnitudes."""
+    """Train the phase step from the true past, together with the magnitudes."""
 
     name = "phase"
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a batch by name; ``loss`` is the one to descend."""
+        """The losses of a batch by name; ``loss`` is the one to minimise."""
         samples, target = self.windowed(batch)
         log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
         detached = Conditions(*(each.detach() for each in conditions))
@@ -124,7 +130,7 @@ class PhaseTask(_VocoderTask):
 
 
 class WaveTask(_VocoderTask, _AudibleTask):
-    """Teaches both networks on what they produce from their own output, heard at several resolutions."""
+    """Train both networks on what they produce from their own output, by spectra at several resolutions."""
 
     name = "wave"
 
@@ -134,11 +140,11 @@ class WaveTask(_VocoderTask, _AudibleTask):
         self.loudness = LoudnessDifference(config.mel.rate_hz)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a batch by name; ``loss`` is the one to descend."""
+        """The losses of a batch by name; ``loss`` is the one to minimise."""
         return self.listen(batch)[0]
 
     def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        """The losses, the produced samples and the target samples, ``[batch, samples]``."""
         frames = self.vocoder.frames
         samples, target = self.windowed(batch)
         log_magnitude, conditions = self.vocoder.conditions(batch.log_mel)
@@ -158,7 +164,7 @@ class WaveTask(_VocoderTask, _AudibleTask):
         return {"loss": loss, "log": log_l1, "power": power_l1, "loudness": loudness}
 
     def produce(self, recursion: Callable[..., Tensor], samples: Tensor, conditions: Conditions) -> Tensor:
-        """What a recursion makes of every frame but the first, which serves as the past."""
+        """The samples that a recursion makes of every frame but the first, which serves as the past."""
         frames = self.vocoder.frames
         # Some rows start amid true sound, the others from silence, as streams do.
         known = (torch.rand(samples.shape[0], 1) < _TRUE_START_SHARE).float().to(samples.device)
@@ -167,7 +173,7 @@ class WaveTask(_VocoderTask, _AudibleTask):
 
 
 class RefineTask(WaveTask):
-    """Teaches the second stage on what the first, which stays as it is, makes of its own output."""
+    """Train the second stage on the output of the first, which stays unchanged."""
 
     name = "refine"
 
@@ -177,7 +183,7 @@ class RefineTask(WaveTask):
         super().__init__(config)
 
     def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        """The losses, the produced samples and the target samples, ``[batch, samples]``."""
         vocoder, frames = self.vocoder, self.vocoder.frames
         samples, _ = self.windowed(batch)
         with torch.no_grad():
@@ -205,10 +211,10 @@ def _log_levels(each: RefinementPass, samples: Tensor, like: Tensor) -> Tensor:
 
 
 class GeneratorTask(_AudibleTask):
-    """Teaches a network that makes samples of mel at once by how it sounds at several resolutions, and by phase.
+    """Train a network that makes samples directly from mel, by spectra at several resolutions and by phase differences.
 
-    Mel does not say where a phase starts, so phase itself is only reported: asked for, it stays as far off as chance.
-    How phases advance from frame to frame is what pitch is, and is learned.
+    The error of the phase itself is only reported: mel does not determine where a phase starts, so it stays at chance.
+    The advance of phases from frame to frame is determined by the pitch, and is learned.
     """
 
     name = "generator"
@@ -223,17 +229,17 @@ class GeneratorTask(_AudibleTask):
         self._first = config.mel.n_fft // 2 - config.latency_samples
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a batch by name; ``loss`` is the one to descend."""
+        """The losses of a batch by name; ``loss`` is the one to minimise."""
         return self.listen(batch)[0]
 
     def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        """The losses, the produced samples and the target samples, ``[batch, samples]``."""
         produced = self.vocoder(batch.log_mel).float()
         wanted = self.wanted(batch, produced)
         return self.compare(produced, wanted), produced, wanted
 
     def wanted(self, batch: Batch, produced: Tensor) -> Tensor:
-        """What should have been produced."""
+        """The target samples."""
         return batch.samples[:, self._first :][:, : produced.shape[1]]
 
     def compare(self, produced: Tensor, wanted: Tensor) -> dict[str, Tensor]:
@@ -245,9 +251,9 @@ class GeneratorTask(_AudibleTask):
 
 
 class CausalGeneratorTask(GeneratorTask):
-    """The same for the causal generator, whose pitch is taught beside.
+    """The same for the causal generator, whose pitch is trained too.
 
-    Where there is a voice its pulses come at the true pitch, for at a wrong one it would learn to do without them.
+    In voiced frames its pulses have the true pitch: with wrong pulses it would learn to ignore them.
     """
 
     vocoder: CausalGenerator
@@ -258,7 +264,7 @@ class CausalGeneratorTask(GeneratorTask):
         self._mel = config.mel
 
     def listen(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The losses, and what was produced and should have been, ``[batch, samples]``."""
+        """The losses, the produced samples and the target samples, ``[batch, samples]``."""
         true = self.tracker(batch.samples.unfold(1, self._mel.n_fft, self._mel.hop_samples)).unsqueeze(2)
         true = functional.pad(true, (0, 0, 0, self.lookahead_frames), value=torch.nan)
         produced, likely = self.vocoder(batch.log_mel, true)
@@ -270,7 +276,7 @@ class CausalGeneratorTask(GeneratorTask):
         return losses, produced, wanted
 
     def _pitch_errors(self, likely: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy with a narrow hill about the true pitch, and the mean distance from it, of voiced frames."""
+        """Over voiced frames: cross-entropy with a narrow hill about the true pitch, and mean distance from it."""
         head = self.vocoder.pitch
         voiced = ~true.isnan()
         distance = head.octaves - true.nan_to_num()
@@ -281,42 +287,43 @@ class CausalGeneratorTask(GeneratorTask):
         return (surprise * voiced).sum() / count, (off * voiced).sum() / count
 
 
-class _BeforeJury(_AudibleTask):
-    """The task it is mixed into, against a jury, which learns in the same step: each side sees the other's weights as
-    constants.
+class _Adversarial(_AudibleTask):
+    """Adds adversarial training to the task it is mixed into.
+
+    Vocoder and discriminators learn in the same step; each side treats the other's weights as constants.
     """
 
     name = "adversarial"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.architecture["jury"] = {"channels": _JURY_CHANNELS}
-        self.jury = Jury(_JURY_CHANNELS)
+        self.architecture["jury"] = {"channels": _DISCRIMINATOR_CHANNELS}  # checkpoints hold this name, and the next
+        self.jury = Discriminators(_DISCRIMINATOR_CHANNELS)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a batch by name; ``loss`` is the one to descend."""
+        """The losses of a batch by name; ``loss`` is the one to minimise."""
         losses, produced, wanted = self.listen(batch)
-        start = int(torch.randint(max(1, wanted.shape[1] - _JUDGED_SAMPLES), ()))
-        produced, wanted = (each[:, start : start + _JUDGED_SAMPLES] for each in (produced, wanted))
+        start = int(torch.randint(max(1, wanted.shape[1] - _DISCRIMINATED_SAMPLES), ()))
+        produced, wanted = (each[:, start : start + _DISCRIMINATED_SAMPLES] for each in (produced, wanted))
         real = self.jury(wanted)
-        judging = jury_loss(real, self.jury(produced.detach()))
+        discrimination = discriminator_loss(real, self.jury(produced.detach()))
         fixed = {name: value.detach() for name, value in self.jury.named_parameters()}
-        judged: list[list[Tensor]] = torch.func.functional_call(self.jury, fixed, (produced,))
-        deceit, features = deceit_loss(judged), feature_loss(real, judged)
-        loss = losses["loss"] + _DECEIT_WEIGHT * deceit + _FEATURE_WEIGHT * features + judging
-        return losses | {"loss": loss, "deceit": deceit, "features": features, "judging": judging}
+        scored: list[list[Tensor]] = torch.func.functional_call(self.jury, fixed, (produced,))
+        adversarial, features = adversarial_loss(scored), feature_loss(real, scored)
+        loss = losses["loss"] + _ADVERSARIAL_WEIGHT * adversarial + _FEATURE_WEIGHT * features + discrimination
+        return losses | {"loss": loss, "deceit": adversarial, "features": features, "judging": discrimination}
 
 
-class AdversarialTask(_BeforeJury, WaveTask):
-    """The recurrent vocoder before the jury."""
+class AdversarialTask(_Adversarial, WaveTask):
+    """Adversarial training of the recurrent vocoder."""
 
 
-class AdversarialGeneratorTask(_BeforeJury, GeneratorTask):
-    """A HiFi-GAN before the jury."""
+class AdversarialGeneratorTask(_Adversarial, GeneratorTask):
+    """Adversarial training of a HiFi-GAN."""
 
 
-class AdversarialCausalGeneratorTask(_BeforeJury, CausalGeneratorTask):
-    """The causal generator before the jury."""
+class AdversarialCausalGeneratorTask(_Adversarial, CausalGeneratorTask):
+    """Adversarial training of the causal generator."""
 
 
 RECURRENT_TASKS: dict[str, type[_RecurrentTask]] = {
@@ -331,7 +338,7 @@ _Known = TypeVar("_Known", bound=Task)
 
 
 def open_task(name: str, config: RecurrentConfig | CausalConfig | HifiGanConfig) -> Task:
-    """The task of that name for a network of that kind. Raises ModelError where it has none."""
+    """The task of that name for a network of that kind. Raises ModelError for a network without that task."""
     if isinstance(config, RecurrentConfig):
         return _find(name, RECURRENT_TASKS)(config)
     if isinstance(config, CausalConfig):

@@ -112,7 +112,7 @@ var Bytes = class {
     this.check(at, 4);
     return String.fromCharCode(...this.data.subarray(at, at + 4));
   }
-  /** The boxes between two places; each must say its size and fit. */
+  /** The boxes between two offsets; each must have a size and fit. */
   boxes(start, end) {
     const found = [];
     for (let at = start; at < end; ) {
@@ -129,7 +129,7 @@ function inspectStill(still) {
   const bytes = new Bytes(still);
   const boxes = bytes.boxes(0, still.length);
   if (boxes.map((box) => box.kind).join() !== "ftyp,meta,mdat") {
-    throw new TileError("the bytes are not an AVIF still of ftyp, meta and mdat");
+    throw new TileError("not an AVIF still of ftyp, meta and mdat boxes");
   }
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
@@ -137,31 +137,31 @@ function inspectStill(still) {
   const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
-    throw new TileError("the still promises another size than its bitstream holds");
+    throw new TileError("the still declares another size than its bitstream holds");
   }
   return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
 function readMeta(bytes, meta, mdat) {
   const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
   const [iloc, iinf, iprp] = ["iloc", "iinf", "iprp"].map((kind) => children.get(kind));
-  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still does not say where its picture lies");
+  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still lacks a pitm, iloc or iprp box");
   const items = bytes.boxes(iinf.at + 6, iinf.end);
   const isOne = bytes.u32(iinf.at) === 0 && bytes.u16(iinf.at + 4) === 1 && items.length === 1;
   if (!isOne || bytes.text(items[0].at + 8) !== "av01") {
-    throw new TileError("the AVIF file holds something else than one AV1 picture");
+    throw new TileError("the AVIF file does not hold exactly one AV1 picture");
   }
   const isUsual2 = bytes.u32(iloc.at) === 0 && bytes.u16(iloc.at + 4) === 17408 && bytes.u16(iloc.at + 6) === 1 && bytes.u16(iloc.at + 10) === 0 && bytes.u16(iloc.at + 12) === 1;
-  if (!isUsual2) throw new TileError("the AVIF still is laid out in a way tiles are not");
+  if (!isUsual2) throw new TileError("the AVIF still has an unsupported layout");
   const offset = bytes.u32(iloc.at + 14);
   if (offset !== mdat.at || offset + bytes.u32(iloc.at + 18) !== mdat.end) {
     throw new TileError("the AVIF still's picture does not fill its mdat box");
   }
   const properties = bytes.boxes(iprp.at, iprp.end).filter((box) => box.kind === "ipco").flatMap((box) => bytes.boxes(box.at, box.end));
   if (!properties.every((box) => ALLOWED_PROPERTIES.has(box.kind))) {
-    throw new TileError("the AVIF still carries a transformation, which tiles do not");
+    throw new TileError("the AVIF still has a transformation");
   }
   const sizes = properties.filter((box) => box.kind === "ispe");
-  if (sizes.length !== 1) throw new TileError("the AVIF still does not promise one size");
+  if (sizes.length !== 1) throw new TileError("the AVIF still does not declare exactly one size");
   const promised = { width: bytes.u32(sizes[0].at + 4), height: bytes.u32(sizes[0].at + 8) };
   return { ilocLengthAt: iloc.at + 18, promised };
 }
@@ -185,7 +185,7 @@ function readUnits(bytes, mdat) {
     else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
       return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
     } else if (kind !== TEMPORAL_DELIMITER || size) {
-      throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
+      throw new TileError("the still's bitstream does not hold exactly one sequence header and one frame");
     }
     at += size;
   }
@@ -223,7 +223,7 @@ var StillTemplate = class _StillTemplate {
   prefix;
   ilocLengthAt;
   mdatSizeAt;
-  /** Take the template from a real still. Throws TileError where it is none. */
+  /** Take the template from a still. Throws TileError for any other file. */
   static of(still) {
     const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
     const prefix = still.slice(0, frameAt);
@@ -231,7 +231,7 @@ var StillTemplate = class _StillTemplate {
     for (const at of [ilocLengthAt, mdatSizeAt]) view.setUint32(at, view.getUint32(at) + frameAt - still.length);
     return new _StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
   }
-  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  /** The body from which `rebuild` restores this still byte for byte, or null where it cannot. */
   strip(still) {
     const body = still.subarray(inspectStill(still).frameBodyAt);
     const again = this.rebuild(body);
@@ -552,7 +552,7 @@ async function whyRefused() {
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
 var Link = class {
-  /** A connection on which nothing comes for `silentS` is dead: the user must ping it. */
+  /** A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(url, token, silentS, user, nowS2) {
     this.url = url;
     this.token = token;
@@ -568,11 +568,11 @@ var Link = class {
   silentS;
   user;
   nowS;
-  /** How far the server's clock is ahead of `nowS`, from the pong with the shortest round trip; null until known. */
+  /** The server's clock minus `nowS`, from the pong with the shortest round trip; null until known. */
   serverAheadS = null;
-  /** Of the newest pong. */
+  /** Round trip of the newest pong. */
   roundTripS = null;
-  /** How long nothing has come on this connection. */
+  /** Seconds since the last message on this connection. */
   silenceS = 0;
   socket = null;
   isClosed = false;
@@ -582,7 +582,7 @@ var Link = class {
   timers = [];
   trips = [];
   awake;
-  /** What was sent and has not left; infinite without a connection. */
+  /** Bytes not yet sent by the browser; infinite without a connection. */
   get unsentBytes() {
     return this.isOpen ? this.socket.bufferedAmount : Infinity;
   }
@@ -593,7 +593,7 @@ var Link = class {
   send(message) {
     if (this.isOpen) this.socket.send(message);
   }
-  /** No more connections; this one is closed after so long, unless the server closes it before. */
+  /** Stop reconnecting; close this connection after `afterS`, unless the server closes it before. */
   close(afterS = 0, code = NORMAL) {
     this.isClosed = true;
     this.stopTimers();
@@ -601,11 +601,11 @@ var Link = class {
     if (afterS) self.setTimeout(() => socket?.close(code), afterS * 1e3);
     else socket?.close(code);
   }
-  /** Call at an interval for as long as this connection lasts. */
+  /** Call at an interval while this connection lasts. */
   every(seconds, callback) {
     this.timers.push(self.setInterval(callback, seconds * 1e3));
   }
-  /** Call once, unless this connection has ended before. */
+  /** Call once, unless this connection ends before. */
   after(seconds, callback) {
     this.timers.push(self.setTimeout(callback, seconds * 1e3));
   }
@@ -657,7 +657,7 @@ var Link = class {
       this.fail(`The server sent what this page does not understand: ${error.message}.`);
     }
   }
-  /** Give up a connection on which nothing comes, or that does not open. */
+  /** Drop a connection that is silent or does not open. */
   watch() {
     this.silenceS = this.awake.nowS() - this.heardS;
     if (this.silenceS > this.patienceS) this.lose("The server does not answer. Trying again \u2026");
@@ -680,7 +680,7 @@ var Link = class {
     if (refusal) this.lose(refusal, "refused");
     else this.lose(`Connection lost${reason ? ` (${reason})` : ""}. Trying again \u2026`);
   }
-  /** Leave this connection without waiting for its peer, which may be gone, and try another after a while. */
+  /** Drop this connection without waiting for the peer, and reconnect after a while. */
   lose(detail, state = "lost") {
     const { socket } = this;
     this.socket = null;
@@ -715,7 +715,7 @@ var Connection = class {
   link;
   protocol = new ListenerProtocol();
   lastMessageS = 0;
-  /** How far the server's clock is ahead of `nowS`; null until known. */
+  /** The server's clock minus `nowS`; null until known. */
   get serverAheadS() {
     return this.link.serverAheadS;
   }
@@ -738,7 +738,7 @@ var Connection = class {
     if (message.kind !== "ping") this.lastMessageS = receivedS;
     this.listener.onMessage(message, receivedS);
   }
-  /** The server still answers, and nothing comes of a stream. */
+  /** The server answers, but sends no stream. */
   onTick() {
     const isAnswered = this.link.silenceS < 1.5 * PING_S;
     if (isAnswered && this.nowS() - this.lastMessageS > QUIET_S) this.onState("waiting", "");
@@ -1008,13 +1008,13 @@ var Background = class {
   noise;
   tracker;
   fadingFrame;
-  /** Take the frames of a tile that is spoken; it ends the pause. */
+  /** Take the frames of a tile; it ends the pause. */
   push(logMel) {
     this.tracker.push(logMel);
     this.fadingFrame = logMel[logMel.length - 1];
     this.pause = null;
   }
-  /** Whether frames hold little more than the background. */
+  /** Whether frames are close to the background. */
   isQuiet(logMel) {
     return Math.max(...logMel.map(mean)) < mean(this.tracker.floor) + QUIET_LOG102;
   }
@@ -1064,7 +1064,7 @@ var TileQueue = class {
   get size() {
     return this.tiles.size;
   }
-  /** Whether a copy of this tile would be of use. */
+  /** Whether a copy of this tile is needed. */
   needs(sequence) {
     return this.next !== null && sequence >= this.next && !this.tiles.has(sequence) && !this.copies.has(sequence);
   }
@@ -1083,7 +1083,7 @@ var TileQueue = class {
   sorted() {
     return [...this.tiles.keys()].sort((a, b) => a - b);
   }
-  /** The next tile in order, or a copy of it, if it is here. */
+  /** The next tile in order or a copy of it, if either has arrived. */
   pop() {
     if (this.next === null) return null;
     const tile = this.tiles.get(this.next) ?? null;
@@ -1120,7 +1120,7 @@ var TileQueue = class {
     this.skipTo(count ? numbers[numbers.length - count] : numbers[numbers.length - 1] + 1);
     return true;
   }
-  /** The stream had so many tiles; those at its end that never came are lost. */
+  /** End the stream after `tiles` tiles; those at its end that never came are lost. */
   end(tiles) {
     this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
   }
@@ -1128,7 +1128,7 @@ var TileQueue = class {
 var WINDOW_S2 = 10;
 var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
-var MOST_TILES = 512;
+var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
 var ArrivalWatch = class {
   constructor(frameS2) {
@@ -1150,7 +1150,7 @@ var ArrivalWatch = class {
     const counts = !!this.last && nowS2 - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS: nowS2, frame: firstFrame };
     this.transits.push({ nowS: nowS2, transitS, counts });
-    if (this.transits.length > MOST_TILES) this.transits.shift();
+    if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS2 - WINDOW_S2) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
@@ -1167,25 +1167,25 @@ function median(values) {
 var WATCH_S2 = 1;
 var DepthWatch = class {
   depthsS = [];
-  most;
+  maxCount;
   constructor(tileS) {
-    this.most = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
+    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
   }
   reset() {
     this.depthsS = [];
   }
   push(depthS) {
-    this.depthsS = [...this.depthsS, depthS].slice(-this.most);
+    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
     return median(this.depthsS);
   }
-  /** The buffer has been made so much deeper on purpose. */
+  /** Record that the buffer was deliberately made deeper by `changeS`. */
   adjust(changeS) {
     this.depthsS = this.depthsS.map((depthS) => depthS + changeS);
   }
 };
 
 // src/time_scaling.ts
-var MOST_CHANGE = 0.15;
+var MAX_CHANGE = 0.15;
 function resampleFrames(before, logMel, count) {
   const known2 = [before, ...logMel];
   return Array.from({ length: count }, (_, i) => {
@@ -1198,9 +1198,9 @@ var FrameStretcher = class {
   shortenedFrames = 0;
   lengthenedFrames = 0;
   allowance = 0;
-  /** Take a tile; return it with as many frames more, or fewer, as are wanted and allowed. */
+  /** Return a tile with the wanted and allowed number of frames added or removed. */
   push(before, logMel, wanted2) {
-    const share = MOST_CHANGE * logMel.length;
+    const share = MAX_CHANGE * logMel.length;
     this.allowance = Math.min(this.allowance + share, Math.max(1, share));
     const change = Math.sign(wanted2) * Math.min(Math.abs(wanted2), Math.floor(this.allowance), logMel.length - 1);
     if (!change) return logMel;
@@ -1215,7 +1215,7 @@ var FrameStretcher = class {
 var CATCH_UP_S = 0.3;
 var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Pacer = class {
   constructor(config, tileS, frameS2) {
     this.config = config;
@@ -1227,7 +1227,7 @@ var Pacer = class {
   config;
   tileS;
   frameS;
-  /** How long this machine takes for a tile; the caller of the decoder measures and sets it. */
+  /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
   arrivals;
   depth;
@@ -1235,10 +1235,10 @@ var Pacer = class {
   copies = 0;
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS() {
-    const { leastS, mostS, concealAtS } = this.config;
-    const marginS = Math.min(leastS, concealAtS + this.frameS);
-    const jitterS = Math.max(leastS, Math.min(this.arrivals.latenessS, mostS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, mostS);
+    const { minS, maxS, concealAtS } = this.config;
+    const marginS = Math.min(minS, concealAtS + this.frameS);
+    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
   /** How much sound should be waiting when a tile arrives on time. */
   get depthS() {
@@ -1252,16 +1252,16 @@ var Pacer = class {
   get lengthenedFrames() {
     return this.stretcher.lengthenedFrames;
   }
-  /** Take note of a packet that arrived at `nowS`, and of how many copies came with it. */
+  /** Record a packet that arrived at `nowS`, and the number of its copies. */
   push(firstFrame, copyCount, nowS2) {
     this.arrivals.push(firstFrame, nowS2);
     this.copies = Math.max(this.copies, copyCount);
   }
-  /** The next packet comes after silence: earlier arrivals say nothing about it. */
+  /** Forget earlier arrivals: the next packet comes after silence. */
   forgetArrivals() {
     this.arrivals.reset();
   }
-  /** The sound was interrupted: earlier depths of the buffer say nothing about later ones. */
+  /** Forget earlier depths of the buffer: the sound was interrupted. */
   forgetDepths() {
     this.depth.reset();
   }
@@ -1299,15 +1299,15 @@ var StreamPosition = class {
   jumps = [];
   leftOutSamples = 0;
   endSample = Infinity;
-  /** Samples that the vocoder has taken in and not given out. */
+  /** Samples inside the vocoder. */
   get heldSamples() {
     return this.pushedSamples - this.emittedSamples;
   }
-  /** The vocoder takes in so many frames. */
+  /** Record that the vocoder takes in `frames` frames. */
   push(frames) {
     this.pushedSamples += frames * this.hopSamples;
   }
-  /** The next frame spoken lies so many frames later in the stream; negative where it lies earlier. */
+  /** Record that the next frame lies `frames` frames later in the stream than expected; negative for earlier. */
   leaveOut(frames) {
     if (frames) this.jumps.push({ at: this.pushedSamples, samples: frames * this.hopSamples });
   }
@@ -1315,7 +1315,7 @@ var StreamPosition = class {
   endAt(sample) {
     this.endSample = sample;
   }
-  /** Give the vocoder's output its place in the stream. */
+  /** Add stream positions to the vocoder's output. */
   emit(samples) {
     const firstSample = this.nextSample();
     this.emittedSamples += samples.length;
@@ -1362,18 +1362,18 @@ var Decoder = class {
   lastFrame;
   /** The stream's frame after the last tile; null before the first tile. */
   nextFrame = null;
-  /** Frames made up since that tile. */
+  /** Concealed frames since that tile. */
   bridgedFrames = 0;
-  /** Of those, the frames made up since any packet came. */
+  /** Concealed frames since the last packet of any kind. */
   unheardOfFrames = 0;
   isSilent = true;
   wasSkipped = false;
   isEnding = false;
-  /** What became of the tiles. */
+  /** Counts of the tiles. */
   get counts() {
     return this.tiles.counts;
   }
-  /** With less sound than this waiting to be played, some must be made up; a pause's noise is never made late. */
+  /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS() {
     const { depthS, processingS, config } = this.pacer;
     if (this.background.pause && this.cutOffS <= 0) {
@@ -1381,16 +1381,16 @@ var Decoder = class {
     }
     return config.concealAtS + processingS;
   }
-  /** Whether nothing is spoken before a packet comes, however little sound is left. */
+  /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting() {
     return this.isEnding || this.isSilent && !this.background.pause;
   }
-  /** For how long nothing has come beyond what is concealed in full; in a pause a tile's time more. */
+  /** Seconds without packets beyond the time that is concealed in full, which a pause extends by a tile. */
   get cutOffS() {
     const expectedS = this.background.pause ? this.tileS : 0;
     return this.unheardOfFrames * this.frameS - this.pacer.config.maxConcealS - expectedS;
   }
-  /** Whether a copy of this tile would be of use. */
+  /** Whether a copy of this tile is needed. */
   needs(sequence) {
     return this.tiles.needs(sequence);
   }
@@ -1401,7 +1401,7 @@ var Decoder = class {
     this.unheardOfFrames = 0;
     this.tiles.push(packet, copies);
   }
-  /** What to speak next, given how much sound is waiting to be played; null to wait for more packets. */
+  /** The next frames for the vocoder, given the seconds of sound in the buffer; null to wait for more packets. */
   nextFrames(waitingS, nowS2) {
     const bufferedS = waitingS - this.unfilledS();
     if (!this.isEnding && this.tiles.keepNewest(this.pacer.roomTiles(bufferedS))) this.wasSkipped = true;
@@ -1428,12 +1428,12 @@ var Decoder = class {
     const hasWaited = bufferedS <= this.urgentS || this.isEnding;
     return hasWaited && this.tiles.giveUpMissing() ? this.tiles.pop() : null;
   }
-  /** How much of the silence at the start stands for frames that the vocoder has yet to take in. */
+  /** The part of the silence at the start that the vocoder's delay accounts for. */
   unfilledS() {
     if (!this.position.pushedSamples) return 0;
     return Math.max(0, this.vocoder.latencySamples - this.position.heldSamples) / this.mel.rate_hz;
   }
-  /** Frames of the stream between what was spoken and this frame. */
+  /** Frames of the stream between the last one spoken and this frame. */
   gapBefore(firstFrame) {
     return firstFrame - (this.nextFrame ?? 0) - this.bridgedFrames;
   }
@@ -1454,7 +1454,7 @@ var Decoder = class {
     this.wasSkipped = false;
     return { logMel: frames, tile, silenceS };
   }
-  /** The frames of the first tile after silence, and how long the silence goes on before them. */
+  /** The frames of the first tile after silence, and the remaining silence before them. */
   afterSilence(logMel, dueS) {
     this.pacer.forgetDepths();
     const silenceS = Math.max(0, dueS);
@@ -1469,7 +1469,7 @@ var Decoder = class {
     const surplusS = bufferedS + fill.length * this.frameS - dueS;
     return [...fill, ...this.pacer.pushFrames(this.lastFrame, logMel, surplusS, this.background.isQuiet(logMel))];
   }
-  /** Frames for a gap before a tile: a short gap's time is kept, of longer ones what the buffer needs. */
+  /** Frames for a gap before a tile: a short gap is filled, a longer one as far as the buffer needs. */
   fill(gap, after, needed) {
     const { pause } = this.background;
     if (!pause && gap > 0 && gap <= MAX_INTERPOLATED_FRAMES && !this.wasSkipped) {
@@ -1479,7 +1479,7 @@ var Decoder = class {
     const frames = Math.max(0, Math.min(gap, wanted2, MAX_FILL_FRAMES));
     return frames ? this.background.frames(frames) : [];
   }
-  /** A piece of background, over which the last sound decays, while nothing comes; silence after long. */
+  /** A piece of background into which the last sound decays, while no packets come; later silence. */
   bridge() {
     if (this.isWaiting) return null;
     const cutOffS = this.cutOffS;
@@ -1497,13 +1497,13 @@ var Decoder = class {
     this.unheardOfFrames += frames.length;
     return { logMel: frames, tile: null, silenceS: 0 };
   }
-  /** How much is made up at once: little, but where a vocoder is slow, enough for its sound to stay ahead. */
+  /** Frames of concealment at once: few, but with a slow vocoder enough for its sound to stay ahead. */
   pieceFrames() {
     const least = this.background.pause ? PAUSE_FRAMES : 1;
     const sustained = Math.ceil(SPARE * this.pacer.processingS / this.frameS);
     return Math.max(least, Math.min(sustained, this.tile.frames));
   }
-  /** All of the pause that is known, at the end of a stream. */
+  /** The rest of the pause at the end of a stream. */
   speakPause() {
     const { pause } = this.background;
     if (!pause) return null;
@@ -1522,7 +1522,7 @@ var Decoder = class {
     this.position.push(speech.logMel.length);
     return this.position.emit(await this.vocoder.push(speech.logMel));
   }
-  /** No more packets will come; without a bye the stream broke off. What is here is still to be asked for. */
+  /** No more packets will come; without a bye the stream was cut off. Call `nextFrames` for the rest. */
   end(bye) {
     this.isEnding = true;
     if (bye) {
@@ -1530,7 +1530,7 @@ var Decoder = class {
       this.position.endAt(bye.samples);
     }
   }
-  /** The vocoder's last samples; a stream that said bye ends at its last sample exactly. */
+  /** The vocoder's last samples; a stream with a bye ends exactly at its last sample. */
   async flush() {
     return this.position.emit(await this.vocoder.flush());
   }
@@ -1548,7 +1548,7 @@ var PictureReader = class {
     if (!context) throw new Error("no canvas");
     this.context = context;
   }
-  /** The gray values `[height, width]` row by row. Throws TileError for what is no still of this size. */
+  /** The gray values `[height, width]` row by row. Throws TileError for anything but a still of this size. */
   async read(still, width, height) {
     const layout = inspectStill(still);
     if (layout.width !== width || layout.height !== height || layout.bitDepth !== 8 || !layout.isMonochrome) {
@@ -1569,10 +1569,10 @@ var PictureReader = class {
     try {
       return await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
-      throw new TileError("the tile's AVIF data does not decode");
+      throw new TileError("the tile's AVIF data cannot be decoded");
     }
   }
-  /** What this browser makes of an AVIF still: its pixels, others, or nothing. */
+  /** Whether this browser decodes an AVIF still exactly, alters it, or fails. */
   async trial() {
     try {
       const still = Uint8Array.from(atob(TRIAL), (character) => character.charCodeAt(0));
@@ -1586,10 +1586,10 @@ var PictureReader = class {
 };
 
 // src/sink.ts
-var MOST_EXTRAPOLATED_S = 0.1;
+var MAX_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
 var Sink = class {
-  /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
+  /** `onReport` is called every 16 ms while sound is played, or once per block if blocks are longer. */
   constructor(port, nowS2, onReport) {
     this.port = port;
     this.nowS = nowS2;
@@ -1611,17 +1611,17 @@ var Sink = class {
   leads = [];
   isResting = true;
   places = [];
-  /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
+  /** Reports may be read late but never early, so the earliest of the last ones gives the device's clock. */
   get takenNow() {
     const reportedAtS = this.playedS + Math.min(...this.leads);
-    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
+    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
-  /** Sound written but not yet played. */
+  /** Seconds of sound written and not yet played. */
   get bufferedS() {
     return (this.written - this.takenNow) / RATE_HZ;
   }
-  /** The place in the stream that leaves the ring now; null while none does. */
+  /** Stream position of the sample that leaves the ring now; null while none does. */
   get heardSample() {
     const taken = this.takenNow;
     const place = this.places.findLast((each) => each.at <= taken);
@@ -1635,7 +1635,7 @@ var Sink = class {
   silence(seconds) {
     this.send(new Float32Array(Math.max(0, Math.round(seconds * RATE_HZ))));
   }
-  /** No sound is due until more is written: running out of it is no underrun. */
+  /** No sound is due until more is written, so an empty ring is not an underrun. */
   rest() {
     if (!this.isResting) this.port.postMessage("rest");
     this.isResting = true;
@@ -1686,9 +1686,9 @@ var Vocoder = class _Vocoder {
   latencySamples;
   state = {};
   unbornSamples = 0;
-  /** What a frame takes on this machine. */
+  /** Processing time of a frame on this machine. */
   frameCostS = 0;
-  /** Loads model and runtime. Throws whatever they throw. */
+  /** Loads model and runtime. Passes their errors on. */
   static async load(name, onProgress) {
     const model = await download(`models/${name}.onnx`, onProgress);
     const runtime = `./ort-${"1.30.0"}.js`;
@@ -1732,20 +1732,20 @@ var Vocoder = class _Vocoder {
     const tail = await this.push(Array.from({ length: frames }, () => silence));
     return tail.subarray(0, tail.length - (frames * hop - this.latencySamples));
   }
-  /** The seconds that a tile of so many frames takes. */
+  /** Processing time of a tile of `frames` frames in seconds. */
   costS(frames) {
     return frames * this.frameCostS;
   }
-  /** Speak some silence, so that nothing is met first in real time. */
+  /** Run the vocoder on silence, so that first-run costs do not occur in real time. */
   async warmUp() {
     const silence = Array.from({ length: WARM_UP_FRAMES }, () => new Float32Array(USUAL_MEL.n_mels).fill(-5));
-    let leastMs = Infinity;
+    let minMs = Infinity;
     for (let i = 0; i < WARM_UP_TILES; i++) {
       const started = performance.now();
       await this.push(silence);
-      leastMs = Math.min(leastMs, performance.now() - started);
+      minMs = Math.min(minMs, performance.now() - started);
     }
-    this.frameCostS = leastMs / 1e3 / WARM_UP_FRAMES;
+    this.frameCostS = minMs / 1e3 / WARM_UP_FRAMES;
     this.reset();
   }
 };
@@ -1783,7 +1783,7 @@ var Room = class {
   sink;
   timer;
   stream = null;
-  /** Whose end was heard; a relay that is started again may be told it once more. */
+  /** The session whose end was played; a restarted relay may report that end again. */
   endedSession = null;
   clock = null;
   work = Promise.resolve();
@@ -1805,7 +1805,7 @@ var Room = class {
     if (this.state !== state || detail) tell({ kind: "status", state, detail });
     this.state = state;
   }
-  /** Messages are handled one after another, and spoken when none is waiting. */
+  /** Handles messages one after another, and makes sound when none is waiting. */
   take(message, receivedS) {
     this.waiting++;
     this.work = this.work.then(() => this.handle(message, receivedS)).catch((error) => this.fail(error)).finally(() => {
@@ -1856,7 +1856,7 @@ var Room = class {
     if (this.vocoder && this.sink) {
       if (isUsual(hello.mel)) {
         this.vocoder.reset();
-        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, leastS: this.open.leastBufferS });
+        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, minS: this.open.minBufferS });
         decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
       } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }
@@ -1864,7 +1864,7 @@ var Room = class {
     tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
     this.tellState("playing");
   }
-  /** The stream is over: speak all of it that is here. */
+  /** End the stream: make the sound of all that has arrived. */
   async finish(bye) {
     const { stream, sink } = this;
     if (!stream) return;
@@ -1906,7 +1906,7 @@ var Room = class {
     tell({ kind: "pause", firstFrame, pixels: Uint8Array.from(envelope, (x) => Math.round((x - tile.log10_min) * scale)) });
     return { kind: "pause", sequence, firstFrame, frames, envelope };
   }
-  /** Speak what is due. */
+  /** Make the sound that is due. */
   async speak() {
     const decoder = this.stream?.decoder;
     const sink = this.sink;
@@ -1929,7 +1929,7 @@ var Room = class {
       this.isSpeaking = false;
     }
   }
-  /** A worker is woken when the browser finds time: 95 of 100 tiles take no longer than is kept in mind here. */
+  /** Record a tile's processing time, with the wait for the worker; 95 of 100 tiles take no longer than `processingS`. */
   measure({ tile, logMel }, decoder) {
     const now = nowS();
     if (tile && logMel.length <= tile.frames && this.stream) {

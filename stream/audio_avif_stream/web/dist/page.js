@@ -52,7 +52,7 @@ var Resampler = class {
       out[i] = this.make();
     }
   }
-  /** Take samples; return those that they make. */
+  /** Take samples and return the resampled ones. */
   push(samples) {
     const out = [];
     for (const sample of samples) {
@@ -83,16 +83,16 @@ var Resampler = class {
 var CAPACITY = 8 * 16e3;
 var FADE = 0.95;
 var Ring = class {
-  /** Samples of those put in that have been taken. */
+  /** Number of samples taken out. */
   taken = 0;
-  /** Times that a sample was due and none was here. */
+  /** Number of underruns. */
   underruns = 0;
   samples = new Float32Array(CAPACITY);
   readAt = 0;
   count = 0;
   isDue = false;
   last = 0;
-  /** Queue samples, the oldest making room. */
+  /** Queue samples; a full ring drops the oldest. */
   write(samples) {
     for (const sample of samples) {
       this.samples[(this.readAt + this.count) % CAPACITY] = sample;
@@ -108,7 +108,7 @@ var Ring = class {
   rest() {
     this.isDue = false;
   }
-  /** The next sample; where there is none, the last one fades. */
+  /** The next sample; without one, the last one fades out. */
   next = () => {
     if (this.count) {
       this.last = this.samples[this.readAt];
@@ -137,7 +137,7 @@ var Player = class {
   worker = null;
   playedS = 0;
   reportedS = 0;
-  /** Play what comes by this port, and nothing more of what came before. */
+  /** Play the samples of this port from now on, and drop all earlier ones. */
   follow(worker2) {
     const ring = this.ring = new Ring();
     this.worker = worker2;
@@ -146,7 +146,7 @@ var Player = class {
       else ring.write(data);
     };
   }
-  /** Fill what the device plays next. */
+  /** Fill the block that the device plays next. */
   fill(out) {
     if (this.resampler) this.resampler.fill(out, this.ring.next);
     else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
@@ -160,7 +160,7 @@ var Player = class {
 };
 
 // src/outlet.ts
-var LEAST_BLOCK_S = 0.03;
+var MIN_BLOCK_S = 0.03;
 function openOutlet(context) {
   return "audioWorklet" in context ? openWorklet(context) : openScript(context);
 }
@@ -171,7 +171,7 @@ async function openWorklet(context) {
 }
 function openScript(context) {
   const player = new Player(context.sampleRate);
-  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
   const node = context.createScriptProcessor(block, 1, 1);
   node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
   return { node, blockS: block / context.sampleRate, follow: (worker2) => player.follow(worker2) };
@@ -191,7 +191,7 @@ function bandAt(hz, mel) {
 
 // src/parts.ts
 var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
-var LEAST_LEVEL_DB = -60;
+var MIN_LEVEL_DB = -60;
 var METER_TEXT_MS = 2e3;
 var byId = (id) => document.getElementById(id);
 function say(sentence, isProblem = false) {
@@ -216,24 +216,24 @@ function showLevels(analyser) {
   const step = () => {
     requestAnimationFrame(step);
     const db = levelOf(analyser());
-    level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
     saidMs = performance.now();
     level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
   step();
 }
 function levelOf(analyser) {
-  if (!analyser) return LEAST_LEVEL_DB;
+  if (!analyser) return MIN_LEVEL_DB;
   const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }
 
 // src/playout.ts
-var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
 // src/colours.ts
 var STOPS = {
@@ -268,7 +268,7 @@ var Kind = {
   pause: 2,
   lost: 3
 };
-var MOST_LOST_FRAMES = 512;
+var MAX_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
     this.bands = bands;
@@ -296,13 +296,13 @@ var History = class {
       this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
-  /** From here on it is quiet; the noise's column is low band first. */
+  /** A pause begins here; the noise's column is low band first. */
   putPause(firstFrame, column) {
     if (this.pause) this.fillPause(firstFrame);
     else this.fillLost(firstFrame);
     this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
   }
-  /** A pause goes on until the next message; draw it up to here. */
+  /** A pause lasts until the next message; draw it up to here. */
   fillPause(until) {
     if (!this.pause) return;
     const { firstFrame, column } = this.pause;
@@ -312,7 +312,7 @@ var History = class {
     }
   }
   fillLost(until) {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
@@ -332,8 +332,8 @@ var History = class {
 
 // src/spectrogram.ts
 var EDGE_WINDOW_MS = 5e3;
-var MOST_SHOWN_S = 12;
-var LEAST_SHOWN_S = 4;
+var MAX_SHOWN_S = 12;
+var MIN_SHOWN_S = 4;
 var PX_PER_S = 110;
 var SWEEP_GAP_FRAMES = 12;
 var AXIS_PX = 20;
@@ -377,7 +377,7 @@ var Spectrogram = class {
     this.strip.width = HISTORY_FRAMES;
     this.strip.height = mel.n_mels;
   }
-  /** No more comes: the picture stands still. */
+  /** Stop the movement at the end of a stream. */
   end() {
     this.arrivals = [];
     this.heard = null;
@@ -390,7 +390,7 @@ var Spectrogram = class {
     this.history?.putPause(firstFrame, column);
     this.arrive(firstFrame + this.tileFrames);
   }
-  /** Which frame is heard, and when that was. */
+  /** The frame that was heard at a time. */
   setHeard(frame, atMs) {
     this.heard = frame === null ? null : { frame, atMs };
   }
@@ -399,7 +399,7 @@ var Spectrogram = class {
     this.arrivals.push({ atMs, aheadMs: endFrame * this.frameMs - atMs });
     this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
   }
-  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  /** The frame at the right edge: the stream's clock minus a tile, so that no column is empty. */
   edgeAt(nowMs) {
     if (!this.arrivals.length) return this.edge;
     const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
@@ -425,7 +425,7 @@ var Spectrogram = class {
     if (!history2) return;
     history2.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history2.takeChanges());
-    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, MIN_SHOWN_S), MAX_SHOWN_S);
     const shown = shownS * 1e3 / this.frameMs;
     const scale = width / shown;
     context.imageSmoothingEnabled = false;
@@ -455,7 +455,7 @@ var Spectrogram = class {
       from += count;
     }
   }
-  /** Colour columns of the history. */
+  /** Draw columns of the history in the palette's colours. */
   paint(frames) {
     const history2 = this.history;
     const image = new ImageData(1, history2.bands);
@@ -471,7 +471,7 @@ var Spectrogram = class {
       this.stripContext.putImageData(image, column, 0);
     }
   }
-  /** The stream's own seconds, which go by with the picture. */
+  /** Draw the time axis in seconds of the stream. */
   drawSeconds(shown, xOf, ratio, height) {
     const { context } = this;
     const framesPerS = 1e3 / this.frameMs;
@@ -488,7 +488,7 @@ var Spectrogram = class {
       context.fillText(label, x + 4 * ratio, height + (AXIS_PX / 2 + 2) * ratio);
     }
   }
-  /** A line where what is heard now passes. */
+  /** Draw a line at the frame that is heard now. */
   drawHeard(x, ratio, height) {
     const { context } = this;
     context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
@@ -506,7 +506,7 @@ function hex(colour) {
 }
 
 // src/page.ts
-var MOST_BUFFER_MS = 2e3;
+var MAX_BUFFER_MS = 2e3;
 var [form, room, token] = [byId("form"), byId("room"), byId("token")];
 var [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId(id));
 var [volume, palette, model] = [byId("volume"), byId("palette"), byId("model")];
@@ -529,7 +529,7 @@ var isListening = false;
 var caveat = "";
 var stateDetail = "";
 var opening = null;
-var leastBufferS = BROWSER_PLAYOUT.leastS;
+var minBufferS = BROWSER_PLAYOUT.minS;
 var Sound = class _Sound {
   constructor(context, outlet, analyser, gain) {
     this.context = context;
@@ -541,7 +541,7 @@ var Sound = class _Sound {
   outlet;
   analyser;
   gain;
-  /** Opens the sound device; must be called from a click. Throws the sentence to show where it does not open. */
+  /** Opens the sound device; must be called from a click. Throws the message to show where it does not open. */
   static async open() {
     if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context;
@@ -560,7 +560,7 @@ var Sound = class _Sound {
     outlet.node.connect(analyser).connect(gain).connect(context.destination);
     return new _Sound(context, outlet, analyser, gain);
   }
-  /** A new way from the worker to the ring. */
+  /** A new port from the worker to the ring. */
   openPort() {
     const { port1, port2 } = new MessageChannel();
     this.outlet.follow(port2);
@@ -569,7 +569,7 @@ var Sound = class _Sound {
   get blockS() {
     return this.outlet.blockS;
   }
-  /** From the ring to the ear; a block that is full waits for the one that plays. */
+  /** Delay from the ring to the ear, with the block that waits while another plays. */
   get latencyS() {
     return 2 * this.blockS + (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
   }
@@ -623,8 +623,8 @@ async function listen() {
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { room: room.value, token: token.value, model: model.value, isRecorded: debug.isRecorded };
-  const heldS = leastBufferS + (sound?.blockS ?? 0);
-  ask({ kind: "open", url, ...asked, leastBufferS: heldS, sound: port }, port ? [port] : []);
+  const heldS = minBufferS + (sound?.blockS ?? 0);
+  ask({ kind: "open", url, ...asked, minBufferS: heldS, sound: port }, port ? [port] : []);
 }
 function stop(why = "") {
   isListening = false;
@@ -708,7 +708,7 @@ function showFigures(figures) {
 function linkHash() {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
-  if (leastBufferS !== BROWSER_PLAYOUT.leastS) parts.set("buffer", String(Math.round(leastBufferS * 1e3)));
+  if (minBufferS !== BROWSER_PLAYOUT.minS) parts.set("buffer", String(Math.round(minBufferS * 1e3)));
   return `#${parts}`;
 }
 async function copyLink() {
@@ -726,7 +726,7 @@ function readFragment() {
   room.value = parts.get("room") ?? room.value;
   token.value = parts.get("token") ?? token.value;
   const bufferMs = Number(parts.get("buffer") || Number.NaN);
-  if (bufferMs >= 0 && bufferMs <= MOST_BUFFER_MS) leastBufferS = bufferMs / 1e3;
+  if (bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS) minBufferS = bufferMs / 1e3;
 }
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -27,7 +27,7 @@ function bandAt(hz, mel) {
 
 // src/parts.ts
 var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
-var LEAST_LEVEL_DB = -60;
+var MIN_LEVEL_DB = -60;
 var METER_TEXT_MS = 2e3;
 var byId = (id) => document.getElementById(id);
 function say(sentence, isProblem = false) {
@@ -52,20 +52,20 @@ function showLevels(analyser) {
   const step = () => {
     requestAnimationFrame(step);
     const db = levelOf(analyser());
-    level.firstElementChild.style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
     saidMs = performance.now();
     level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
   step();
 }
 function levelOf(analyser) {
-  if (!analyser) return LEAST_LEVEL_DB;
+  if (!analyser) return MIN_LEVEL_DB;
   const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }
 
 // src/colours.ts
@@ -101,7 +101,7 @@ var Kind = {
   pause: 2,
   lost: 3
 };
-var MOST_LOST_FRAMES = 512;
+var MAX_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
     this.bands = bands;
@@ -129,13 +129,13 @@ var History = class {
       this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
-  /** From here on it is quiet; the noise's column is low band first. */
+  /** A pause begins here; the noise's column is low band first. */
   putPause(firstFrame, column) {
     if (this.pause) this.fillPause(firstFrame);
     else this.fillLost(firstFrame);
     this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
   }
-  /** A pause goes on until the next message; draw it up to here. */
+  /** A pause lasts until the next message; draw it up to here. */
   fillPause(until) {
     if (!this.pause) return;
     const { firstFrame, column } = this.pause;
@@ -145,7 +145,7 @@ var History = class {
     }
   }
   fillLost(until) {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
@@ -165,8 +165,8 @@ var History = class {
 
 // src/spectrogram.ts
 var EDGE_WINDOW_MS = 5e3;
-var MOST_SHOWN_S = 12;
-var LEAST_SHOWN_S = 4;
+var MAX_SHOWN_S = 12;
+var MIN_SHOWN_S = 4;
 var PX_PER_S = 110;
 var SWEEP_GAP_FRAMES = 12;
 var AXIS_PX = 20;
@@ -210,7 +210,7 @@ var Spectrogram = class {
     this.strip.width = HISTORY_FRAMES;
     this.strip.height = mel.n_mels;
   }
-  /** No more comes: the picture stands still. */
+  /** Stop the movement at the end of a stream. */
   end() {
     this.arrivals = [];
     this.heard = null;
@@ -223,7 +223,7 @@ var Spectrogram = class {
     this.history?.putPause(firstFrame, column);
     this.arrive(firstFrame + this.tileFrames);
   }
-  /** Which frame is heard, and when that was. */
+  /** The frame that was heard at a time. */
   setHeard(frame, atMs) {
     this.heard = frame === null ? null : { frame, atMs };
   }
@@ -232,7 +232,7 @@ var Spectrogram = class {
     this.arrivals.push({ atMs, aheadMs: endFrame * this.frameMs - atMs });
     this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
   }
-  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  /** The frame at the right edge: the stream's clock minus a tile, so that no column is empty. */
   edgeAt(nowMs) {
     if (!this.arrivals.length) return this.edge;
     const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
@@ -258,7 +258,7 @@ var Spectrogram = class {
     if (!history) return;
     history.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history.takeChanges());
-    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, MIN_SHOWN_S), MAX_SHOWN_S);
     const shown = shownS * 1e3 / this.frameMs;
     const scale = width / shown;
     context.imageSmoothingEnabled = false;
@@ -288,7 +288,7 @@ var Spectrogram = class {
       from += count;
     }
   }
-  /** Colour columns of the history. */
+  /** Draw columns of the history in the palette's colours. */
   paint(frames) {
     const history = this.history;
     const image = new ImageData(1, history.bands);
@@ -304,7 +304,7 @@ var Spectrogram = class {
       this.stripContext.putImageData(image, column, 0);
     }
   }
-  /** The stream's own seconds, which go by with the picture. */
+  /** Draw the time axis in seconds of the stream. */
   drawSeconds(shown, xOf, ratio, height) {
     const { context } = this;
     const framesPerS = 1e3 / this.frameMs;
@@ -321,7 +321,7 @@ var Spectrogram = class {
       context.fillText(label, x + 4 * ratio, height + (AXIS_PX / 2 + 2) * ratio);
     }
   }
-  /** A line where what is heard now passes. */
+  /** Draw a line at the frame that is heard now. */
   drawHeard(x, ratio, height) {
     const { context } = this;
     context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";
@@ -368,7 +368,7 @@ var Microphone = class _Microphone {
   analyser;
   port;
   stream;
-  /** Asks for the microphone; throws the sentence to show where it does not open. */
+  /** Opens the microphone; throws the message to show where it does not open. */
   static async open() {
     if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
       throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");

@@ -88,7 +88,7 @@ var Bytes = class {
     this.check(at, 4);
     return String.fromCharCode(...this.data.subarray(at, at + 4));
   }
-  /** The boxes between two places; each must say its size and fit. */
+  /** The boxes between two offsets; each must have a size and fit. */
   boxes(start2, end) {
     const found = [];
     for (let at = start2; at < end; ) {
@@ -105,7 +105,7 @@ function inspectStill(still) {
   const bytes = new Bytes(still);
   const boxes = bytes.boxes(0, still.length);
   if (boxes.map((box) => box.kind).join() !== "ftyp,meta,mdat") {
-    throw new TileError("the bytes are not an AVIF still of ftyp, meta and mdat");
+    throw new TileError("not an AVIF still of ftyp, meta and mdat boxes");
   }
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
@@ -113,31 +113,31 @@ function inspectStill(still) {
   const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
-    throw new TileError("the still promises another size than its bitstream holds");
+    throw new TileError("the still declares another size than its bitstream holds");
   }
   return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
 function readMeta(bytes, meta, mdat) {
   const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
   const [iloc, iinf, iprp] = ["iloc", "iinf", "iprp"].map((kind) => children.get(kind));
-  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still does not say where its picture lies");
+  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still lacks a pitm, iloc or iprp box");
   const items = bytes.boxes(iinf.at + 6, iinf.end);
   const isOne = bytes.u32(iinf.at) === 0 && bytes.u16(iinf.at + 4) === 1 && items.length === 1;
   if (!isOne || bytes.text(items[0].at + 8) !== "av01") {
-    throw new TileError("the AVIF file holds something else than one AV1 picture");
+    throw new TileError("the AVIF file does not hold exactly one AV1 picture");
   }
   const isUsual = bytes.u32(iloc.at) === 0 && bytes.u16(iloc.at + 4) === 17408 && bytes.u16(iloc.at + 6) === 1 && bytes.u16(iloc.at + 10) === 0 && bytes.u16(iloc.at + 12) === 1;
-  if (!isUsual) throw new TileError("the AVIF still is laid out in a way tiles are not");
+  if (!isUsual) throw new TileError("the AVIF still has an unsupported layout");
   const offset = bytes.u32(iloc.at + 14);
   if (offset !== mdat.at || offset + bytes.u32(iloc.at + 18) !== mdat.end) {
     throw new TileError("the AVIF still's picture does not fill its mdat box");
   }
   const properties = bytes.boxes(iprp.at, iprp.end).filter((box) => box.kind === "ipco").flatMap((box) => bytes.boxes(box.at, box.end));
   if (!properties.every((box) => ALLOWED_PROPERTIES.has(box.kind))) {
-    throw new TileError("the AVIF still carries a transformation, which tiles do not");
+    throw new TileError("the AVIF still has a transformation");
   }
   const sizes = properties.filter((box) => box.kind === "ispe");
-  if (sizes.length !== 1) throw new TileError("the AVIF still does not promise one size");
+  if (sizes.length !== 1) throw new TileError("the AVIF still does not declare exactly one size");
   const promised = { width: bytes.u32(sizes[0].at + 4), height: bytes.u32(sizes[0].at + 8) };
   return { ilocLengthAt: iloc.at + 18, promised };
 }
@@ -161,7 +161,7 @@ function readUnits(bytes, mdat) {
     else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
       return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
     } else if (kind !== TEMPORAL_DELIMITER || size) {
-      throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
+      throw new TileError("the still's bitstream does not hold exactly one sequence header and one frame");
     }
     at += size;
   }
@@ -199,7 +199,7 @@ var StillTemplate = class _StillTemplate {
   prefix;
   ilocLengthAt;
   mdatSizeAt;
-  /** Take the template from a real still. Throws TileError where it is none. */
+  /** Take the template from a still. Throws TileError for any other file. */
   static of(still) {
     const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
     const prefix = still.slice(0, frameAt);
@@ -207,7 +207,7 @@ var StillTemplate = class _StillTemplate {
     for (const at of [ilocLengthAt, mdatSizeAt]) view.setUint32(at, view.getUint32(at) + frameAt - still.length);
     return new _StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
   }
-  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  /** The body from which `rebuild` restores this still byte for byte, or null where it cannot. */
   strip(still) {
     const body = still.subarray(inspectStill(still).frameBodyAt);
     const again = this.rebuild(body);
@@ -331,7 +331,7 @@ var PictureReader = class {
     if (!context) throw new Error("no canvas");
     this.context = context;
   }
-  /** The gray values `[height, width]` row by row. Throws TileError for what is no still of this size. */
+  /** The gray values `[height, width]` row by row. Throws TileError for anything but a still of this size. */
   async read(still, width, height) {
     const layout = inspectStill(still);
     if (layout.width !== width || layout.height !== height || layout.bitDepth !== 8 || !layout.isMonochrome) {
@@ -352,10 +352,10 @@ var PictureReader = class {
     try {
       return await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
-      throw new TileError("the tile's AVIF data does not decode");
+      throw new TileError("the tile's AVIF data cannot be decoded");
     }
   }
-  /** What this browser makes of an AVIF still: its pixels, others, or nothing. */
+  /** Whether this browser decodes an AVIF still exactly, alters it, or fails. */
   async trial() {
     try {
       const still = Uint8Array.from(atob(TRIAL), (character) => character.charCodeAt(0));
@@ -389,7 +389,7 @@ var PictureWriter = class _PictureWriter {
     this.module = module;
   }
   module;
-  /** Loads the encoder. Throws whatever it throws. */
+  /** Loads the encoder. Passes its errors on. */
   static async load() {
     const url = `./avif-${"2.1.1"}.js`;
     const { default: start2 } = await import(url);
@@ -733,7 +733,7 @@ async function whyRefused() {
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
 var Link = class {
-  /** A connection on which nothing comes for `silentS` is dead: the user must ping it. */
+  /** A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(url, token, silentS, user, nowS2) {
     this.url = url;
     this.token = token;
@@ -749,11 +749,11 @@ var Link = class {
   silentS;
   user;
   nowS;
-  /** How far the server's clock is ahead of `nowS`, from the pong with the shortest round trip; null until known. */
+  /** The server's clock minus `nowS`, from the pong with the shortest round trip; null until known. */
   serverAheadS = null;
-  /** Of the newest pong. */
+  /** Round trip of the newest pong. */
   roundTripS = null;
-  /** How long nothing has come on this connection. */
+  /** Seconds since the last message on this connection. */
   silenceS = 0;
   socket = null;
   isClosed = false;
@@ -763,7 +763,7 @@ var Link = class {
   timers = [];
   trips = [];
   awake;
-  /** What was sent and has not left; infinite without a connection. */
+  /** Bytes not yet sent by the browser; infinite without a connection. */
   get unsentBytes() {
     return this.isOpen ? this.socket.bufferedAmount : Infinity;
   }
@@ -774,7 +774,7 @@ var Link = class {
   send(message) {
     if (this.isOpen) this.socket.send(message);
   }
-  /** No more connections; this one is closed after so long, unless the server closes it before. */
+  /** Stop reconnecting; close this connection after `afterS`, unless the server closes it before. */
   close(afterS = 0, code = NORMAL) {
     this.isClosed = true;
     this.stopTimers();
@@ -782,11 +782,11 @@ var Link = class {
     if (afterS) self.setTimeout(() => socket?.close(code), afterS * 1e3);
     else socket?.close(code);
   }
-  /** Call at an interval for as long as this connection lasts. */
+  /** Call at an interval while this connection lasts. */
   every(seconds, callback) {
     this.timers.push(self.setInterval(callback, seconds * 1e3));
   }
-  /** Call once, unless this connection has ended before. */
+  /** Call once, unless this connection ends before. */
   after(seconds, callback) {
     this.timers.push(self.setTimeout(callback, seconds * 1e3));
   }
@@ -838,7 +838,7 @@ var Link = class {
       this.fail(`The server sent what this page does not understand: ${error.message}.`);
     }
   }
-  /** Give up a connection on which nothing comes, or that does not open. */
+  /** Drop a connection that is silent or does not open. */
   watch() {
     this.silenceS = this.awake.nowS() - this.heardS;
     if (this.silenceS > this.patienceS) this.lose("The server does not answer. Trying again \u2026");
@@ -861,7 +861,7 @@ var Link = class {
     if (refusal) this.lose(refusal, "refused");
     else this.lose(`Connection lost${reason ? ` (${reason})` : ""}. Trying again \u2026`);
   }
-  /** Leave this connection without waiting for its peer, which may be gone, and try another after a while. */
+  /** Drop this connection without waiting for the peer, and reconnect after a while. */
   lose(detail, state = "lost") {
     const { socket } = this;
     this.socket = null;
@@ -885,7 +885,7 @@ var Link = class {
 var SILENT_S = 5;
 var FIRST_PINGS = 5;
 var FIRST_PING_S = 0.1;
-var MOST_UNSENT_BYTES = 4096;
+var MAX_UNSENT_BYTES = 4096;
 var END_S = 3;
 var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
 var Publisher = class {
@@ -901,7 +901,7 @@ var Publisher = class {
   sentTiles = 0;
   droppedTiles = 0;
   sentBytes = 0;
-  /** When sample 0 was captured, in seconds of `nowS`; 0 until there is one. */
+  /** Capture time of sample 0 in seconds of `nowS`; 0 until there is one. */
   sampleZeroS = 0;
   link;
   isWelcome = false;
@@ -911,9 +911,9 @@ var Publisher = class {
   }
   /** Whether a tile would be sent now. */
   get isReady() {
-    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
+    return this.isWelcome && this.link.unsentBytes < MAX_UNSENT_BYTES;
   }
-  /** Send a tile, or drop it where none can be sent. */
+  /** Send a tile; drop and count it while none can be sent. */
   send(tile) {
     if (!this.isReady) {
       this.droppedTiles++;
@@ -922,7 +922,7 @@ var Publisher = class {
     this.link.send(tileBytes({ kind: "tile", sequence: this.sentTiles++, ...tile }));
     this.sentBytes += tile.payload.length;
   }
-  /** The stream is over after so many samples; the relay closes when it has all of it. */
+  /** End the stream after `samples` samples; the relay closes the connection when it has received all. */
   end(samples) {
     if (this.isWelcome) this.link.send(byeBytes({ tiles: this.sentTiles, samples }));
     this.link.close(this.isWelcome ? END_S : 0);
@@ -947,7 +947,7 @@ var Publisher = class {
     const zeroS = this.sampleZeroS || this.nowS();
     this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
   }
-  /** Who lost the room to another while the path was dead waits until it is free again. */
+  /** After losing the room to another publisher during an outage, retry until it is free again. */
   whyFinal(code, reason) {
     if (COMES_BACK.includes(code) || code === CLOSE.busy && this.wasWelcome) return null;
     const words = {
@@ -998,7 +998,7 @@ var Resampler = class {
       out[i] = this.make();
     }
   }
-  /** Take samples; return those that they make. */
+  /** Take samples and return the resampled ones. */
   push(samples) {
     const out = [];
     for (const sample of samples) {
@@ -1069,7 +1069,7 @@ var TileCutter = class {
 var TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
 var FIGURES_S = 0.5;
 var RATE_WINDOW_S = 5;
-var MOST_LAG_S = 0.5;
+var MAX_LAG_S = 0.5;
 var MUTE_S = 2;
 var nowS = () => performance.now() / 1e3;
 var tell = (message, transfer = []) => self.postMessage(message, { transfer });
@@ -1111,7 +1111,7 @@ var Stream = class {
   hasBegun = false;
   isOver = false;
   spent = [];
-  /** End the stream as it should end. */
+  /** End the stream with a bye. */
   stop() {
     if (this.isOver) return;
     for (const tile of [...this.cutter.push(this.mel.flush()), ...this.cutter.flush()]) this.send(tile);
@@ -1132,7 +1132,7 @@ var Stream = class {
     publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MOST_LAG_S;
+    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);
@@ -1152,7 +1152,7 @@ var Stream = class {
     if (this.speak.isRecorded) tell({ kind: "recordedTile", firstFrame, still, pixels });
     void this.show(still, firstFrame, frames);
   }
-  /** Shows what others will see. */
+  /** Shows the tiles as listeners get them. */
   async show(still, firstFrame, frames) {
     const pixels = await this.pictures.read(still.slice(), TILE.frames, USUAL_MEL.n_mels);
     tell({ kind: "tile", firstFrame, frames, width: TILE.frames, pixels }, [pixels.buffer]);

@@ -40,7 +40,7 @@ var Resampler = class {
       out[i] = this.make();
     }
   }
-  /** Take samples; return those that they make. */
+  /** Take samples and return the resampled ones. */
   push(samples) {
     const out = [];
     for (const sample of samples) {
@@ -71,16 +71,16 @@ var Resampler = class {
 var CAPACITY = 8 * 16e3;
 var FADE = 0.95;
 var Ring = class {
-  /** Samples of those put in that have been taken. */
+  /** Number of samples taken out. */
   taken = 0;
-  /** Times that a sample was due and none was here. */
+  /** Number of underruns. */
   underruns = 0;
   samples = new Float32Array(CAPACITY);
   readAt = 0;
   count = 0;
   isDue = false;
   last = 0;
-  /** Queue samples, the oldest making room. */
+  /** Queue samples; a full ring drops the oldest. */
   write(samples) {
     for (const sample of samples) {
       this.samples[(this.readAt + this.count) % CAPACITY] = sample;
@@ -96,7 +96,7 @@ var Ring = class {
   rest() {
     this.isDue = false;
   }
-  /** The next sample; where there is none, the last one fades. */
+  /** The next sample; without one, the last one fades out. */
   next = () => {
     if (this.count) {
       this.last = this.samples[this.readAt];
@@ -125,7 +125,7 @@ var Player = class {
   worker = null;
   playedS = 0;
   reportedS = 0;
-  /** Play what comes by this port, and nothing more of what came before. */
+  /** Play the samples of this port from now on, and drop all earlier ones. */
   follow(worker) {
     const ring = this.ring = new Ring();
     this.worker = worker;
@@ -134,7 +134,7 @@ var Player = class {
       else ring.write(data);
     };
   }
-  /** Fill what the device plays next. */
+  /** Fill the block that the device plays next. */
   fill(out) {
     if (this.resampler) this.resampler.fill(out, this.ring.next);
     else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();

@@ -1,10 +1,10 @@
-/** Time without the time in which this page stood still itself. As `stream/audio_avif_stream/runtime/awake.py`. */
+/** Time without the time during which this page was suspended. As `stream/audio_avif_stream/runtime/awake.py`. */
 
 const LONGEST_STEP_S = 1;
 
-/** A clock that stops while the page is suspended or busy: what a peer said meanwhile could not be heard.
+/** A clock that stops while the page is suspended or busy, when messages of a peer cannot be received.
  *
- * The silence of a peer is judged by it. It must be read several times a second; of a longer step one second counts.
+ * It measures the silence of a peer. Read it several times a second; a longer step counts as one second.
  */
 export class AwakeClock {
   private awakeS = 0;

@@ -6,10 +6,10 @@ import type { Frame } from "./features.js";
 import type { Quiet } from "./jitter.js";
 import { FloorTracker, NoiseSource } from "./noise.js";
 
-const QUIET_LOG10 = 0.5; // frames no louder than this above the background hold no speech
+const QUIET_LOG10 = 0.5; // frames at most this much above the background hold no speech
 
 /**
- * Makes frames where no tile has any: noise at the background's level, over which the last sound decays.
+ * Makes frames where no tile has any: noise at the background's level, into which the last sound decays.
  * `pause` is the pause that is being heard, null outside of pauses; its levels take the place of the tracked background.
  */
 export class Background {
@@ -30,14 +30,14 @@ export class Background {
     this.fadingFrame = new Float32Array(mel.n_mels).fill(tile.log10_min);
   }
 
-  /** Take the frames of a tile that is spoken; it ends the pause. */
+  /** Take the frames of a tile; it ends the pause. */
   push(logMel: Frame[]): void {
     this.tracker.push(logMel);
     this.fadingFrame = logMel[logMel.length - 1];
     this.pause = null;
   }
 
-  /** Whether frames hold little more than the background. */
+  /** Whether frames are close to the background. */
   isQuiet(logMel: Frame[]): boolean {
     return Math.max(...logMel.map(mean)) < mean(this.tracker.floor) + QUIET_LOG10;
   }

@@ -1,4 +1,4 @@
-/** What a gray value looks like: paper and ink by day, dark and light by night, in grays or in colour. */
+/** The palettes: colours of gray values for the light and the dark theme. */
 
 export type Palette = "colour" | "gray";
 
@@ -10,7 +10,7 @@ const STOPS: Record<Palette, Record<"dark" | "light", string[]>> = {
   },
 };
 
-/** Most of speech lies above the middle: this leaves more colours for it. */
+/** Most of speech lies above the middle, which gets more colours. */
 const GAMMA = 1.6;
 
 /** 256 colours as pixels of a canvas, the steps between the stops in order. */

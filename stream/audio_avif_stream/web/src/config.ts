@@ -1,4 +1,4 @@
-/** What sender and listener must agree on: the mel definition and the tile format. As `audio_avif/config.py`. */
+/** The mel definition and the tile format, which sender and listener share. As `audio_avif/config.py`. */
 
 import { WireError } from "./errors.js";
 
@@ -17,14 +17,14 @@ export interface MelConfig {
   floor: number;
 }
 
-/** The width of a tile, and what pixels 0 and 255 stand for. */
+/** The width of a tile, and the log10 magnitudes of pixels 0 and 255. */
 export interface TileConfig {
   frames: number;
   log10_min: number;
   log10_max: number;
 }
 
-/** What the vocoders were trained on. */
+/** The mel of the vocoders' training. */
 export const USUAL_MEL: MelConfig = {
   rate_hz: RATE_HZ,
   n_fft: 1024,

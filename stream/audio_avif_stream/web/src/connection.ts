@@ -1,15 +1,15 @@
-/** A listener's connections to a room: its messages, and whether anybody publishes there. */
+/** A listener's connections to a room: messages, and whether the room has a publisher. */
 
 import { Link, PING_S } from "./link.js";
 import type { State } from "./protocol.js";
 import { CLOSE, type FromSender, ListenerProtocol, pingBytes } from "./wire.js";
 
-const SILENT_S = 3; // the relay answers pings; a path on which nothing comes for so long is dead
-const QUIET_S = 2; // the publisher pings each second and a pause is told more often
+const SILENT_S = 3; // the relay answers pings, so a longer silence means a dead path
+const QUIET_S = 2; // publishers send pings every second and pause updates more often
 const FINAL: readonly number[] = [CLOSE.protocol, CLOSE.unauthorized, CLOSE.unknownRoom];
 
 export interface Listener {
-  /** A message came; seconds of `nowS`. */
+  /** A message came at `nowS`. */
   onMessage(message: FromSender, receivedS: number): void;
   onState(state: State, detail: string): void;
 }
@@ -28,7 +28,7 @@ export class Connection {
     this.link = new Link(url, token, SILENT_S, this, nowS);
   }
 
-  /** How far the server's clock is ahead of `nowS`; null until known. */
+  /** The server's clock minus `nowS`; null until known. */
   get serverAheadS(): number | null {
     return this.link.serverAheadS;
   }
@@ -48,14 +48,14 @@ export class Connection {
     const message = this.protocol.receive(data);
     if (message.kind === "pong") {
       this.link.takePong(message, receivedS);
-      if (!this.protocol.hello) this.onState("waiting", ""); // a stream that is there is told before any pong
+      if (!this.protocol.hello) this.onState("waiting", ""); // a running stream's hello comes before any pong
       return;
     }
     if (message.kind !== "ping") this.lastMessageS = receivedS;
     this.listener.onMessage(message, receivedS);
   }
 
-  /** The server still answers, and nothing comes of a stream. */
+  /** The server answers, but sends no stream. */
   onTick(): void {
     const isAnswered = this.link.silenceS < 1.5 * PING_S;
     if (isAnswered && this.nowS() - this.lastMessageS > QUIET_S) this.onState("waiting", "");

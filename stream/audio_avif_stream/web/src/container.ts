@@ -1,5 +1,5 @@
 /**
- * The AVIF container of a tile: what in it never changes came once, the rest comes with every tile.
+ * The AVIF container of a tile: its constant bytes come once, as a template, the rest with every tile.
  * As `audio_avif/still/boxes.py` and `template.py`; `docs/reference/wire.md` has the steps. Nothing here decodes pixels.
  */
 
@@ -11,7 +11,7 @@ const FRAME = 6;
 const HAS_SIZE = 0x02;
 const ALLOWED_PROPERTIES = new Set(["ispe", "pixi", "av1C", "colr"]);
 
-/** What a still promises about its pixels, and where its parts lie (byte offsets into the file). */
+/** What a still declares about its pixels, and the byte offsets of its parts. */
 export interface StillLayout {
   width: number;
   height: number;
@@ -29,7 +29,7 @@ interface Box {
   end: number;
 }
 
-/** Reads of a file that end it with a TileError instead of running over its end. */
+/** Reads a file; throws TileError at its end. */
 class Bytes {
   private readonly view: DataView;
 
@@ -61,7 +61,7 @@ class Bytes {
     return String.fromCharCode(...this.data.subarray(at, at + 4));
   }
 
-  /** The boxes between two places; each must say its size and fit. */
+  /** The boxes between two offsets; each must have a size and fit. */
   boxes(start: number, end: number): Box[] {
     const found: Box[] = [];
     for (let at = start; at < end; ) {
@@ -75,12 +75,12 @@ class Bytes {
   }
 }
 
-/** The layout of an AVIF file that holds one picture and nothing else. Throws TileError for anything else. */
+/** The layout of an AVIF file with exactly one picture. Throws TileError for any other file. */
 export function inspectStill(still: Uint8Array): StillLayout {
   const bytes = new Bytes(still);
   const boxes = bytes.boxes(0, still.length);
   if (boxes.map((box) => box.kind).join() !== "ftyp,meta,mdat") {
-    throw new TileError("the bytes are not an AVIF still of ftyp, meta and mdat");
+    throw new TileError("not an AVIF still of ftyp, meta and mdat boxes");
   }
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
@@ -88,7 +88,7 @@ export function inspectStill(still: Uint8Array): StillLayout {
   const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
-    throw new TileError("the still promises another size than its bitstream holds");
+    throw new TileError("the still declares another size than its bitstream holds");
   }
   return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
@@ -96,12 +96,12 @@ export function inspectStill(still: Uint8Array): StillLayout {
 function readMeta(bytes: Bytes, meta: Box, mdat: Box): { ilocLengthAt: number; promised: { width: number; height: number } } {
   const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
   const [iloc, iinf, iprp] = ["iloc", "iinf", "iprp"].map((kind) => children.get(kind));
-  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still does not say where its picture lies");
+  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still lacks a pitm, iloc or iprp box");
 
   const items = bytes.boxes(iinf.at + 6, iinf.end);
   const isOne = bytes.u32(iinf.at) === 0 && bytes.u16(iinf.at + 4) === 1 && items.length === 1;
   if (!isOne || bytes.text(items[0].at + 8) !== "av01") {
-    throw new TileError("the AVIF file holds something else than one AV1 picture");
+    throw new TileError("the AVIF file does not hold exactly one AV1 picture");
   }
 
   // version and flags, offset and length sizes 4, no base offset, one item (id, data reference), one extent
@@ -111,7 +111,7 @@ function readMeta(bytes: Bytes, meta: Box, mdat: Box): { ilocLengthAt: number; p
     bytes.u16(iloc.at + 6) === 1 &&
     bytes.u16(iloc.at + 10) === 0 &&
     bytes.u16(iloc.at + 12) === 1;
-  if (!isUsual) throw new TileError("the AVIF still is laid out in a way tiles are not");
+  if (!isUsual) throw new TileError("the AVIF still has an unsupported layout");
   const offset = bytes.u32(iloc.at + 14);
   if (offset !== mdat.at || offset + bytes.u32(iloc.at + 18) !== mdat.end) {
     throw new TileError("the AVIF still's picture does not fill its mdat box");
@@ -122,15 +122,15 @@ function readMeta(bytes: Bytes, meta: Box, mdat: Box): { ilocLengthAt: number; p
     .filter((box) => box.kind === "ipco")
     .flatMap((box) => bytes.boxes(box.at, box.end));
   if (!properties.every((box) => ALLOWED_PROPERTIES.has(box.kind))) {
-    throw new TileError("the AVIF still carries a transformation, which tiles do not");
+    throw new TileError("the AVIF still has a transformation");
   }
   const sizes = properties.filter((box) => box.kind === "ispe");
-  if (sizes.length !== 1) throw new TileError("the AVIF still does not promise one size");
+  if (sizes.length !== 1) throw new TileError("the AVIF still does not declare exactly one size");
   const promised = { width: bytes.u32(sizes[0].at + 4), height: bytes.u32(sizes[0].at + 8) };
   return { ilocLengthAt: iloc.at + 18, promised };
 }
 
-/** One sequence header, then one frame that ends the file; besides them only empty temporal delimiters. */
+/** One sequence header, then one frame that ends the file; otherwise only empty temporal delimiters. */
 function readUnits(bytes: Bytes, mdat: Box): { sequenceHeader: Uint8Array; frameAt: number; frameBodyAt: number } {
   let sequenceHeader: Uint8Array | null = null;
   for (let at = mdat.at; at < mdat.end; ) {
@@ -151,7 +151,7 @@ function readUnits(bytes: Bytes, mdat: Box): { sequenceHeader: Uint8Array; frame
     else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
       return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
     } else if (kind !== TEMPORAL_DELIMITER || size) {
-      throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
+      throw new TileError("the still's bitstream does not hold exactly one sequence header and one frame");
     }
     at += size;
   }
@@ -191,7 +191,7 @@ export class StillTemplate {
     readonly mdatSizeAt: number,
   ) {}
 
-  /** Take the template from a real still. Throws TileError where it is none. */
+  /** Take the template from a still. Throws TileError for any other file. */
   static of(still: Uint8Array): StillTemplate {
     const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
     const prefix = still.slice(0, frameAt);
@@ -200,7 +200,7 @@ export class StillTemplate {
     return new StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
   }
 
-  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  /** The body from which `rebuild` restores this still byte for byte, or null where it cannot. */
   strip(still: Uint8Array): Uint8Array | null {
     const body = still.subarray(inspectStill(still).frameBodyAt);
     const again = this.rebuild(body);

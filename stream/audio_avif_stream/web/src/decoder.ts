@@ -12,20 +12,20 @@ import { BROWSER_PLAYOUT, Pacer } from "./playout.js";
 import { type Chunk, StreamPosition } from "./position.js";
 import { roundHalfToEven } from "./rounding.js";
 
-const MAX_INTERPOLATED_FRAMES = 32; // half a second; over longer gaps it would be heard as a held tone
-const MAX_FILL_FRAMES = 128; // a gap that a peer claims is filled no further: the claim is only a number
+const MAX_INTERPOLATED_FRAMES = 32; // half a second; in longer gaps it would sound like a held tone
+const MAX_FILL_FRAMES = 128; // limit for gaps that a hostile peer claims
 const FADE_LOG10_PER_S = 10;
 const PAUSE_FRAMES = 2; // one at a time would run the vocoder twice as often, more would delay the next tile
-const SPARE = 1.5; // a piece of concealment lasts so many times as long as making a tile's sound takes
+const SPARE = 1.5; // length of a piece of concealment relative to the processing time of a tile
 
-/** What turns log-mel frames into samples and remembers its past. */
+/** A vocoder with state: log-mel frames to samples. */
 export interface VocoderStream {
   latencySamples: number;
   push(logMel: Frame[]): Promise<Float32Array>;
   flush(): Promise<Float32Array>;
 }
 
-/** Frames to be spoken next, `silenceS` after their tile arrived; `tile` is null for noise and concealment. */
+/** The next frames for the vocoder, to be played after `silenceS` of silence; `tile` is null for noise and concealment. */
 export interface Speech {
   logMel: Frame[];
   tile: Picture | null;
@@ -49,9 +49,9 @@ export class Decoder {
   private lastFrame: Frame;
   /** The stream's frame after the last tile; null before the first tile. */
   private nextFrame: number | null = null;
-  /** Frames made up since that tile. */
+  /** Concealed frames since that tile. */
   private bridgedFrames = 0;
-  /** Of those, the frames made up since any packet came. */
+  /** Concealed frames since the last packet of any kind. */
   private unheardOfFrames = 0;
   private isSilent = true;
   private wasSkipped = false;
@@ -71,12 +71,12 @@ export class Decoder {
     this.lastFrame = new Float32Array(mel.n_mels).fill(tile.log10_min);
   }
 
-  /** What became of the tiles. */
+  /** Counts of the tiles. */
   get counts(): TileCounts {
     return this.tiles.counts;
   }
 
-  /** With less sound than this waiting to be played, some must be made up; a pause's noise is never made late. */
+  /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS(): number {
     const { depthS, processingS, config } = this.pacer;
     if (this.background.pause && this.cutOffS <= 0) {
@@ -85,18 +85,18 @@ export class Decoder {
     return config.concealAtS + processingS;
   }
 
-  /** Whether nothing is spoken before a packet comes, however little sound is left. */
+  /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting(): boolean {
     return this.isEnding || (this.isSilent && !this.background.pause);
   }
 
-  /** For how long nothing has come beyond what is concealed in full; in a pause a tile's time more. */
+  /** Seconds without packets beyond the time that is concealed in full, which a pause extends by a tile. */
   private get cutOffS(): number {
     const expectedS = this.background.pause ? this.tileS : 0;
     return this.unheardOfFrames * this.frameS - this.pacer.config.maxConcealS - expectedS;
   }
 
-  /** Whether a copy of this tile would be of use. */
+  /** Whether a copy of this tile is needed. */
   needs(sequence: number): boolean {
     return this.tiles.needs(sequence);
   }
@@ -109,13 +109,13 @@ export class Decoder {
     this.tiles.push(packet, copies);
   }
 
-  /** What to speak next, given how much sound is waiting to be played; null to wait for more packets. */
+  /** The next frames for the vocoder, given the seconds of sound in the buffer; null to wait for more packets. */
   nextFrames(waitingS: number, nowS: number): Speech | null {
     const bufferedS = waitingS - this.unfilledS();
     if (!this.isEnding && this.tiles.keepNewest(this.pacer.roomTiles(bufferedS))) this.wasSkipped = true;
     for (let packet; (packet = this.nextPacket(bufferedS)); ) {
       if (this.nextFrame === null) {
-        this.nextFrame = packet.firstFrame; // the stream begins here, wherever that is
+        this.nextFrame = packet.firstFrame; // a listener may join in the middle of a stream
         this.position.leaveOut(packet.firstFrame);
       }
       if (packet.firstFrame < this.nextFrame) this.counts.damaged++;
@@ -138,13 +138,13 @@ export class Decoder {
     return hasWaited && this.tiles.giveUpMissing() ? this.tiles.pop() : null;
   }
 
-  /** How much of the silence at the start stands for frames that the vocoder has yet to take in. */
+  /** The part of the silence at the start that the vocoder's delay accounts for. */
   private unfilledS(): number {
     if (!this.position.pushedSamples) return 0;
     return Math.max(0, this.vocoder.latencySamples - this.position.heldSamples) / this.mel.rate_hz;
   }
 
-  /** Frames of the stream between what was spoken and this frame. */
+  /** Frames of the stream between the last one spoken and this frame. */
   private gapBefore(firstFrame: number): number {
     return firstFrame - (this.nextFrame ?? 0) - this.bridgedFrames;
   }
@@ -170,7 +170,7 @@ export class Decoder {
     return { logMel: frames, tile, silenceS };
   }
 
-  /** The frames of the first tile after silence, and how long the silence goes on before them. */
+  /** The frames of the first tile after silence, and the remaining silence before them. */
   private afterSilence(logMel: Frame[], dueS: number): { frames: Frame[]; silenceS: number } {
     this.pacer.forgetDepths();
     const silenceS = Math.max(0, dueS);
@@ -187,7 +187,7 @@ export class Decoder {
     return [...fill, ...this.pacer.pushFrames(this.lastFrame, logMel, surplusS, this.background.isQuiet(logMel))];
   }
 
-  /** Frames for a gap before a tile: a short gap's time is kept, of longer ones what the buffer needs. */
+  /** Frames for a gap before a tile: a short gap is filled, a longer one as far as the buffer needs. */
   private fill(gap: number, after: Frame, needed: number): Frame[] {
     const { pause } = this.background;
     if (!pause && gap > 0 && gap <= MAX_INTERPOLATED_FRAMES && !this.wasSkipped) {
@@ -198,7 +198,7 @@ export class Decoder {
     return frames ? this.background.frames(frames) : [];
   }
 
-  /** A piece of background, over which the last sound decays, while nothing comes; silence after long. */
+  /** A piece of background into which the last sound decays, while no packets come; later silence. */
   private bridge(): Speech | null {
     if (this.isWaiting) return null;
     const cutOffS = this.cutOffS;
@@ -217,14 +217,14 @@ export class Decoder {
     return { logMel: frames, tile: null, silenceS: 0 };
   }
 
-  /** How much is made up at once: little, but where a vocoder is slow, enough for its sound to stay ahead. */
+  /** Frames of concealment at once: few, but with a slow vocoder enough for its sound to stay ahead. */
   private pieceFrames(): number {
     const least = this.background.pause ? PAUSE_FRAMES : 1;
     const sustained = Math.ceil((SPARE * this.pacer.processingS) / this.frameS);
     return Math.max(least, Math.min(sustained, this.tile.frames));
   }
 
-  /** All of the pause that is known, at the end of a stream. */
+  /** The rest of the pause at the end of a stream. */
   private speakPause(): Speech | null {
     const { pause } = this.background;
     if (!pause) return null;
@@ -245,7 +245,7 @@ export class Decoder {
     return this.position.emit(await this.vocoder.push(speech.logMel));
   }
 
-  /** No more packets will come; without a bye the stream broke off. What is here is still to be asked for. */
+  /** No more packets will come; without a bye the stream was cut off. Call `nextFrames` for the rest. */
   end(bye: { tiles: number; samples: number } | null): void {
     this.isEnding = true;
     if (bye) {
@@ -254,7 +254,7 @@ export class Decoder {
     }
   }
 
-  /** The vocoder's last samples; a stream that said bye ends at its last sample exactly. */
+  /** The vocoder's last samples; a stream with a bye ends exactly at its last sample. */
   async flush(): Promise<Chunk> {
     return this.position.emit(await this.vocoder.flush());
   }

@@ -1,4 +1,4 @@
-/** The worker: takes a room's messages, opens the pictures, speaks them, and tells the page what there is to see. */
+/** The listening page's worker: receives a room's messages, decodes and plays them, and reports to the page. */
 
 import { USUAL_MEL, frameS, isUsual } from "./config.js";
 import { Connection } from "./connection.js";
@@ -24,22 +24,22 @@ const tell = (message: FromWorker, transfer: Transferable[] = []): void => self.
 let deviceS = 0;
 let room: Room | null = null;
 
-/** One stream: a hello and what follows it. */
+/** The state of one stream, from its hello on. */
 interface Stream {
   hello: Hello;
   decoder: Decoder | null;
-  /** Counts where nothing is heard. */
+  /** Counts tiles of a stream that is only watched. */
   queue: TileQueue;
   processingS: number[];
 }
 
-/** What a listener hears of one room until it leaves. */
+/** A listener's time in one room. */
 class Room {
   private readonly connection: Connection;
   private readonly sink: Sink | null;
   private readonly timer: number;
   private stream: Stream | null = null;
-  /** Whose end was heard; a relay that is started again may be told it once more. */
+  /** The session whose end was played; a restarted relay may report that end again. */
   private endedSession: string | null = null;
   private clock: Ping | null = null;
   private work: Promise<void> = Promise.resolve();
@@ -82,7 +82,7 @@ class Room {
     this.state = state;
   }
 
-  /** Messages are handled one after another, and spoken when none is waiting. */
+  /** Handles messages one after another, and makes sound when none is waiting. */
   private take(message: FromSender, receivedS: number): void {
     this.waiting++;
     this.work = this.work
@@ -130,7 +130,7 @@ class Room {
   private async begin(hello: Hello): Promise<void> {
     if (hello.session === this.endedSession) return this.finish(null);
     if (this.stream?.hello.session === hello.session) {
-      this.stream.hello = hello; // the connection broke and is here again: numbers go on
+      this.stream.hello = hello; // reconnected: sequence numbers continue
       this.tellState("playing");
       return;
     }
@@ -139,7 +139,7 @@ class Room {
     if (this.vocoder && this.sink) {
       if (isUsual(hello.mel)) {
         this.vocoder.reset();
-        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, leastS: this.open.leastBufferS });
+        decoder = new Decoder(USUAL_MEL, hello.tile, this.vocoder, { ...BROWSER_PLAYOUT, minS: this.open.minBufferS });
         decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
       } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }
@@ -148,7 +148,7 @@ class Room {
     this.tellState("playing");
   }
 
-  /** The stream is over: speak all of it that is here. */
+  /** End the stream: make the sound of all that has arrived. */
   private async finish(bye: { tiles: number; samples: number } | null): Promise<void> {
     const { stream, sink } = this;
     if (!stream) return;
@@ -192,7 +192,7 @@ class Room {
     return { kind: "pause" as const, sequence, firstFrame, frames, envelope };
   }
 
-  /** Speak what is due. */
+  /** Make the sound that is due. */
   private async speak(): Promise<void> {
     const decoder = this.stream?.decoder;
     const sink = this.sink;
@@ -204,7 +204,7 @@ class Room {
         const speech = decoder.nextFrames(sink.bufferedS, startedS);
         if (!speech) break;
         const chunk = await decoder.speak(speech);
-        // The end of the stream before may still be played.
+        // The end of the previous stream may still be playing.
         if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS) - sink.bufferedS));
         this.play(chunk);
         this.measure(speech, decoder);
@@ -217,7 +217,7 @@ class Room {
     }
   }
 
-  /** A worker is woken when the browser finds time: 95 of 100 tiles take no longer than is kept in mind here. */
+  /** Record a tile's processing time, with the wait for the worker; 95 of 100 tiles take no longer than `processingS`. */
   private measure({ tile, logMel }: Speech, decoder: Decoder): void {
     const now = nowS();
     if (tile && logMel.length <= tile.frames && this.stream) {
@@ -268,7 +268,7 @@ class Room {
   }
 }
 
-/** What was asked for last; loading takes a while, and another room may be asked for in between. */
+/** The latest request: loading takes a while, and another room may be requested meanwhile. */
 let wanted: Open | null = null;
 let pictures: PictureReader | null = null;
 const vocoders = new Map<string, Vocoder>();
@@ -279,7 +279,7 @@ async function load(open: Open): Promise<Vocoder | null> {
     const known = vocoders.get(open.model);
     const vocoder = known ?? (await Vocoder.load(open.model, (share) => tell({ kind: "loading", share })));
     vocoders.set(open.model, vocoder);
-    new NoiseSource(USUAL_MEL); // now rather than when a stream begins
+    new NoiseSource(USUAL_MEL); // not when a stream begins
     return vocoder;
   } catch (error) {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);

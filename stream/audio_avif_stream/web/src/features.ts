@@ -17,7 +17,7 @@ function toHz(mel: number): number {
   return mel < LINEAR_MELS ? (200 * mel) / 3 : LINEAR_HZ * Math.exp(LOG_STEP * (mel - LINEAR_MELS));
 }
 
-/** In which band a frequency lies: 0 is the centre of the lowest, `n_mels - 1` that of the highest. */
+/** The fractional band of a frequency: 0 is the centre of the lowest, `n_mels - 1` of the highest. */
 export function bandAt(hz: number, mel: MelConfig): number {
   const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
   return ((toMel(hz) - low) / (high - low)) * (mel.n_mels + 1) - 1;
@@ -80,7 +80,7 @@ function normal(): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-/** Log-mel frames of sound that comes in pieces; frame k is centred on sample `hop_samples * k`. */
+/** Log-mel frames of streamed samples; frame k is centred on sample `hop_samples * k`. */
 export class LogMelStream {
   private pending: Float64Array;
   private readonly window: Float64Array;
@@ -120,7 +120,7 @@ export class LogMelStream {
   }
 }
 
-/** How far the log-mel of white noise is from each band's mean, `count` frames of it. */
+/** `count` frames of the log-mel of white noise, relative to each band's mean. */
 export function naturalFluctuation(mel: MelConfig, count: number): Frame[] {
   const edge = mel.n_fft / mel.hop_samples;
   const noise = new Float64Array((count + edge) * mel.hop_samples + mel.n_fft).map(normal());

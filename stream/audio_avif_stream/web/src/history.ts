@@ -1,4 +1,4 @@
-/** The last half minute of a stream as gray values, one column for each frame, and what kind of column it is. */
+/** The last half minute of a stream as gray values, one column per frame, and the kind of each column. */
 
 export const HISTORY_FRAMES = 2048;
 
@@ -10,7 +10,7 @@ export const Kind = {
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
-const MOST_LOST_FRAMES = 512;
+const MAX_LOST_FRAMES = 512;
 
 export class History {
   readonly values: Uint8Array;
@@ -41,14 +41,14 @@ export class History {
     }
   }
 
-  /** From here on it is quiet; the noise's column is low band first. */
+  /** A pause begins here; the noise's column is low band first. */
   putPause(firstFrame: number, column: Uint8Array): void {
     if (this.pause) this.fillPause(firstFrame);
     else this.fillLost(firstFrame);
     this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
   }
 
-  /** A pause goes on until the next message; draw it up to here. */
+  /** A pause lasts until the next message; draw it up to here. */
   fillPause(until: number): void {
     if (!this.pause) return;
     const { firstFrame, column } = this.pause;
@@ -59,7 +59,7 @@ export class History {
   }
 
   private fillLost(until: number): void {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
 

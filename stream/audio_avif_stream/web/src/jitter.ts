@@ -3,7 +3,7 @@
 import type { Frame } from "./features.js";
 import { roundHalfToEven } from "./rounding.js";
 
-/** A tile that was opened; `logMel` is null where its picture is damaged. */
+/** A decoded tile; `logMel` is null where its picture is damaged. */
 export interface Picture {
   kind: "tile";
   sequence: number;
@@ -36,7 +36,7 @@ export class TileCounts {
 
 const CAPACITY = 128;
 
-/** Holds tiles until it is their turn; copies stand in for those that never came. */
+/** Holds tiles until they are due; copies replace lost ones. */
 export class TileQueue {
   readonly counts = new TileCounts();
   private tiles = new Map<number, Packet>();
@@ -47,7 +47,7 @@ export class TileQueue {
     return this.tiles.size;
   }
 
-  /** Whether a copy of this tile would be of use. */
+  /** Whether a copy of this tile is needed. */
   needs(sequence: number): boolean {
     return this.next !== null && sequence >= this.next && !this.tiles.has(sequence) && !this.copies.has(sequence);
   }
@@ -69,7 +69,7 @@ export class TileQueue {
     return [...this.tiles.keys()].sort((a, b) => a - b);
   }
 
-  /** The next tile in order, or a copy of it, if it is here. */
+  /** The next tile in order or a copy of it, if either has arrived. */
   pop(): Packet | null {
     if (this.next === null) return null;
     const tile = this.tiles.get(this.next) ?? null;
@@ -110,7 +110,7 @@ export class TileQueue {
     return true;
   }
 
-  /** The stream had so many tiles; those at its end that never came are lost. */
+  /** End the stream after `tiles` tiles; those at its end that never came are lost. */
   end(tiles: number): void {
     this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
   }
@@ -119,11 +119,11 @@ export class TileQueue {
 const WINDOW_S = 10;
 const WINDOW_TILES = 20;
 const LATER_PERCENT = 5;
-const MOST_TILES = 512;
+const MAX_TILES = 512;
 const CLOCK_JUMP_S = 1;
 
 /**
- * Follows how late tiles come: the 95th percentile of the last ten seconds says what the buffer must hold.
+ * Measures how late tiles come: the buffer must hold the 95th percentile of the last ten seconds.
  * A burst after a stall counts once.
  */
 export class ArrivalWatch {
@@ -146,7 +146,7 @@ export class ArrivalWatch {
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
     this.transits.push({ nowS, transitS, counts });
-    if (this.transits.length > MOST_TILES) this.transits.shift();
+    if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
@@ -167,10 +167,10 @@ const WATCH_S = 1;
 /** Finds how deep the buffer usually is, from its depth at each tile of the last second. */
 export class DepthWatch {
   private depthsS: number[] = [];
-  private readonly most: number;
+  private readonly maxCount: number;
 
   constructor(tileS: number) {
-    this.most = Math.max(3, roundHalfToEven(WATCH_S / tileS));
+    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S / tileS));
   }
 
   reset(): void {
@@ -178,11 +178,11 @@ export class DepthWatch {
   }
 
   push(depthS: number): number {
-    this.depthsS = [...this.depthsS, depthS].slice(-this.most);
+    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
     return median(this.depthsS);
   }
 
-  /** The buffer has been made so much deeper on purpose. */
+  /** Record that the buffer was deliberately made deeper by `changeS`. */
   adjust(changeS: number): void {
     this.depthsS = this.depthsS.map((depthS) => depthS + changeS);
   }

@@ -1,4 +1,4 @@
-/** A WebSocket to a relay that is replaced by another when it closes, falls silent or does not open. */
+/** A WebSocket to a relay that reconnects when it closes, falls silent or does not open. */
 
 import { AwakeClock } from "./awake.js";
 import { WireError } from "./errors.js";
@@ -8,7 +8,7 @@ import { CLOSE, type Pong, SUBPROTOCOL } from "./wire.js";
 const FIRST_RETRY_S = 0.5;
 const LONGEST_RETRY_S = 4;
 const FIRST_CONNECT_S = 10;
-const RECONNECT_S = 2; // or three times what the first connection took: an attempt that a dead path holds is no use later
+const RECONNECT_S = 2; // or three times as long as the first connection took: an attempt on a dead path never succeeds
 const WATCH_S = 0.25;
 const HEALTH_S = 2;
 const TRIPS = 16;
@@ -16,24 +16,24 @@ const NORMAL = 1000;
 export const PING_S = 1;
 
 export interface LinkUser {
-  /** A connection is open, and nothing has been said on it. */
+  /** A connection has opened. */
   onOpen(): void;
-  /** A message came; seconds of `nowS`. Throws WireError for one that makes no sense, which ends the link. */
+  /** A message came at `nowS`. Throws WireError for an invalid one, which ends the link. */
   onMessage(data: ArrayBuffer | string, receivedS: number): void;
   /** Called several times a second while a connection is open. */
   onTick?(): void;
-  /** The sentence that ends the link after this close, null where another connection is worth trying. */
+  /** The message with which this close code ends the link, or null to reconnect. */
   whyFinal(code: number, reason: string): string | null;
   onState(state: State, detail: string): void;
 }
 
-/** The token as a subprotocol, since a page can set no headers. */
+/** The token as a subprotocol, since a web page cannot set headers. */
 export function bearer(token: string): string {
   const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(token)));
   return `audio-avif.bearer.${base64.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`;
 }
 
-/** A page is not told why a handshake failed; whether the server answers at all tells much of it. */
+/** The likely reason for a failed handshake, which browsers do not tell: "" where the server does not answer at all. */
 async function whyRefused(): Promise<string> {
   try {
     await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(HEALTH_S * 1000) });
@@ -47,11 +47,11 @@ async function whyRefused(): Promise<string> {
 }
 
 export class Link {
-  /** How far the server's clock is ahead of `nowS`, from the pong with the shortest round trip; null until known. */
+  /** The server's clock minus `nowS`, from the pong with the shortest round trip; null until known. */
   serverAheadS: number | null = null;
-  /** Of the newest pong. */
+  /** Round trip of the newest pong. */
   roundTripS: number | null = null;
-  /** How long nothing has come on this connection. */
+  /** Seconds since the last message on this connection. */
   silenceS = 0;
 
   private socket: WebSocket | null = null;
@@ -63,7 +63,7 @@ export class Link {
   private trips: { tripS: number; aheadS: number }[] = [];
   private readonly awake: AwakeClock;
 
-  /** A connection on which nothing comes for `silentS` is dead: the user must ping it. */
+  /** A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(
     private readonly url: string,
     private readonly token: string,
@@ -76,7 +76,7 @@ export class Link {
     this.connect();
   }
 
-  /** What was sent and has not left; infinite without a connection. */
+  /** Bytes not yet sent by the browser; infinite without a connection. */
   get unsentBytes(): number {
     return this.isOpen ? this.socket!.bufferedAmount : Infinity;
   }
@@ -90,7 +90,7 @@ export class Link {
     if (this.isOpen) this.socket!.send(message);
   }
 
-  /** No more connections; this one is closed after so long, unless the server closes it before. */
+  /** Stop reconnecting; close this connection after `afterS`, unless the server closes it before. */
   close(afterS = 0, code = NORMAL): void {
     this.isClosed = true;
     this.stopTimers();
@@ -99,12 +99,12 @@ export class Link {
     else socket?.close(code);
   }
 
-  /** Call at an interval for as long as this connection lasts. */
+  /** Call at an interval while this connection lasts. */
   every(seconds: number, callback: () => void): void {
     this.timers.push(self.setInterval(callback, seconds * 1000));
   }
 
-  /** Call once, unless this connection has ended before. */
+  /** Call once, unless this connection ends before. */
   after(seconds: number, callback: () => void): void {
     this.timers.push(self.setTimeout(callback, seconds * 1000));
   }
@@ -117,7 +117,7 @@ export class Link {
   }
 
   private stopTimers(): void {
-    for (const timer of this.timers) self.clearTimeout(timer); // of both kinds, the numbers being shared
+    for (const timer of this.timers) self.clearTimeout(timer); // timeouts and intervals share their numbers
     this.timers = [];
   }
 
@@ -162,7 +162,7 @@ export class Link {
     }
   }
 
-  /** Give up a connection on which nothing comes, or that does not open. */
+  /** Drop a connection that is silent or does not open. */
   private watch(): void {
     this.silenceS = this.awake.nowS() - this.heardS;
     if (this.silenceS > this.patienceS) this.lose("The server does not answer. Trying again …");
@@ -188,7 +188,7 @@ export class Link {
     else this.lose(`Connection lost${reason ? ` (${reason})` : ""}. Trying again …`);
   }
 
-  /** Leave this connection without waiting for its peer, which may be gone, and try another after a while. */
+  /** Drop this connection without waiting for the peer, and reconnect after a while. */
   private lose(detail: string, state: State = "lost"): void {
     const { socket } = this;
     this.socket = null;

@@ -14,7 +14,7 @@ const NEIGHBOURS = 2;
 const NATURAL_NOISE_FRAMES = 256;
 
 /**
- * A listener's picture of the background: the mean of what lies near the minimum of the last 1.5 s in each band.
+ * A listener's estimate of the background: the mean of the values near the minimum of the last 1.5 s in each band.
  * It falls at once and rises slowly.
  */
 export class FloorTracker {
@@ -59,7 +59,7 @@ export class FloorTracker {
   }
 }
 
-/** What pixels stand for. */
+/** Log10 magnitudes of pixels. */
 export function fromPixel(pixel: number, tile: TileConfig): number {
   return tile.log10_min + (pixel * (tile.log10_max - tile.log10_min)) / 255;
 }
@@ -83,7 +83,7 @@ export function noiseEnvelope(levels: Uint8Array, nMels: number, tile: TileConfi
   const points = solve(system);
   return Float32Array.from({ length: nMels }, (_, band) => {
     const value = points.reduce((sum, point, i) => sum + point * lines[i][band], 0);
-    return Math.min(Math.max(value, tile.log10_min), tile.log10_max); // between unlike groups the lines overshoot
+    return Math.min(Math.max(value, tile.log10_min), tile.log10_max); // the interpolation overshoots between unlike groups
   });
 }
 

@@ -1,14 +1,14 @@
-/** Where the player runs: in the AudioWorklet or, where browsers keep that from a page, in the page. */
+/** The player's host: the AudioWorklet or, where a page may not use it, the page itself. */
 
 import { Player } from "./player.js";
 
-const LEAST_BLOCK_S = 0.03; // what the page may be late by, drawing
+const MIN_BLOCK_S = 0.03; // the page may be late by this while drawing
 
 export interface Outlet {
   readonly node: AudioNode;
-  /** Samples leave the ring so many at once. */
+  /** Samples per block. */
   readonly blockS: number;
-  /** Play what comes by this port. */
+  /** Play the samples of this port. */
   follow(worker: MessagePort): void;
 }
 
@@ -23,10 +23,10 @@ async function openWorklet(context: AudioContext): Promise<Outlet> {
   return { node, blockS: 0, follow: (worker) => node.port.postMessage(worker, [worker]) };
 }
 
-/** Deprecated, but in every browser; later, since it plays a block while it fills the next. */
+/** Deprecated, but in every browser; it adds a block of delay. */
 function openScript(context: AudioContext): Outlet {
   const player = new Player(context.sampleRate);
-  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
   /* eslint-disable @typescript-eslint/no-deprecated -- the only player for a page without an AudioWorklet */
   const node = context.createScriptProcessor(block, 1, 1);
   node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));

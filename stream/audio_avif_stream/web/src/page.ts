@@ -1,4 +1,4 @@
-/** The listening page: its controls, its messages, and what it shows of the worker's figures. */
+/** The listening page: controls, messages and the worker's figures. */
 
 import type { Palette } from "./colours.js";
 import { RATE_HZ } from "./config.js";
@@ -9,7 +9,7 @@ import type { Figures, FromWorker, State, ToWorker } from "./protocol.js";
 import { Spectrogram } from "./spectrogram.js";
 import type { ModelName } from "./vocoder.js";
 
-const MOST_BUFFER_MS = 2000;
+const MAX_BUFFER_MS = 2000;
 
 const [form, room, token] = [byId<HTMLFormElement>("form"), byId<HTMLInputElement>("room"), byId<HTMLInputElement>("token")];
 const [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId<HTMLButtonElement>(id));
@@ -21,7 +21,7 @@ const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 const look = () => ({ isDark: darkness.matches, palette: palette.value as Palette, isStill: stillness.matches });
 const spectrogram = new Spectrogram(byId<HTMLCanvasElement>("spectrogram"), look());
 
-/** Tests look in here; with `isRecorded` before Listen is pressed, every tile and all samples are kept. */
+/** For tests; with `isRecorded` set before Listen is pressed, all tiles and samples are kept. */
 const debug = {
   state: "idle" as State | "idle",
   figures: null as Figures | null,
@@ -37,7 +37,7 @@ let isListening = false;
 let caveat = "";
 let stateDetail = "";
 let opening: Promise<Sound> | null = null;
-let leastBufferS = BROWSER_PLAYOUT.leastS;
+let minBufferS = BROWSER_PLAYOUT.minS;
 
 /** The path of the samples to the sound device: the ring, the meter, the volume. */
 class Sound {
@@ -48,7 +48,7 @@ class Sound {
     readonly gain: GainNode,
   ) {}
 
-  /** Opens the sound device; must be called from a click. Throws the sentence to show where it does not open. */
+  /** Opens the sound device; must be called from a click. Throws the message to show where it does not open. */
   static async open(): Promise<Sound> {
     if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context: AudioContext;
@@ -58,7 +58,7 @@ class Sound {
       context = new AudioContext({ latencyHint: "interactive" }); // the player resamples
     }
     context.onstatechange = () => {
-      if (isListening && context.state !== "closed") void context.resume(); // a phone's call may have held it
+      if (isListening && context.state !== "closed") void context.resume(); // a phone call may have suspended it
     };
     void context.resume();
     const outlet = await openOutlet(context);
@@ -68,7 +68,7 @@ class Sound {
     return new Sound(context, outlet, analyser, gain);
   }
 
-  /** A new way from the worker to the ring. */
+  /** A new port from the worker to the ring. */
   openPort(): MessagePort {
     const { port1, port2 } = new MessageChannel();
     this.outlet.follow(port2);
@@ -79,7 +79,7 @@ class Sound {
     return this.outlet.blockS;
   }
 
-  /** From the ring to the ear; a block that is full waits for the one that plays. */
+  /** Delay from the ring to the ear, with the block that waits while another plays. */
   get latencyS(): number {
     return 2 * this.blockS + (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
   }
@@ -89,7 +89,7 @@ function ask(message: ToWorker, transfer: Transferable[] = []): void {
   worker?.postMessage(message, transfer);
 }
 
-/** What this browser lacks so that nothing can be watched, in one sentence; "" where nothing. */
+/** The message about a feature that this browser lacks; "" for none. */
 function missing(): string {
   if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
     return "This browser is too old for this page: it has no OffscreenCanvas, which decodes the pictures.";
@@ -97,7 +97,7 @@ function missing(): string {
   return "WebSocket" in window ? "" : "This browser has no WebSocket, which carries the stream.";
 }
 
-/** Asked anew after each wait: Stop may have been pressed in between. */
+/** Checked after each wait: Stop may have been pressed meanwhile. */
 const wasStopped = (): boolean => !isListening;
 
 async function listen(): Promise<void> {
@@ -139,11 +139,11 @@ async function listen(): Promise<void> {
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { room: room.value, token: token.value, model: model.value as ModelName, isRecorded: debug.isRecorded };
-  const heldS = leastBufferS + (sound?.blockS ?? 0);
-  ask({ kind: "open", url, ...asked, leastBufferS: heldS, sound: port }, port ? [port] : []);
+  const heldS = minBufferS + (sound?.blockS ?? 0);
+  ask({ kind: "open", url, ...asked, minBufferS: heldS, sound: port }, port ? [port] : []);
 }
 
-/** Leave the room; say why where it was not asked for. */
+/** Leave the room; show the reason where the user did not ask for it. */
 function stop(why = ""): void {
   isListening = false;
   ask({ kind: "close" });
@@ -233,7 +233,7 @@ function showFigures(figures: Figures): void {
 function linkHash(): string {
   const parts = new URLSearchParams({ room: room.value });
   if (token.value) parts.set("token", token.value);
-  if (leastBufferS !== BROWSER_PLAYOUT.leastS) parts.set("buffer", String(Math.round(leastBufferS * 1000)));
+  if (minBufferS !== BROWSER_PLAYOUT.minS) parts.set("buffer", String(Math.round(minBufferS * 1000)));
   return `#${parts}`;
 }
 
@@ -253,7 +253,7 @@ function readFragment(): void {
   room.value = parts.get("room") ?? room.value;
   token.value = parts.get("token") ?? token.value;
   const bufferMs = Number(parts.get("buffer") || Number.NaN);
-  if (bufferMs >= 0 && bufferMs <= MOST_BUFFER_MS) leastBufferS = bufferMs / 1000;
+  if (bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS) minBufferS = bufferMs / 1000;
 }
 
 form.addEventListener("submit", (event) => {

@@ -4,14 +4,14 @@ import { USUAL_MEL } from "./config.js";
 import { bandAt } from "./features.js";
 
 const LABELLED_HZ = [100, 250, 500, 1000, 2000, 4000, 7000];
-const LEAST_LEVEL_DB = -60;
+const MIN_LEVEL_DB = -60;
 const METER_TEXT_MS = 2000;
 
-/** The element with this id, which the page holds; the caller names its type. */
+/** The element with this id, which exists; the caller names its type. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- shorter than a cast at every call
 export const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 
-/** Say it in the status line, which screen readers read out. */
+/** Show a message in the status line, which screen readers read out. */
 export function say(sentence: string, isProblem = false): void {
   const line = byId("status");
   if (line.textContent === sentence) return;
@@ -30,26 +30,26 @@ export function labelBands(mel = USUAL_MEL): void {
   byId("bands").replaceChildren(...labels);
 }
 
-/** Shows the loudest of the last moment as a bar and, less often, in words. */
+/** Shows the recent peak level as a bar and, less often, as text. */
 export function showLevels(analyser: () => AnalyserNode | null): void {
   const level = byId("level");
   let saidMs = 0;
   const step = (): void => {
     requestAnimationFrame(step);
     const db = levelOf(analyser());
-    (level.firstElementChild as HTMLElement).style.transform = `scaleX(${1 - db / LEAST_LEVEL_DB})`;
+    (level.firstElementChild as HTMLElement).style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
     saidMs = performance.now();
     level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= LEAST_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
   step();
 }
 
 function levelOf(analyser: AnalyserNode | null): number {
-  if (!analyser) return LEAST_LEVEL_DB;
+  if (!analyser) return MIN_LEVEL_DB;
   const samples = new Float32Array(analyser.fftSize);
   analyser.getFloatTimeDomainData(samples);
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(LEAST_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }

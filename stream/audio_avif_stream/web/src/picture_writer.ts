@@ -2,7 +2,7 @@
 
 declare const AVIF_VERSION: string; // by build.mjs
 
-/** Of the encoder's module, what is used here; the package's own types need a global that it does not export. */
+/** The part of the encoder's module that is used here; the package's own types need a global that it does not export. */
 interface AvifModule {
   encode(rgba: Uint8ClampedArray, width: number, height: number, options: object): Uint8Array | null;
 }
@@ -26,7 +26,7 @@ export const STILL_OPTIONS = {
 export class PictureWriter {
   private constructor(private readonly module: AvifModule) {}
 
-  /** Loads the encoder. Throws whatever it throws. */
+  /** Loads the encoder. Passes its errors on. */
   static async load(): Promise<PictureWriter> {
     const url: string = `./avif-${AVIF_VERSION}.js`;
     const { default: start } = (await import(url)) as { default: OpenModule };

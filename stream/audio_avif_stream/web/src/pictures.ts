@@ -3,7 +3,7 @@
 import { inspectStill } from "./container.js";
 import { TileError } from "./errors.js";
 
-/** A still of 8 x 80 pixels to try the browser with: `tests/data/wire/still.avif`; AV1 leaves decoders no choice. */
+/** A still of 8 x 80 pixels to test the browser with, `tests/data/wire/still.avif`; AV1 decoding is exact. */
 const TRIAL =
   "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOltZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAAA5waXRtAA" +
   "AAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ0AAAArAAAAKGlpbmYAAAAAAAEAAAAaaW5mZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGhpcHJw" +
@@ -22,7 +22,7 @@ export class PictureReader {
     this.context = context;
   }
 
-  /** The gray values `[height, width]` row by row. Throws TileError for what is no still of this size. */
+  /** The gray values `[height, width]` row by row. Throws TileError for anything but a still of this size. */
   async read(still: Uint8Array<ArrayBuffer>, width: number, height: number): Promise<Uint8Array> {
     const layout = inspectStill(still);
     if (layout.width !== width || layout.height !== height || layout.bitDepth !== 8 || !layout.isMonochrome) {
@@ -42,14 +42,14 @@ export class PictureReader {
   private async open(still: Uint8Array<ArrayBuffer>): Promise<ImageBitmap> {
     const blob = new Blob([still], { type: "image/avif" });
     try {
-      // Without colour management, so that pixels come as they were sent.
+      // Without colour management, so that pixels are unchanged.
       return await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
-      throw new TileError("the tile's AVIF data does not decode");
+      throw new TileError("the tile's AVIF data cannot be decoded");
     }
   }
 
-  /** What this browser makes of an AVIF still: its pixels, others, or nothing. */
+  /** Whether this browser decodes an AVIF still exactly, alters it, or fails. */
   async trial(): Promise<"exact" | "altered" | "closed"> {
     try {
       const still = Uint8Array.from(atob(TRIAL), (character) => character.charCodeAt(0));

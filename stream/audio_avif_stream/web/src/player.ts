@@ -1,4 +1,4 @@
-/** Plays the ring that the worker fills, at the rate of the device, and tells the worker how much has been played. */
+/** Plays the ring that the worker fills at the device's rate, and reports to the worker how much was played. */
 
 import { RATE_HZ } from "./config.js";
 import { Resampler } from "./resample.js";
@@ -18,7 +18,7 @@ export class Player {
     this.resampler = deviceRateHz === RATE_HZ ? null : new Resampler(RATE_HZ / deviceRateHz);
   }
 
-  /** Play what comes by this port, and nothing more of what came before. */
+  /** Play the samples of this port from now on, and drop all earlier ones. */
   follow(worker: MessagePort): void {
     const ring = (this.ring = new Ring());
     this.worker = worker;
@@ -28,7 +28,7 @@ export class Player {
     };
   }
 
-  /** Fill what the device plays next. */
+  /** Fill the block that the device plays next. */
   fill(out: Float32Array): void {
     if (this.resampler) this.resampler.fill(out, this.ring.next);
     else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();

@@ -1,4 +1,4 @@
-/** How deep the playout buffer is, and how it is kept there. As `audio_avif/codec/playout.py`. */
+/** The depth of the playout buffer, and the changes that keep it. As `audio_avif/codec/playout.py`. */
 
 import type { Frame } from "./features.js";
 import { ArrivalWatch, DepthWatch } from "./jitter.js";
@@ -10,25 +10,25 @@ const TOLERANCE_FRAMES = 0.75;
 const TOLERANCE_IN_SPEECH_FRAMES = 2;
 
 /**
- * How a stream is kept in time.
+ * The playout buffer and the concealment of a stream.
  *
- * At least `leastS` of sound, and as much as 95 of 100 tiles need, up to `mostS`, is held ready against jitter. With less
+ * At least `minS` of sound, and as much as 95 of 100 tiles need, up to `maxS`, is held ready against jitter. With less
  * than `concealAtS` left and no tile here, concealment is spoken: `maxConcealS` of it, then it fades within `fadeS`.
  */
 export interface PlayoutConfig {
-  leastS: number;
-  mostS: number;
+  minS: number;
+  maxS: number;
   concealAtS: number;
   maxConcealS: number;
   fadeS: number;
 }
 
-/** A browser wakes a worker later than an operating system wakes a thread: more sound is held ready than in Python. */
-export const BROWSER_PLAYOUT: PlayoutConfig = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+/** Browsers wake a worker later than an operating system wakes a thread, so the buffer is deeper than in Python. */
+export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
 /** Keeps the playout buffer as deep as the arrivals require. */
 export class Pacer {
-  /** How long this machine takes for a tile; the caller of the decoder measures and sets it. */
+  /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
   private readonly arrivals: ArrivalWatch;
   private readonly depth: DepthWatch;
@@ -46,10 +46,10 @@ export class Pacer {
 
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS(): number {
-    const { leastS, mostS, concealAtS } = this.config;
-    const marginS = Math.min(leastS, concealAtS + this.frameS);
-    const jitterS = Math.max(leastS, Math.min(this.arrivals.latenessS, mostS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, mostS);
+    const { minS, maxS, concealAtS } = this.config;
+    const marginS = Math.min(minS, concealAtS + this.frameS);
+    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
 
   /** How much sound should be waiting when a tile arrives on time. */
@@ -67,18 +67,18 @@ export class Pacer {
     return this.stretcher.lengthenedFrames;
   }
 
-  /** Take note of a packet that arrived at `nowS`, and of how many copies came with it. */
+  /** Record a packet that arrived at `nowS`, and the number of its copies. */
   push(firstFrame: number, copyCount: number, nowS: number): void {
     this.arrivals.push(firstFrame, nowS);
     this.copies = Math.max(this.copies, copyCount);
   }
 
-  /** The next packet comes after silence: earlier arrivals say nothing about it. */
+  /** Forget earlier arrivals: the next packet comes after silence. */
   forgetArrivals(): void {
     this.arrivals.reset();
   }
 
-  /** The sound was interrupted: earlier depths of the buffer say nothing about later ones. */
+  /** Forget earlier depths of the buffer: the sound was interrupted. */
   forgetDepths(): void {
     this.depth.reset();
   }

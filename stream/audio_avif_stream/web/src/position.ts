@@ -21,17 +21,17 @@ export class StreamPosition {
 
   constructor(private readonly hopSamples: number) {}
 
-  /** Samples that the vocoder has taken in and not given out. */
+  /** Samples inside the vocoder. */
   get heldSamples(): number {
     return this.pushedSamples - this.emittedSamples;
   }
 
-  /** The vocoder takes in so many frames. */
+  /** Record that the vocoder takes in `frames` frames. */
   push(frames: number): void {
     this.pushedSamples += frames * this.hopSamples;
   }
 
-  /** The next frame spoken lies so many frames later in the stream; negative where it lies earlier. */
+  /** Record that the next frame lies `frames` frames later in the stream than expected; negative for earlier. */
   leaveOut(frames: number): void {
     if (frames) this.jumps.push({ at: this.pushedSamples, samples: frames * this.hopSamples });
   }
@@ -41,7 +41,7 @@ export class StreamPosition {
     this.endSample = sample;
   }
 
-  /** Give the vocoder's output its place in the stream. */
+  /** Add stream positions to the vocoder's output. */
   emit(samples: Float32Array): Chunk {
     const firstSample = this.nextSample();
     this.emittedSamples += samples.length;

@@ -7,36 +7,36 @@ export interface Open {
   url: string;
   room: string;
   token: string;
-  /** To the ring of the player; without it the stream is only watched. */
+  /** Port to the player's ring; without it the stream is only watched. */
   sound: MessagePort | null;
   model: ModelName;
-  /** How much sound is to be held ready at least. */
-  leastBufferS: number;
-  /** Tell every tile's bytes and all samples, for tests. */
+  /** Minimum depth of the buffer. */
+  minBufferS: number;
+  /** Report every tile's bytes and all samples, for tests. */
   isRecorded: boolean;
 }
 
 export type ToWorker =
   | Open
   | { kind: "close" }
-  /** What the sound device adds, in seconds. */
+  /** Delay of the sound device in seconds. */
   | { kind: "device"; latencyS: number };
 
-/** Where a connection stands; the words for it are the page's. */
+/** The state of a connection; the page has a text for each. */
 export type State =
-  | "trying" // the browser is tried and the vocoder loaded
+  | "trying" // testing the browser and loading the vocoder
   | "connecting"
-  | "waiting" // nobody publishes, or nothing has come for two seconds
+  | "waiting" // no publisher, or no message for two seconds
   | "playing"
   | "ended" // the stream said bye
-  | "lost" // the connection broke and is tried again
-  | "refused" // the server is there and lets nobody in, or not this page
-  | "failed"; // it makes no sense to go on
+  | "lost" // the connection was lost; reconnecting
+  | "refused" // the server rejects this page or all
+  | "failed"; // an error that ends listening
 
 export interface Status {
   kind: "status";
   state: State;
-  /** A sentence where there is more to say. */
+  /** Details, if any. */
   detail: string;
 }
 
@@ -56,7 +56,7 @@ export interface Figures {
 export type FromWorker =
   | Status
   | { kind: "loading"; share: number }
-  | { kind: "caveat"; detail: string } // what is not as it should be, though the stream goes on
+  | { kind: "caveat"; detail: string } // a problem that does not end the stream
   | { kind: "stream"; mel: import("./config.js").MelConfig; tile: import("./config.js").TileConfig; agent: string }
   | { kind: "tile"; firstFrame: number; frames: number; width: number; pixels: Uint8Array }
   | { kind: "pause"; firstFrame: number; pixels: Uint8Array }

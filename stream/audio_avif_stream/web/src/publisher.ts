@@ -1,22 +1,22 @@
-/** Who publishes in a room: the sender's side of the protocol, over as many connections as it takes. */
+/** A room's publisher: the sender's side of the protocol, across reconnections. */
 
 import { WireError } from "./errors.js";
 import { Link, PING_S } from "./link.js";
 import type { State } from "./protocol.js";
 import { CLOSE, type Hello, type Tile, byeBytes, helloBytes, parse, pingBytes, tileBytes } from "./wire.js";
 
-const SILENT_S = 5; // pongs may wait behind tiles on a narrow path, longer than a listener's
+const SILENT_S = 5; // longer than a listener's: pongs may wait behind tiles on a slow path
 const FIRST_PINGS = 5;
 const FIRST_PING_S = 0.1;
-const MOST_UNSENT_BYTES = 4096; // about three seconds of tiles; more would come too late
+const MAX_UNSENT_BYTES = 4096; // about three seconds of tiles; more would come too late
 export const END_S = 3;
-const COMES_BACK: readonly number[] = [1001, 1006, 1011, 1012, 1013]; // the relay or the network went away
+const COMES_BACK: readonly number[] = [1001, 1006, 1011, 1012, 1013]; // close codes after which the relay may come back
 
 export class Publisher {
   sentTiles = 0;
   droppedTiles = 0;
   sentBytes = 0;
-  /** When sample 0 was captured, in seconds of `nowS`; 0 until there is one. */
+  /** Capture time of sample 0 in seconds of `nowS`; 0 until there is one. */
   sampleZeroS = 0;
 
   private readonly link: Link;
@@ -39,10 +39,10 @@ export class Publisher {
 
   /** Whether a tile would be sent now. */
   get isReady(): boolean {
-    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
+    return this.isWelcome && this.link.unsentBytes < MAX_UNSENT_BYTES;
   }
 
-  /** Send a tile, or drop it where none can be sent. */
+  /** Send a tile; drop and count it while none can be sent. */
   send(tile: Omit<Tile, "kind" | "sequence">): void {
     if (!this.isReady) {
       this.droppedTiles++;
@@ -52,7 +52,7 @@ export class Publisher {
     this.sentBytes += tile.payload.length;
   }
 
-  /** The stream is over after so many samples; the relay closes when it has all of it. */
+  /** End the stream after `samples` samples; the relay closes the connection when it has received all. */
   end(samples: number): void {
     if (this.isWelcome) this.link.send(byeBytes({ tiles: this.sentTiles, samples }));
     this.link.close(this.isWelcome ? END_S : 0);
@@ -82,7 +82,7 @@ export class Publisher {
     this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
   }
 
-  /** Who lost the room to another while the path was dead waits until it is free again. */
+  /** After losing the room to another publisher during an outage, retry until it is free again. */
   whyFinal(code: number, reason: string): string | null {
     if (COMES_BACK.includes(code) || (code === CLOSE.busy && this.wasWelcome)) return null;
     const words: Record<number, string> = {

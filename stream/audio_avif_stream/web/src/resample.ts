@@ -1,4 +1,4 @@
-/** Between 16 kHz and the rate of a device that takes no other: windowed sinc, after Smith and Gossett 1984. */
+/** Resampling between 16 kHz and the device's rate by a windowed sinc, after Smith and Gossett 1984. */
 
 const HALF_TAPS = 16; // of the slower rate
 const PHASES = 512;
@@ -23,7 +23,7 @@ function makeTable(halfTaps: number, cutoff: number): Float32Array[] {
   );
 }
 
-/** Makes a sample for each `step` of those that come; any chunking gives the same. */
+/** Makes one sample for every `step` input samples; any chunking gives the same result. */
 export class Resampler {
   private readonly table: Float32Array[];
   private readonly history: Float32Array;
@@ -43,7 +43,7 @@ export class Resampler {
     }
   }
 
-  /** Take samples; return those that they make. */
+  /** Take samples and return the resampled ones. */
   push(samples: Float32Array): Float32Array {
     const out: number[] = [];
     for (const sample of samples) {

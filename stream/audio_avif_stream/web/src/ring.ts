@@ -4,9 +4,9 @@ const CAPACITY = 8 * 16_000;
 const FADE = 0.95;
 
 export class Ring {
-  /** Samples of those put in that have been taken. */
+  /** Number of samples taken out. */
   taken = 0;
-  /** Times that a sample was due and none was here. */
+  /** Number of underruns. */
   underruns = 0;
 
   private readonly samples = new Float32Array(CAPACITY);
@@ -15,7 +15,7 @@ export class Ring {
   private isDue = false;
   private last = 0;
 
-  /** Queue samples, the oldest making room. */
+  /** Queue samples; a full ring drops the oldest. */
   write(samples: Float32Array): void {
     for (const sample of samples) {
       this.samples[(this.readAt + this.count) % CAPACITY] = sample;
@@ -33,7 +33,7 @@ export class Ring {
     this.isDue = false;
   }
 
-  /** The next sample; where there is none, the last one fades. */
+  /** The next sample; without one, the last one fades out. */
   next = (): number => {
     if (this.count) {
       this.last = this.samples[this.readAt];

@@ -5,15 +5,15 @@ import type { Chunk } from "./position.js";
 
 export type ToRing = Float32Array | "rest";
 
-/** Of the samples sent so far, how many have been played, and how often there were none. */
+/** The player's report: samples played so far, and underruns. */
 export interface FromRing {
   taken: number;
   underruns: number;
-  /** For how long the device has played, silence included. */
+  /** Seconds that the device has played, with silence. */
   playedS: number;
 }
 
-const MOST_EXTRAPOLATED_S = 0.1;
+const MAX_EXTRAPOLATED_S = 0.1;
 const CLOCK_REPORTS = 64;
 
 export class Sink {
@@ -26,7 +26,7 @@ export class Sink {
   private isResting = true;
   private places: { at: number; samples: number; firstSample: number }[] = [];
 
-  /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
+  /** `onReport` is called every 16 ms while sound is played, or once per block if blocks are longer. */
   constructor(
     private readonly port: MessagePort,
     private readonly nowS: () => number,
@@ -42,19 +42,19 @@ export class Sink {
     };
   }
 
-  /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
+  /** Reports may be read late but never early, so the earliest of the last ones gives the device's clock. */
   private get takenNow(): number {
     const reportedAtS = this.playedS + Math.min(...this.leads);
-    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
+    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
 
-  /** Sound written but not yet played. */
+  /** Seconds of sound written and not yet played. */
   get bufferedS(): number {
     return (this.written - this.takenNow) / RATE_HZ;
   }
 
-  /** The place in the stream that leaves the ring now; null while none does. */
+  /** Stream position of the sample that leaves the ring now; null while none does. */
   get heardSample(): number | null {
     const taken = this.takenNow;
     const place = this.places.findLast((each) => each.at <= taken);
@@ -71,7 +71,7 @@ export class Sink {
     this.send(new Float32Array(Math.max(0, Math.round(seconds * RATE_HZ))));
   }
 
-  /** No sound is due until more is written: running out of it is no underrun. */
+  /** No sound is due until more is written, so an empty ring is not an underrun. */
   rest(): void {
     if (!this.isResting) this.port.postMessage("rest" satisfies ToRing);
     this.isResting = true;

@@ -1,4 +1,4 @@
-/** The page of who speaks: its controls, its words, and the way from the microphone to the worker. */
+/** The speaking page: controls, messages, and the microphone's connection to the worker. */
 
 import { RATE_HZ } from "./config.js";
 import { byId, labelBands, say, showLevels } from "./parts.js";
@@ -16,7 +16,7 @@ const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 const look = () => ({ isDark: darkness.matches, palette: "colour" as const, isStill: stillness.matches });
 const spectrogram = new Spectrogram(byId<HTMLCanvasElement>("spectrogram"), look());
 
-/** Tests look in here; with `isRecorded` before Speak is pressed, all samples and tiles are kept. */
+/** For tests; with `isRecorded` set before Speak is pressed, all samples and tiles are kept. */
 const debug = {
   state: "idle" as State | "idle",
   isRecorded: false,
@@ -28,9 +28,9 @@ Object.assign(window, { audioAvif: debug });
 let worker: Worker | null = null;
 let microphone: Microphone | null = null;
 let isSpeaking = false;
-let presses = 0; // what an earlier one still opens is closed again
+let presses = 0; // a microphone opened by an earlier press is closed again
 
-/** The microphone as long as it is open. */
+/** The open microphone. */
 class Microphone {
   private constructor(
     readonly context: AudioContext,
@@ -39,7 +39,7 @@ class Microphone {
     private readonly stream: MediaStream,
   ) {}
 
-  /** Asks for the microphone; throws the sentence to show where it does not open. */
+  /** Opens the microphone; throws the message to show where it does not open. */
   static async open(): Promise<Microphone> {
     if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
       throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");
@@ -130,11 +130,11 @@ async function speak(): Promise<void> {
   worker.postMessage({ kind: "speak", ...asked, microphone: port, rateHz: context.sampleRate } satisfies ToSpeaker, [port]);
 }
 
-/** Let the microphone go; say why where it was not asked for. */
+/** Close the microphone; show the reason where the user did not ask for it. */
 function stop(why = ""): void {
   presses++;
   isSpeaking = false;
-  worker?.postMessage({ kind: "stop" } satisfies ToSpeaker); // it ends by itself when all has gone
+  worker?.postMessage({ kind: "stop" } satisfies ToSpeaker); // the worker ends when everything is sent
   worker = null;
   microphone?.close();
   microphone = null;
@@ -150,7 +150,7 @@ function show(): void {
   quality.disabled = isSpeaking;
 }
 
-/** What a worker says that was told to stop is kept for tests, and not shown. */
+/** Messages of a stopped worker are kept for tests, and not shown. */
 function take(message: FromSpeaker, isCurrent: boolean): void {
   if (message.kind === "recorded") debug.samples.push(...message.samples);
   else if (message.kind === "recordedTile") {

@@ -1,4 +1,4 @@
-/** The worker of who speaks: microphone to log-mel to tiles to AVIF stills to a room. */
+/** The speaking page's worker: microphone to log-mel to tiles to AVIF stills to a room. */
 
 import { RATE_HZ, type TileConfig, USUAL_MEL } from "./config.js";
 import { StillTemplate } from "./container.js";
@@ -16,10 +16,10 @@ export interface Speak {
   room: string;
   token: string;
   quality: number;
-  /** Where the samples come from, and at what rate. */
+  /** The port of the microphone's samples, and their rate. */
   microphone: MessagePort;
   rateHz: number;
-  /** Tell samples and stills, for tests. */
+  /** Report samples and stills, for tests. */
   isRecorded: boolean;
 }
 
@@ -35,7 +35,7 @@ export type FromSpeaker =
 const TILE: TileConfig = { frames: 8, log10_min: -5.5, log10_max: 1 };
 const FIGURES_S = 0.5;
 const RATE_WINDOW_S = 5;
-const MOST_LAG_S = 0.5;
+const MAX_LAG_S = 0.5;
 const MUTE_S = 2;
 
 const nowS = (): number => performance.now() / 1000;
@@ -79,7 +79,7 @@ class Stream {
     this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
   }
 
-  /** End the stream as it should end. */
+  /** End the stream with a bye. */
   stop(): void {
     if (this.isOver) return;
     for (const tile of [...this.cutter.push(this.mel.flush()), ...this.cutter.flush()]) this.send(tile);
@@ -102,7 +102,7 @@ class Stream {
     publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MOST_LAG_S;
+    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);
@@ -124,7 +124,7 @@ class Stream {
     void this.show(still, firstFrame, frames);
   }
 
-  /** Shows what others will see. */
+  /** Shows the tiles as listeners get them. */
   private async show(still: Uint8Array, firstFrame: number, frames: number): Promise<void> {
     const pixels = await this.pictures.read(still.slice(), TILE.frames, USUAL_MEL.n_mels);
     tell({ kind: "tile", firstFrame, frames, width: TILE.frames, pixels }, [pixels.buffer]);

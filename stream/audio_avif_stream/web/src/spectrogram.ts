@@ -1,4 +1,4 @@
-/** Draws the history as it goes by: the newest frame at the right edge, the low band at the bottom. */
+/** Draws the history as a moving spectrogram: the newest frame at the right edge, the low band at the bottom. */
 
 import type { Palette } from "./colours.js";
 import { lookup } from "./colours.js";
@@ -6,8 +6,8 @@ import { type MelConfig, frameS } from "./config.js";
 import { HISTORY_FRAMES, History, Kind } from "./history.js";
 
 const EDGE_WINDOW_MS = 5000;
-const MOST_SHOWN_S = 12;
-const LEAST_SHOWN_S = 4;
+const MAX_SHOWN_S = 12;
+const MIN_SHOWN_S = 4;
 const PX_PER_S = 110;
 const SWEEP_GAP_FRAMES = 12;
 const AXIS_PX = 20; // as in style.css
@@ -15,7 +15,7 @@ const AXIS_PX = 20; // as in style.css
 export interface Look {
   isDark: boolean;
   palette: Palette;
-  /** Nothing scrolls: the picture is written over from left to right. */
+  /** Without scrolling, for reduced motion: the picture is overwritten from left to right. */
   isStill: boolean;
 }
 
@@ -62,7 +62,7 @@ export class Spectrogram {
     this.strip.height = mel.n_mels;
   }
 
-  /** No more comes: the picture stands still. */
+  /** Stop the movement at the end of a stream. */
   end(): void {
     this.arrivals = [];
     this.heard = null;
@@ -78,7 +78,7 @@ export class Spectrogram {
     this.arrive(firstFrame + this.tileFrames);
   }
 
-  /** Which frame is heard, and when that was. */
+  /** The frame that was heard at a time. */
   setHeard(frame: number | null, atMs: number): void {
     this.heard = frame === null ? null : { frame, atMs };
   }
@@ -89,7 +89,7 @@ export class Spectrogram {
     this.arrivals = this.arrivals.filter((each) => each.atMs > atMs - EDGE_WINDOW_MS).slice(-512);
   }
 
-  /** The frame at the right edge: what the stream's clock shows now, less a tile, so that no column is empty. */
+  /** The frame at the right edge: the stream's clock minus a tile, so that no column is empty. */
   private edgeAt(nowMs: number): number {
     if (!this.arrivals.length) return this.edge;
     const aheadMs = Math.max(...this.arrivals.map((each) => each.aheadMs));
@@ -118,7 +118,7 @@ export class Spectrogram {
     history.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history.takeChanges());
 
-    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, LEAST_SHOWN_S), MOST_SHOWN_S);
+    const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, MIN_SHOWN_S), MAX_SHOWN_S);
     const shown = (shownS * 1000) / this.frameMs;
     const scale = width / shown;
     context.imageSmoothingEnabled = false;
@@ -150,7 +150,7 @@ export class Spectrogram {
     }
   }
 
-  /** Colour columns of the history. */
+  /** Draw columns of the history in the palette's colours. */
   private paint(frames: number[]): void {
     const history = this.history!;
     const image = new ImageData(1, history.bands);
@@ -167,7 +167,7 @@ export class Spectrogram {
     }
   }
 
-  /** The stream's own seconds, which go by with the picture. */
+  /** Draw the time axis in seconds of the stream. */
   private drawSeconds(shown: number, xOf: (frame: number) => number, ratio: number, height: number): void {
     const { context } = this;
     const framesPerS = 1000 / this.frameMs;
@@ -185,7 +185,7 @@ export class Spectrogram {
     }
   }
 
-  /** A line where what is heard now passes. */
+  /** Draw a line at the frame that is heard now. */
   private drawHeard(x: number, ratio: number, height: number): void {
     const { context } = this;
     context.fillStyle = this.look.isDark ? "#ffffff" : "#000000";

@@ -3,7 +3,7 @@
 import type { TileConfig } from "./config.js";
 import type { Frame } from "./features.js";
 
-/** One tile before compression, `pixels` row by row; in a stream's last tile fewer than all columns are sound. */
+/** One tile before compression, `pixels` row by row; a stream's last tile may have fewer columns of sound. */
 export interface PixelTile {
   firstFrame: number;
   frames: number;

@@ -1,9 +1,9 @@
-/** Faster and slower speech, made of log-mel frames. As `audio_avif/signal/time_scaling.py`. */
+/** Time scaling of log-mel frames. As `audio_avif/signal/time_scaling.py`. */
 
 import { mix } from "./concealment.js";
 import type { Frame } from "./features.js";
 
-const MOST_CHANGE = 0.15; // of the frames, over any length of speech: more is heard as haste
+const MAX_CHANGE = 0.15; // share of the frames; more sounds hurried
 
 /** Lay frames over another count of them by interpolation, going on evenly from the frame before. */
 function resampleFrames(before: Frame, logMel: Frame[], count: number): Frame[] {
@@ -21,9 +21,9 @@ export class FrameStretcher {
   lengthenedFrames = 0;
   private allowance = 0;
 
-  /** Take a tile; return it with as many frames more, or fewer, as are wanted and allowed. */
+  /** Return a tile with the wanted and allowed number of frames added or removed. */
   push(before: Frame, logMel: Frame[], wanted: number): Frame[] {
-    const share = MOST_CHANGE * logMel.length;
+    const share = MAX_CHANGE * logMel.length;
     this.allowance = Math.min(this.allowance + share, Math.max(1, share));
     const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
     if (!change) return logMel;

@@ -7,7 +7,7 @@ import type { Frame } from "./features.js";
 
 declare const ORT_VERSION: string; // by build.mjs
 
-/** By model: how far its output lags, which its metadata tells and ONNX Runtime's web build does not pass on. */
+/** Latency of each model: its metadata has it, but ONNX Runtime's web build does not read metadata. */
 export const MODELS = { embedded: 768, "embedded-low": 256 } as const;
 export type ModelName = keyof typeof MODELS;
 
@@ -16,7 +16,7 @@ const NEXT = "next.";
 const WARM_UP_TILES = 8;
 const WARM_UP_FRAMES = 8;
 
-/** Fetches a model file and tells the share that is here. */
+/** Fetches a model file and reports the loaded share. */
 async function download(url: string, onProgress: (share: number) => void): Promise<Uint8Array> {
   const answer = await fetch(url);
   if (!answer.ok || !answer.body) throw new Error(`the server answered ${answer.status}`);
@@ -42,7 +42,7 @@ export class Vocoder implements VocoderStream {
   private state: Record<string, Ort.Tensor> = {};
   private unbornSamples = 0;
 
-  /** What a frame takes on this machine. */
+  /** Processing time of a frame on this machine. */
   private frameCostS = 0;
 
   private constructor(
@@ -53,7 +53,7 @@ export class Vocoder implements VocoderStream {
     this.reset();
   }
 
-  /** Loads model and runtime. Throws whatever they throw. */
+  /** Loads model and runtime. Passes their errors on. */
   static async load(name: ModelName, onProgress: (share: number) => void): Promise<Vocoder> {
     const model = await download(`models/${name}.onnx`, onProgress);
     const runtime: string = `./ort-${ORT_VERSION}.js`;
@@ -101,21 +101,21 @@ export class Vocoder implements VocoderStream {
     return tail.subarray(0, tail.length - (frames * hop - this.latencySamples));
   }
 
-  /** The seconds that a tile of so many frames takes. */
+  /** Processing time of a tile of `frames` frames in seconds. */
   costS(frames: number): number {
     return frames * this.frameCostS;
   }
 
-  /** Speak some silence, so that nothing is met first in real time. */
+  /** Run the vocoder on silence, so that first-run costs do not occur in real time. */
   private async warmUp(): Promise<void> {
     const silence = Array.from({ length: WARM_UP_FRAMES }, () => new Float32Array(USUAL_MEL.n_mels).fill(-5));
-    let leastMs = Infinity; // the first ones are compiled on the way
+    let minMs = Infinity; // the first runs include compilation
     for (let i = 0; i < WARM_UP_TILES; i++) {
       const started = performance.now();
       await this.push(silence);
-      leastMs = Math.min(leastMs, performance.now() - started);
+      minMs = Math.min(minMs, performance.now() - started);
     }
-    this.frameCostS = leastMs / 1000 / WARM_UP_FRAMES;
+    this.frameCostS = minMs / 1000 / WARM_UP_FRAMES;
     this.reset();
   }
 }

@@ -333,13 +333,13 @@ var Background = class {
   noise;
   tracker;
   fadingFrame;
-  /** Take the frames of a tile that is spoken; it ends the pause. */
+  /** Take the frames of a tile; it ends the pause. */
   push(logMel) {
     this.tracker.push(logMel);
     this.fadingFrame = logMel[logMel.length - 1];
     this.pause = null;
   }
-  /** Whether frames hold little more than the background. */
+  /** Whether frames are close to the background. */
   isQuiet(logMel) {
     return Math.max(...logMel.map(mean)) < mean(this.tracker.floor) + QUIET_LOG102;
   }
@@ -395,7 +395,7 @@ var Bytes = class {
     this.check(at, 4);
     return String.fromCharCode(...this.data.subarray(at, at + 4));
   }
-  /** The boxes between two places; each must say its size and fit. */
+  /** The boxes between two offsets; each must have a size and fit. */
   boxes(start, end) {
     const found = [];
     for (let at = start; at < end; ) {
@@ -412,7 +412,7 @@ function inspectStill(still) {
   const bytes = new Bytes(still);
   const boxes = bytes.boxes(0, still.length);
   if (boxes.map((box) => box.kind).join() !== "ftyp,meta,mdat") {
-    throw new TileError("the bytes are not an AVIF still of ftyp, meta and mdat");
+    throw new TileError("not an AVIF still of ftyp, meta and mdat boxes");
   }
   const [ftyp, meta, mdat] = boxes;
   if (bytes.text(ftyp.at) !== "avif") throw new TileError("the file's brand is not avif");
@@ -420,31 +420,31 @@ function inspectStill(still) {
   const { sequenceHeader, frameAt, frameBodyAt } = readUnits(bytes, mdat);
   const picture = readSequenceHeader(sequenceHeader);
   if (picture.width !== promised.width || picture.height !== promised.height) {
-    throw new TileError("the still promises another size than its bitstream holds");
+    throw new TileError("the still declares another size than its bitstream holds");
   }
   return { ...picture, ilocLengthAt, mdatSizeAt: mdat.at - 8, frameAt, frameBodyAt };
 }
 function readMeta(bytes, meta, mdat) {
   const children = new Map(bytes.boxes(meta.at + 4, meta.end).map((box) => [box.kind, box]));
   const [iloc, iinf, iprp] = ["iloc", "iinf", "iprp"].map((kind) => children.get(kind));
-  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still does not say where its picture lies");
+  if (!iloc || !iinf || !iprp) throw new TileError("the AVIF still lacks a pitm, iloc or iprp box");
   const items = bytes.boxes(iinf.at + 6, iinf.end);
   const isOne = bytes.u32(iinf.at) === 0 && bytes.u16(iinf.at + 4) === 1 && items.length === 1;
   if (!isOne || bytes.text(items[0].at + 8) !== "av01") {
-    throw new TileError("the AVIF file holds something else than one AV1 picture");
+    throw new TileError("the AVIF file does not hold exactly one AV1 picture");
   }
   const isUsual2 = bytes.u32(iloc.at) === 0 && bytes.u16(iloc.at + 4) === 17408 && bytes.u16(iloc.at + 6) === 1 && bytes.u16(iloc.at + 10) === 0 && bytes.u16(iloc.at + 12) === 1;
-  if (!isUsual2) throw new TileError("the AVIF still is laid out in a way tiles are not");
+  if (!isUsual2) throw new TileError("the AVIF still has an unsupported layout");
   const offset = bytes.u32(iloc.at + 14);
   if (offset !== mdat.at || offset + bytes.u32(iloc.at + 18) !== mdat.end) {
     throw new TileError("the AVIF still's picture does not fill its mdat box");
   }
   const properties = bytes.boxes(iprp.at, iprp.end).filter((box) => box.kind === "ipco").flatMap((box) => bytes.boxes(box.at, box.end));
   if (!properties.every((box) => ALLOWED_PROPERTIES.has(box.kind))) {
-    throw new TileError("the AVIF still carries a transformation, which tiles do not");
+    throw new TileError("the AVIF still has a transformation");
   }
   const sizes = properties.filter((box) => box.kind === "ispe");
-  if (sizes.length !== 1) throw new TileError("the AVIF still does not promise one size");
+  if (sizes.length !== 1) throw new TileError("the AVIF still does not declare exactly one size");
   const promised = { width: bytes.u32(sizes[0].at + 4), height: bytes.u32(sizes[0].at + 8) };
   return { ilocLengthAt: iloc.at + 18, promised };
 }
@@ -468,7 +468,7 @@ function readUnits(bytes, mdat) {
     else if (kind === FRAME && sequenceHeader && at + size === mdat.end) {
       return { sequenceHeader, frameAt: unitAt, frameBodyAt: at };
     } else if (kind !== TEMPORAL_DELIMITER || size) {
-      throw new TileError("the still's bitstream holds something else than one sequence header and one frame");
+      throw new TileError("the still's bitstream does not hold exactly one sequence header and one frame");
     }
     at += size;
   }
@@ -506,7 +506,7 @@ var StillTemplate = class _StillTemplate {
   prefix;
   ilocLengthAt;
   mdatSizeAt;
-  /** Take the template from a real still. Throws TileError where it is none. */
+  /** Take the template from a still. Throws TileError for any other file. */
   static of(still) {
     const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
     const prefix = still.slice(0, frameAt);
@@ -514,7 +514,7 @@ var StillTemplate = class _StillTemplate {
     for (const at of [ilocLengthAt, mdatSizeAt]) view.setUint32(at, view.getUint32(at) + frameAt - still.length);
     return new _StillTemplate(prefix, ilocLengthAt, mdatSizeAt);
   }
-  /** What `rebuild` needs to give this still back byte for byte, or null where it cannot. */
+  /** The body from which `rebuild` restores this still byte for byte, or null where it cannot. */
   strip(still) {
     const body = still.subarray(inspectStill(still).frameBodyAt);
     const again = this.rebuild(body);
@@ -866,7 +866,7 @@ async function whyRefused() {
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
 var Link = class {
-  /** A connection on which nothing comes for `silentS` is dead: the user must ping it. */
+  /** A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(url, token, silentS, user, nowS) {
     this.url = url;
     this.token = token;
@@ -882,11 +882,11 @@ var Link = class {
   silentS;
   user;
   nowS;
-  /** How far the server's clock is ahead of `nowS`, from the pong with the shortest round trip; null until known. */
+  /** The server's clock minus `nowS`, from the pong with the shortest round trip; null until known. */
   serverAheadS = null;
-  /** Of the newest pong. */
+  /** Round trip of the newest pong. */
   roundTripS = null;
-  /** How long nothing has come on this connection. */
+  /** Seconds since the last message on this connection. */
   silenceS = 0;
   socket = null;
   isClosed = false;
@@ -896,7 +896,7 @@ var Link = class {
   timers = [];
   trips = [];
   awake;
-  /** What was sent and has not left; infinite without a connection. */
+  /** Bytes not yet sent by the browser; infinite without a connection. */
   get unsentBytes() {
     return this.isOpen ? this.socket.bufferedAmount : Infinity;
   }
@@ -907,7 +907,7 @@ var Link = class {
   send(message) {
     if (this.isOpen) this.socket.send(message);
   }
-  /** No more connections; this one is closed after so long, unless the server closes it before. */
+  /** Stop reconnecting; close this connection after `afterS`, unless the server closes it before. */
   close(afterS = 0, code = NORMAL) {
     this.isClosed = true;
     this.stopTimers();
@@ -915,11 +915,11 @@ var Link = class {
     if (afterS) self.setTimeout(() => socket?.close(code), afterS * 1e3);
     else socket?.close(code);
   }
-  /** Call at an interval for as long as this connection lasts. */
+  /** Call at an interval while this connection lasts. */
   every(seconds, callback) {
     this.timers.push(self.setInterval(callback, seconds * 1e3));
   }
-  /** Call once, unless this connection has ended before. */
+  /** Call once, unless this connection ends before. */
   after(seconds, callback) {
     this.timers.push(self.setTimeout(callback, seconds * 1e3));
   }
@@ -971,7 +971,7 @@ var Link = class {
       this.fail(`The server sent what this page does not understand: ${error.message}.`);
     }
   }
-  /** Give up a connection on which nothing comes, or that does not open. */
+  /** Drop a connection that is silent or does not open. */
   watch() {
     this.silenceS = this.awake.nowS() - this.heardS;
     if (this.silenceS > this.patienceS) this.lose("The server does not answer. Trying again \u2026");
@@ -994,7 +994,7 @@ var Link = class {
     if (refusal) this.lose(refusal, "refused");
     else this.lose(`Connection lost${reason ? ` (${reason})` : ""}. Trying again \u2026`);
   }
-  /** Leave this connection without waiting for its peer, which may be gone, and try another after a while. */
+  /** Drop this connection without waiting for the peer, and reconnect after a while. */
   lose(detail, state = "lost") {
     const { socket } = this;
     this.socket = null;
@@ -1029,7 +1029,7 @@ var Connection = class {
   link;
   protocol = new ListenerProtocol();
   lastMessageS = 0;
-  /** How far the server's clock is ahead of `nowS`; null until known. */
+  /** The server's clock minus `nowS`; null until known. */
   get serverAheadS() {
     return this.link.serverAheadS;
   }
@@ -1052,7 +1052,7 @@ var Connection = class {
     if (message.kind !== "ping") this.lastMessageS = receivedS;
     this.listener.onMessage(message, receivedS);
   }
-  /** The server still answers, and nothing comes of a stream. */
+  /** The server answers, but sends no stream. */
   onTick() {
     const isAnswered = this.link.silenceS < 1.5 * PING_S;
     if (isAnswered && this.nowS() - this.lastMessageS > QUIET_S) this.onState("waiting", "");
@@ -1099,7 +1099,7 @@ var TileQueue = class {
   get size() {
     return this.tiles.size;
   }
-  /** Whether a copy of this tile would be of use. */
+  /** Whether a copy of this tile is needed. */
   needs(sequence) {
     return this.next !== null && sequence >= this.next && !this.tiles.has(sequence) && !this.copies.has(sequence);
   }
@@ -1118,7 +1118,7 @@ var TileQueue = class {
   sorted() {
     return [...this.tiles.keys()].sort((a, b) => a - b);
   }
-  /** The next tile in order, or a copy of it, if it is here. */
+  /** The next tile in order or a copy of it, if either has arrived. */
   pop() {
     if (this.next === null) return null;
     const tile = this.tiles.get(this.next) ?? null;
@@ -1155,7 +1155,7 @@ var TileQueue = class {
     this.skipTo(count ? numbers[numbers.length - count] : numbers[numbers.length - 1] + 1);
     return true;
   }
-  /** The stream had so many tiles; those at its end that never came are lost. */
+  /** End the stream after `tiles` tiles; those at its end that never came are lost. */
   end(tiles) {
     this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
   }
@@ -1163,7 +1163,7 @@ var TileQueue = class {
 var WINDOW_S2 = 10;
 var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
-var MOST_TILES = 512;
+var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
 var ArrivalWatch = class {
   constructor(frameS2) {
@@ -1185,7 +1185,7 @@ var ArrivalWatch = class {
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
     this.transits.push({ nowS, transitS, counts });
-    if (this.transits.length > MOST_TILES) this.transits.shift();
+    if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S2) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
@@ -1202,25 +1202,25 @@ function median(values) {
 var WATCH_S2 = 1;
 var DepthWatch = class {
   depthsS = [];
-  most;
+  maxCount;
   constructor(tileS) {
-    this.most = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
+    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
   }
   reset() {
     this.depthsS = [];
   }
   push(depthS) {
-    this.depthsS = [...this.depthsS, depthS].slice(-this.most);
+    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
     return median(this.depthsS);
   }
-  /** The buffer has been made so much deeper on purpose. */
+  /** Record that the buffer was deliberately made deeper by `changeS`. */
   adjust(changeS) {
     this.depthsS = this.depthsS.map((depthS) => depthS + changeS);
   }
 };
 
 // src/time_scaling.ts
-var MOST_CHANGE = 0.15;
+var MAX_CHANGE = 0.15;
 function resampleFrames(before, logMel, count) {
   const known2 = [before, ...logMel];
   return Array.from({ length: count }, (_, i) => {
@@ -1233,9 +1233,9 @@ var FrameStretcher = class {
   shortenedFrames = 0;
   lengthenedFrames = 0;
   allowance = 0;
-  /** Take a tile; return it with as many frames more, or fewer, as are wanted and allowed. */
+  /** Return a tile with the wanted and allowed number of frames added or removed. */
   push(before, logMel, wanted) {
-    const share = MOST_CHANGE * logMel.length;
+    const share = MAX_CHANGE * logMel.length;
     this.allowance = Math.min(this.allowance + share, Math.max(1, share));
     const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
     if (!change) return logMel;
@@ -1250,7 +1250,7 @@ var FrameStretcher = class {
 var CATCH_UP_S = 0.3;
 var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var BROWSER_PLAYOUT = { leastS: 0.06, mostS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Pacer = class {
   constructor(config, tileS, frameS2) {
     this.config = config;
@@ -1262,7 +1262,7 @@ var Pacer = class {
   config;
   tileS;
   frameS;
-  /** How long this machine takes for a tile; the caller of the decoder measures and sets it. */
+  /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
   arrivals;
   depth;
@@ -1270,10 +1270,10 @@ var Pacer = class {
   copies = 0;
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS() {
-    const { leastS, mostS, concealAtS } = this.config;
-    const marginS = Math.min(leastS, concealAtS + this.frameS);
-    const jitterS = Math.max(leastS, Math.min(this.arrivals.latenessS, mostS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, mostS);
+    const { minS, maxS, concealAtS } = this.config;
+    const marginS = Math.min(minS, concealAtS + this.frameS);
+    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
   /** How much sound should be waiting when a tile arrives on time. */
   get depthS() {
@@ -1287,16 +1287,16 @@ var Pacer = class {
   get lengthenedFrames() {
     return this.stretcher.lengthenedFrames;
   }
-  /** Take note of a packet that arrived at `nowS`, and of how many copies came with it. */
+  /** Record a packet that arrived at `nowS`, and the number of its copies. */
   push(firstFrame, copyCount, nowS) {
     this.arrivals.push(firstFrame, nowS);
     this.copies = Math.max(this.copies, copyCount);
   }
-  /** The next packet comes after silence: earlier arrivals say nothing about it. */
+  /** Forget earlier arrivals: the next packet comes after silence. */
   forgetArrivals() {
     this.arrivals.reset();
   }
-  /** The sound was interrupted: earlier depths of the buffer say nothing about later ones. */
+  /** Forget earlier depths of the buffer: the sound was interrupted. */
   forgetDepths() {
     this.depth.reset();
   }
@@ -1334,15 +1334,15 @@ var StreamPosition = class {
   jumps = [];
   leftOutSamples = 0;
   endSample = Infinity;
-  /** Samples that the vocoder has taken in and not given out. */
+  /** Samples inside the vocoder. */
   get heldSamples() {
     return this.pushedSamples - this.emittedSamples;
   }
-  /** The vocoder takes in so many frames. */
+  /** Record that the vocoder takes in `frames` frames. */
   push(frames) {
     this.pushedSamples += frames * this.hopSamples;
   }
-  /** The next frame spoken lies so many frames later in the stream; negative where it lies earlier. */
+  /** Record that the next frame lies `frames` frames later in the stream than expected; negative for earlier. */
   leaveOut(frames) {
     if (frames) this.jumps.push({ at: this.pushedSamples, samples: frames * this.hopSamples });
   }
@@ -1350,7 +1350,7 @@ var StreamPosition = class {
   endAt(sample) {
     this.endSample = sample;
   }
-  /** Give the vocoder's output its place in the stream. */
+  /** Add stream positions to the vocoder's output. */
   emit(samples) {
     const firstSample = this.nextSample();
     this.emittedSamples += samples.length;
@@ -1397,18 +1397,18 @@ var Decoder = class {
   lastFrame;
   /** The stream's frame after the last tile; null before the first tile. */
   nextFrame = null;
-  /** Frames made up since that tile. */
+  /** Concealed frames since that tile. */
   bridgedFrames = 0;
-  /** Of those, the frames made up since any packet came. */
+  /** Concealed frames since the last packet of any kind. */
   unheardOfFrames = 0;
   isSilent = true;
   wasSkipped = false;
   isEnding = false;
-  /** What became of the tiles. */
+  /** Counts of the tiles. */
   get counts() {
     return this.tiles.counts;
   }
-  /** With less sound than this waiting to be played, some must be made up; a pause's noise is never made late. */
+  /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS() {
     const { depthS, processingS, config } = this.pacer;
     if (this.background.pause && this.cutOffS <= 0) {
@@ -1416,16 +1416,16 @@ var Decoder = class {
     }
     return config.concealAtS + processingS;
   }
-  /** Whether nothing is spoken before a packet comes, however little sound is left. */
+  /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting() {
     return this.isEnding || this.isSilent && !this.background.pause;
   }
-  /** For how long nothing has come beyond what is concealed in full; in a pause a tile's time more. */
+  /** Seconds without packets beyond the time that is concealed in full, which a pause extends by a tile. */
   get cutOffS() {
     const expectedS = this.background.pause ? this.tileS : 0;
     return this.unheardOfFrames * this.frameS - this.pacer.config.maxConcealS - expectedS;
   }
-  /** Whether a copy of this tile would be of use. */
+  /** Whether a copy of this tile is needed. */
   needs(sequence) {
     return this.tiles.needs(sequence);
   }
@@ -1436,7 +1436,7 @@ var Decoder = class {
     this.unheardOfFrames = 0;
     this.tiles.push(packet, copies);
   }
-  /** What to speak next, given how much sound is waiting to be played; null to wait for more packets. */
+  /** The next frames for the vocoder, given the seconds of sound in the buffer; null to wait for more packets. */
   nextFrames(waitingS, nowS) {
     const bufferedS = waitingS - this.unfilledS();
     if (!this.isEnding && this.tiles.keepNewest(this.pacer.roomTiles(bufferedS))) this.wasSkipped = true;
@@ -1463,12 +1463,12 @@ var Decoder = class {
     const hasWaited = bufferedS <= this.urgentS || this.isEnding;
     return hasWaited && this.tiles.giveUpMissing() ? this.tiles.pop() : null;
   }
-  /** How much of the silence at the start stands for frames that the vocoder has yet to take in. */
+  /** The part of the silence at the start that the vocoder's delay accounts for. */
   unfilledS() {
     if (!this.position.pushedSamples) return 0;
     return Math.max(0, this.vocoder.latencySamples - this.position.heldSamples) / this.mel.rate_hz;
   }
-  /** Frames of the stream between what was spoken and this frame. */
+  /** Frames of the stream between the last one spoken and this frame. */
   gapBefore(firstFrame) {
     return firstFrame - (this.nextFrame ?? 0) - this.bridgedFrames;
   }
@@ -1489,7 +1489,7 @@ var Decoder = class {
     this.wasSkipped = false;
     return { logMel: frames, tile, silenceS };
   }
-  /** The frames of the first tile after silence, and how long the silence goes on before them. */
+  /** The frames of the first tile after silence, and the remaining silence before them. */
   afterSilence(logMel, dueS) {
     this.pacer.forgetDepths();
     const silenceS = Math.max(0, dueS);
@@ -1504,7 +1504,7 @@ var Decoder = class {
     const surplusS = bufferedS + fill.length * this.frameS - dueS;
     return [...fill, ...this.pacer.pushFrames(this.lastFrame, logMel, surplusS, this.background.isQuiet(logMel))];
   }
-  /** Frames for a gap before a tile: a short gap's time is kept, of longer ones what the buffer needs. */
+  /** Frames for a gap before a tile: a short gap is filled, a longer one as far as the buffer needs. */
   fill(gap, after, needed) {
     const { pause } = this.background;
     if (!pause && gap > 0 && gap <= MAX_INTERPOLATED_FRAMES && !this.wasSkipped) {
@@ -1514,7 +1514,7 @@ var Decoder = class {
     const frames = Math.max(0, Math.min(gap, wanted, MAX_FILL_FRAMES));
     return frames ? this.background.frames(frames) : [];
   }
-  /** A piece of background, over which the last sound decays, while nothing comes; silence after long. */
+  /** A piece of background into which the last sound decays, while no packets come; later silence. */
   bridge() {
     if (this.isWaiting) return null;
     const cutOffS = this.cutOffS;
@@ -1532,13 +1532,13 @@ var Decoder = class {
     this.unheardOfFrames += frames.length;
     return { logMel: frames, tile: null, silenceS: 0 };
   }
-  /** How much is made up at once: little, but where a vocoder is slow, enough for its sound to stay ahead. */
+  /** Frames of concealment at once: few, but with a slow vocoder enough for its sound to stay ahead. */
   pieceFrames() {
     const least = this.background.pause ? PAUSE_FRAMES : 1;
     const sustained = Math.ceil(SPARE * this.pacer.processingS / this.frameS);
     return Math.max(least, Math.min(sustained, this.tile.frames));
   }
-  /** All of the pause that is known, at the end of a stream. */
+  /** The rest of the pause at the end of a stream. */
   speakPause() {
     const { pause } = this.background;
     if (!pause) return null;
@@ -1557,7 +1557,7 @@ var Decoder = class {
     this.position.push(speech.logMel.length);
     return this.position.emit(await this.vocoder.push(speech.logMel));
   }
-  /** No more packets will come; without a bye the stream broke off. What is here is still to be asked for. */
+  /** No more packets will come; without a bye the stream was cut off. Call `nextFrames` for the rest. */
   end(bye) {
     this.isEnding = true;
     if (bye) {
@@ -1565,7 +1565,7 @@ var Decoder = class {
       this.position.endAt(bye.samples);
     }
   }
-  /** The vocoder's last samples; a stream that said bye ends at its last sample exactly. */
+  /** The vocoder's last samples; a stream with a bye ends exactly at its last sample. */
   async flush() {
     return this.position.emit(await this.vocoder.flush());
   }
@@ -1579,7 +1579,7 @@ var Kind = {
   pause: 2,
   lost: 3
 };
-var MOST_LOST_FRAMES = 512;
+var MAX_LOST_FRAMES = 512;
 var History = class {
   constructor(bands) {
     this.bands = bands;
@@ -1607,13 +1607,13 @@ var History = class {
       this.put(firstFrame + t, Kind.tile, (row) => pixels[row * width + t]);
     }
   }
-  /** From here on it is quiet; the noise's column is low band first. */
+  /** A pause begins here; the noise's column is low band first. */
   putPause(firstFrame, column) {
     if (this.pause) this.fillPause(firstFrame);
     else this.fillLost(firstFrame);
     this.pause = { firstFrame: Math.max(firstFrame, this.end), column };
   }
-  /** A pause goes on until the next message; draw it up to here. */
+  /** A pause lasts until the next message; draw it up to here. */
   fillPause(until) {
     if (!this.pause) return;
     const { firstFrame, column } = this.pause;
@@ -1623,7 +1623,7 @@ var History = class {
     }
   }
   fillLost(until) {
-    if (!this.end || until - this.end > MOST_LOST_FRAMES) return;
+    if (!this.end || until - this.end > MAX_LOST_FRAMES) return;
     for (let frame = this.end; frame < until; frame++) this.put(frame, Kind.lost, () => 0);
   }
   put(frame, kind, valueAt) {
@@ -1680,7 +1680,7 @@ var Resampler = class {
       out[i] = this.make();
     }
   }
-  /** Take samples; return those that they make. */
+  /** Take samples and return the resampled ones. */
   push(samples) {
     const out = [];
     for (const sample of samples) {
@@ -1711,16 +1711,16 @@ var Resampler = class {
 var CAPACITY2 = 8 * 16e3;
 var FADE = 0.95;
 var Ring = class {
-  /** Samples of those put in that have been taken. */
+  /** Number of samples taken out. */
   taken = 0;
-  /** Times that a sample was due and none was here. */
+  /** Number of underruns. */
   underruns = 0;
   samples = new Float32Array(CAPACITY2);
   readAt = 0;
   count = 0;
   isDue = false;
   last = 0;
-  /** Queue samples, the oldest making room. */
+  /** Queue samples; a full ring drops the oldest. */
   write(samples) {
     for (const sample of samples) {
       this.samples[(this.readAt + this.count) % CAPACITY2] = sample;
@@ -1736,7 +1736,7 @@ var Ring = class {
   rest() {
     this.isDue = false;
   }
-  /** The next sample; where there is none, the last one fades. */
+  /** The next sample; without one, the last one fades out. */
   next = () => {
     if (this.count) {
       this.last = this.samples[this.readAt];
@@ -1765,7 +1765,7 @@ var Player = class {
   worker = null;
   playedS = 0;
   reportedS = 0;
-  /** Play what comes by this port, and nothing more of what came before. */
+  /** Play the samples of this port from now on, and drop all earlier ones. */
   follow(worker) {
     const ring = this.ring = new Ring();
     this.worker = worker;
@@ -1774,7 +1774,7 @@ var Player = class {
       else ring.write(data);
     };
   }
-  /** Fill what the device plays next. */
+  /** Fill the block that the device plays next. */
   fill(out) {
     if (this.resampler) this.resampler.fill(out, this.ring.next);
     else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
@@ -1788,7 +1788,7 @@ var Player = class {
 };
 
 // src/outlet.ts
-var LEAST_BLOCK_S = 0.03;
+var MIN_BLOCK_S = 0.03;
 function openOutlet(context) {
   return "audioWorklet" in context ? openWorklet(context) : openScript(context);
 }
@@ -1799,7 +1799,7 @@ async function openWorklet(context) {
 }
 function openScript(context) {
   const player = new Player(context.sampleRate);
-  const block = 2 ** Math.ceil(Math.log2(LEAST_BLOCK_S * context.sampleRate));
+  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
   const node = context.createScriptProcessor(block, 1, 1);
   node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
   return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
@@ -1826,7 +1826,7 @@ var PictureWriter = class _PictureWriter {
     this.module = module;
   }
   module;
-  /** Loads the encoder. Throws whatever it throws. */
+  /** Loads the encoder. Passes its errors on. */
   static async load() {
     const url = `./avif-${"2.1.1"}.js`;
     const { default: start } = await import(url);
@@ -1850,7 +1850,7 @@ var PictureWriter = class _PictureWriter {
 var SILENT_S2 = 5;
 var FIRST_PINGS = 5;
 var FIRST_PING_S = 0.1;
-var MOST_UNSENT_BYTES = 4096;
+var MAX_UNSENT_BYTES = 4096;
 var END_S = 3;
 var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
 var Publisher = class {
@@ -1866,7 +1866,7 @@ var Publisher = class {
   sentTiles = 0;
   droppedTiles = 0;
   sentBytes = 0;
-  /** When sample 0 was captured, in seconds of `nowS`; 0 until there is one. */
+  /** Capture time of sample 0 in seconds of `nowS`; 0 until there is one. */
   sampleZeroS = 0;
   link;
   isWelcome = false;
@@ -1876,9 +1876,9 @@ var Publisher = class {
   }
   /** Whether a tile would be sent now. */
   get isReady() {
-    return this.isWelcome && this.link.unsentBytes < MOST_UNSENT_BYTES;
+    return this.isWelcome && this.link.unsentBytes < MAX_UNSENT_BYTES;
   }
-  /** Send a tile, or drop it where none can be sent. */
+  /** Send a tile; drop and count it while none can be sent. */
   send(tile) {
     if (!this.isReady) {
       this.droppedTiles++;
@@ -1887,7 +1887,7 @@ var Publisher = class {
     this.link.send(tileBytes({ kind: "tile", sequence: this.sentTiles++, ...tile }));
     this.sentBytes += tile.payload.length;
   }
-  /** The stream is over after so many samples; the relay closes when it has all of it. */
+  /** End the stream after `samples` samples; the relay closes the connection when it has received all. */
   end(samples) {
     if (this.isWelcome) this.link.send(byeBytes({ tiles: this.sentTiles, samples }));
     this.link.close(this.isWelcome ? END_S : 0);
@@ -1912,7 +1912,7 @@ var Publisher = class {
     const zeroS = this.sampleZeroS || this.nowS();
     this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
   }
-  /** Who lost the room to another while the path was dead waits until it is free again. */
+  /** After losing the room to another publisher during an outage, retry until it is free again. */
   whyFinal(code, reason) {
     if (COMES_BACK.includes(code) || code === CLOSE.busy && this.wasWelcome) return null;
     const words = {
@@ -1925,10 +1925,10 @@ var Publisher = class {
 };
 
 // src/sink.ts
-var MOST_EXTRAPOLATED_S = 0.1;
+var MAX_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
 var Sink = class {
-  /** `onReport` is called every 16 ms while sound runs, or for every block where they are longer. */
+  /** `onReport` is called every 16 ms while sound is played, or once per block if blocks are longer. */
   constructor(port, nowS, onReport) {
     this.port = port;
     this.nowS = nowS;
@@ -1950,17 +1950,17 @@ var Sink = class {
   leads = [];
   isResting = true;
   places = [];
-  /** A report may be read late, but not early: the earliest of the last ones tells the device's clock. */
+  /** Reports may be read late but never early, so the earliest of the last ones gives the device's clock. */
   get takenNow() {
     const reportedAtS = this.playedS + Math.min(...this.leads);
-    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MOST_EXTRAPOLATED_S) : 0;
+    const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
-  /** Sound written but not yet played. */
+  /** Seconds of sound written and not yet played. */
   get bufferedS() {
     return (this.written - this.takenNow) / RATE_HZ;
   }
-  /** The place in the stream that leaves the ring now; null while none does. */
+  /** Stream position of the sample that leaves the ring now; null while none does. */
   get heardSample() {
     const taken = this.takenNow;
     const place = this.places.findLast((each) => each.at <= taken);
@@ -1974,7 +1974,7 @@ var Sink = class {
   silence(seconds) {
     this.send(new Float32Array(Math.max(0, Math.round(seconds * RATE_HZ))));
   }
-  /** No sound is due until more is written: running out of it is no underrun. */
+  /** No sound is due until more is written, so an empty ring is not an underrun. */
   rest() {
     if (!this.isResting) this.port.postMessage("rest");
     this.isResting = true;

@@ -32,7 +32,7 @@ const steadyNoise = { frames: (envelope, count) => Array(count).fill(envelope) }
 
 function openDecoder(vector) {
   const { min_s, max_s, conceal_at_s, max_conceal_s, fade_s } = vector.playout;
-  const playout = { leastS: min_s, mostS: max_s, concealAtS: conceal_at_s, maxConcealS: max_conceal_s, fadeS: fade_s };
+  const playout = { minS: min_s, maxS: max_s, concealAtS: conceal_at_s, maxConcealS: max_conceal_s, fadeS: fade_s };
   const tile = { frames: vector.tile_frames, log10_min: -5.5, log10_max: 1 };
   const decoder = new Decoder(USUAL_MEL, tile, new Counter(vector.latency_samples), playout);
   decoder.pacer.processingS = vector.processing_s;

@@ -202,7 +202,7 @@ test("a publisher leaves a server that does not answer its hello", () => {
 });
 
 test("a room that is taken ends it, unless it was taken while the path was dead", async () => {
-  const busy = [4002, "somebody else publishes in room demo; try again later"];
+  const busy = [4002, "room demo has another publisher; try again later"];
   publisher();
   sockets[0].open();
   sockets[0].end(...busy);
@@ -212,7 +212,7 @@ test("a room that is taken ends it, unless it was taken while the path was dead"
   publisher();
   sockets[1].open();
   sockets[1].tell(bytes("welcome"));
-  sockets[1].end(4002, "another stream has begun here");
+  sockets[1].end(4002, "another stream has started here");
   await null;
   assert.equal(latest(), "lost");
   pass(1);
