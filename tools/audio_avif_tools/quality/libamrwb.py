@@ -20,11 +20,11 @@ from audio_avif.types import FloatArray
 FRAME_SAMPLES = 320
 FRAME_BITS = (132, 177, 253, 285, 317, 365, 397, 461, 477)
 """The bits of speech in a frame of each mode, 6.6 to 23.85 kbps."""
-HEADER_BYTES = 1
 
 _NAMES = ("vo-amrwbenc", "opencore-amrwb")
 _FULL_SCALE = 32768.0
 _MAX_FRAME_BYTES = 64
+_MODE_SHIFT = 3
 _SHORTS = ctypes.POINTER(ctypes.c_short)
 
 
@@ -37,7 +37,7 @@ def encode(sound: FloatArray, mode: int) -> list[bytes]:
     """Encode ``[samples]``, whole frames, to frames of a header and speech bits. Raises AudioAvifError."""
     if sound.size % FRAME_SAMPLES:
         raise ValueError(f"{sound.size} samples are no whole number of frames of {FRAME_SAMPLES}")
-    expected = HEADER_BYTES + -(-FRAME_BITS[mode] // 8)
+    expected = _frame_bytes(mode)
     levels = np.clip(np.round(sound * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
     buffer = ctypes.create_string_buffer(_MAX_FRAME_BYTES)
     frames = []
@@ -52,13 +52,20 @@ def encode(sound: FloatArray, mode: int) -> list[bytes]:
 
 
 def decode(frames: Sequence[bytes]) -> FloatArray:
-    """Decode frames to ``[samples]``. Raises AudioAvifError."""
+    """Decode frames to ``[samples]``. Raises AudioAvifError, also for a frame that is not as long as its mode says."""
     heard = np.zeros((len(frames), FRAME_SAMPLES), np.int16)
     _, decoder = _libraries()
     with _opened(decoder.D_IF_init, decoder.D_IF_exit) as state:
         for frame, piece in zip(frames, heard, strict=True):
+            mode = frame[0] >> _MODE_SHIFT & 15 if frame else len(FRAME_BITS)
+            if mode >= len(FRAME_BITS) or len(frame) != _frame_bytes(mode):  # the library would read beyond it
+                raise AudioAvifError(f"an AMR-WB frame of {len(frame)} bytes is damaged")
             decoder.D_IF_decode(state, frame, piece.ctypes.data_as(_SHORTS), 0)
     return (heard.reshape(-1) / _FULL_SCALE).astype(np.float32)
+
+
+def _frame_bytes(mode: int) -> int:
+    return 1 + -(-FRAME_BITS[mode] // 8)
 
 
 @contextmanager

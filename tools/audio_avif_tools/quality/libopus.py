@@ -49,9 +49,9 @@ class OpusLibrary:
         calls.opus_encoder_destroy.argtypes = calls.opus_decoder_destroy.argtypes = [ctypes.c_void_p]
         # These have variable arguments, which some processors pass in another way than the ones declared here.
         calls.opus_encoder_ctl.argtypes = calls.opus_decoder_ctl.argtypes = [ctypes.c_void_p, ctypes.c_int]
-        sound, packet = [_FLOATS, ctypes.c_int], [ctypes.c_char_p, ctypes.c_int32]
-        calls.opus_encode_float.argtypes = [ctypes.c_void_p, *sound, *packet]
-        calls.opus_decode_float.argtypes = [ctypes.c_void_p, *packet, *sound, ctypes.c_int]
+        sound, packet = (_FLOATS, ctypes.c_int), (ctypes.c_char_p, ctypes.c_int32)
+        calls.opus_encode_float.argtypes = (ctypes.c_void_p, *sound, *packet)
+        calls.opus_decode_float.argtypes = (ctypes.c_void_p, *packet, *sound, ctypes.c_int)
         self._calls = calls
 
     @property

@@ -30,6 +30,7 @@ _SLACK = 1.01  # the last packet of a clip reaches beyond its end
 _WIRE = "-wire"
 _PACKAGES = ("pesq", "pystoi", "visqol-python", "speechmos", "ai-edge-litert")
 
+_WITHIN = "Each system at its highest rate within the limit; a clip's last packet may exceed it by 1 %."
 _RATES = """\
 *kbps* is what the packets hold, over the length of the clip: for a tile the AV1 frame without the
 container and headers that all tiles share, for other codecs their packets without a file format.
@@ -164,8 +165,7 @@ class Report:
         for limit in LIMITS_KBPS:
             if within := best_within(self.means, limit):
                 yield from ("", f"## At most {limit:g} kbps", "")
-                yield "Each system at its highest rate within the limit. The last packet may exceed it by up to 1 %"
-                yield from ("where it reaches beyond its clip.", "", *self._table(within))
+                yield from (_WITHIN, "", *self._table(within))
         yield from self._on_the_wire(page, has_pictures)
         yield from ("", "## Limits of the scores", "")
         yield from (paragraph(f"- **{SCORES[key].title}** {SCORES[key].blind_spot}.") for key in self._keys())
