@@ -25,7 +25,7 @@ _AXES: dict[Rate, tuple[str, tuple[float, ...]]] = {
     "wire_kbps": ("on the wire, kbps", (4, 6, 8, 12, 16, 24, 32, 40)),
 }
 _TILE_STYLES = ("-o", "--s", ":^", "-.v")
-_PEER_COLOURS = ("black", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan", "tab:gray")
+_PEER_COLOURS = ("black", "tab:red", "tab:purple", "tab:pink", "tab:gray", "tab:olive", "tab:cyan", "tab:brown")
 _PEER_STYLES = ("-x", "--+", ":x", "-.+")
 _SHOWN_S = 4.0
 _COLOURS = 64
@@ -38,7 +38,9 @@ def _save(figure: Any, path: Path) -> None:
     figure.savefig(drawn, dpi=100)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(drawn).convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+        # The other methods change the colour of a curve that covers few pixels.
+        few_colours = Image.open(drawn).convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)
+        few_colours.save(path, optimize=True)
     except OSError as error:
         raise FileError(f"the picture {path} cannot be written: {error.strerror or error}") from error
 
