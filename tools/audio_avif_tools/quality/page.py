@@ -263,8 +263,6 @@ def summary(means: Sequence[Mean]) -> Mapping[str, list[str]]:
     table = {
         "system": [f"{mean.system.name}, {mean.system.setting}" for mean in means],
         "kbps": [f"{mean.payload_kbps:.2f}" if mean.payload_kbps else "-" for mean in means],
-        "wire kbps": [f"{mean.wire_kbps:.1f}" if mean.wire_kbps else "-" for mean in means],
-        "codec ms": [f"{mean.system.codec_ms:.0f}" for mean in means],
     }
     for key in keys:
         table[SCORES[key].title] = [
