@@ -16,6 +16,7 @@ from audio_avif.metrics import SCORES
 from audio_avif.types import FloatArray
 from audio_avif_tools.quality.peers import Codec2, Lyra, Opus, ogg_packets
 from audio_avif_tools.shared.signals import demo_clip
+from support.alignment import best_lag
 from support.paths import LYRA
 
 needs_opus = pytest.mark.skipif(Opus.missing() is not None, reason=str(Opus.missing()))
@@ -40,12 +41,6 @@ def test_ogg_packets_are_joined_over_segments_and_pages() -> None:
             list(ogg_packets(damaged))
 
 
-def best_lag(original: FloatArray, heard: FloatArray) -> int:
-    lags = range(-40, 41)
-    middle = original[400:-400]
-    return max(lags, key=lambda lag: float(middle @ heard[400 + lag : heard.size - 400 + lag]))
-
-
 @needs_opus
 def test_opus_is_aligned_and_counted_by_packets() -> None:
     clip = sound()
@@ -58,6 +53,7 @@ def test_opus_is_aligned_and_counted_by_packets() -> None:
     overhead = low.wire_bytes - low.payload_bits // 8
     assert packets * wire_bytes(0) <= overhead <= (packets + 2) * wire_bytes(0)
     assert "opus" in Opus(6).made_by and Opus(6).setting == "6 kbps"
+    assert (Opus(6).codec_ms, Opus(6).vocoder_ms) == (26.5, None)
 
 
 @needs_codec2
@@ -67,6 +63,7 @@ def test_codec2_is_aligned_and_has_its_nominal_rate(rate: int) -> None:
     coded = Codec2(rate).code(clip)
     assert coded.samples.shape == clip.shape
     assert coded.payload_bits * RATE_HZ / clip.size == pytest.approx(rate, rel=0.03)
+    assert Codec2(rate).codec_ms == (40 if rate == 3200 else 60)
     if (reason := SCORES["stoi"].missing()) is not None:
         pytest.skip(reason)
     aligned, early, late = (SCORES["stoi"](clip, np.roll(coded.samples, shift)) for shift in (0, -100, 100))

@@ -6,11 +6,13 @@ import csv
 import importlib.util
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +32,16 @@ from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.onnx_model import ModelInfo
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.quality import command as quality
+from audio_avif_tools.quality import systems
 from audio_avif_tools.quality.command import main
 from audio_avif_tools.quality.jobs import Job, choose_clips
+from audio_avif_tools.quality.libopus import Enhancement
+from audio_avif_tools.quality.library_peers import AmrWb, OpusWideband
 from audio_avif_tools.quality.means import Mean, means_of
-from audio_avif_tools.quality.page import best_within
+from audio_avif_tools.quality.page import Report, best_within
 from audio_avif_tools.quality.peers import Codec2, Opus
 from audio_avif_tools.quality.rows import COLUMNS, Row, ScoreFile
-from audio_avif_tools.quality.systems import CleanMel, Coded, Tiles, Voice
+from audio_avif_tools.quality.systems import CleanMel, Coded, System, Tiles, Voice
 from audio_avif_tools.shared.processes import run_jobs
 from audio_avif_tools.shared.signals import demo_clip
 
@@ -66,6 +71,8 @@ def excerpt(start_s: float) -> FloatArray:
 def few_settings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Arguments that leave four systems, one setting each, in this process."""
     monkeypatch.setattr(quality, "OPUS_KBPS", (6,))
+    monkeypatch.setattr(quality, "OPUS_WIDEBAND_KBPS", ())
+    monkeypatch.setattr(quality, "AMR_WB_MODES", ())
     monkeypatch.setattr(quality, "CODEC2_BITS_PER_S", (3200,))
     arguments = ["--vocoder", "griffin-lim", "--tile-frames", "8", "--qualities", "50"]
     return [*arguments, "--workers", "1"]
@@ -144,7 +151,7 @@ def test_tiles_are_the_codec_and_its_packets() -> None:
     assert coded.samples.shape == sound.shape
     assert coded.payload_bits == 8 * sum(len(packet.payload) for packet in packets)
     assert coded.wire_bytes == sum(wire_bytes(TilePacket.HEADER_BYTES + len(packet.payload)) for packet in packets)
-    assert tiles.delays_ms == (48.0, 48.0 + 7 * 16 + 32)
+    assert (tiles.vocoder_ms, tiles.codec_ms) == (48.0, 48.0 + 7 * 16 + 32)
 
 
 def test_clean_mel_is_the_vocoder_alone() -> None:
@@ -155,7 +162,7 @@ def test_clean_mel_is_the_vocoder_alone() -> None:
     expected = np.concatenate([stream.push(log_mel(sound)), stream.flush()])[: sound.size]
     np.testing.assert_array_equal(coded.samples, expected)
     assert coded.payload_bits == coded.wire_bytes == 0
-    assert alone.delays_ms == (48.0, 80.0)
+    assert (alone.vocoder_ms, alone.codec_ms) == (48.0, 80.0)
 
 
 def test_every_bundled_vocoder_is_scored_by_default() -> None:
@@ -164,6 +171,39 @@ def test_every_bundled_vocoder_is_scored_by_default() -> None:
     voice = Voice.of("embedded")
     assert voice.digest and voice.digest in voice.made_by
     assert Voice.of("griffin-lim").made_by != voice.made_by
+
+
+def test_changed_sources_are_scored_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = tmp_path / "codec" / "encoder.py"
+    module.parent.mkdir()
+    made_by = []
+    for text in ("first", "second", "first"):
+        module.write_text(text)
+        systems._sources_digest.cache_clear()
+        monkeypatch.setattr(systems.audio_avif, "__file__", str(tmp_path / "__init__.py"))
+        made_by.append(Voice("griffin-lim", "griffin-lim", "").made_by)
+    monkeypatch.undo()
+    systems._sources_digest.cache_clear()
+    assert made_by[0] == made_by[2] != made_by[1]
+
+
+def test_every_codec_is_compared_and_each_that_cannot_be_is_named(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = quality._parser().parse_args(["--clips", str(clips), "--out", str(tmp_path)])
+    for peer in (Opus, OpusWideband, AmrWb, Codec2):
+        monkeypatch.setattr(peer, "missing", staticmethod(lambda: None))
+    compared, left_out = quality.choose_systems(options)
+    settings = {(system.name, system.setting) for system in compared}
+    assert len(settings) == len(compared)
+    for decoder, packet_ms, kbps in product(("wideband", "LACE", "NoLACE"), (20, 60), (6, 7, 8, 9, 12)):
+        assert (f"Opus {decoder}, {packet_ms} ms", f"{kbps} kbps") in settings
+    assert {("AMR-WB", "6.6 kbps"), ("AMR-WB", "8.85 kbps"), ("Opus", "6 kbps"), ("Codec2", "3.2 kbps")} <= settings
+    assert len(left_out) == 1 and "--lyra" in left_out[0]
+    for peer in (OpusWideband, AmrWb):
+        monkeypatch.setattr(peer, "missing", staticmethod(lambda: "no library"))
+    fewer, left_out = quality.choose_systems(options)
+    assert len(fewer) == len(compared) - 30 - 2 and left_out[:2] == ["no library"] * 2
 
 
 def test_a_vocoder_of_another_mel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,10 +294,10 @@ def test_a_full_disk_is_told_and_what_was_written_stays(tmp_path: Path) -> None:
 
 
 def test_means_leave_out_what_has_no_score_and_say_so() -> None:
-    systems = [Opus(6), Opus(8), Opus(12)]
+    opus = [Opus(6), Opus(8), Opus(12)]
     rows = [row(pesq_wb=2.0, stoi=0.8), row(pesq_wb=math.nan, stoi=0.9, kbps=6.5), row(setting="8 kbps", kbps=7.5)]
-    means = means_of(rows, systems)
-    assert [mean.system for mean in means] == systems[:2]
+    means = means_of(rows, opus)
+    assert [mean.system for mean in means] == opus[:2]
     assert means[0].payload_kbps == 6.0
     assert means[0].scores["pesq_wb"] == 2.0 and means[0].scores["stoi"] == pytest.approx(0.85)
     assert means[0].counts["pesq_wb"] == 1 and means[0].counts["stoi"] == 2
@@ -273,6 +313,43 @@ def test_the_best_within_a_limit_is_the_highest_rate_that_keeps_to_it() -> None:
     assert [mean.system for mean in best_within(means, 6.0)] == [Opus(6), Codec2(3200)]
     assert [mean.system for mean in best_within(means, 3.2)] == [Codec2(3200)]
     assert [mean.system for mean in best_within(means, 3.1)] == [Codec2(1300)]
+
+
+def test_on_the_wire_the_cost_of_packets_decides() -> None:
+    short, long = OpusWideband(9, 20, Enhancement.LACE), OpusWideband(6, 60, Enhancement.LACE)
+    means = [Mean(short, 8.5, 31.8, {}, {}), Mean(long, 5.7, 13.6, {}, {}), Mean(Codec2(1300), 1.3, 13.0, {}, {})]
+    assert [mean.system for mean in best_within(means, 16.0, "wire_kbps")] == [long, Codec2(1300)]
+    assert [mean.system for mean in best_within(means, 9.0)] == [short, long, Codec2(1300)]
+
+
+def test_the_page_tells_the_wire_rate_and_the_delay_of_every_codec(clips: Path, tmp_path: Path) -> None:
+    compared: list[System] = [
+        Tiles(Voice.of("griffin-lim"), 8, 60),
+        OpusWideband(6, 60, Enhancement.NONE),
+        Codec2(1300),
+        AmrWb(0),
+    ]
+    rates = [(4.2, 8.8), (5.7, 13.6), (1.3, 13.0), (6.6, 30.5)]
+    means = [Mean(system, *rate, {"stoi": 0.9}, {"stoi": 3}) for system, rate in zip(compared, rates, strict=True)]
+    page = tmp_path / "quality.md"
+    Report("command", choose_clips(clips), means[:1] + means[2:], [], []).write([page], has_pictures=False)
+    text = page.read_text()
+    (wire,) = re.findall(r"## At most 16 kbps on the wire\n(.*?)\n## ", text, re.DOTALL)
+    assert "|Codec2|1.3 kbps|1.30|13.0||60|0.900|" in wire
+    assert "|griffin-lim, 8-frame tiles|quality 60|4.20|8.8|48|192|0.900|" in wire
+    assert "Above it at every setting: AMR-WB." in wire and "|AMR-WB|" not in wire
+    assert "|AMR-WB|6.6 kbps|6.60|30.5||26|0.900|" in text
+
+
+def test_a_picture_of_each_rate_is_drawn(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    means = [Mean(Codec2(rate), rate / 1e3, rate / 1e3 + 12, {"stoi": 0.9}, {"stoi": 3}) for rate in (1300, 3200)]
+    pages = [tmp_path / "quality.md", tmp_path / "docs" / "rates.md"]
+    Report("command", choose_clips(clips), means, [], []).write(pages, has_pictures=True)
+    for page in pages:
+        payload, wire = (page.parent / "images" / f"{page.stem}{suffix}.png" for suffix in ("", "-wire"))
+        assert payload.read_bytes() != wire.read_bytes()
+        assert all(f"(images/{picture.name})" in page.read_text() for picture in (payload, wire))
 
 
 # The command
@@ -311,7 +388,7 @@ def test_a_run_leaves_scores_page_pictures_and_sounds_and_goes_on(
         assert words in text
     assert "--match clean" in text and str(tmp_path) not in text
     assert "Left out: Lyra v2" in text
-    for picture in ("quality.png", "quality-example-1.png", "quality-example-2.png"):
+    for picture in ("quality.png", "quality-wire.png", "quality-example-1.png", "quality-example-2.png"):
         assert (page.parent / "images" / picture).stat().st_size > 5_000
         assert (out / "images" / picture).is_file() and f"(images/{picture})" in text
     sounds = sorted(path.name for path in (out / "examples" / "1").iterdir())
@@ -392,7 +469,8 @@ class Crash:
     setting: str
     name = "crash"
     made_by = ""
-    delays_ms = None
+    vocoder_ms = None
+    codec_ms = 0.0
 
     def code(self, sound: FloatArray) -> Coded:
         os._exit(9)
@@ -437,7 +515,8 @@ class Ended:
     workers: str
     name = "ended"
     made_by = ""
-    delays_ms = None
+    vocoder_ms = None
+    codec_ms = 0.0
 
     def code(self, sound: FloatArray) -> Coded:
         (Path(self.workers) / str(os.getpid())).touch()

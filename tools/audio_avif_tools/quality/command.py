@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "audio-avif-quality"
 OPUS_KBPS = (6, 8, 9, 12, 16)
+OPUS_WIDEBAND_KBPS = (6, 7, 8, 9, 12)
+OPUS_WIDEBAND_PACKETS_MS = (20, 60)
+AMR_WB_MODES = (0, 1)
 CODEC2_BITS_PER_S = (1300, 1600, 3200)
 LYRA_QUANTIZERS = (16, 30, 46)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -45,6 +48,8 @@ def choose_systems(options: argparse.Namespace) -> tuple[list[System], list[str]
 
     Raises ModelError for a missing vocoder or folder of models, FileError for two vocoders of one name.
     """
+    from audio_avif_tools.quality.libopus import Enhancement
+    from audio_avif_tools.quality.library_peers import AmrWb, OpusWideband
     from audio_avif_tools.quality.peers import Codec2, Lyra, Opus
     from audio_avif_tools.quality.systems import CleanMel, Tiles, Voice
 
@@ -54,8 +59,16 @@ def choose_systems(options: argparse.Namespace) -> tuple[list[System], list[str]
         raise FileError(f"two vocoders have the name {twice}; rename one of the files")
     systems: list[System] = [CleanMel(voice) for voice in voices]
     systems += [Tiles(voice, t, q) for voice in voices for t in options.tile_frames for q in options.qualities]
+    wideband: list[System] = [
+        OpusWideband(kbps, packet_ms, enhancement)
+        for enhancement in Enhancement
+        for packet_ms in OPUS_WIDEBAND_PACKETS_MS
+        for kbps in OPUS_WIDEBAND_KBPS
+    ]
     peers: list[tuple[str | None, list[System]]] = [
         (Opus.missing(), [Opus(kbps) for kbps in OPUS_KBPS]),
+        (OpusWideband.missing(), wideband),
+        (AmrWb.missing(), [AmrWb(mode) for mode in AMR_WB_MODES]),
         (Codec2.missing(), [Codec2(rate) for rate in CODEC2_BITS_PER_S]),
         (Lyra.missing(options.lyra), [Lyra(options.lyra, count) for count in LYRA_QUANTIZERS]),
     ]
@@ -133,8 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Score rate against quality on a folder of speech: every vocoder at hand on clean mel and through "
-        "AVIF tiles, beside Opus, Codec2 and Lyra v2, by PESQ-WB, STOI, ESTOI, ViSQOL, DNSMOS and mel distance. What "
-        "is not installed is left out and named. Run again, it goes on where it stopped.",
+        "AVIF tiles, beside Opus (plain, LACE and NoLACE), AMR-WB, Codec2 and Lyra v2, by PESQ-WB, STOI, ESTOI, "
+        "ViSQOL, DNSMOS and mel distance. What is not installed is left out and named. Run again, it goes on where it "
+        "stopped.",
         epilog="--out receives scores.csv, quality.md with images/, and examples/ with WAV files.",
     )
     parser.add_argument(

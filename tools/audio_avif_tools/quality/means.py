@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from audio_avif.metrics import SCORES
 from audio_avif_tools.quality.rows import Row
 from audio_avif_tools.quality.systems import System
+
+Rate = Literal["payload_kbps", "wire_kbps"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class Mean:
     wire_kbps: float
     scores: dict[str, float]
     counts: dict[str, int]
+
+    def kbps(self, rate: Rate) -> float:
+        """The payload's rate or the wire's, 0 where nothing is sent."""
+        return self.payload_kbps if rate == "payload_kbps" else self.wire_kbps
 
 
 def _is_scored(row: Row, key: str) -> bool:

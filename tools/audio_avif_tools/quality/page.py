@@ -16,38 +16,51 @@ from audio_avif.errors import FileError
 from audio_avif.metrics import SCORES
 from audio_avif.types import FloatArray
 from audio_avif_tools.quality.jobs import Clip, ClipChoice, sound_of
-from audio_avif_tools.quality.means import Mean, _is_scored
+from audio_avif_tools.quality.means import Mean, Rate, _is_scored
 from audio_avif_tools.quality.plots import plot_scores, plot_spectrograms
 from audio_avif_tools.quality.rows import Row
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, replace_block, write_csv
 
 PROGRAM = "audio-avif-quality"
-LIMITS_KBPS = (3.2, 6.0)
+LIMITS_KBPS = (3.2, 6.0, 9.2)
+WIRE_LIMIT_KBPS = 16.0
+_EXAMPLES_KBPS = 6.0
 _SLACK = 1.01  # the last packet of a clip reaches beyond its end
+_WIRE = "-wire"
 _PACKAGES = ("pesq", "pystoi", "visqol-python", "speechmos", "ai-edge-litert")
 
+_WITHIN = "Each system at its highest rate within the limit; a clip's last packet may exceed it by 1 %."
 _RATES = """\
 *kbps* is what the packets hold, over the length of the clip: for a tile the AV1 frame without the
 container and headers that all tiles share, for other codecs their packets without a file format.
 *wire kbps* sends each packet as one message of this project's transport: a 10-byte header for a
-tile, then the WebSocket frame, TCP with timestamps and IPv4, 58 or 60 bytes. The other codecs have
-a packet every 20 ms (Codec2 below 2.4 kbps: 40 ms); live, they would bundle packets, which costs
-delay, or use RTP.
+tile, then the WebSocket frame, TCP with timestamps and IPv4, 58 or 60 bytes. Other codecs have a
+packet every 20 ms unless their name says more (Codec2 below 2.4 kbps: 40 ms); RTP would cost less.
 
-*vocoder ms* is the delay of a vocoder's sound behind the centre of the newest frame. *codec ms*
-adds the tile and the analysis window. Delays of other codecs were not measured; they are removed
-before scoring."""
+*Opus* chooses its bandwidth; *Opus wideband* is held at 8 kHz, and *LACE* and *NoLACE* are networks
+of libopus that enhance what it decodes.
+
+*codec ms* is the delay that no faster machine or network shortens: tile, analysis window and
+vocoder (*vocoder ms*), or packet, lookahead and decoder. It is removed before scoring."""
 
 
-def best_within(means: Sequence[Mean], limit_kbps: float) -> list[Mean]:
+def best_within(means: Sequence[Mean], limit_kbps: float, rate: Rate = "payload_kbps") -> list[Mean]:
     """Of each system that sends something the setting of the highest rate that keeps to the limit."""
     best: dict[str, Mean] = {}
     for mean in means:
-        if 0 < mean.payload_kbps <= limit_kbps * _SLACK:
+        if 0 < mean.kbps(rate) <= limit_kbps * _SLACK:
             name = mean.system.name
-            best[name] = max(best.get(name, mean), mean, key=lambda each: each.payload_kbps)
+            best[name] = max(best.get(name, mean), mean, key=lambda each: each.kbps(rate))
     return list(best.values())
+
+
+def _one_of_each(means: Sequence[Mean]) -> list[Mean]:
+    """The first of the tile widths of a vocoder, or packet lengths of a codec, which differ little by eye and ear."""
+    first: dict[str, Mean] = {}
+    for mean in means:
+        first.setdefault(mean.system.name.partition(",")[0], mean)
+    return list(first.values())
 
 
 @dataclass(frozen=True)
@@ -60,8 +73,8 @@ class Example:
 
 
 def choose_examples(choice: ClipChoice, rows: Sequence[Row], means: Sequence[Mean]) -> Iterator[Example]:
-    """The worst, middling and best clip by the first score, each through all systems at the higher limit's rate."""
-    shown = best_within(means, LIMITS_KBPS[-1])
+    """The worst, middling and best clip by the first score, each through one system of each kind at one rate."""
+    shown = _one_of_each(best_within(means, _EXAMPLES_KBPS))
     names = {(mean.system.name, mean.system.setting) for mean in shown}
     key = next((key for key in SCORES if any(key in mean.scores for mean in means)), None)
     levels: dict[str, list[float]] = {}
@@ -77,6 +90,10 @@ def choose_examples(choice: ClipChoice, rows: Sequence[Row], means: Sequence[Mea
         for mean in shown:
             sounds[_label(mean)] = mean.system.code(sound).samples
         yield Example(clip, sounds, float(np.mean(levels[clip.name])))
+
+
+def _example(number: int) -> str:
+    return f"-example-{number}"
 
 
 def _label(mean: Mean) -> str:
@@ -122,18 +139,19 @@ class Report:
                 raise FileError(f"the pictures of {page} cannot be written: {error.strerror or error}") from error
 
     def _draw(self, page: Path) -> None:
-        plot_scores(self.means, page.parent / self._picture(page))
+        plot_scores(self.means, page.parent / self._picture(page), "payload_kbps")
+        plot_scores(self.means, page.parent / self._picture(page, _WIRE), "wire_kbps")
         for number, example in enumerate(self.examples, 1):
-            plot_spectrograms(example.sounds, page.parent / self._picture(page, number))
+            plot_spectrograms(example.sounds, page.parent / self._picture(page, _example(number)))
 
     def _copy_pictures(self, drawn: Path, page: Path) -> None:
         (page.parent / "images").mkdir(exist_ok=True)
-        for example in (None, *range(1, len(self.examples) + 1)):
-            shutil.copyfile(drawn.parent / self._picture(drawn, example), page.parent / self._picture(page, example))
+        for suffix in ("", _WIRE, *(_example(number) for number in range(1, len(self.examples) + 1))):
+            shutil.copyfile(drawn.parent / self._picture(drawn, suffix), page.parent / self._picture(page, suffix))
 
     @staticmethod
-    def _picture(page: Path, example: int | None = None) -> str:
-        return f"images/{page.stem}{'' if example is None else f'-example-{example}'}.png"
+    def _picture(page: Path, suffix: str = "") -> str:
+        return f"images/{page.stem}{suffix}.png"
 
     def _lines(self, page: Path, has_pictures: bool) -> Iterator[str]:
         today = time.strftime("%Y-%m-%d", time.gmtime())
@@ -147,8 +165,8 @@ class Report:
         for limit in LIMITS_KBPS:
             if within := best_within(self.means, limit):
                 yield from ("", f"## At most {limit:g} kbps", "")
-                yield "Each system at its highest rate within the limit. The last packet may exceed it by up to 1 %"
-                yield from ("where it reaches beyond its clip.", "", *self._table(within))
+                yield from (_WITHIN, "", *self._table(within))
+        yield from self._on_the_wire(page, has_pictures)
         yield from ("", "## Limits of the scores", "")
         yield from (paragraph(f"- **{SCORES[key].title}** {SCORES[key].blind_spot}.") for key in self._keys())
         yield "- No score is a listener, and scores disagree: a codec is better where none of them got worse."
@@ -158,6 +176,20 @@ class Report:
         yield "without pictures (*clean mel*)."
         yield from self._gaps()
         yield from self._shown(page, has_pictures)
+
+    def _on_the_wire(self, page: Path, has_pictures: bool) -> Iterator[str]:
+        """The same by the rate that a thin link carries, and the systems that it cannot carry."""
+        if not (within := best_within(self.means, WIRE_LIMIT_KBPS, "wire_kbps")):
+            return
+        yield from ("", f"## At most {WIRE_LIMIT_KBPS:g} kbps on the wire", "")
+        if has_pictures:
+            yield f"![Each score over the wire rate, a curve for each system]({self._picture(page, _WIRE)})"
+            yield ""
+        yield from self._table(within)
+        carried = {mean.system.name for mean in within}
+        names = dict.fromkeys(mean.system.name for mean in self.means if mean.wire_kbps)
+        if above := [name for name in names if name not in carried]:
+            yield from ("", paragraph(f"Above it at every setting: {'; '.join(above)}."))
 
     def _keys(self) -> list[str]:
         return [key for key in SCORES if any(key in mean.scores for mean in self.means)]
@@ -185,11 +217,11 @@ class Report:
     def _cells(self, mean: Mean) -> list[str]:
         is_sent = mean.payload_kbps > 0
         rates = (f"{mean.payload_kbps:.2f}", f"{mean.wire_kbps:.1f}") if is_sent else ("-", "-")
-        delays = mean.system.delays_ms
-        told = ("", "") if delays is None else (f"{delay:.0f}" for delay in delays)
+        vocoder_ms = mean.system.vocoder_ms
+        delays = ("" if vocoder_ms is None else f"{vocoder_ms:.0f}", f"{mean.system.codec_ms:.0f}")
         keys = self._keys()
         scores = (f"{mean.scores[key]:.{SCORES[key].decimals}f}" if key in mean.scores else "" for key in keys)
-        return [mean.system.name, mean.system.setting, *rates, *told, *scores]
+        return [mean.system.name, mean.system.setting, *rates, *delays, *scores]
 
     def _gaps(self) -> Iterator[str]:
         """Where a mean is not over all clips: a score without an answer must not flatter silently."""
@@ -207,11 +239,11 @@ class Report:
             return
         first = SCORES[self._keys()[0]].title
         yield from ("", "## Examples", "")
-        yield f"The worst, the median and the best clip by {first}, each system at up to {LIMITS_KBPS[-1]:g} kbps;"
+        yield f"The worst, the median and the best clip by {first}, each system at up to {_EXAMPLES_KBPS:g} kbps;"
         yield "the first four seconds."
         for number, example in enumerate(self.examples, 1):
             yield from ("", f"`{example.clip.name}`: {first} {example.level:.2f}, mean of these systems", "")
-            yield f"![Spectrograms: original and each system]({self._picture(page, number)})"
+            yield f"![Spectrograms: original and each system]({self._picture(page, _example(number))})"
 
 
 def _versions(means: Sequence[Mean]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Other codecs, run as their own programs or models: a clip in, the decoded sound and the bits of its packets out.
+"""Other codecs, run as programs or models: a clip in, the decoded sound and the bits of its packets out.
 
 Each codec runs at its smallest fair setting: mono speech at 16 kHz (Codec2: 8 kHz), packets of 20 ms or the codec's own
 length, without containers and headers. Delay that a codec leaves in its output is removed here.
@@ -27,6 +27,7 @@ from audio_avif.link.messages import wire_bytes
 from audio_avif.metrics import INSTALL
 from audio_avif.quiet import quiet_c_libraries
 from audio_avif.types import FloatArray
+from audio_avif_tools.quality.framing import fit, padded
 from audio_avif_tools.quality.systems import Coded
 
 _OGG_HEADER_BYTES = 27
@@ -47,16 +48,6 @@ def _run(command: list[str]) -> str:
     if done.returncode:
         raise AudioAvifError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return done.stdout
-
-
-def _fit(samples: FloatArray, size: int) -> FloatArray:
-    """Cut to ``size``, or fill with silence."""
-    return np.pad(samples[:size], (0, max(0, size - samples.size)))
-
-
-def _padded(sound: FloatArray, multiple: int, extra: int = 0) -> FloatArray:
-    """Append ``extra`` samples of silence, and pad to a multiple."""
-    return np.pad(sound, (0, extra + -(sound.size + extra) % multiple))
 
 
 def ogg_packets(data: bytes) -> Iterator[bytes]:
@@ -82,7 +73,8 @@ class Opus:
     kbps: int
 
     name = "Opus"
-    delays_ms = None
+    vocoder_ms = None
+    codec_ms = 20 + 6.5  # a packet, and the encoder's lookahead
 
     @staticmethod
     def missing() -> str | None:
@@ -111,7 +103,7 @@ class Opus:
             packets = list(ogg_packets((folder / "a.opus").read_bytes()))[_OPUS_HEADER_PACKETS:]
             heard = read_audio(folder / "out.wav")
         sizes = [len(packet) for packet in packets]
-        return Coded(_fit(heard, sound.size), 8 * sum(sizes), sum(map(wire_bytes, sizes)))
+        return Coded(fit(heard, sound.size), 8 * sum(sizes), sum(map(wire_bytes, sizes)))
 
 
 @lru_cache(maxsize=1)
@@ -126,8 +118,8 @@ class Codec2:
     bits_per_s: int
 
     name = "Codec2"
-    made_by = "The programs c2enc and c2dec, which report no version"
-    delays_ms = None
+    made_by = "the programs c2enc and c2dec, which report no version"
+    vocoder_ms = None
 
     RATE_HZ = 8_000
     FRAME_MS = {3200: 20, 2400: 20, 1600: 40, 1400: 40, 1300: 40, 1200: 40}  # noqa: RUF012 - read, never written
@@ -144,11 +136,16 @@ class Codec2:
         """The rate."""
         return f"{self.bits_per_s / 1e3:g} kbps"
 
+    @property
+    def codec_ms(self) -> float:
+        """A frame, and the delay that the codec leaves in its output."""
+        return self.FRAME_MS[self.bits_per_s] + 1e3 * self.DELAY_SAMPLES / self.RATE_HZ
+
     def code(self, sound: FloatArray) -> Coded:
         """Encode and decode at 8 kHz; bits that fill a packet's last byte are not payload."""
         frame_samples = self.FRAME_MS[self.bits_per_s] * self.RATE_HZ // 1000
         frame_bits = self.bits_per_s * self.FRAME_MS[self.bits_per_s] // 1000
-        narrow = _padded(soxr.resample(sound, RATE_HZ, self.RATE_HZ), frame_samples, self.DELAY_SAMPLES)
+        narrow = padded(soxr.resample(sound, RATE_HZ, self.RATE_HZ), frame_samples, self.DELAY_SAMPLES)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "in.raw").write_bytes(to_s16le(narrow))
@@ -157,7 +154,7 @@ class Codec2:
             heard = from_s16le((folder / "out.raw").read_bytes())[self.DELAY_SAMPLES :]
         frames = narrow.size // frame_samples
         wide = np.asarray(soxr.resample(heard, self.RATE_HZ, RATE_HZ), np.float32)
-        return Coded(_fit(wide, sound.size), frames * frame_bits, frames * wire_bytes(-(-frame_bits // 8)))
+        return Coded(fit(wide, sound.size), frames * frame_bits, frames * wire_bytes(-(-frame_bits // 8)))
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,8 @@ class Lyra:
     quantizers: int
 
     name = "Lyra v2"
-    delays_ms = None
+    vocoder_ms = None
+    codec_ms = 20.0  # a packet: its output is aligned with its input
 
     FILES = ("soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite")
     FRAME_SAMPLES = 320
@@ -206,7 +204,7 @@ class Lyra:
     def code(self, sound: FloatArray) -> Coded:
         """Run the models frame by frame from their zero state; their output is aligned with the input."""
         encode, quantize, dequantize, decode = _lyra_models(self.folder)
-        frames = _padded(sound, self.FRAME_SAMPLES).reshape(-1, self.FRAME_SAMPLES)
+        frames = padded(sound, self.FRAME_SAMPLES).reshape(-1, self.FRAME_SAMPLES)
         heard = []
         for frame in frames:
             features = encode(input_audio=frame[None])["output_0"]
@@ -214,7 +212,7 @@ class Lyra:
             features = dequantize(encoding_indices=indices)["output_0"]
             heard.append(decode(input_audio=features)["output_0"][0])
         wire = len(frames) * wire_bytes(-(-self._packet_bits // 8))
-        return Coded(_fit(np.concatenate(heard), sound.size), len(frames) * self._packet_bits, wire)
+        return Coded(fit(np.concatenate(heard), sound.size), len(frames) * self._packet_bits, wire)
 
 
 @lru_cache(maxsize=1)

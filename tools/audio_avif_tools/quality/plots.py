@@ -18,11 +18,15 @@ from audio_avif_tools.quality.systems import CleanMel, System, Tiles
 from audio_avif_tools.shared.delays import require_matplotlib
 
 if TYPE_CHECKING:
-    from audio_avif_tools.quality.means import Mean
+    from audio_avif_tools.quality.means import Mean, Rate
 
-_RATE_TICKS_KBPS = (1.5, 2, 3, 4, 6, 8, 12, 16)
+_AXES: dict[Rate, tuple[str, tuple[float, ...]]] = {
+    "payload_kbps": ("payload, kbps", (1.5, 2, 3, 4, 6, 8, 12, 16)),
+    "wire_kbps": ("on the wire, kbps", (4, 6, 8, 12, 16, 24, 32, 40)),
+}
 _TILE_STYLES = ("-o", "--s", ":^", "-.v")
-_PEER_STYLES = (("0.2", "-x"), ("0.45", "-+"), ("0.65", "-d"))
+_PEER_COLOURS = ("black", "tab:red", "tab:purple", "tab:pink", "tab:gray", "tab:olive", "tab:cyan", "tab:brown")
+_PEER_STYLES = ("-x", "--+", ":x", "-.+")
 _SHOWN_S = 4.0
 _COLOURS = 64
 _SPECTROGRAM_DB = (-90.0, -20.0)
@@ -34,13 +38,15 @@ def _save(figure: Any, path: Path) -> None:
     figure.savefig(drawn, dpi=100)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(drawn).convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+        # The other methods change the colour of a curve that covers few pixels.
+        few_colours = Image.open(drawn).convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)
+        few_colours.save(path, optimize=True)
     except OSError as error:
         raise FileError(f"the picture {path} cannot be written: {error.strerror or error}") from error
 
 
-def plot_scores(means: Sequence[Mean], path: Path) -> None:
-    """Draw a panel for each score, with a curve for each system and a level for each vocoder without AVIF.
+def plot_scores(means: Sequence[Mean], path: Path, rate: Rate) -> None:
+    """Draw each score over a rate, with a curve for each system and a level for each vocoder without AVIF.
 
     Raises FileError, or AudioAvifError without matplotlib.
     """
@@ -56,6 +62,7 @@ def plot_scores(means: Sequence[Mean], path: Path) -> None:
     figure = Figure(figsize=(4.3 * columns, 3.4 * lines + 1.1), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).flat
     styles = _styles([mean.system for mean in means])
+    label, ticks = _AXES[rate]
     for panel, key in zip(panels, keys, strict=False):
         for name, points in curves.items():
             colour, style = styles[name]
@@ -63,13 +70,13 @@ def plot_scores(means: Sequence[Mean], path: Path) -> None:
             if isinstance(points[0].system, CleanMel):
                 panel.axhline(levels[0], color=colour, linestyle=(0, (1, 3)), linewidth=1.2, label=name)
             else:
-                rates = [mean.payload_kbps for mean in points]
+                rates = [mean.kbps(rate) for mean in points]
                 panel.plot(rates, levels, style, color=colour, markersize=4, linewidth=1.2, label=name)
         panel.set_xscale("log")
-        panel.set_xticks(_RATE_TICKS_KBPS, [f"{tick:g}" for tick in _RATE_TICKS_KBPS])
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.set_xticks([], minor=True)
         panel.set_title(SCORES[key].title + ("" if SCORES[key].higher_is_better else " (less is better)"), fontsize=10)
-        panel.set_xlabel("payload, kbps", fontsize=9)
+        panel.set_xlabel(label, fontsize=9)
         panel.grid(alpha=0.25)
         panel.tick_params(labelsize=8)
     for panel in list(panels):
@@ -80,16 +87,27 @@ def plot_scores(means: Sequence[Mean], path: Path) -> None:
 
 
 def _styles(systems: Sequence[System]) -> dict[str, tuple[str, str]]:
-    """The style of each curve: a colour per vocoder, a line style per tile width, gray for other codecs."""
+    """The style of each curve: a colour per vocoder or other codec, a line style per tile width or packet length."""
     ours = [system for system in systems if isinstance(system, CleanMel | Tiles)]
     voices = list(dict.fromkeys(system.voice.name for system in ours))
     widths = list(dict.fromkeys(system.tile_frames for system in ours if isinstance(system, Tiles)))
-    peers = list(dict.fromkeys(system.name for system in systems if not isinstance(system, CleanMel | Tiles)))
-    styles = {name: _PEER_STYLES[number % len(_PEER_STYLES)] for number, name in enumerate(peers)}
+    styles = _peer_styles([system.name for system in systems if not isinstance(system, CleanMel | Tiles)])
     for system in ours:
         width = widths.index(system.tile_frames) if isinstance(system, Tiles) else 0
         styles[system.name] = (f"C{voices.index(system.voice.name) % 10}", _TILE_STYLES[width % len(_TILE_STYLES)])
     return styles
+
+
+def _peer_styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Styles by names such as ``Opus LACE, 20 ms``: one colour for all that is alike before the comma."""
+    members: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        members.setdefault(name.partition(",")[0], []).append(name)
+    return {
+        name: (_PEER_COLOURS[codec % len(_PEER_COLOURS)], _PEER_STYLES[variant % len(_PEER_STYLES)])
+        for codec, alike in enumerate(members.values())
+        for variant, name in enumerate(alike)
+    }
 
 
 def plot_spectrograms(sounds: Mapping[str, FloatArray], path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+import audio_avif
 from audio_avif import __version__
 from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.encoder import Encoder
@@ -61,8 +62,13 @@ class System(Protocol):
         ...
 
     @property
-    def delays_ms(self) -> tuple[float, float] | None:
-        """The delays of the vocoder and of the whole codec, before devices and network; None where they are unknown."""
+    def vocoder_ms(self) -> float | None:
+        """The vocoder's share of the delay; None for a codec without one."""
+        ...
+
+    @property
+    def codec_ms(self) -> float:
+        """The delay of the whole codec that no faster machine or network shortens."""
         ...
 
     def code(self, sound: FloatArray) -> Coded:
@@ -91,13 +97,24 @@ class Voice:
 
     @property
     def made_by(self) -> str:
-        """The package's version, and the model file's digest where there is one."""
-        return f"audio-avif {__version__}" + (f", {self.name}{MODEL_SUFFIX} {self.digest}" if self.digest else "")
+        """The version and sources of the package, and the model file's digest where there is one."""
+        model = f", {self.name}{MODEL_SUFFIX} {self.digest}" if self.digest else ""
+        return f"audio-avif {__version__} (sources {_sources_digest()}){model}"
 
     @property
     def latency_samples(self) -> int:
         """The delay of its sound behind the centre of a frame."""
         return open_stream(_vocoder(self.source)).latency_samples
+
+
+@lru_cache(maxsize=1)
+def _sources_digest() -> str:
+    """The digest of the codec's modules: between two versions they change, and an earlier score with them."""
+    folder = Path(audio_avif.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 @lru_cache(maxsize=16)
@@ -131,10 +148,14 @@ class CleanMel:
         return self.voice.made_by
 
     @property
-    def delays_ms(self) -> tuple[float, float]:
-        """The vocoder's delay, and that plus the analysis window's."""
-        lag = self.voice.latency_samples
-        return _ms(lag), _ms(lag + MelConfig().lookahead_samples)
+    def vocoder_ms(self) -> float:
+        """The vocoder's delay."""
+        return _ms(self.voice.latency_samples)
+
+    @property
+    def codec_ms(self) -> float:
+        """The vocoder's delay plus the analysis window's."""
+        return _ms(self.voice.latency_samples + MelConfig().lookahead_samples)
 
     def code(self, sound: FloatArray) -> Coded:
         """Vocode the clip's mel as a stream."""
@@ -170,10 +191,14 @@ class Tiles:
         return f"{self.voice.made_by}, {pictures}, tile range {tile.log10_min:g}..{tile.log10_max:g}"
 
     @property
-    def delays_ms(self) -> tuple[float, float]:
-        """The vocoder's delay, and that plus the tile's and the analysis window's."""
-        lag = self.voice.latency_samples
-        return _ms(lag), _ms(lag + self._encoder().latency_samples)
+    def vocoder_ms(self) -> float:
+        """The vocoder's delay."""
+        return _ms(self.voice.latency_samples)
+
+    @property
+    def codec_ms(self) -> float:
+        """The vocoder's delay plus the tile's and the analysis window's."""
+        return _ms(self.voice.latency_samples + self._encoder().latency_samples)
 
     def _encoder(self) -> Encoder:
         return Encoder(tile=TileConfig(self.tile_frames), encoder=EncoderConfig(self.quality))
