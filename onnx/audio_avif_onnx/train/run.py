@@ -65,7 +65,7 @@ def _prepare_and_train(config: TrainConfig, resume: bool, init: Path | None, dis
     except Stopped:
         display.say("train: stopped; encoded clips are kept, and the same command continues")
         raise
-    journal = Journal(config.out, trainer.step)
+    journal = Journal(config.out, trainer.state.step)
     if not journal.has_board:
         display.say(
             "train: TensorBoard is missing, so no curves and sounds are kept; install with: pip install -e '.[train]'"
@@ -74,7 +74,7 @@ def _prepare_and_train(config: TrainConfig, resume: bool, init: Path | None, dis
         _train(trainer, journal, examination, display)
     except Stopped:
         trainer.save()
-        display.say(f"train: stopped and saved at step {trainer.step}; the same command with --resume continues")
+        display.say(f"train: stopped and saved at step {trainer.state.step}; the same command with --resume continues")
         raise
     finally:
         display.close()
@@ -96,28 +96,32 @@ def _examination(trainer: Trainer, display: Display) -> Examination | None:
 
 def _train(trainer: Trainer, journal: Journal, examination: Examination | None, display: Display) -> None:
     config = trainer.config
-    first_step, first_s = trainer.step, trainer.trained_s
-    if examination is not None and trainer.step == 0:
+    first_step, first_s = trainer.state.step, trainer.state.trained_s
+    if examination is not None and trainer.state.step == 0:
         journal.sound(0, "clip/original", examination.original(), trainer.mel.rate_hz)
     saved_s = time.monotonic()
     recent: deque[dict[str, float]] = deque(maxlen=config.log_every_steps)
-    while trainer.step < config.steps and trainer.trained_s - first_s < 60 * config.minutes:
-        before_s = trainer.trained_s
-        recent.append(trainer.train_step() | {"step_s": trainer.trained_s - before_s})
-        if trainer.step % config.log_every_steps == 0:
-            journal.scalars(trainer.step, trainer.trained_s, _summary(recent, trainer))
+    while trainer.state.step < config.steps and trainer.state.trained_s - first_s < 60 * config.minutes:
+        before_s = trainer.state.trained_s
+        recent.append(trainer.train_step() | {"step_s": trainer.state.trained_s - before_s})
+        if trainer.state.step % config.log_every_steps == 0:
+            journal.scalars(trainer.state.step, trainer.state.trained_s, _summary(recent, trainer))
         if time.monotonic() - saved_s >= 60 * config.save_every_minutes:
             _save(trainer, journal)
             saved_s = time.monotonic()
-        if examination is not None and trainer.trained_s - trainer.scored_s >= 60 * config.evaluate_every_minutes:
+        if (
+            examination is not None
+            and trainer.state.trained_s - trainer.state.scored_s >= 60 * config.evaluate_every_minutes
+        ):
             _score(trainer, journal, examination, display)
-        by_steps = (trainer.step - first_step) / (config.steps - first_step)
-        by_time = (trainer.trained_s - first_s) / (60 * config.minutes)
+        by_steps = (trainer.state.step - first_step) / (config.steps - first_step)
+        by_time = (trainer.state.trained_s - first_s) / (60 * config.minutes)
         display.show(_line(recent, trainer), None if config.is_endless else max(by_steps, by_time))
     _save(trainer, journal)
-    if examination is not None and trainer.scored_s < trainer.trained_s:
+    if examination is not None and trainer.state.scored_s < trainer.state.trained_s:
         _score(trainer, journal, examination, display)
-    display.say(f"train: step {trainer.step} after {duration(trainer.trained_s)} of training, in {trainer.checkpoint}")
+    state = trainer.state
+    display.say(f"train: step {state.step} after {duration(state.trained_s)} of training, in {trainer.checkpoint}")
 
 
 def _save(trainer: Trainer, journal: Journal) -> None:
@@ -131,15 +135,15 @@ def _score(trainer: Trainer, journal: Journal, examination: Examination, display
     display.close()
     vocoder = trainer.heard
     figure, figures = examination.examine(vocoder)
-    journal.scalars(trainer.step, trainer.trained_s, figures | {"merit": figure})
+    journal.scalars(trainer.state.step, trainer.state.trained_s, figures | {"merit": figure})
     if journal.has_board:
         for name, samples in examination.sounds(vocoder).items():
-            journal.sound(trainer.step, f"clip/{name}", samples, trainer.mel.rate_hz)
-    is_best = trainer.scored(figure, examination.ruler)
+            journal.sound(trainer.state.step, f"clip/{name}", samples, trainer.mel.rate_hz)
+    is_best = trainer.state.score(figure, examination.ruler)
     if is_best:
         trainer.save(BEST)
     _save(trainer, journal)
-    display.say(f"step {trainer.step}: merit {figure:.3f}{', the best so far' if is_best else ''}")
+    display.say(f"step {trainer.state.step}: merit {figure:.3f}{', the best so far' if is_best else ''}")
 
 
 def _summary(recent: deque[dict[str, float]], trainer: Trainer) -> dict[str, float]:
@@ -150,8 +154,8 @@ def _summary(recent: deque[dict[str, float]], trainer: Trainer) -> dict[str, flo
 def _line(recent: deque[dict[str, float]], trainer: Trainer) -> str:
     summary = _summary(recent, trainer)
     return (
-        f"step {trainer.step}  loss {summary['loss']:.4f}  {summary['steps_per_s']:.2f} steps/s  "
-        f"trained {duration(trainer.trained_s)}"
+        f"step {trainer.state.step}  loss {summary['loss']:.4f}  {summary['steps_per_s']:.2f} steps/s  "
+        f"trained {duration(trainer.state.trained_s)}"
     )
 
 

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import time
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,29 @@ CHECKPOINT = "last.pt"
 BEST = "best.pt"
 
 
+@dataclass
+class RunState:
+    """How far a run has come: steps, seconds of training in all and at the newest scores, and its best merit.
+
+    ``ruler`` names the clips and scores that the merit was taken with.
+    """
+
+    step: int = 0
+    trained_s: float = 0.0
+    scored_s: float = 0.0
+    best_merit: float = -math.inf
+    ruler: str = ""
+
+    def score(self, merit: float, ruler: str) -> bool:
+        """Note a merit; return whether it is the best of those taken with the same clips and scores."""
+        if ruler != self.ruler:
+            self.ruler, self.best_merit = ruler, -math.inf
+        is_best = merit > self.best_merit
+        self.best_merit = max(merit, self.best_merit)
+        self.scored_s = self.trained_s
+        return is_best
+
+
 class Trainer:
     """A task with its optimiser, averaged weights and random generators; call ``open_data`` before ``train_step``."""
 
@@ -47,11 +71,7 @@ class Trainer:
             self.task.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
         )
         self._bfloat16 = config.bfloat16 and _has_bfloat16(self.device)
-        self.step = 0
-        self.trained_s = 0.0
-        self.scored_s = 0.0
-        self.best_merit = -math.inf
-        self.ruler = ""
+        self.state = RunState()
 
     def open_data(self) -> None:
         """Decode and encode the training data that the cache lacks.
@@ -89,10 +109,10 @@ class Trainer:
     def learning_rate(self) -> float:
         """Warm-up, then inverse square root of the step, then down to zero over the last ``cooldown_steps``."""
         config = self.config
-        share = min(1.0, (self.step + 1) / config.warmup_steps)
+        share = min(1.0, (self.state.step + 1) / config.warmup_steps)
         if config.cooldown_steps:
-            share *= min(1.0, max(0.0, (config.steps - self.step) / config.cooldown_steps))
-        return config.learning_rate * share * min(1.0, math.sqrt(config.decay_from_step / (self.step + 1)))
+            share *= min(1.0, max(0.0, (config.steps - self.state.step) / config.cooldown_steps))
+        return config.learning_rate * share * min(1.0, math.sqrt(config.decay_from_step / (self.state.step + 1)))
 
     def save(self, name: str = CHECKPOINT) -> None:
         """Write a checkpoint that training can continue from exactly. Raises FileError."""
@@ -105,11 +125,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "batcher": json.dumps(self._random.bit_generator.state),
                 "torch_rng": torch.get_rng_state(),
-                "step": self.step,
-                "trained_s": self.trained_s,
-                "scored_s": self.scored_s,
-                "best_merit": self.best_merit,
-                "ruler": self.ruler,
+                **asdict(self.state),
             },
         )
 
@@ -128,11 +144,7 @@ class Trainer:
             self.optimizer.load_state_dict(content["optimizer"])
             self._random.bit_generator.state = json.loads(content["batcher"])
             torch.set_rng_state(content["torch_rng"])
-            self.step = content["step"]
-            self.trained_s = content["trained_s"]
-            self.scored_s = content["scored_s"]
-            self.best_merit = content["best_merit"]
-            self.ruler = content["ruler"]
+            self.state = RunState(**{field.name: content[field.name] for field in fields(RunState)})
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.checkpoint} is damaged or of another version; {remedy}") from error
 
@@ -173,29 +185,22 @@ class Trainer:
         if not torch.stack(norms).isfinite().all():
             raise self._not_finite("gradient")
         self.optimizer.step()
-        self.step += 1
+        self.state.step += 1
         self._update_average()
-        self.trained_s += time.monotonic() - started_s
+        self.state.trained_s += time.monotonic() - started_s
         return dict(zip(losses, values, strict=True))
-
-    def scored(self, merit: float, ruler: str) -> bool:
-        """Record a merit; return whether it is the best of those with the same clips and scores."""
-        if ruler != self.ruler:
-            self.ruler, self.best_merit = ruler, -math.inf
-        is_best = merit > self.best_merit
-        self.best_merit = max(merit, self.best_merit)
-        self.scored_s = self.trained_s
-        return is_best
 
     def _not_finite(self, what: str) -> ModelError:
         remedy = "start again"
         if self.checkpoint.exists():
             remedy = f"{self.checkpoint} holds the last good weights: resume"
-        return ModelError(f"the {what} is no longer finite at step {self.step}; {remedy} with a lower --learning-rate")
+        return ModelError(
+            f"the {what} is no longer finite at step {self.state.step}; {remedy} with a lower --learning-rate"
+        )
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = min(self.config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
         pairs = zip(self.average.parameters(), self.task.parameters(), strict=True)
         for kept, new in pairs:
             kept.lerp_(new, 1 - decay)

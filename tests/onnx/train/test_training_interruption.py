@@ -138,8 +138,8 @@ def test_a_killed_run_leaves_a_good_checkpoint(data: Path, tmp_path: Path) -> No
     assert "Warning" not in told and "Traceback" not in told
     resumed = trainer.Trainer(configuration(data, out))
     resumed.resume()
-    assert resumed.step > 0
-    train.train(configuration(data, out, steps=resumed.step + 1), resume=True)
+    assert resumed.state.step > 0
+    train.train(configuration(data, out, steps=resumed.state.step + 1), resume=True)
 
 
 def test_two_runs_in_one_folder_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

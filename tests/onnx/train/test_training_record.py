@@ -117,7 +117,7 @@ def test_the_best_weights_are_kept(scored: Path, data: Path, tmp_path: Path, mon
     best = trainer.Trainer(configuration(data, tmp_path))
     (tmp_path / trainer.CHECKPOINT).write_bytes((tmp_path / trainer.BEST).read_bytes())
     best.resume()
-    assert best.step == 2 and best.best_merit == 5.0
+    assert best.state.step == 2 and best.state.best_merit == 5.0
 
 
 class Scorer:
@@ -138,11 +138,11 @@ class Scorer:
         return {}
 
 
-def test_merits_of_other_clips_are_not_compared(data: Path, tmp_path: Path) -> None:
-    run = trainer.Trainer(configuration(data, tmp_path))
-    assert run.scored(5.0, "eight clips")
-    assert not run.scored(4.0, "eight clips")
-    assert run.scored(3.0, "nine clips")
+def test_merits_of_other_clips_are_not_compared() -> None:
+    state = trainer.RunState()
+    assert state.score(5.0, "eight clips")
+    assert not state.score(4.0, "eight clips")
+    assert state.score(3.0, "nine clips")
 
 
 def row(**scores: float) -> evaluate.Row:
