@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _BLOCK_SAMPLES = 256
 _ZERO_WARNING = (
-    "the microphone gives exact zeros: it is muted, or this program may not record "
+    "the microphone gives exact zeros: it is muted, or this program has no permission to record "
     "(macOS: System Settings, Privacy & Security, Microphone)"
 )
 

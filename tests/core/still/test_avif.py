@@ -90,8 +90,8 @@ def test_an_option_that_libavif_refuses_is_left_out_with_one_warning(
         assert encode_still(pixels, FAST) == encode_with(pixels, FAST, known)
     told = [record.getMessage() for record in caplog.records]
     assert [text.split(";")[0] for text in told] == [
-        "the installed libavif refuses no-such-option=1",
-        "the installed libavif refuses sb-size=no-such-size",
+        "the installed libavif rejects no-such-option=1",
+        "the installed libavif rejects sb-size=no-such-size",
     ]
 
 
