@@ -12,10 +12,12 @@ import torch
 
 from audio_avif.errors import ModelError
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif_onnx.export import checkpoints, exporter, generator_graph
-from audio_avif_onnx.export.finetuned import HifiGan, HifiGanConfig
+from audio_avif_onnx.export import exporter, generator_graph
 from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator
-from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
+from audio_avif_onnx.export.hifigan.checkpoints import Checkpoint
+from audio_avif_onnx.export.hifigan.export import export_checkpoint
+from audio_avif_onnx.export.hifigan.finetuned import HifiGan, HifiGanConfig
+from audio_avif_onnx.export.hifigan.options import DEFAULT_LOOKAHEAD_FRAMES
 from audio_avif_onnx.export.recurrent import graph as recurrent_graph
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig
 from audio_avif_onnx.export.recurrent.vocoder import Vocoder
@@ -95,19 +97,19 @@ def export_trained(
     path: Path,
     name: str,
     *,
-    context_frames: int = DEFAULT_CONTEXT_FRAMES,
+    context_frames: int | None = None,
     lookahead_frames: int = DEFAULT_LOOKAHEAD_FRAMES,
 ) -> None:
     """Write a network as a model file, whole or not at all, after comparing ONNX Runtime with torch.
 
-    They are compared in single precision; the file stores large weights in half precision. A HiFi-GAN, which has no
-    state, is written in single precision, and is the only one that context and lookahead are for.
+    They are compared in single precision; the file stores large weights in half precision. A HiFi-GAN is written in
+    single precision, and is the only one that context and lookahead are for.
 
     Raises ModelError where they differ, or where the file cannot be written.
     """
     if isinstance(network, HifiGan):
-        checkpoint = checkpoints.Checkpoint(name, network.generator, network.config.mel)
-        exporter.export_checkpoint(checkpoint, path, context_frames=context_frames, lookahead_frames=lookahead_frames)
+        checkpoint = Checkpoint(name, network.generator, network.config.mel)
+        export_checkpoint(checkpoint, path, context_frames=context_frames, lookahead_frames=lookahead_frames)
         return
     with exporter.whole_model(path) as partial:
         onnx.save_model(_graph(network, name, half=False), partial)

@@ -20,8 +20,8 @@ from audio_avif.vocoders.onnx_model import ModelInfo, OnnxVocoder
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.vocoders.streaming import ContextStream, StateStream, open_stream
 from audio_avif_onnx.export import exporter
-from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
-from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
+from audio_avif_onnx.export.hifigan.network import Generator, GeneratorConfig
+from audio_avif_onnx.export.hifigan.options import DEFAULT_LOOKAHEAD_FRAMES
 
 TILE_FRAMES = 8
 chunkings = st.lists(st.integers(0, 30), min_size=1, max_size=12)

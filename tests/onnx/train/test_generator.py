@@ -24,10 +24,10 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
 from audio_avif_onnx.export import trained
 from audio_avif_onnx.export.command import main as export_command
-from audio_avif_onnx.export.finetuned import HifiGanConfig
 from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator, Pulses
 from audio_avif_onnx.export.generator_graph import build_graph
-from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
+from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
+from audio_avif_onnx.export.hifigan.network import Generator, GeneratorConfig
 from audio_avif_onnx.train import configuration
 from audio_avif_onnx.train import run as train
 from audio_avif_onnx.train.data import batches, pitch
