@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_frame_count,
         default=DEFAULT_LOOKAHEAD_FRAMES,
         metavar="N",
-        help="future frames each tile waits for: more is better, later by a hop each, and slower (default: %(default)s)",
+        help="future frames each tile waits for: more is better, slower, and later by a hop (default: %(default)s)",
     )
     return parser
 

@@ -15,7 +15,6 @@ from audio_avif.vocoders import onnx_model
 from audio_avif.vocoders.onnx_model import ModelInfo, OnnxVocoder
 from audio_avif.vocoders.streaming import open_stream
 
-
 METADATA = ModelInfo("mean", MelConfig()).to_metadata()
 
 
@@ -110,7 +109,7 @@ def test_a_state_is_cut_where_the_metadata_says(tmp_path: Path, lookahead_frames
 @pytest.mark.parametrize(("kept_frames", "lookahead_frames"), [(0, 1), (1, 2), (3, 2)])
 def test_a_state_that_is_cut_elsewhere_is_refused(tmp_path: Path, kept_frames: int, lookahead_frames: int) -> None:
     path = write_delay(tmp_path / "m.onnx", kept_frames=kept_frames, lookahead_frames=lookahead_frames)
-    with pytest.raises(ModelError, match="does not return its states as of .* export it again"):
+    with pytest.raises(ModelError, match=r"does not return its states as of .* export it again"):
         OnnxVocoder(path)
 
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from audio_avif.config import MelConfig
 from audio_avif.errors import ModelError
 from audio_avif.vocoders import registry
 from audio_avif.vocoders.onnx_model import ModelInfo, OnnxVocoder
-from audio_avif_onnx.export import exporter, trained
+from audio_avif.vocoders.streaming import open_stream
 from audio_avif_onnx.export import command as main
+from audio_avif_onnx.export import exporter, trained
 from audio_avif_onnx.export.hifigan import checkpoints
 from audio_avif_onnx.export.hifigan.export import export_checkpoint
 from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
@@ -505,10 +507,20 @@ def test_found_by_name_afterwards(folder: Path, models: Path, capsys: pytest.Cap
     path = registry.model_path("mine")
     assert path == models / "mine.onnx"
     assert capsys.readouterr().out.splitlines()[-1].strip() == "audio-avif-recv --vocoder mine"
-    info = OnnxVocoder(path, provider="cpu").info
+    vocoder = OnnxVocoder(path, provider="cpu")
+    info = vocoder.info
     assert (info.name, info.context_frames, info.lookahead_frames) == ("mine", 5, 3)
     assert info.mel == MelConfig()
+    assert not vocoder.has_state, "context is for models without state"
     assert [entry.name for entry in models.iterdir()] == ["mine.onnx"]
+
+
+def test_the_default_keeps_state(folder: Path, models: Path) -> None:
+    assert main.main([str(folder), "--lookahead-frames", "3"]) == 0
+    vocoder = OnnxVocoder(models / "tiny_hifigan.onnx", provider="cpu")
+    assert vocoder.has_state
+    assert (vocoder.info.context_frames, vocoder.info.lookahead_frames) == (0, 3)
+    assert open_stream(vocoder).latency_samples == 3 * 256
 
 
 def test_says_nothing_else(folder: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
@@ -530,6 +542,15 @@ def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(exporter, "_write", write_then_change)
     with pytest.raises(ModelError, match="differs from torch by"):
         exporter.export_module(module, ModelInfo("x", MelConfig()), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_streaming_graph_that_differs_is_not_written(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of_size(8)
+    louder = checkpoint_of_size(8).generator
+    louder.conv_post.bias.data.add_(0.1)
+    with pytest.raises(ModelError, match="differs from torch by"):
+        export_checkpoint(replace(checkpoint, reference=louder), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
