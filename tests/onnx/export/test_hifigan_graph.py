@@ -71,7 +71,6 @@ def audible(name: str) -> Generator:
     if generator.config.normalised:
         generator.mean.copy_(torch.linspace(-4.0, -2.0, N_MELS))
         generator.scale.copy_(torch.linspace(0.5, 1.5, N_MELS))
-    generator.conv_post.bias.zero_()
     generator.conv_post.weight.mul_(0.1 / generator(torch.from_numpy(random_log_mel(40))[None]).std())
     return generator
 

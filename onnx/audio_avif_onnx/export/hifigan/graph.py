@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -71,7 +72,7 @@ class _Graph:
         self._constants: list[TensorProto] = []
         self._states: dict[str, list[str | int]] = {}  # shapes
 
-    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: float | list[int]) -> str:
+    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
         """Add a node of one output; return the output's name."""
         output = output or f"value.{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
