@@ -80,11 +80,16 @@ def load_trained(path: Path) -> Network:
         described = content["architecture"]
         known, _ = _KINDS[described.get("kind", "recurrent")]
         network = build(known.from_dict(described["vocoder"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path} holds a network that this version does not know; export it with the version that trained it"
+        ) from error
+    try:
         weights = content["average"].items()
         network.load_state_dict(
             {name.removeprefix(NETWORK): value for name, value in weights if name.startswith(NETWORK)}
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelError(
             f"{path} holds no whole vocoder that this version knows; "
             "--task magnitude trains a part of one, which a later task's --init completes"

@@ -392,6 +392,24 @@ def test_content_tells_what_a_file_is_and_not_its_name(
     assert exports_tiny(folder / name, tmp_path / "out.onnx", capsys) == ""
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"kind": "older", "vocoder": {}},
+        {"kind": "hifigan", "vocoder": {"channels": 3}},
+        {"kind": "generator", "vocoder": {"mel": MelConfig().to_dict(), "layers": 3}},
+        "hifigan",
+    ],
+)
+def test_a_checkpoint_of_another_version_is_told_from_a_damaged_one(
+    architecture: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"architecture": architecture, "average": {}}, tmp_path / "best.pt")
+    sentence = refusal([str(tmp_path / "best.pt"), "--output", str(tmp_path / "out.onnx")], capsys)
+    assert "a network that this version does not know; export it with the version that trained it" in sentence
+    assert not (tmp_path / "out.onnx").exists()
+
+
 def test_a_checkpoint_of_the_training_program_may_have_another_name(tmp_path: Path) -> None:
     config = HifiGanConfig(generator=GeneratorConfig(initial_channels=16))
     torch.manual_seed(3)

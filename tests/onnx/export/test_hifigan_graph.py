@@ -145,6 +145,17 @@ def test_a_layer_that_reaches_nowhere_has_no_state(tmp_path: Path) -> None:
     assert list(vocoder.zero_state()) == ["state.pre", "state.post"]
 
 
+def test_damaged_frames_do_not_outlast_the_receptive_field(tmp_path: Path) -> None:
+    vocoder = export(audible("v3"), 2, tmp_path)
+    receptive = vocoder.info.receptive_frames
+    stream = open_stream(vocoder)
+    stream.push(random_log_mel(8))
+    stream.push(np.full((N_MELS, 8), np.nan, np.float32))
+    clean = random_log_mel(2 * receptive + 8)
+    samples = np.concatenate([*(stream.push(piece) for piece in np.split(clean, [3, 20], axis=1)), stream.flush()])
+    assert np.isfinite(samples[(2 + receptive) * vocoder.mel.hop_samples :]).all()
+
+
 def test_the_lookahead_is_all_that_is_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vocoder = export(audible("v2"), 2, tmp_path)
     stream = StateStream(vocoder)
