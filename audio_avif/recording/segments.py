@@ -60,10 +60,11 @@ def speak(log_mel: FloatArray, vocoder: Vocoder) -> FloatArray:
     """Make ``[samples]`` of ``[n_mels, frames]`` as ``vocoder.synthesize`` does, in less memory."""
     if not isinstance(vocoder, OnnxVocoder):
         return vocoder.synthesize(log_mel)
-    if vocoder.has_state:
+    receptive_frames = vocoder.info.receptive_frames
+    if vocoder.has_state and not receptive_frames:
         stream: StateStream | ContextStream = StateStream(vocoder)
     else:
-        stream = ContextStream(vocoder, vocoder.info.receptive_frames, vocoder.info.receptive_frames)
+        stream = ContextStream(vocoder, receptive_frames, receptive_frames)
     calls = range(0, log_mel.shape[1], _CALL_FRAMES)
     return np.concatenate([*(stream.push(log_mel[:, at : at + _CALL_FRAMES]) for at in calls), stream.flush()])
 

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = "1"
+LOOKAHEAD_STATE_FORMAT_VERSION = "2"  # of models with state and lookahead, which earlier versions would play wrongly
 STATE_PREFIX = "state."
 NEXT_PREFIX = "next."
 _METADATA_PREFIX = "audio_avif."
@@ -39,8 +40,9 @@ class ModelInfo:
     """What a model file says about itself.
 
     ``context_frames`` before and ``lookahead_frames`` after a chunk are what a stream feeds besides the chunk;
-    ``receptive_frames`` on each side make a stream equal to whole-signal synthesis. A model with state needs none of
-    them: its output simply lags ``latency_samples`` behind.
+    ``receptive_frames`` on each side make a stream equal to whole-signal synthesis. A model with state needs no
+    context. Either it needs none of the others, and its output lags ``latency_samples`` behind, or it returns its
+    state as it was ``lookahead_frames`` before a call's end.
     """
 
     name: str
@@ -55,10 +57,11 @@ class ModelInfo:
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} must not be negative")
 
-    def to_metadata(self) -> dict[str, str]:
-        """The key-value pairs stored in the ONNX file."""
+    def to_metadata(self, *, has_state: bool = False) -> dict[str, str]:
+        """The key-value pairs stored in the ONNX file; ``has_state`` tells whether its graph has states."""
+        is_newer = has_state and self.lookahead_frames > 0
         return {
-            f"{_METADATA_PREFIX}format": FORMAT_VERSION,
+            f"{_METADATA_PREFIX}format": LOOKAHEAD_STATE_FORMAT_VERSION if is_newer else FORMAT_VERSION,
             f"{_METADATA_PREFIX}name": self.name,
             f"{_METADATA_PREFIX}mel": json.dumps(self.mel.to_dict()),
             f"{_METADATA_PREFIX}lookahead_frames": str(self.lookahead_frames),
@@ -80,9 +83,16 @@ class ModelInfo:
                 "the model has no mel definition in its metadata; "
                 "export it with audio-avif-export, or add the keys of docs/reference/models.md"
             )
-        if own.get("format") != FORMAT_VERSION:
+        if own.get("format") not in (FORMAT_VERSION, LOOKAHEAD_STATE_FORMAT_VERSION):
             raise ModelError(
-                f"the model's metadata has format {own.get('format')!r}; this version reads {FORMAT_VERSION}"
+                f"the model's metadata has format {own.get('format')!r}; this version reads {FORMAT_VERSION} "
+                f"and {LOOKAHEAD_STATE_FORMAT_VERSION}: update audio-avif, or export the model again"
+            )
+        needed = {field.name for field in fields(cls)}
+        if missing := sorted(_METADATA_PREFIX + key for key in needed - own.keys()):
+            raise ModelError(
+                f"the model's metadata lacks {' and '.join(missing)}; "
+                "export it again with audio-avif-export, or add the keys of docs/reference/models.md"
             )
         try:
             return cls(
@@ -93,8 +103,10 @@ class ModelInfo:
                 receptive_frames=int(own["receptive_frames"]),
                 latency_samples=int(own["latency_samples"]),
             )
-        except (KeyError, ValueError) as error:
-            raise ModelError(f"the model's metadata is damaged: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the model's metadata is damaged: {error}; export it again with audio-avif-export"
+            ) from error
 
 
 def has_cuda() -> bool:
@@ -151,12 +163,15 @@ def _first_line(error: Exception) -> str:
 
 
 class OnnxVocoder:
-    """A vocoder in an ONNX file: HiFi-GAN generators without state, or streaming graphs with it."""
+    """A vocoder in an ONNX file: a streaming graph with state, or one without, as HiFi-GANs were once exported."""
 
     def __init__(self, path: str | Path, *, provider: str = "auto", threads: int = 1) -> None:
         """Load the model. Raises ModelError where the file is missing, damaged or no vocoder of this contract."""
         self._session = _open_session(Path(path), provider, threads)
-        self.info = ModelInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self.info = ModelInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
         self.name = self.info.name
         self.mel = self.info.mel
         inputs = {node.name: node for node in self._session.get_inputs()}
@@ -171,7 +186,7 @@ class OnnxVocoder:
         self._try_out(path)
 
     def _try_out(self, path: str | Path) -> None:
-        """Run two frames: a graph that contradicts its metadata must be refused now, not in the middle of a stream."""
+        """Run some frames: a graph that contradicts its metadata must be refused now, not in the middle of a stream."""
         silence = np.full((self.mel.n_mels, 2), np.log10(self.mel.floor), np.float32)
         try:
             samples, _ = self.run(silence, self.zero_state())
@@ -180,6 +195,18 @@ class OnnxVocoder:
         if samples.shape != (2 * self.mel.hop_samples,):
             raise ModelError(
                 f"{path} makes {samples.size // 2} samples per frame, not {self.mel.hop_samples} as its metadata say"
+            )
+        lookahead = self.info.lookahead_frames
+        if not (self.has_state and lookahead):
+            return
+        # A call of lookahead alone makes no frame final, so it must give back the state that it was given.
+        before = self.zero_state()
+        silence = np.full((self.mel.n_mels, lookahead), np.log10(self.mel.floor), np.float32)
+        _, after = self.run(silence, before)
+        if any(not np.array_equal(after[name], before[name]) for name in before):
+            raise ModelError(
+                f"{path} does not return its states as of {lookahead} frames before a call's end, as its metadata "
+                "promises; export it again with audio-avif-export"
             )
 
     @staticmethod
@@ -204,6 +231,9 @@ class OnnxVocoder:
 
     def run(self, log_mel: FloatArray, state: dict[str, FloatArray]) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Run the graph once on ``[n_mels, frames]``; return ``[frames * hop_samples]`` samples and the next state.
+
+        A model with state and lookahead returns the state as it was before the last ``info.lookahead_frames`` frames,
+        and none to go on with where there are fewer.
 
         Raises ModelError where ONNX Runtime fails.
         """

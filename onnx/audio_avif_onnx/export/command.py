@@ -15,7 +15,7 @@ from audio_avif.config import MelConfig
 from audio_avif.edge import console
 from audio_avif.optional import import_optional
 from audio_avif.vocoders import registry
-from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
+from audio_avif_onnx.export.hifigan.options import DEFAULT_LOOKAHEAD_FRAMES
 
 PROGRAM = "audio-avif-export"
 _NEEDED_MODULES = ("torch", "onnx.checker", "safetensors")  # a folder named onnx makes a plain "import onnx" succeed
@@ -69,16 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--context-frames",
         type=_frame_count,
-        default=DEFAULT_CONTEXT_FRAMES,
         metavar="N",
-        help="past frames fed again with every tile: more is smoother and slower (default: %(default)s)",
+        help="export a model without state, which is fed N past frames again with every tile (default: with state)",
     )
     parser.add_argument(
         "--lookahead-frames",
         type=_frame_count,
         default=DEFAULT_LOOKAHEAD_FRAMES,
         metavar="N",
-        help="future frames each tile waits for: more is better and later, by one hop each (default: %(default)s)",
+        help="future frames each tile waits for: more is better, slower, and later by a hop (default: %(default)s)",
     )
     return parser
 
@@ -110,7 +109,9 @@ def _export(options: argparse.Namespace) -> None:
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
     with _step(screen, "Starting torch"):
         _require_modules()
-        from audio_avif_onnx.export import checkpoints, exporter, trained
+        from audio_avif_onnx.export import trained
+        from audio_avif_onnx.export.hifigan import checkpoints
+        from audio_avif_onnx.export.hifigan.export import export_checkpoint
     if trained.is_trained(Path(options.source).expanduser()):
         _export_trained(options, screen)
         return
@@ -120,7 +121,7 @@ def _export(options: argparse.Namespace) -> None:
         screen.print(f"Note: {remark}", markup=False)
     name, path = _target(options, checkpoint.name)
     with _step(screen, "Exporting, and comparing ONNX Runtime with torch"):
-        exporter.export_checkpoint(
+        export_checkpoint(
             checkpoint,
             path,
             name=name,

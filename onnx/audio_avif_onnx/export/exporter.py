@@ -18,36 +18,12 @@ import torch
 from torch import nn
 
 from audio_avif.errors import ModelError
-from audio_avif.vocoders.onnx_model import ModelInfo
-from audio_avif_onnx.export.checkpoints import Checkpoint
+from audio_avif.vocoders.onnx_model import STATE_PREFIX, ModelInfo
 
 _OPSET = 17
 _TRACED_FRAMES = 16
 _CHECKED_SIZES = ((1, 1), (2, 18), (1, 75))  # batch, frames
 _TOLERANCE = 1e-4
-
-
-def export_checkpoint(
-    checkpoint: Checkpoint,
-    path: Path,
-    *,
-    name: str | None = None,
-    context_frames: int,
-    lookahead_frames: int,
-) -> ModelInfo:
-    """Export a HiFi-GAN generator and return the metadata of the file.
-
-    Raises ModelError as ``export_module`` does.
-    """
-    info = ModelInfo(
-        name=name or checkpoint.name,
-        mel=checkpoint.mel,
-        lookahead_frames=lookahead_frames,
-        context_frames=context_frames,
-        receptive_frames=checkpoint.generator.config.receptive_frames,
-    )
-    export_module(checkpoint.generator, info, path, checkpoint.reference)
-    return info
 
 
 def export_module(module: nn.Module, info: ModelInfo, path: Path, reference: nn.Module | None = None) -> None:
@@ -58,7 +34,7 @@ def export_module(module: nn.Module, info: ModelInfo, path: Path, reference: nn.
     """
     with whole_model(path) as partial:
         _write(module, info, partial)
-        _check(reference or module, info, partial)
+        compare(reference or module, info, partial)
 
 
 @contextmanager
@@ -112,15 +88,23 @@ def quiet_torch() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check(module: nn.Module, info: ModelInfo, path: Path) -> None:
-    """Compare torch with ONNX Runtime on noise in the range of speech. Raises ModelError where they differ."""
+def compare(module: nn.Module, info: ModelInfo, path: Path) -> None:
+    """Compare torch with ONNX Runtime on noise in the range of speech, at several lengths of whole signals.
+
+    Raises ModelError where they differ.
+    """
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
     for batch, frames in _CHECKED_SIZES:
         log_mel = random.uniform(-6.0, 1.0, (batch, info.mel.n_mels, frames)).astype(np.float32)
         with torch.inference_mode():
             expected = module(torch.from_numpy(log_mel)).numpy()
-        (actual,) = session.run(["samples"], {"log_mel": log_mel})
+        states = {
+            node.name: np.zeros((batch, *node.shape[1:]), np.float32)
+            for node in session.get_inputs()
+            if node.name.startswith(STATE_PREFIX)
+        }
+        (actual,) = session.run(["samples"], {"log_mel": log_mel, **states})
         if actual.shape != (batch, frames * info.mel.hop_samples) or actual.shape != expected.shape:
             raise ModelError(
                 f"the exported graph gives {list(actual.shape)} for {batch} x {frames} frames; nothing was written"

@@ -151,6 +151,7 @@ def to_model(graph: onnx.GraphProto, info: ModelInfo) -> onnx.ModelProto:
     """Make a model of a graph and check it."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="audio-avif")
     model.ir_version = 9
-    helper.set_model_props(model, info.to_metadata())
+    has_state = any(value.name.startswith(STATE_PREFIX) for value in graph.input)
+    helper.set_model_props(model, info.to_metadata(has_state=has_state))
     onnx.checker.check_model(model)
     return model

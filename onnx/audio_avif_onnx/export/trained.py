@@ -12,10 +12,12 @@ import torch
 
 from audio_avif.errors import ModelError
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif_onnx.export import checkpoints, exporter, generator_graph
-from audio_avif_onnx.export.finetuned import HifiGan, HifiGanConfig
+from audio_avif_onnx.export import exporter, generator_graph
 from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator
-from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
+from audio_avif_onnx.export.hifigan.checkpoints import Checkpoint
+from audio_avif_onnx.export.hifigan.export import export_checkpoint
+from audio_avif_onnx.export.hifigan.finetuned import HifiGan, HifiGanConfig
+from audio_avif_onnx.export.hifigan.options import DEFAULT_LOOKAHEAD_FRAMES
 from audio_avif_onnx.export.recurrent import graph as recurrent_graph
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig
 from audio_avif_onnx.export.recurrent.vocoder import Vocoder
@@ -78,11 +80,16 @@ def load_trained(path: Path) -> Network:
         described = content["architecture"]
         known, _ = _KINDS[described.get("kind", "recurrent")]
         network = build(known.from_dict(described["vocoder"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path} holds a network that this version does not know; export it with the version that trained it"
+        ) from error
+    try:
         weights = content["average"].items()
         network.load_state_dict(
             {name.removeprefix(NETWORK): value for name, value in weights if name.startswith(NETWORK)}
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelError(
             f"{path} holds no whole vocoder that this version knows; "
             "--task magnitude trains a part of one, which a later task's --init completes"
@@ -95,19 +102,19 @@ def export_trained(
     path: Path,
     name: str,
     *,
-    context_frames: int = DEFAULT_CONTEXT_FRAMES,
+    context_frames: int | None = None,
     lookahead_frames: int = DEFAULT_LOOKAHEAD_FRAMES,
 ) -> None:
     """Write a network as a model file, after comparing ONNX Runtime with torch.
 
-    They are compared in single precision; the file stores large weights in half precision. A HiFi-GAN, which has no
-    state, is written in single precision; context and lookahead apply to it alone.
+    They are compared in single precision; the file stores large weights in half precision. A HiFi-GAN is written in
+    single precision, and is the only one that context and lookahead are for.
 
     Raises ModelError where they differ, or where the file cannot be written.
     """
     if isinstance(network, HifiGan):
-        checkpoint = checkpoints.Checkpoint(name, network.generator, network.config.mel)
-        exporter.export_checkpoint(checkpoint, path, context_frames=context_frames, lookahead_frames=lookahead_frames)
+        checkpoint = Checkpoint(name, network.generator, network.config.mel)
+        export_checkpoint(checkpoint, path, context_frames=context_frames, lookahead_frames=lookahead_frames)
         return
     with exporter.whole_model(path) as partial:
         onnx.save_model(_graph(network, name, half=False), partial)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from audio_avif.errors import ModelError
-from audio_avif_onnx.export.finetuned import HifiGanConfig, read_weights
+from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig, read_weights
 from audio_avif_onnx.export.trained import NETWORK, Network, is_trained
 from audio_avif_onnx.train.checkpoints import check_architecture, open_checkpoint, save_checkpoint
 from audio_avif_onnx.train.configuration import MODELS, TrainConfig

@@ -19,11 +19,12 @@ from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.onnx_model import ModelInfo, OnnxVocoder
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.vocoders.streaming import ContextStream, StateStream, open_stream
-from audio_avif_onnx.export import exporter
-from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
-from audio_avif_onnx.export.options import DEFAULT_CONTEXT_FRAMES, DEFAULT_LOOKAHEAD_FRAMES
+from audio_avif_onnx.export.hifigan.checkpoints import Checkpoint
+from audio_avif_onnx.export.hifigan.export import export_checkpoint
+from audio_avif_onnx.export.hifigan.network import Generator, GeneratorConfig
 
 TILE_FRAMES = 8
+CONTEXT_FRAMES = 8
 chunkings = st.lists(st.integers(0, 30), min_size=1, max_size=12)
 
 
@@ -66,17 +67,23 @@ def voiced_generator() -> Generator:
 
 
 @pytest.fixture(scope="module")
-def vocoder(tmp_path_factory: pytest.TempPathFactory) -> OnnxVocoder:
-    generator = voiced_generator()
+def voiced() -> Checkpoint:
+    return Checkpoint("voiced", voiced_generator(), MelConfig())
+
+
+@pytest.fixture(scope="module")
+def vocoder(voiced: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> OnnxVocoder:
+    """A HiFi-GAN without state, as all were exported once."""
     path = tmp_path_factory.mktemp("voiced") / "voiced.onnx"
-    info = ModelInfo(
-        name="voiced",
-        mel=MelConfig(),
-        lookahead_frames=DEFAULT_LOOKAHEAD_FRAMES,
-        context_frames=DEFAULT_CONTEXT_FRAMES,
-        receptive_frames=generator.config.receptive_frames,
-    )
-    exporter.export_module(generator, info, path)
+    export_checkpoint(voiced, path, context_frames=CONTEXT_FRAMES)
+    return OnnxVocoder(path, provider="cpu")
+
+
+@pytest.fixture(scope="module")
+def streaming(voiced: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> OnnxVocoder:
+    """The same with state."""
+    path = tmp_path_factory.mktemp("voiced") / "voiced.onnx"
+    export_checkpoint(voiced, path)
     return OnnxVocoder(path, provider="cpu")
 
 
@@ -131,6 +138,7 @@ def seam_ratio(samples: FloatArray, seams: np.ndarray) -> float:
 
 
 def test_seams_do_not_click(vocoder: OnnxVocoder) -> None:
+    assert not vocoder.has_state
     log_mel = speech_like_log_mel(1200)
     stream = open_stream(vocoder)
     streamed = stream_through(stream, log_mel, tiles(1200))
@@ -153,6 +161,59 @@ def test_reset_leaves_no_trace(vocoder: OnnxVocoder) -> None:
 def test_negative_context_is_refused(vocoder: OnnxVocoder) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         ContextStream(vocoder, -1, 0)
+
+
+# State and lookahead
+
+
+def test_no_seam_clicks_where_the_state_was_cut(streaming: OnnxVocoder) -> None:
+    log_mel = speech_like_log_mel(1200)
+    stream = open_stream(streaming)
+    assert isinstance(stream, StateStream)
+    streamed = stream_through(stream, log_mel, tiles(1200))
+    ends = np.arange(TILE_FRAMES, 1200, TILE_FRAMES) * 256
+    assert seam_ratio(streamed, ends - stream.latency_samples) <= 1.2
+
+
+def test_state_is_as_near_to_whole_signal_synthesis_as_context(vocoder: OnnxVocoder, streaming: OnnxVocoder) -> None:
+    log_mel = speech_like_log_mel(400)
+    whole = vocoder.synthesize(log_mel)
+    errors = [stream_through(open_stream(each), log_mel, tiles(400)) - whole for each in (vocoder, streaming)]
+    context_error, state_error = (np.sqrt(np.mean(error**2)) for error in errors)
+    assert 0.001 < state_error <= 1.1 * context_error
+
+
+def test_a_model_with_state_synthesizes_whole_signals(vocoder: OnnxVocoder, streaming: OnnxVocoder) -> None:
+    log_mel = speech_like_log_mel(130)
+    whole = vocoder.synthesize(log_mel)
+    np.testing.assert_allclose(streaming.synthesize(log_mel), whole, atol=1e-4)
+    receptive = streaming.info.receptive_frames
+    refed = stream_through(ContextStream(streaming, receptive, receptive), log_mel, tiles(130))
+    np.testing.assert_allclose(refed, whole, atol=1e-4)
+
+
+@settings(max_examples=10)
+@given(chunks=chunkings)
+def test_every_frame_becomes_a_hop_once_its_lookahead_is_there(streaming: OnnxVocoder, chunks: list[int]) -> None:
+    stream = open_stream(streaming)
+    assert stream.latency_samples == 2 * 256
+    emitted = 0
+    for pushed, chunk in zip(np.cumsum(chunks), chunks, strict=True):
+        emitted += stream.push(speech_like_log_mel(chunk)).size
+        assert emitted == max(0, pushed - 2) * 256
+    assert emitted + stream.flush().size == sum(chunks) * 256
+
+
+def test_reset_leaves_no_trace_of_state(streaming: OnnxVocoder) -> None:
+    log_mel = speech_like_log_mel(60)
+    fresh = stream_through(open_stream(streaming), log_mel, tiles(60))
+    used = open_stream(streaming)
+    used.push(log_mel[:, 30:31])
+    used.flush()  # with fewer frames than the lookahead has, which leaves no state to go on with
+    used.reset()
+    used.push(log_mel[:, ::-1])
+    used.reset()
+    np.testing.assert_array_equal(stream_through(used, log_mel, tiles(60)), fresh)
 
 
 # State

@@ -10,6 +10,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +27,13 @@ from audio_avif.config import MelConfig
 from audio_avif.errors import ModelError
 from audio_avif.vocoders import registry
 from audio_avif.vocoders.onnx_model import ModelInfo, OnnxVocoder
-from audio_avif_onnx.export import checkpoints, exporter, trained
+from audio_avif.vocoders.streaming import open_stream
 from audio_avif_onnx.export import command as main
-from audio_avif_onnx.export.finetuned import HifiGanConfig
-from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
+from audio_avif_onnx.export import exporter, trained
+from audio_avif_onnx.export.hifigan import checkpoints
+from audio_avif_onnx.export.hifigan.export import export_checkpoint
+from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
+from audio_avif_onnx.export.hifigan.network import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from transformers import SpeechT5HifiGan
@@ -119,7 +123,13 @@ def assert_file_matches(path: Path, model: SpeechT5HifiGan) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for batch, frames in ((1, 5), (3, 21)):
         log_mel = random_log_mel(frames, batch=batch, seed=frames)
-        (samples,) = session.run(["samples"], {"log_mel": log_mel})
+        states = {
+            node.name: np.zeros((batch, *node.shape[1:]), np.float32)
+            for node in session.get_inputs()
+            if node.name != "log_mel"
+        }
+        assert states, "the default is a streaming graph"
+        (samples,) = session.run(["samples"], {"log_mel": log_mel, **states})
         np.testing.assert_allclose(samples, reference_output(model, log_mel), atol=1e-4)
 
 
@@ -387,6 +397,24 @@ def test_content_tells_what_a_file_is_and_not_its_name(
     assert exports_tiny(folder / name, tmp_path / "out.onnx", capsys) == ""
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"kind": "older", "vocoder": {}},
+        {"kind": "hifigan", "vocoder": {"channels": 3}},
+        {"kind": "generator", "vocoder": {"mel": MelConfig().to_dict(), "layers": 3}},
+        "hifigan",
+    ],
+)
+def test_a_checkpoint_of_another_version_is_told_from_a_damaged_one(
+    architecture: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"architecture": architecture, "average": {}}, tmp_path / "best.pt")
+    sentence = refusal([str(tmp_path / "best.pt"), "--output", str(tmp_path / "out.onnx")], capsys)
+    assert "a network that this version does not know; export it with the version that trained it" in sentence
+    assert not (tmp_path / "out.onnx").exists()
+
+
 def test_a_checkpoint_of_the_training_program_may_have_another_name(tmp_path: Path) -> None:
     config = HifiGanConfig(generator=GeneratorConfig(initial_channels=16))
     torch.manual_seed(3)
@@ -504,10 +532,20 @@ def test_found_by_name_afterwards(folder: Path, models: Path, capsys: pytest.Cap
     path = registry.model_path("mine")
     assert path == models / "mine.onnx"
     assert capsys.readouterr().out.splitlines()[-1].strip() == "audio-avif-recv --vocoder mine"
-    info = OnnxVocoder(path, provider="cpu").info
+    vocoder = OnnxVocoder(path, provider="cpu")
+    info = vocoder.info
     assert (info.name, info.context_frames, info.lookahead_frames) == ("mine", 5, 3)
     assert info.mel == MelConfig()
+    assert not vocoder.has_state, "context is for models without state"
     assert [entry.name for entry in models.iterdir()] == ["mine.onnx"]
+
+
+def test_the_default_keeps_state(folder: Path, models: Path) -> None:
+    assert main.main([str(folder), "--lookahead-frames", "3"]) == 0
+    vocoder = OnnxVocoder(models / "tiny_hifigan.onnx", provider="cpu")
+    assert vocoder.has_state
+    assert (vocoder.info.context_frames, vocoder.info.lookahead_frames) == (0, 3)
+    assert open_stream(vocoder).latency_samples == 3 * 256
 
 
 def test_says_nothing_else(folder: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
@@ -529,6 +567,15 @@ def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(exporter, "_write", write_then_change)
     with pytest.raises(ModelError, match="differs from torch by"):
         exporter.export_module(module, ModelInfo("x", MelConfig()), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_streaming_graph_that_differs_is_not_written(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of_size(8)
+    louder = checkpoint_of_size(8).generator
+    louder.conv_post.bias.data.add_(0.1)
+    with pytest.raises(ModelError, match="differs from torch by"):
+        export_checkpoint(replace(checkpoint, reference=louder), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

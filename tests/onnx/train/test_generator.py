@@ -24,10 +24,10 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
 from audio_avif_onnx.export import trained
 from audio_avif_onnx.export.command import main as export_command
-from audio_avif_onnx.export.finetuned import HifiGanConfig
 from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator, Pulses
 from audio_avif_onnx.export.generator_graph import build_graph
-from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
+from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
+from audio_avif_onnx.export.hifigan.network import Generator, GeneratorConfig
 from audio_avif_onnx.train import configuration
 from audio_avif_onnx.train import run as train
 from audio_avif_onnx.train.data import batches, pitch
@@ -256,12 +256,15 @@ def test_the_command_exports_a_generator_and_leaves_the_discriminators_out(
     assert model.synthesize(log_mel(voice(0.2, 120), MEL)).size
 
 
-def test_the_command_exports_a_fine_tuned_hifigan_to_the_graph_without_state(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--context-frames", "5"]])
+def test_the_command_exports_a_fine_tuned_hifigan(options: list[str], data: Path, tmp_path: Path) -> None:
     checkpoint = run(data, tmp_path / "mine", model="hifigan", steps=2)
     path = tmp_path / "mine.onnx"
-    assert export_command([str(checkpoint), "--output", str(path), "--context-frames", "5"]) == 0
+    assert export_command([str(checkpoint), "--output", str(path), *options]) == 0
     model = OnnxVocoder(path, provider="cpu")
-    assert not model.has_state and model.info.context_frames == 5
+    assert (model.has_state, model.info.context_frames, model.info.lookahead_frames) == (
+        (False, 5, 2) if options else (True, 0, 2)
+    )
     received = log_mel(voice(0.3, 120), MEL)
     with torch.no_grad():
         wanted = trained.load_trained(checkpoint).synthesize(torch.from_numpy(received.T.copy())[None])[0].numpy()

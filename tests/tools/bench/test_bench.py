@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from audio_avif_tools.bench.command import Row, bench_encode, bench_resampling, write_page
+import pytest
+
+from audio_avif.types import FloatArray
+from audio_avif_tools.bench.command import Row, bench_encode, bench_resampling, time_ratio, write_page
 from audio_avif_tools.shared.signals import demo_clip
+
+
+class _Worker:
+    """A vocoder stream that takes ``seconds`` of a made-up clock for a call, and four times as long for its first."""
+
+    latency_samples = 0
+
+    def __init__(self, clock: list[float], seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._is_new = True
+
+    def push(self, log_mel: FloatArray) -> FloatArray:
+        self._clock[0] += self._seconds * (4 if self._is_new else 1)
+        self._is_new = False
+        return log_mel[0]
+
+    def flush(self) -> FloatArray:
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        raise NotImplementedError
+
+
+def test_a_ratio_of_times_is_that_of_settled_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "thread_time", lambda: clock[0])
+    assert time_ratio(_Worker(clock, 1.0), _Worker(clock, 2.0), tile_frames=8, tiles=8) == pytest.approx(0.5)
 
 
 def test_rows_hold_figures_and_verdicts(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from audio_avif.vocoders.griffin_lim import RtisiLa
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
-from audio_avif.vocoders.streaming import ContextStream, open_stream
+from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.bench.recordings import bench_files
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.loopback import run_stream
@@ -47,6 +47,14 @@ PROGRAM = "audio-avif bench"
 COMMAND = "make bench"
 PAGE = Path("docs/measurements/bench.md")
 _BLOCK_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Models:
+    """Exports of one HiFi-GAN: with state, and without it, to be fed context."""
+
+    streaming: Path
+    refed: Path
 
 
 @dataclass(frozen=True)
@@ -97,27 +105,38 @@ def bench_encode(sound: FloatArray) -> list[Row]:
     ]
 
 
-def bench_receive(sound: FloatArray, model: Path) -> list[Row]:
+def bench_receive(sound: FloatArray, models: Models) -> list[Row]:
     """Time AVIF decoding and the vocoder on one thread, as a share of the sound's length."""
     rows = [_receive_row("RTISI-LA, 8-frame tiles", sound, RtisiLa(MelConfig()), 8, 0.10)]
     for name in ("embedded", "embedded-low"):
         for tile_frames in (8, 4, 2):
             stream = open_stream(load_vocoder(device="cpu", name=name))
             rows.append(_receive_row(f"`{name}`, {tile_frames}-frame tiles", sound, stream, tile_frames, 0.05))
-    hifigan = OnnxVocoder(model, provider="cpu")
-    for tile_frames, context_frames, lookahead_frames, limit in (
-        (8, hifigan.info.context_frames, hifigan.info.lookahead_frames, 0.30),
-        (8, 4, 2, None),
-        (8, 12, 2, None),
-        (8, hifigan.info.receptive_frames, hifigan.info.receptive_frames, None),
-        (4, 8, 2, None),
-        (16, 8, 2, None),
-    ):
-        what = f"SpeechT5-size HiFi-GAN, {tile_frames}-frame tiles, {context_frames} frames of context, "
-        what += f"{lookahead_frames} of lookahead"
-        vocoder = ContextStream(hifigan, context_frames, lookahead_frames)
-        rows.append(_receive_row(what, sound[: 20 * RATE_HZ], vocoder, tile_frames, limit))
+    streaming, refed = (OnnxVocoder(path, provider="cpu") for path in (models.streaming, models.refed))
+    for tile_frames, limit in ((16, None), (8, 0.30), (4, None), (2, None)):
+        what = f"SpeechT5-size HiFi-GAN, {tile_frames}-frame tiles"
+        rows.append(_receive_row(what, sound[: 20 * RATE_HZ], open_stream(streaming), tile_frames, limit))
+    for tile_frames, limit in ((8, 0.62), (4, 0.48)):
+        ratio = time_ratio(open_stream(streaming), open_stream(refed), tile_frames)
+        what = f"SpeechT5-size HiFi-GAN with state against {refed.info.context_frames} frames of context, "
+        what += f"{tile_frames}-frame tiles, ratio of times"
+        rows.append(Row(what, f"{ratio:.3f}", f"<= {limit:.2f}", ratio <= limit))
     return rows
+
+
+def time_ratio(one: VocoderStream, other: VocoderStream, tile_frames: int, tiles: int = 60) -> float:
+    """The median of one vocoder's processor time for a tile over the other's, both fed the same noise in turn."""
+    random = np.random.default_rng(0)
+    ratios = []
+    for _ in range(tiles):
+        log_mel = random.uniform(-6.0, 1.0, (MelConfig().n_mels, tile_frames)).astype(np.float32)
+        times = []
+        for stream in (one, other):
+            began_s = time.thread_time()
+            stream.push(log_mel)
+            times.append(time.thread_time() - began_s)
+        ratios.append(times[0] / times[1])
+    return float(np.median(ratios[tiles // 4 :]))  # the first calls fill the context and warm up
 
 
 def _receive_row(what: str, sound: FloatArray, vocoder: VocoderStream, tile_frames: int, limit: float | None) -> Row:
@@ -191,11 +210,12 @@ def _quiet(command: list[str], environment: dict[str, str] | None = None) -> Non
         raise AudioAvifError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
 
 
-def export_speecht5_size(folder: Path) -> Path:
-    """Make a SpeechT5-size HiFi-GAN with random weights, which takes the same time as the trained one."""
-    path = folder / "untrained.onnx"
-    _quiet([sys.executable, "-P", "-m", "audio_avif_onnx.export.untrained", str(path)])
-    return path
+def export_speecht5_size(folder: Path) -> Models:
+    """Make SpeechT5-size HiFi-GANs with random weights, which take the same time as the trained one."""
+    models = Models(folder / "streaming.onnx", folder / "refed.onnx")
+    module = "audio_avif_onnx.export.hifigan.untrained"
+    _quiet([sys.executable, "-P", "-m", module, str(models.streaming), str(models.refed)])
+    return models
 
 
 def bench_acoustic(seconds: int) -> list[Row]:
@@ -341,17 +361,17 @@ def _run(options: argparse.Namespace) -> None:
     source = f"{len(clips)} clips of real speech" if clips else "the bundled synthetic clip"
     sections: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
-        model = export_speecht5_size(Path(name))
+        models = export_speecht5_size(Path(name))
         steps: list[tuple[str, str, Callable[[], list[Row]]]] = [
             ("Sending", "sending", lambda: [*bench_encode(sound), *bench_resampling()]),
             (
                 "Receiving, one thread, share of real time",
                 "receiving",
-                lambda: bench_receive(sound, model),
+                lambda: bench_receive(sound, models),
             ),
             ("Beside Opus, in the same run", "peers", lambda: bench_peers(sound)),
             ("Mouth to ear", "delay", lambda: bench_acoustic(options.acoustic_seconds)),
-            ("Memory", "memory", lambda: bench_memory(model, options.minutes, sound)),
+            ("Memory", "memory", lambda: bench_memory(models.streaming, options.minutes, sound)),
             ("Files, all cores", "files", lambda: bench_hour(sound, options.file_minutes)),
         ]
         steps = [step for step in steps if options.only in (None, step[1])]

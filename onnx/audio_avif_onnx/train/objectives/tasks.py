@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audio_avif.errors import ModelError
-from audio_avif_onnx.export.finetuned import HifiGanConfig
 from audio_avif_onnx.export.generator import PITCH_HZ, CausalConfig, CausalGenerator
+from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
 from audio_avif_onnx.export.members import members
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig
 from audio_avif_onnx.export.recurrent.magnitude import MagnitudeNet

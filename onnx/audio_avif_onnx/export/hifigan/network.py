@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio_avif_onnx.export.members import members
+
 _EDGE_KERNEL = 7
-_LAST_SLOPE = 0.01  # both reference implementations use leaky_relu's default before the last convolution
+LAST_SLOPE = 0.01  # both reference implementations use leaky_relu's default before the last convolution
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ class _ResidualBlock1(nn.Module):
         self.convs1 = nn.ModuleList(_same_length_conv(channels, kernel, dilation) for dilation in dilations)
         self.convs2 = nn.ModuleList(_same_length_conv(channels, kernel, 1) for _ in dilations)
 
+    def chains(self) -> list[tuple[nn.Conv1d, ...]]:
+        """The convolutions between one addition of the residual and the next."""
+        return list(zip(members(self.convs1, nn.Conv1d), members(self.convs2, nn.Conv1d), strict=True))
+
     def forward(self, hidden: Tensor) -> Tensor:
         for dilated, undilated in zip(self.convs1, self.convs2, strict=True):
             inner = dilated(functional.leaky_relu(hidden, self._slope))
@@ -107,10 +113,17 @@ class _ResidualBlock2(nn.Module):
         self._slope = slope
         self.convs = nn.ModuleList(_same_length_conv(channels, kernel, dilation) for dilation in dilations)
 
+    def chains(self) -> list[tuple[nn.Conv1d, ...]]:
+        """The convolutions between one addition of the residual and the next."""
+        return [(conv,) for conv in members(self.convs, nn.Conv1d)]
+
     def forward(self, hidden: Tensor) -> Tensor:
         for dilated in self.convs:
             hidden = dilated(functional.leaky_relu(hidden, self._slope)) + hidden
         return hidden
+
+
+_ResidualBlock = _ResidualBlock1 | _ResidualBlock2
 
 
 class Generator(nn.Module):
@@ -145,18 +158,23 @@ class Generator(nn.Module):
     def forward(self, log_mel: Tensor) -> Tensor:
         """Take ``[batch, n_mels, frames]`` log10 magnitude; return ``[batch, frames * hop_samples]`` in -1..1."""
         hidden = self.conv_pre(self._scale_input(log_mel))
-        branches = len(self.config.resblock_kernels)
-        for level, upsample in enumerate(self.upsampler):
+        for upsample, (first, *others) in self.levels():
             hidden = upsample(functional.leaky_relu(hidden, self.config.leaky_slope))
-            first, *others = self.resblocks[level * branches : (level + 1) * branches]
             total = first(hidden)
             for block in others:
                 total = total + block(hidden)
-            hidden = total / branches
-        samples = torch.tanh(self.conv_post(functional.leaky_relu(hidden, _LAST_SLOPE))).squeeze(1)
+            hidden = total / (1 + len(others))
+        samples = torch.tanh(self.conv_post(functional.leaky_relu(hidden, LAST_SLOPE))).squeeze(1)
         if self._is_longer:
             samples = samples[:, : log_mel.shape[2] * self.config.hop_samples]
         return samples
+
+    def levels(self) -> list[tuple[nn.ConvTranspose1d, list[_ResidualBlock]]]:
+        """Each upsampling with the residual blocks whose mean follows it."""
+        count = len(self.config.resblock_kernels)
+        blocks: list[_ResidualBlock] = members(self.resblocks, _ResidualBlock1)
+        upsamplings = enumerate(members(self.upsampler, nn.ConvTranspose1d))
+        return [(upsample, blocks[level * count : (level + 1) * count]) for level, upsample in upsamplings]
 
     def _scale_input(self, log_mel: Tensor) -> Tensor:
         if self.config.ln_floor is not None:

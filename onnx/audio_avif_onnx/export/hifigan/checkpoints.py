@@ -21,7 +21,7 @@ from torch import Tensor
 from audio_avif.config import MelConfig
 from audio_avif.errors import MissingPackage, ModelError
 from audio_avif.optional import missing_sentence
-from audio_avif_onnx.export.hifigan import (
+from audio_avif_onnx.export.hifigan.network import (
     Generator,
     GeneratorConfig,
     fold_weight_norm,

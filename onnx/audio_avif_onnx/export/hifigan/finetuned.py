@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import ModelError
-from audio_avif_onnx.export import checkpoints
-from audio_avif_onnx.export.hifigan import Generator, GeneratorConfig
+from audio_avif_onnx.export.hifigan import checkpoints
+from audio_avif_onnx.export.hifigan.network import Generator, GeneratorConfig
 
 
 @dataclass(frozen=True)
