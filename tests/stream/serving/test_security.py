@@ -369,7 +369,7 @@ def test_a_certificate_that_does_not_serve_is_told_in_a_sentence(tmp_path: Path)
         (tmp_path, pair.key, "cannot be read: Is a directory"),
         (text, pair.key, "letter.txt has no certificate in PEM form; --tls-cert"),
         (pair.cert, text, "letter.txt has no key in PEM form; --tls-key"),
-        (pair.key, pair.cert, "holds no certificate in PEM form"),
+        (pair.key, pair.cert, "has no certificate in PEM form"),
         (pair.cert, other.key, "does not belong to the certificate"),
         (pair.cert, encrypted, "is encrypted; decrypt it with: openssl pkey -in"),
         (damaged, pair.key, "damaged"),
