@@ -323,7 +323,7 @@ def sound_writer(path: str | Path, channels: int, rate_hz: int = RATE_HZ) -> Ite
         except soundfile.SoundFileError as error:
             raise FileError(f"{path} cannot be written: the disk may be full") from error
         if not is_whole:
-            raise FileError(f"{path} was written in part only; the disk may be full")
+            raise FileError(f"{path} cannot be written completely: the disk may be full")
 
 
 class WavWriter:

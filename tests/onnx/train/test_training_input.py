@@ -241,10 +241,10 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_weights(
     step = trainer.Trainer.train_step
 
     def spoiled(self: object) -> dict[str, float]:
-        if self.step == 2 and broken == "loss":
+        if self.state.step == 2 and broken == "loss":
             with torch.no_grad():
                 next(self.task.parameters()).fill_(float("nan"))
-        if self.step == 2 and broken == "gradient":
+        if self.state.step == 2 and broken == "gradient":
             next(self.task.parameters()).register_hook(lambda gradient: gradient * float("inf"))
         return step(self)
 

@@ -375,7 +375,7 @@ def test_a_file_under_a_wrong_suffix_is_called_what_it_is(
         assert f"in.avif is a {kind} picture, not an AVIF picture; audio-avif invert makes" in told
         Image.new("L", (80, 80)).save(tmp_path / "in.wav", kind)
         told = told_failure(capsys, tmp_path / "in.wav", "--output", tmp_path / "out.avif")
-        assert f"in.wav is a {kind} picture, not a sound file; audio-avif invert makes" in told
+        assert f"in.wav is a {kind} picture, not a sound file; use audio-avif invert" in told
     for kind in ("WAV", "FLAC", "Ogg", "AIFF", "MP3"):
         soundfile.write(tmp_path / "in.avif", CLIP, RATE_HZ, format=kind.upper())
         article = "an" if kind[0] in "OA" or kind == "MP3" else "a"
