@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audio_avif.edge.devices import Microphone, Speaker
+from audio_avif.edge.devices import DeviceSettings, Microphone, Speaker
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 from support.stream_helpers import (
     PATIENCE_S,
@@ -56,7 +56,7 @@ def talk_and_listen(said: FloatArray, seconds: float) -> tuple[Recording, Record
     with (
         Microphone("mouth_mic", on_data=data.set) as near,
         Microphone("ear_mic", on_data=data.set) as far,
-        Speaker("mouth", ring_s=ring_s) as mouth,
+        Speaker("mouth", settings=DeviceSettings(ring_s=ring_s)) as mouth,
     ):
         mouth.write(said)
         recordings = [Recording(np.zeros(0, np.float32), 0.0) for _ in range(2)]
