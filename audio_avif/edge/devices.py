@@ -96,6 +96,11 @@ class _Stream:
         self._learn_latency(self._stream.latency)
 
     @property
+    def taken_s(self) -> float | None:
+        """How much sound an output has taken so far, silence included; None for an input."""
+        return None
+
+    @property
     def name(self) -> str:
         """The device's name."""
         return self.device.name
@@ -335,6 +340,11 @@ class Speaker(_Stream):
 
     def _queue(self, native: FloatArray) -> None:
         self.dropped_samples += native.size - self._ring.write(native)
+
+    @property
+    def taken_s(self) -> float | None:
+        """How much sound the device has taken so far, silence included."""
+        return self.asked_frames / self.rate_hz
 
     @property
     def buffered_s(self) -> float:

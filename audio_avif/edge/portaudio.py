@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
+import sys
 import threading
 from contextlib import suppress
+from functools import cache
 from typing import Any, Protocol
 
 from audio_avif.errors import DeviceError
@@ -14,6 +17,18 @@ from audio_avif.quiet import quiet_c_libraries
 # PipeWire reads its buffer size here as samples/rate. PULSE_LATENCY_MSEC is left alone: it overrides the exact buffer
 # that ALSA's plugin asks PulseAudio for, and measured with 10 to 30 ms it caused dropouts and up to 100 ms of delay.
 _ENVIRONMENT = {"PIPEWIRE_LATENCY": "384/48000"}
+
+
+@cache
+def _silence_alsa() -> None:
+    """Keep ALSA from printing each underrun; the programs count them."""
+    if not sys.platform.startswith("linux"):
+        return
+    with suppress(OSError, AttributeError):
+        # What is called in place of ALSA's printer must take any arguments and do nothing, in any thread, and until
+        # the very end of the process, which a function in Python cannot.
+        nothing = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p)
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(nothing)
 
 
 class OpenDevice(Protocol):
@@ -49,6 +64,7 @@ class PortAudio:
                 "the PortAudio library is missing; install it (Debian and Ubuntu: apt-get install libportaudio2), "
                 "or use files in place of devices"
             ) from error
+        _silence_alsa()
         return sounddevice
 
     def add(self, device: OpenDevice) -> None:

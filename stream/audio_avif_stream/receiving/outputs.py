@@ -17,7 +17,7 @@ from audio_avif.edge.sound_files import WavWriter, require_writable, to_s16le
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.types import FloatArray
 from audio_avif_stream.receiving.clocked import Clocked
-from audio_avif_stream.receiving.speaker import SpeakerOutput
+from audio_avif_stream.receiving.speaker import open_speaker
 
 
 class Output(Protocol):
@@ -192,7 +192,7 @@ def open_output(
 
 def _open_one(target: str, device: DeviceChoice, target_s: float, clock: Callable[[], float]) -> Output:
     if target == "speaker":
-        return SpeakerOutput(device, target_s)
+        return open_speaker(device, target_s)
     if target == "-":
         return PipeOutput(clock)
     if not target.lower().endswith(".wav"):

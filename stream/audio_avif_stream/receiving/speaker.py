@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.device_choice import DeviceChoice
-from audio_avif.edge.devices import Speaker
+from audio_avif.edge.device_choice import Device, DeviceChoice
+from audio_avif.edge.devices import DeviceSettings, Speaker
 from audio_avif.edge.latency_memory import LatencyMemory
 from audio_avif.errors import DeviceError
 from audio_avif.types import FloatArray
@@ -34,22 +35,20 @@ class _Absence(Clocked):
 class SpeakerOutput:
     """An output device, kept open for as long as the receiver runs; while it is away, sound is dropped in time."""
 
-    def __init__(self, choice: DeviceChoice, target_s: float) -> None:
-        """Open and start the device. Raises DeviceError."""
-        opener = lambda device, settings: Speaker(device, settings=settings)  # noqa: E731
-        system = PortAudioSystem("output", opener, target_s + _RING_S, choice.is_exclusive)
-        self._keeper = DeviceKeeper(system, choice, LatencyMemory())
-        self._thread = DeviceThread(self._keeper)
+    def __init__(self, thread: DeviceThread[Speaker], clock: Callable[[], float] = time.monotonic) -> None:
+        """Start the device that was opened. Raises DeviceError."""
+        self._thread = thread
+        self._keeper = thread.keeper
         self._speaker: Speaker | None = None
         self._changing = threading.Lock()  # figures are read by another thread than the one that plays
-        self._absence = _Absence()
+        self._absence = _Absence(clock)
         self._underruns = 0  # of the devices before this one
         self._is_live = True
         self._keeper.is_quiet = True
         try:
-            self._thread.start()
+            thread.start()
         except DeviceError:
-            self._thread.close()
+            thread.close()
             raise
 
     @property
@@ -138,3 +137,13 @@ class SpeakerOutput:
         """Write to a device; what one takes that has just stopped is lost with it."""
         with suppress(DeviceError):
             speaker.write(samples)
+
+
+def open_speaker(choice: DeviceChoice, target_s: float) -> SpeakerOutput:
+    """Open and start an output device, with room for a playout buffer of ``target_s``. Raises DeviceError."""
+
+    def opener(device: Device, settings: DeviceSettings) -> Speaker:
+        return Speaker(device, settings=settings)
+
+    system = PortAudioSystem("output", opener, target_s + _RING_S, choice.is_exclusive)
+    return SpeakerOutput(DeviceThread(DeviceKeeper(system, choice, LatencyMemory())))

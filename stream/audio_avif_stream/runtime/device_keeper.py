@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from audio_avif.edge.backlog import BacklogWatch
 from audio_avif.edge.device_choice import Device, DeviceChoice, find_device, list_devices
 from audio_avif.edge.device_latency import LatencySteps
 from audio_avif.edge.device_life import DeviceLife, Event
 from audio_avif.edge.devices import DeviceSettings, Microphone, Speaker
 from audio_avif.edge.latency_memory import LatencyMemory
 from audio_avif.edge.portaudio import PORTAUDIO
+from audio_avif.edge.system_default import system_default
 from audio_avif.errors import DeviceAbsent, DeviceError
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,10 @@ class SoundSystem(Protocol[_Opened]):
         """List the devices anew. Raises DeviceError."""
         ...
 
+    def default(self) -> object:
+        """Return what identifies the system's default device now; None where that is not known."""
+        ...
+
 
 class PortAudioSystem(Generic[Kept]):
     """The devices that PortAudio finds."""
@@ -69,6 +75,10 @@ class PortAudioSystem(Generic[Kept]):
         self._refreshed += 1
         if not PORTAUDIO.is_used or self._refreshed % _RESTART_BESIDE_TRIES == 0:
             PORTAUDIO.restart()
+
+    def default(self) -> object:
+        """Return what identifies the system's default device now; None where that is not known."""
+        return system_default(self.kind)
 
 
 class LearnedLatency:
@@ -109,10 +119,13 @@ class LearnedLatency:
 
 @dataclass
 class _Found:
-    """The device in use: ``asked_s`` is the latency that was asked of it."""
+    """The device in use: ``asked_s`` is the latency that was asked of it, ``default`` what the default was then."""
 
     device: Device
     asked_s: float
+    default: object
+    backlog: BacklogWatch
+    is_doubted: bool = False  # whether its nonsense was told
 
 
 class DeviceKeeper(Generic[Kept]):
@@ -193,11 +206,13 @@ class DeviceKeeper(Generic[Kept]):
 
     def _open_device(self, device: Device, asked_s: float, fades_in: bool) -> Kept:
         self._open = opened = self._system.open(device, asked_s, fades_in)
-        self._found = _Found(device, asked_s)
+        self._found = _Found(device, asked_s, self._system.default(), BacklogWatch(0.0))
         return opened
 
     def _start_device(self, device: Kept, now_s: float) -> None:
+        assert self._found is not None
         device.start()
+        self._found.backlog = BacklogWatch(now_s)
         self._life.opened(now_s)
         self.latency.opened(now_s)
 
@@ -239,21 +254,51 @@ class DeviceKeeper(Generic[Kept]):
             device.close()
 
     def _adapt(self, device: Kept, now_s: float) -> None:
-        """Open the device again where it should have another latency: less of it only when nobody hears the gap."""
-        assert self._found is not None
-        wanted_s = self.latency.watch(device.xruns, now_s)
-        if wanted_s > self._found.asked_s or (wanted_s < self._found.asked_s and self.is_quiet):
-            self._reopen(device, wanted_s, now_s)
+        """Open the device again where the default is another one, where sound has piled up, or for another latency.
 
-    def _reopen(self, device: Kept, wanted_s: float, now_s: float) -> None:
-        self.latency.keep(device.device)
+        Less latency can wait until nobody hears the gap.
+        """
+        found, default = self._found, self._system.default()
+        assert found is not None
+        self._doubt(device, found)
+        wanted_s = self.latency.watch(device.xruns, now_s)
+        backlog_s = found.backlog.push(device.taken_s, device.device_latency_s, now_s)
+        if self._choice.name is None and default != found.default:
+            self._reopen(None, wanted_s, now_s)
+            if self.device is not None:
+                log.warning("%s device %r is used now: the default has changed", self.kind, self.device.name)
+        elif backlog_s:
+            log.warning(
+                "%s device %r: %.0f ms of sound had piled up on the way; it was opened again to leave them out",
+                self.kind, device.name, 1e3 * backlog_s,
+            )  # fmt: skip
+            self._reopen(found.device, wanted_s, now_s)
+        elif wanted_s > found.asked_s or (wanted_s < found.asked_s and self.is_quiet):
+            self._reopen(found.device, wanted_s, now_s)
+
+    def _doubt(self, device: Kept, found: _Found) -> None:
+        if device.implausible_s is not None and not found.is_doubted:
+            found.is_doubted = True
+            log.warning(
+                "%s device %r reports a latency of %g s, which cannot be; %.0f ms are assumed",
+                self.kind, device.name, device.implausible_s, 1e3 * device.device_latency_s,
+            )  # fmt: skip
+
+    def _reopen(self, found: Device | None, wanted_s: float, now_s: float) -> None:
+        """Close the device and open ``found``, or what is the default device now."""
+        if self._open is not None:
+            self.latency.keep(self._open.device)
         self._drop()
         try:
-            self._start_device(self._open_device(device.device, wanted_s, fades_in=False), now_s)
+            if found is None:
+                self._system.refresh()
+                found = self._system.find(None)
+                wanted_s = self.latency.choose(found)
+            self._start_device(self._open_device(found, wanted_s, fades_in=False), now_s)
             self.device = self._open
         except DeviceError as error:
-            kind, self.device = self.kind, None
+            self.device = None
             self._drop()
             self._life.failed(now_s)
             self.losses += 1
-            log.warning("%s; %s until it is back", error, _MEANWHILE[kind])
+            log.warning("%s; %s until it is back", error, _MEANWHILE[self.kind])
