@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "audio-avif-relay, as any number of receivers may.",
         [
             sound_device("output"),
-            figures("rates, buffer and delay in ms, tiles lost and concealed, underruns"),
+            figures("rates, buffer + device and delay in ms, tiles lost and concealed, underruns"),
             trusted_signers("relay"),
             security(Limits(), "docs/guides/security.md and docs/reference/limits.md", _add_token),
         ],

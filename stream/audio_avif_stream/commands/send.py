@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
         "Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
         "it prints the line to type here.",
-        [sound_device("input"), figures("rates, quality, drops, delay"), trusted_signers("receiver")],
+        [sound_device("input"), figures("rates, quality, drops, device latency, delay"), trusted_signers("receiver")],
     )
     parser.add_argument(
         "--host",

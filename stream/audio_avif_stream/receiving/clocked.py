@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from audio_avif.config import RATE_HZ
 from audio_avif.types import FloatArray
+from audio_avif_stream.runtime.device_keeper import NO_DEVICE
 
 
 class Clocked:
     """An output that takes sound at once, and behaves as if a device played it by the clock."""
 
     device_latency_s = 0.0
+    device = NO_DEVICE
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.underruns = 0

@@ -18,6 +18,7 @@ from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.types import FloatArray
 from audio_avif_stream.receiving.clocked import Clocked
 from audio_avif_stream.receiving.speaker import open_speaker
+from audio_avif_stream.runtime.device_keeper import DeviceFigures
 
 
 class Output(Protocol):
@@ -31,6 +32,11 @@ class Output(Protocol):
     @property
     def device_latency_s(self) -> float:
         """The device's own latency, after a sample has left the buffer."""
+        ...
+
+    @property
+    def device(self) -> DeviceFigures:
+        """The figures of the device, if there is one."""
         ...
 
     @property
@@ -135,6 +141,11 @@ class TeeOutput:
     def device_latency_s(self) -> float:
         """That of the first output."""
         return self._first.device_latency_s
+
+    @property
+    def device(self) -> DeviceFigures:
+        """That of the first output."""
+        return self._first.device
 
     @property
     def buffered_s(self) -> float:

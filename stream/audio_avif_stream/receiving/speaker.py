@@ -16,7 +16,7 @@ from audio_avif.edge.latency_memory import LatencyMemory
 from audio_avif.errors import DeviceError
 from audio_avif.types import FloatArray
 from audio_avif_stream.receiving.clocked import Clocked
-from audio_avif_stream.runtime.device_keeper import DeviceKeeper, PortAudioSystem
+from audio_avif_stream.runtime.device_keeper import DeviceFigures, DeviceKeeper, PortAudioSystem
 from audio_avif_stream.runtime.device_thread import DeviceThread
 
 _RING_S = 4.0  # the widest tile, the buffer's growth and copies last a second each; what is caught up with comes on top
@@ -60,6 +60,11 @@ class SpeakerOutput:
     def device_latency_s(self) -> float:
         """The device's own latency, after a sample has left the buffer."""
         return 0.0 if self._speaker is None else self._speaker.device_latency_s
+
+    @property
+    def device(self) -> DeviceFigures:
+        """The device's figures."""
+        return self._keeper.figures
 
     @property
     def buffered_s(self) -> float:

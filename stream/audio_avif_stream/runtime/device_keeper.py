@@ -81,6 +81,21 @@ class PortAudioSystem(Generic[Kept]):
         return system_default(self.kind)
 
 
+@dataclass(frozen=True)
+class DeviceFigures:
+    """What ``--stats-json`` shows of a sound device, in the units of its keys."""
+
+    device_latency_ms: float | None = None
+    device_asked_ms: float | None = None
+    device_raised_by: str | None = None
+    device_xruns: int | None = None
+    device_losses: int | None = None
+
+
+NO_DEVICE = DeviceFigures()
+"""Of files and pipes."""
+
+
 class LearnedLatency:
     """The latency to ask of the device in use, learned from its xruns and kept for the next start."""
 
@@ -136,7 +151,14 @@ class DeviceKeeper(Generic[Kept]):
     set ``is_quiet``. Times are seconds of a clock that stops while the program is suspended.
     """
 
-    def __init__(self, system: SoundSystem[Kept], choice: DeviceChoice, memory: LatencyMemory) -> None:
+    def __init__(
+        self,
+        system: SoundSystem[Kept],
+        choice: DeviceChoice,
+        memory: LatencyMemory,
+        on_change: Callable[[], object] = lambda: None,
+    ) -> None:
+        """``on_change`` is called as soon as there is a device, or none, or an error."""
         self.device: Kept | None = None
         self.error: DeviceError | None = None
         self.losses = 0
@@ -146,6 +168,7 @@ class DeviceKeeper(Generic[Kept]):
         self._system = system
         self._choice = choice
         self._life = DeviceLife()
+        self._on_change = on_change
         self._open: Kept | None = None  # also one that has not given or taken a block yet
         self._found: _Found | None = None  # the newest device, though it may be lost
 
@@ -158,6 +181,18 @@ class DeviceKeeper(Generic[Kept]):
     def tick_s(self) -> float:
         """How soon to call ``tick`` again: at once where a device has just been opened."""
         return _OPENING_TICK_S if self._open is not None and self.device is None else _TICK_S
+
+    @property
+    def figures(self) -> DeviceFigures:
+        """The figures of the device as it is now; any thread may read them."""
+        device, found = self.device, self._found
+        return DeviceFigures(
+            None if device is None else round(1e3 * device.device_latency_s, 1),
+            None if found is None else round(1e3 * found.asked_s, 1),
+            self.latency.steps.raised_by,
+            self.latency.xruns,
+            self.losses,
+        )
 
     def open(self, now_s: float) -> None:
         """Open the device, or begin to wait for it. Raises DeviceError where it is not awaited."""
@@ -172,7 +207,7 @@ class DeviceKeeper(Generic[Kept]):
             log.debug("%s", error)
             what = f"no default {kind} device yet" if name is None else f"no usable {kind} device {name!r} yet"
             log.warning("there is %s; %s until it is there (--wait-device)", what, _MEANWHILE[kind])
-        self.device = self._open
+        self._show(self._open)
 
     def start(self, now_s: float) -> None:
         """Start the device. Raises DeviceError where it refuses."""
@@ -192,14 +227,15 @@ class DeviceKeeper(Generic[Kept]):
         if event.is_loss:
             self._lose(device, event, is_told=lost_s is not None)
         elif event is Event.RUNS and lost_s is not None:
-            self.device = device
+            self._show(device)
             log.warning("%s device %r is used after %.1f s without one", self.kind, device.name, now_s - lost_s)
         elif self.device is not None:
             self._adapt(device, now_s)
 
     def close(self) -> None:
         """Close the device, and keep what was learned about it."""
-        device, self._open, self.device = self._open, None, None
+        device, self._open = self._open, None
+        self._show(None)
         if device is not None:
             self.latency.keep(device.device)
             device.close()
@@ -238,15 +274,25 @@ class DeviceKeeper(Generic[Kept]):
         return found
 
     def _lose(self, device: Kept, event: Event, is_told: bool) -> None:
-        kind, self.device = self.kind, None
-        self.latency.keep(device.device)
+        kind = self.kind
         if self._choice.ends_when_lost:
             reason = "has stopped; was it unplugged?" if event is Event.STOPPED else event.value
             self.error = DeviceError(f"{kind} device {device.name!r} {reason}")
         elif not is_told:
             self.losses += 1
             log.warning("%s device %r %s; %s until it is back", kind, device.name, event.value, _MEANWHILE[kind])
-        self._drop()
+        self._show(None)
+        self.latency.keep(device.device)
+        self._drop()  # which lasts where the sound system hangs
+
+    def fail(self, error: DeviceError) -> None:
+        """Give the device up for good."""
+        self.error = error
+        self._show(None)
+
+    def _show(self, device: Kept | None) -> None:
+        self.device = device
+        self._on_change()
 
     def _drop(self) -> None:
         device, self._open = self._open, None
@@ -295,9 +341,9 @@ class DeviceKeeper(Generic[Kept]):
                 found = self._system.find(None)
                 wanted_s = self.latency.choose(found)
             self._start_device(self._open_device(found, wanted_s, fades_in=False), now_s)
-            self.device = self._open
+            self._show(self._open)
         except DeviceError as error:
-            self.device = None
+            self._show(None)
             self._drop()
             self._life.failed(now_s)
             self.losses += 1

@@ -21,12 +21,11 @@ _CLOSE_S = 2.0
 
 
 class DeviceThread(Generic[Kept]):
-    """Runs a keeper; ``on_change`` is called in the thread when there is a device, when there is none, and on error."""
+    """Runs a keeper."""
 
-    def __init__(self, keeper: DeviceKeeper[Kept], on_change: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, keeper: DeviceKeeper[Kept]) -> None:
         """Open the device. Raises DeviceError, also where the sound system does not answer."""
         self.keeper = keeper
-        self._on_change = on_change
         self._clock = AwakeClock()
         self._orders: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
         self._is_started = False
@@ -79,12 +78,8 @@ class DeviceThread(Generic[Kept]):
                 done.set_result(None)
 
     def _tick(self) -> None:
-        keeper = self.keeper
-        before = keeper.device, keeper.error
         try:
-            keeper.tick(self._clock.now_s())
+            self.keeper.tick(self._clock.now_s())
         except Exception as error:  # the user must learn of it
             log.debug("looking after a device failed", exc_info=True)
-            keeper.error = DeviceError(f"the {keeper.kind} device failed: {error}")
-        if (keeper.device, keeper.error) != before:
-            self._on_change()
+            self.keeper.fail(DeviceError(f"the {self.keeper.kind} device failed: {error}"))

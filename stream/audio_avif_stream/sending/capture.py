@@ -19,7 +19,7 @@ from audio_avif.edge.latency_memory import LatencyMemory
 from audio_avif.edge.sound_files import read_blocks
 from audio_avif.errors import AudioAvifError, DeviceError, FileError
 from audio_avif.types import FloatArray
-from audio_avif_stream.runtime.device_keeper import DeviceKeeper, PortAudioSystem
+from audio_avif_stream.runtime.device_keeper import NO_DEVICE, DeviceFigures, DeviceKeeper, PortAudioSystem
 from audio_avif_stream.runtime.device_thread import DeviceThread
 from audio_avif_stream.sending.continuity import Continuity
 
@@ -51,6 +51,11 @@ class Source(Protocol):
         """Yield the blocks, once. Raises FileError or DeviceError where the source fails."""
         ...
 
+    @property
+    def device(self) -> DeviceFigures:
+        """The figures of the device, if there is one."""
+        ...
+
     def close(self) -> None:
         """Close the file or device."""
         ...
@@ -64,8 +69,8 @@ class MicrophoneSource:
         self._loop = asyncio.get_running_loop()
         self._has_data = asyncio.Event()
         system = PortAudioSystem("input", self._open, _RING_S, choice.is_exclusive)
-        self._keeper = DeviceKeeper(system, choice, LatencyMemory())
-        self._thread = DeviceThread(self._keeper, self._wake)
+        self._keeper = DeviceKeeper(system, choice, LatencyMemory(), self._wake)
+        self._thread = DeviceThread(self._keeper)
         self._joined: Microphone | None = None  # the device whose sound is in place
         self._heard_s = 0.0
 
@@ -113,6 +118,11 @@ class MicrophoneSource:
         self._joined = microphone
         return continuity.join(samples, now_s, age_s)
 
+    @property
+    def device(self) -> DeviceFigures:
+        """The device's figures."""
+        return self._keeper.figures
+
     def close(self) -> None:
         """Close the device."""
         self._thread.close()
@@ -120,6 +130,8 @@ class MicrophoneSource:
 
 class FileSource:
     """A sound file, or raw s16le on standard input for ``-``; paced like a microphone if ``is_paced``."""
+
+    device = NO_DEVICE
 
     def __init__(self, path: str, is_paced: bool) -> None:
         """Open the file. Raises FileError."""
