@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STEPS_S = (0.010, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096, 0.144, 0.2)
+STEPS_S = (0.010, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096)
 MIN_LATENCY_S, MAX_LATENCY_S = 0.002, 0.5
 """What a user may ask for."""
 
@@ -14,6 +14,8 @@ MAX_PLAUSIBLE_S = 2.0
 _SETTLING_S = 1.0  # a device that has just been opened may lose a block
 _XRUN_WINDOW_S = 30.0
 _XRUNS_TO_RAISE = 2  # a single one may have any reason
+_XRUNS_TO_RAISE_MORE = 5  # from _LONG_S on, where delay begins to hurt more than a rare click
+_LONG_S = 0.032
 _QUIET_S = 600.0
 _MAX_QUIET_S = 9600.0
 
@@ -29,8 +31,8 @@ class Remembered:
 class LatencySteps:
     """Chooses the latency of one device by its xruns; a fixed one stays.
 
-    Two xruns within half a minute raise it by a step. Ten minutes without any lower it, and twice as long each time
-    that a lower step turned out to be too low. A program's own underruns do not count: no latency of the device mends
+    Two xruns within half a minute raise it by a step, five where it is long already. Ten minutes without any lower it,
+    and twice as long each time that a lower step turned out to be too low. A program's own underruns do not count: no latency of the device mends
     sound that was not there.
     """
 
@@ -80,7 +82,7 @@ class LatencySteps:
             self._quiet_s = 0.0
             recent = [at_s for at_s in self._xruns_s if now_s - at_s < _XRUN_WINDOW_S]
             self._xruns_s = recent + [now_s] * new_xruns
-            if len(self._xruns_s) >= _XRUNS_TO_RAISE:
+            if len(self._xruns_s) >= (_XRUNS_TO_RAISE if self.latency_s < _LONG_S else _XRUNS_TO_RAISE_MORE):
                 self._raise()
             return
         self._quiet_s += passed_s

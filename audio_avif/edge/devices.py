@@ -80,7 +80,7 @@ class _Stream:
         self.channels = most if most <= _PLAIN_CHANNELS else 2
         self.block_samples = round(min(BLOCK_S, settings.latency_s / 2) * self.rate_hz)
         self.xruns = 0
-        """Times the sound system itself lost or lacked samples."""
+        """Times the sound system itself lost samples, or lacked them while sound was due."""
         self.blocks = 0
         """Callbacks so far."""
         self.has_stopped = False
@@ -309,7 +309,7 @@ class Speaker(_Stream):
         self._silent_frames = 0  # handed over since the last sound
 
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
-        self.xruns += bool(status.output_underflow)
+        self.xruns += bool(status.output_underflow) and self.playing  # nobody hears silence interrupted
         mono = self._mono[:frames]
         silent_frames, self._silent_frames = self._silent_frames, 0  # 0 until this block is known to be silent
         taken = self._ring.read_into(mono)

@@ -47,6 +47,15 @@ def test_it_ends_at_the_highest_step() -> None:
     assert steps.latency_s == STEPS_S[-1]
 
 
+def test_a_long_latency_rises_only_with_five_xruns() -> None:
+    steps = opened(remembered=Remembered(0.032))
+    for at_s in range(2, 26, 6):
+        steps.push(1, float(at_s))
+    assert steps.latency_s == 0.032
+    steps.push(1, 27.0)
+    assert steps.latency_s == 0.048
+
+
 def test_what_the_device_calls_low_is_the_least_that_is_asked_for_and_the_next_step_is_above() -> None:
     steps = opened(low_s=0.030)
     assert steps.latency_s == 0.030
@@ -80,7 +89,7 @@ def test_the_quiet_time_counts_over_several_starts() -> None:
 
 
 def test_a_latency_that_the_user_chose_stays() -> None:
-    steps = opened(0.005, Remembered(0.2), 0.03)
+    steps = opened(0.005, Remembered(0.096), 0.03)
     for at_s in range(2, 60):
         steps.push(5, float(at_s))
     assert steps.latency_s == 0.005 and steps.raised_by == ""

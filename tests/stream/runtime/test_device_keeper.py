@@ -189,6 +189,7 @@ def test_xruns_raise_the_latency_and_the_next_start_knows_it(setting: Setting) -
     keeper = setting.started(name="Headset")
     assert setting.open_streams[0].settings["latency"] == 0.010
     setting.run(keeper, 1.0)
+    keeper.device.playing = True
     for _ in range(2):
         setting.open_streams[0].run(xruns=1)
     setting.run(keeper, 0.1)
@@ -213,6 +214,7 @@ def test_less_latency_waits_until_nobody_hears_the_gap(setting: Setting) -> None
 def test_a_latency_that_the_user_chose_is_neither_changed_nor_kept(setting: Setting, tmp_path: Path) -> None:
     keeper = setting.started(name="Headset", latency_s=0.004)
     setting.run(keeper, 1.0)
+    keeper.device.playing = True
     for _ in range(20):
         setting.open_streams[0].run(xruns=1)
     setting.run(keeper, 1.0)
