@@ -32,8 +32,8 @@ class LatencySteps:
     """Chooses the latency of one device by its xruns; a fixed one stays.
 
     Two xruns within half a minute raise it by a step, five where it is long already. Ten minutes without any lower it,
-    and twice as long each time that a lower step turned out to be too low. A program's own underruns do not count: no latency of the device mends
-    sound that was not there.
+    and twice as long each time that a lower step turned out to be too low. A program's own underruns do not count: no
+    latency of the device mends sound that was not there.
     """
 
     def __init__(
