@@ -77,9 +77,18 @@ def tell(text: str) -> None:
 
 def log_to_stderr(program: str) -> None:
     """Let warnings reach the user as lines that name the program."""
+    _shield_stderr()
     logging.basicConfig(level=logging.WARNING, format=f"{program}: %(message)s", stream=sys.stderr)
     # A peer that is no WebSocket is this program's to report, without a traceback.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+def _shield_stderr() -> None:
+    """Give the program's own lines a descriptor of their own: number 2 is silenced while a sound system is called."""
+    with suppress(OSError, ValueError, AttributeError):
+        if sys.stderr.fileno() == 2:
+            stderr = os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, sys.stderr.errors)
+            sys.stderr = stderr
 
 
 def port(text: str) -> int:

@@ -162,3 +162,15 @@ def test_an_unknown_device_is_told_with_those_that_come_near(sound_card: Virtual
     assert ended.sentence(SENDER) == "there is no input device 'mouth_mike'; did you mean 'mouth_mic'?"
     ended = run(RECEIVER, "--port", 0, "--device", "nobody", env=sound_card.env)
     assert "there is no output device 'nobody'" in ended.sentence(RECEIVER)
+
+
+@pytest.mark.parametrize("latency_ms", ["1", "501", "nan", "much"])
+def test_a_latency_that_no_device_has_is_wrong_usage(latency_ms: str) -> None:
+    for program, beside in ((SENDER, HERE), (RECEIVER, ("--port", 0))):
+        ended = run(program, *beside, "--device-latency-ms", latency_ms)
+        assert ended.code == 2 and "argument --device-latency-ms: " in ended.err.splitlines()[-1]
+
+
+def test_exclusive_use_is_refused_in_one_sentence_where_there_is_no_wasapi(sound_card: VirtualSoundCard) -> None:
+    ended = run(SENDER, *HERE, "--exclusive", env=sound_card.env)
+    assert ended.sentence(SENDER) == "--exclusive needs WASAPI, which only Windows has; leave the option out"
