@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -87,8 +88,9 @@ def _shield_stderr() -> None:
     """Give the program's own lines a descriptor of their own: number 2 is silenced while a sound system is called."""
     with suppress(OSError, ValueError, AttributeError):
         if sys.stderr.fileno() == 2:
-            stderr = os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, sys.stderr.errors)
-            sys.stderr = stderr
+            # Without a buffer: what a closed terminal does not take must not be tried again when the program ends.
+            raw = os.fdopen(os.dup(2), "wb", 0)
+            sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, sys.stderr.errors, write_through=True)
 
 
 def port(text: str) -> int:
