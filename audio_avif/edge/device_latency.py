@@ -36,13 +36,7 @@ class LatencySteps:
     latency of the device mends sound that was not there.
     """
 
-    def __init__(
-        self,
-        fixed_s: float | None = None,
-        remembered: Remembered | None = None,
-        low_s: float = 0.0,
-        raised_by: str = "",
-    ) -> None:
+    def __init__(self, fixed_s: float | None = None, remembered: Remembered | None = None, low_s: float = 0.0) -> None:
         """``low_s`` is what the device itself calls low; nothing below it is asked for."""
         self._fixed_s = fixed_s
         self._low_s = low_s
@@ -53,8 +47,6 @@ class LatencySteps:
         self._xruns_s: list[float] = []
         self._seen_s: float | None = None
         self._opened_s = 0.0
-        self.raised_by = raised_by
-        """What raised the latency last: ``xrun``, or nothing."""
 
     @property
     def latency_s(self) -> float:
@@ -99,7 +91,6 @@ class LatencySteps:
             self._step += 1
             if STEPS_S[self._step] > self._low_s:  # a step below what the device calls low changes nothing
                 break
-        self.raised_by = "xrun"
 
     def _lower(self) -> None:
         if self._step and STEPS_S[self._step] > self._low_s:

@@ -10,6 +10,7 @@ import sys
 import uuid
 
 if sys.platform == "darwin":
+    _DEFAULT_INPUT, _DEFAULT_OUTPUT, _GLOBAL_SCOPE = 0x64496E20, 0x644F7574, 0x676C6F62
 
     class _Address(ctypes.Structure):
         _fields_ = (("selector", ctypes.c_uint32), ("scope", ctypes.c_uint32), ("element", ctypes.c_uint32))
@@ -23,8 +24,7 @@ if sys.platform == "darwin":
             core_audio = ctypes.CDLL("/System/Library/Frameworks/CoreAudio.framework/CoreAudio")
         except OSError:
             return None
-        selector = b"dIn " if kind == "input" else b"dOut"
-        address = _Address(int.from_bytes(selector, "big"), int.from_bytes(b"glob", "big"), 0)
+        address = _Address(_DEFAULT_INPUT if kind == "input" else _DEFAULT_OUTPUT, _GLOBAL_SCOPE, 0)
         device, size = ctypes.c_uint32(0), ctypes.c_uint32(4)
         failed = core_audio.AudioObjectGetPropertyData(
             ctypes.c_uint32(1), ctypes.byref(address), 0, None, ctypes.byref(size), ctypes.byref(device)

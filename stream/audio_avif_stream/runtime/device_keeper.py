@@ -87,7 +87,6 @@ class DeviceFigures:
 
     device_latency_ms: float | None = None
     device_asked_ms: float | None = None
-    device_raised_by: str | None = None
     device_xruns: int | None = None
     device_losses: int | None = None
 
@@ -111,7 +110,7 @@ class LearnedLatency:
     def choose(self, device: Device) -> float:
         """The latency to ask of a device that is about to be opened."""
         remembered = self._memory.recall(device, self._kind)
-        self.steps = LatencySteps(self._fixed_s, remembered, device.low_latency_s(self._kind), self.steps.raised_by)
+        self.steps = LatencySteps(self._fixed_s, remembered, device.low_latency_s(self._kind))
         return self.steps.latency_s
 
     def opened(self, now_s: float) -> None:
@@ -189,7 +188,6 @@ class DeviceKeeper(Generic[Kept]):
         return DeviceFigures(
             None if device is None else round(1e3 * device.device_latency_s, 1),
             None if found is None else round(1e3 * found.asked_s, 1),
-            self.latency.steps.raised_by,
             self.latency.xruns,
             self.losses,
         )

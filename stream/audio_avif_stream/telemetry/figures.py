@@ -52,7 +52,6 @@ def _device(latency_help: str) -> dict[str, Figure]:
     return {
         "device_latency_ms": Figure("ms", latency_help, "gauge"),
         "device_asked_ms": Figure("ms", "Latency that is asked of the device; follows its xruns.", "gauge"),
-        "device_raised_by": Figure("", "What raised that latency last: xrun.", "info"),
         "device_xruns": Figure("times", "Times the sound system lost or lacked samples of the device.", "counter"),
         "device_losses": Figure("times", "Times the device was lost.", "counter"),
     }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROGRAM = "audio-avif-latency"
 # The first tiles measure the start-up, not a running stream.
 _SETTLING_TILES = 8
-_DEVICE_KEYS = ("device_latency_ms", "device_asked_ms", "device_raised_by", "device_xruns")
+_DEVICE_KEYS = ("device_latency_ms", "device_asked_ms", "device_xruns")
 _BUFFER_KEYS = ("buffer_ms", "target_ms", "target_raised_by")
 
 
@@ -91,18 +91,14 @@ def describe_devices(result: dict[str, Any]) -> list[str]:
         device = result.get(way, {})
         if device.get("device_latency_ms") is not None:
             lines.append(
-                "{} device {device_latency_ms:.0f} ms, asked for {device_asked_ms:.0f}{}, {device_xruns} xruns".format(
-                    way, _raised_by(device["device_raised_by"]), **device
+                "{} device {device_latency_ms:.0f} ms, asked for {device_asked_ms:.0f}, {device_xruns} xruns".format(
+                    way, **device
                 )
             )
     if "buffer_ms" in result:
-        raised_by = _raised_by(result["target_raised_by"])
+        raised_by = f" (raised last by {result['target_raised_by']})" if result["target_raised_by"] else ""
         lines.append("buffer {buffer_ms:.0f} ms, target {target_ms:.0f}{}".format(raised_by, **result))
     return lines
-
-
-def _raised_by(reason: str) -> str:
-    return f" (raised last by {reason})" if reason else ""
 
 
 def _parser() -> argparse.ArgumentParser:
