@@ -9,6 +9,7 @@ _LATENCY_STEPS = 10
 _WINDOW_STEPS = 60
 _DRIFT = 1e-3  # sound cards run up to 300 ppm fast; what is taken faster than this waits somewhere
 _LIMIT_S = 0.15
+_MAX_PASSED_S = 0.9
 
 
 class BacklogWatch:
@@ -20,6 +21,7 @@ class BacklogWatch:
 
     def __init__(self, now_s: float) -> None:
         self._next_s = now_s + _STEP_S
+        self._pushed_s = now_s
         self._latencies_s: deque[float] = deque(maxlen=_LATENCY_STEPS)
         self._first_latency_s: float | None = None
         self._taken: deque[tuple[float, float]] = deque(maxlen=_WINDOW_STEPS + 1)
@@ -28,8 +30,11 @@ class BacklogWatch:
     def push(self, taken_s: float | None, latency_s: float, now_s: float) -> float:
         """Return how much sound waits too much, or 0 while that is little.
 
-        ``taken_s`` is the sound that an output has taken so far, None for an input.
+        ``taken_s`` is the sound that an output has taken so far, None for an input. Call this several times a second.
         """
+        passed_s, self._pushed_s = now_s - self._pushed_s, now_s
+        if passed_s > _MAX_PASSED_S:
+            self._taken.clear()  # the clock may have left out a part of so long a step
         if now_s < self._next_s:
             return 0.0
         self._next_s = now_s + _STEP_S

@@ -108,8 +108,10 @@ class SpeakerOutput:
 
     def end(self) -> None:
         """Wait until the buffer has been played."""
-        if (speaker := self._present()) is not None:
+        while (speaker := self._present()) is not None:
             speaker.drain()
+            if self._keeper.device is speaker:  # else the rest waits in the one that was opened meanwhile
+                break
         self._keeper.is_quiet = True
 
     def close(self, has_failed: bool = False) -> None:

@@ -125,7 +125,10 @@ def test_a_sender_is_heard_again_after_its_sound_server_was_restarted(card: Virt
         # Silence is sent meanwhile: what is played goes on.
         wait_until(lambda: heard.stat().st_size > lost_bytes + RATE_HZ, "half a second of silence")
         card.start()
+        up_s = time.monotonic()
         sender.wait_for("input device 'mouth_mic' is used after")
+        print(f"recorded {time.monotonic() - up_s:.2f} s after the sound server was back")
+        in_time(time.monotonic() - up_s < BACK_S, time.monotonic() - up_s)
         back_samples = heard.stat().st_size // 2
         with other_process(card) as call:
             call(talk_into, "mouth", 3.0).result()

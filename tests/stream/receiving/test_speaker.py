@@ -127,6 +127,25 @@ def test_a_device_with_another_rate_gets_silence_in_place_of_what_waited(stage: 
     assert not stage.play(0.096).any()
 
 
+def test_the_end_of_a_stream_is_played_by_a_device_that_was_opened_meanwhile(stage: Stage) -> None:
+    stage.keeper.device = before = stage.open()
+    output = output_of(stage)
+    output.write(ones(0.2))
+    sleep = stage.portaudio.sleep
+    heard: list[np.ndarray] = []
+
+    def change_after_a_while(milliseconds: int) -> None:
+        if len(heard) == 5:
+            before.close()
+            stage.keeper.device = stage.open()
+        heard.append(np.asarray([stream.run()[:, 0].sum() for stream in stage.portaudio.streams if stream.active]))
+        sleep(0)
+
+    stage.portaudio.sleep = change_after_a_while  # type: ignore[method-assign]
+    output.end()
+    assert output.buffered_s < 0.004
+
+
 def test_a_device_that_is_lost_for_good_is_told(stage: Stage) -> None:
     output = output_of(stage)
     stage.keeper.error = DeviceError("gone")
