@@ -223,7 +223,7 @@ class DeviceKeeper(Generic[Kept]):
             return
         event = self._life.watch(device.blocks, device.has_stopped, now_s)
         if event.is_loss:
-            self._lose(device, event, is_told=lost_s is not None)
+            self._lose(device, event, lost_s is not None, now_s)
         elif event is Event.RUNS and lost_s is not None:
             self._show(device)
             log.warning("%s device %r is used after %.1f s without one", self.kind, device.name, now_s - lost_s)
@@ -250,7 +250,7 @@ class DeviceKeeper(Generic[Kept]):
         self._life.opened(now_s)
         self.latency.opened(now_s)
 
-    def _look(self, now_s: float) -> None:
+    def _look(self, now_s: float) -> bool:
         """Try to open a missing device; it counts as back when it takes or gives its first block."""
         try:
             self._system.refresh()
@@ -260,6 +260,7 @@ class DeviceKeeper(Generic[Kept]):
             log.debug("%s", error)
             self._drop()
             self._life.failed(now_s)
+        return self._open is not None
 
     def _find_again(self) -> Device:
         """Find the device that was used, by its whole name: part of it may fit another one now."""
@@ -271,17 +272,17 @@ class DeviceKeeper(Generic[Kept]):
             raise DeviceAbsent(f"there is no {self.kind} device {name!r}")
         return found
 
-    def _lose(self, device: Kept, event: Event, is_told: bool) -> None:
-        kind = self.kind
-        if self._choice.ends_when_lost:
-            reason = "has stopped; was it unplugged?" if event is Event.STOPPED else event.value
-            self.error = DeviceError(f"{kind} device {device.name!r} {reason}")
-        elif not is_told:
+    def _lose(self, device: Kept, event: Event, is_told: bool, now_s: float) -> None:
+        kind, ends = self.kind, self._choice.ends_when_lost
+        if not (ends or is_told):
             self.losses += 1
             log.warning("%s device %r %s; %s until it is back", kind, device.name, event.value, _MEANWHILE[kind])
         self._show(None)
         self.latency.keep(device.device)
         self._drop()  # which lasts where the sound system hangs
+        if ends and (is_told or not self._look(now_s)):  # one that only stopped and can be opened again is not lost
+            reason = "has stopped; was it unplugged?" if event is Event.STOPPED else event.value
+            self.fail(DeviceError(f"{kind} device {device.name!r} {reason}"))
 
     def fail(self, error: DeviceError) -> None:
         """Give the device up for good."""

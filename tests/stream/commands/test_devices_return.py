@@ -168,7 +168,8 @@ def test_a_script_may_let_a_lost_device_end_the_program(card: VirtualSoundCard, 
             ) as (receiver, port),
             running(SENDER, *HERE, "--port", port, "--input", said, "--stats", "--reconnect-s", 0) as sender,
         ):
-            sender.wait_for("codec")
+            wait_until(lambda: "codec" in sender.err or receiver.popen.poll() is not None, "a stream")
+            assert "codec" in sender.err, receiver.ended().err
             card.kill()
             ended = receiver.ended()
         assert "output device 'ear' has stopped; was it unplugged?" in ended.err

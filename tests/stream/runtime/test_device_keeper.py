@@ -148,6 +148,16 @@ def test_a_lost_device_ends_what_was_told_to_end(setting: Setting, caplog: pytes
     assert said(caplog) == [] and not setting.open_streams
 
 
+def test_a_device_that_only_stopped_is_not_lost(setting: Setting) -> None:
+    keeper = setting.started(name="Headset", ends_when_lost=True)
+    setting.open_streams[0].stop_by_itself()
+    setting.run(keeper, 1.0)
+    assert keeper.error is None and keeper.device is not None
+    setting.portaudio.devices[0].is_silent = True
+    setting.run(keeper, 8.0)
+    assert str(keeper.error) == "output device 'Headset' was opened, but takes or gives no sound"
+
+
 def test_a_missing_device_is_awaited_only_where_that_was_asked_for(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:
