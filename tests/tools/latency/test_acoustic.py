@@ -15,7 +15,8 @@ from support.timing import best_of_attempts, in_time
 pytestmark = [pytest.mark.device, pytest.mark.slow]
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "audio-avif-latency"
-DEVICES = "--play-device mouth --send-device mouth_mic --receive-device ear --record-device ear_mic".split()
+HERE = ["--play-device", "mouth", "--send-device", "mouth_mic"]
+THERE = ["--receive-device", "ear", "--record-device", "ear_mic"]
 AGREEMENT_MS = 8
 
 
@@ -23,7 +24,7 @@ AGREEMENT_MS = 8
 def test_what_is_heard_agrees_with_the_sum_of_the_stages(sound_card: VirtualSoundCard, tmp_path: Path) -> None:
     target = tmp_path / "delay.json"
     measured = subprocess.run(
-        [COMMAND, "--acoustic", *DEVICES, "--seconds", "8", "--json", target],
+        [COMMAND, "--acoustic", *HERE, *THERE, "--seconds", "8", "--json", target],
         env=sound_card.env,
         capture_output=True,
         text=True,
