@@ -4,7 +4,8 @@
 
     AudioAvifError
     ├── FileError         a file or stream of sound that cannot be read or written
-    ├── DeviceError       a sound device that is missing, busy or refuses the format
+    ├── DeviceError       a sound device that cannot be used
+    │   └── DeviceAbsent          it is missing, busy or refuses, and may not do so later
     ├── ModelError        a model that is missing, damaged or made for another mel definition
     ├── MissingPackage    an optional package that is not installed
     ├── TileError         a picture that is not the tile that was promised
@@ -30,7 +31,11 @@ class FileError(AudioAvifError):
 
 
 class DeviceError(AudioAvifError):
-    """A sound device is missing, busy or refuses the format."""
+    """A sound device cannot be used."""
+
+
+class DeviceAbsent(DeviceError):
+    """A sound device is missing, busy or refuses the format; it may be there later."""
 
 
 class ModelError(AudioAvifError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -77,9 +78,19 @@ def tell(text: str) -> None:
 
 def log_to_stderr(program: str) -> None:
     """Let warnings reach the user as lines that name the program."""
+    _shield_stderr()
     logging.basicConfig(level=logging.WARNING, format=f"{program}: %(message)s", stream=sys.stderr)
     # A peer that is no WebSocket is this program's to report, without a traceback.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+def _shield_stderr() -> None:
+    """Give the program's own lines a descriptor of their own: number 2 is silenced while a sound system is called."""
+    with suppress(OSError, ValueError, AttributeError):
+        if sys.stderr.fileno() == 2:
+            # Without a buffer: what a closed terminal does not take must not be tried again when the program ends.
+            raw = os.fdopen(os.dup(2), "wb", 0)
+            sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, sys.stderr.errors, write_through=True)
 
 
 def port(text: str) -> int:

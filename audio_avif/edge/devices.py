@@ -6,7 +6,7 @@ module loads no sound library.
 
 from __future__ import annotations
 
-import difflib
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from audio_avif.config import RATE_HZ
+from audio_avif.edge.device_choice import Device, find_device, list_devices
+from audio_avif.edge.device_latency import MAX_LATENCY_S, MAX_PLAUSIBLE_S, plausible_latency_s
+from audio_avif.edge.portaudio import PORTAUDIO
 from audio_avif.edge.ring import Ring
-from audio_avif.errors import DeviceError
+from audio_avif.errors import DeviceAbsent, DeviceError
 from audio_avif.quiet import quiet_c_libraries
 from audio_avif.signal.downmix import Downmixer
 from audio_avif.signal.resampling import Resampler
@@ -26,99 +29,40 @@ BLOCK_S = 0.008
 LATENCY_S = 0.032  # what ran without an xrun on a loaded machine; 24 ms lost a block now and then
 _SERVER_S = 0.2  # what a sound server may hold beyond the latency that it reports
 _STALLED_MS = 3000  # a device that asks for nothing for so long plays no more
+_FADE_IN_S = 0.02
 _PLAIN_CHANNELS = 8  # devices that claim more are converters (pulse: 32, pipewire: 64), which are happy with stereo
 
 
 @dataclass(frozen=True)
-class Device:
-    """A sound device as PortAudio names it."""
+class DeviceSettings:
+    """How a device is opened: the latency to ask for, whether without other programs, and the buffer behind it.
 
-    name: str
-    index: int
-    input_channels: int
-    output_channels: int
-    default_rate_hz: int
-    is_default_input: bool
-    is_default_output: bool
-
-
-def list_devices() -> list[Device]:
-    """Return every sound device. Raises DeviceError where PortAudio is missing."""
-    sd = _sounddevice()
-    default_input, default_output = sd.default.device
-    return [
-        Device(
-            name=entry["name"],
-            index=index,
-            input_channels=entry["max_input_channels"],
-            output_channels=entry["max_output_channels"],
-            default_rate_hz=round(entry["default_samplerate"]),
-            is_default_input=index == default_input,
-            is_default_output=index == default_output,
-        )
-        for index, entry in enumerate(sd.query_devices())
-    ]
-
-
-def format_devices(devices: list[Device]) -> str:
-    """Return the table that ``--list-devices`` prints."""
-    if not devices:
-        return "no sound device found"
-    width = max(len(device.name) for device in devices)
-    lines = [f"{'':>4}  {'device':<{width}}  in  out  rate Hz"]
-    for device in devices:
-        roles = [
-            role for role, is_it in (("input", device.is_default_input), ("output", device.is_default_output)) if is_it
-        ]
-        mark = f"  default {' and '.join(roles)}" if roles else ""
-        channels = f"{device.input_channels:>2}  {device.output_channels:>3}"
-        lines.append(f"{device.index:>4}  {device.name:<{width}}  {channels}  {device.default_rate_hz:>7}{mark}")
-    return "\n".join(lines)
-
-
-def find_device(device: str | int | None, kind: str, devices: list[Device]) -> Device:
-    """Return the ``kind`` ("input" or "output") device with that name, part of a name or number; None is the default.
-
-    Raises DeviceError where there is none, or where part of a name fits several.
+    One that was lost and is heard again fades in.
     """
-    able = [d for d in devices if (d.input_channels if kind == "input" else d.output_channels)]
-    if device is None:
-        found = [d for d in able if (d.is_default_input if kind == "input" else d.is_default_output)]
-        if not found:
-            raise DeviceError(
-                f"there is no default {kind} device; connect one, choose one with --device (see --list-devices), "
-                f"or use a file: --{kind} FILE"
-            )
-        return found[0]
-    wanted = str(device)
-    if wanted.isdecimal():
-        found = [d for d in able if d.index == int(wanted)]
-    else:
-        # The same name can stand under several host APIs; PortAudio lists the preferred one first.
-        found = [d for d in able if d.name == wanted][:1]
-        found = found or [d for d in able if wanted.casefold() in d.name.casefold()]
-    if len({d.name for d in found}) == 1:
-        return found[0]
-    names = list(dict.fromkeys(d.name for d in found)) or difflib.get_close_matches(
-        wanted, [d.name for d in able], cutoff=0.4
-    )
-    problem = f"{kind} device {wanted!r} fits several devices" if found else f"there is no {kind} device {wanted!r}"
-    hint = f"did you mean {' or '.join(repr(name) for name in names)}?" if names else "--list-devices shows them all"
-    raise DeviceError(f"{problem}; {hint}")
+
+    latency_s: float = LATENCY_S
+    ring_s: float = 2.0
+    is_exclusive: bool = False
+    fades_in: bool = False
 
 
-def _sounddevice() -> Any:
-    """Import sounddevice, which starts PortAudio. Raises DeviceError where the library is missing."""
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise DeviceError(f"sounddevice cannot be imported ({error}); reinstall audio-avif") from error
-    except OSError as error:
-        raise DeviceError(
-            "the PortAudio library is missing; install it (Debian and Ubuntu: apt-get install libportaudio2), "
-            "or use files instead of devices"
-        ) from error
-    return sounddevice
+DEFAULT_SETTINGS = DeviceSettings()
+
+
+class _FadeIn:
+    """Raises the first samples of a device from silence."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._done = 0
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        """Take the next ``[samples] float32``; return them, raised as far as they have come."""
+        if self._done >= self._samples:
+            return samples
+        gain = np.arange(self._done + 1, self._done + 1 + samples.size, dtype=np.float32) / self._samples
+        self._done += samples.size
+        return samples * np.minimum(gain, 1.0)
 
 
 class _Stream:
@@ -126,37 +70,68 @@ class _Stream:
 
     _kind: str
 
-    def __init__(self, device: str | int | None, latency_s: float) -> None:
-        sd = _sounddevice()
-        found = find_device(device, self._kind, list_devices())
-        self.name = found.name
-        self.rate_hz = found.default_rate_hz
-        most = found.input_channels if self._kind == "input" else found.output_channels
+    def __init__(self, device: Device | str | int | None, settings: DeviceSettings) -> None:
+        self._settings = settings
+        if not isinstance(device, Device):
+            device = find_device(device, self._kind, list_devices(settings.is_exclusive))
+        self.device: Device = device
+        self.rate_hz = self.device.default_rate_hz
+        most = self.device.channels(self._kind)
         self.channels = most if most <= _PLAIN_CHANNELS else 2
-        self.block_samples = round(BLOCK_S * self.rate_hz)
+        self.block_samples = round(min(BLOCK_S, settings.latency_s / 2) * self.rate_hz)
         self.xruns = 0
-        """Times the sound system itself lost or lacked samples."""
+        """Times the sound system itself lost samples, or lacked them while sound was due."""
+        self.blocks = 0
+        """Callbacks so far."""
+        self.has_stopped = False
+        """Whether the device has stopped by itself."""
         self._is_closing = False
-        self._has_vanished = False
+        self._gate = threading.Lock()  # held while PortAudio's stream is closed and opened again
+        self.device_latency_s = settings.latency_s
+        """What the device reports while it runs, or else what PortAudio promised."""
+        self.implausible_s: float | None = None
+        """A latency that the device reported and cannot have."""
         self._prepare()
+        self._connect()
+        self._learn_latency(self._stream.latency)
+
+    @property
+    def taken_s(self) -> float | None:
+        """How much sound an output has taken so far, silence included; None for an input."""
+        return None
+
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return self.device.name
+
+    @property
+    def latency_s(self) -> float:
+        """What PortAudio promises; what was asked for, where it promises nonsense."""
+        return plausible_latency_s(self._stream.latency, self._settings.latency_s)
+
+    def _connect(self) -> None:
+        """Open the device. Raises DeviceAbsent where it refuses."""
+        sd = PORTAUDIO.load()
         opener = sd.InputStream if self._kind == "input" else sd.OutputStream
-        try:
-            with quiet_c_libraries():
-                self._stream = opener(
-                    device=found.index,
-                    samplerate=self.rate_hz,
-                    channels=self.channels,
-                    dtype="float32",
-                    blocksize=self.block_samples,
-                    latency=latency_s,
-                    callback=self._callback,
-                    finished_callback=self._on_finished,
-                )
-        except sd.PortAudioError as error:
-            raise self._refusal(error) from error
-        self.latency_s: float = self._stream.latency
-        """What PortAudio promises; ``device_latency_s`` is what the device reports while it runs."""
-        self.device_latency_s: float = self.latency_s
+        exclusive = {"extra_settings": sd.WasapiSettings(exclusive=True)} if self._settings.is_exclusive else {}
+        with PORTAUDIO.lock:
+            try:
+                with quiet_c_libraries():
+                    self._stream = opener(
+                        device=self.device.index,
+                        samplerate=self.rate_hz,
+                        channels=self.channels,
+                        dtype="float32",
+                        blocksize=self.block_samples,
+                        latency=self._settings.latency_s,
+                        callback=self._callback,
+                        finished_callback=self._on_finished,
+                        **exclusive,
+                    )
+            except sd.PortAudioError as error:
+                raise self._refusal(error) from error
+            PORTAUDIO.add(self)
 
     def _prepare(self) -> None:
         raise NotImplementedError
@@ -166,37 +141,69 @@ class _Stream:
 
     def _on_finished(self) -> None:
         """Record that the callbacks have ended; PortAudio calls this."""
-        self._has_vanished = not self._is_closing
+        self.has_stopped = not self._is_closing
 
     def _check(self) -> None:
-        if self._has_vanished:
+        if self.has_stopped:
             raise DeviceError(f"{self._kind} device {self.name!r} has stopped; was it unplugged?")
 
     def _refusal(self, error: Exception) -> DeviceError:
         reason = (
             str(error.args[0]).removeprefix("Error opening InputStream: ").removeprefix("Error opening OutputStream: ")
         )
-        return DeviceError(
+        return DeviceAbsent(
             f"{self._kind} device {self.name!r} cannot be used ({reason}); "
             "close other programs that use it, or choose another with --device (see --list-devices)"
         )
 
-    def start(self) -> None:
-        """Start the callbacks. Raises DeviceError where the device refuses."""
-        import sounddevice as sd
+    def _learn_latency(self, reported_s: float) -> None:
+        """Take what the device reports, unless it is nonsense."""
+        self.device_latency_s = plausible_latency_s(reported_s, self.device_latency_s)
+        if not -MAX_LATENCY_S < reported_s <= MAX_PLAUSIBLE_S:  # a little less than nothing is an error of timestamps
+            self.implausible_s = reported_s
 
+    def start(self) -> None:
+        """Start the callbacks. Raises DeviceAbsent where the device refuses."""
+        sd = PORTAUDIO.load()
         try:
-            with quiet_c_libraries():
+            with PORTAUDIO.lock, quiet_c_libraries():
                 self._stream.start()
         except sd.PortAudioError as error:
             raise self._refusal(error) from error
 
     def close(self) -> None:
         """Stop at once and close the device, even one that has vanished."""
-        import sounddevice as sd
+        with self._gate:
+            self._disconnect()
+        PORTAUDIO.remove(self)
 
+    def suspend(self) -> None:
+        """Close the device while PortAudio starts anew; what waits in the buffer is kept."""
+        self._gate.acquire()
+        self._disconnect()
+        PORTAUDIO.remove(self)
+
+    def resume(self) -> None:
+        """Open the device again after ``suspend``; where it is gone, or has changed, it counts as stopped."""
+        before = self.device
+        try:
+            devices = list_devices(self._settings.is_exclusive)
+            self.device = find_device(before.name, self._kind, devices)
+            is_same = self.device.default_rate_hz == before.default_rate_hz
+            if not is_same or self.device.channels(self._kind) != before.channels(self._kind):
+                raise DeviceAbsent(f"{self._kind} device {before.name!r} has changed")
+            self._is_closing = False
+            self._connect()
+            self.start()
+        except DeviceError:
+            self.device, self.has_stopped = before, True
+        finally:
+            self._gate.release()
+
+    def _disconnect(self) -> None:
+        sd = PORTAUDIO.load()
         self._is_closing = True
-        with suppress(sd.PortAudioError), quiet_c_libraries():
+        with PORTAUDIO.lock, suppress(sd.PortAudioError), quiet_c_libraries():
             self._stream.close()
 
 
@@ -210,19 +217,18 @@ class Microphone(_Stream):
 
     def __init__(
         self,
-        device: str | int | None = None,
+        device: Device | str | int | None = None,
         *,
         on_data: Callable[[], object] | None = None,
-        latency_s: float = LATENCY_S,
-        ring_s: float = 2.0,
+        settings: DeviceSettings = DEFAULT_SETTINGS,
     ) -> None:
-        """Open the device. Raises DeviceError where it is unknown, busy or refuses."""
+        """Open the device. Raises DeviceAbsent where it is missing, busy or refuses, DeviceError for a wrong name."""
         self._on_data = on_data
-        self._ring_s = ring_s
-        super().__init__(device, latency_s)
+        super().__init__(device, settings)
 
     def _prepare(self) -> None:
-        self._ring = Ring(round(self._ring_s * self.rate_hz) * self.channels)
+        self._ring = Ring(round(self._settings.ring_s * self.rate_hz) * self.channels)
+        self._fade_in = _FadeIn(round(_FADE_IN_S * RATE_HZ) if self._settings.fades_in else 0)
         self._downmixer = Downmixer(self.channels, self.rate_hz, f"input device {self.name!r}")
         self._resampler = Resampler(self.rate_hz, RATE_HZ)
         self._newest_s = 0.0
@@ -232,15 +238,16 @@ class Microphone(_Stream):
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
         self.xruns += bool(status.input_overflow)
         self.dropped_samples += frames - self._ring.write(block.reshape(-1)) // self.channels
+        self.blocks += 1
         if time.inputBufferAdcTime:  # some host APIs leave it at 0, others forget the block's own length
-            self.device_latency_s = max(time.currentTime - time.inputBufferAdcTime, frames / self.rate_hz)
+            self._learn_latency(max(time.currentTime - time.inputBufferAdcTime, frames / self.rate_hz))
             self._newest_s = time.currentTime - self.device_latency_s + frames / self.rate_hz
         if self._on_data is not None:
             self._on_data()
 
     def _on_finished(self) -> None:
         super()._on_finished()
-        if self._has_vanished and self._on_data is not None:
+        if self.has_stopped and self._on_data is not None:
             self._on_data()
 
     def read(self) -> tuple[FloatArray, float]:
@@ -254,8 +261,17 @@ class Microphone(_Stream):
         newest_s = self._newest_s
         self._ring.read_into(interleaved)
         mono = self._downmixer.push(interleaved.reshape(-1, self.channels))
-        age_s = self._stream.time - newest_s if newest_s else self.latency_s
-        return self._resampler.push(mono), age_s + self._resampler.latency_s
+        age_s = self._age_s(newest_s)
+        return self._fade_in.push(self._resampler.push(mono)), age_s + self._resampler.latency_s
+
+    def _age_s(self, newest_s: float) -> float:
+        """How long ago that instant of PortAudio's clock was; the device's latency where the clock is not at hand."""
+        if not newest_s or not self._gate.acquire(blocking=False):
+            return self.device_latency_s
+        try:
+            return self.device_latency_s if self._is_closing else float(self._stream.time) - newest_s
+        finally:
+            self._gate.release()
 
     def __enter__(self) -> Microphone:
         self.start()
@@ -270,13 +286,15 @@ class Speaker(_Stream):
 
     _kind = "output"
 
-    def __init__(self, device: str | int | None = None, *, latency_s: float = LATENCY_S, ring_s: float = 2.0) -> None:
-        """Open the device. Raises DeviceError where it is unknown, busy or refuses."""
-        self._ring_s = ring_s
-        super().__init__(device, latency_s)
+    def __init__(
+        self, device: Device | str | int | None = None, *, settings: DeviceSettings = DEFAULT_SETTINGS
+    ) -> None:
+        """Open the device. Raises DeviceAbsent where it is missing, busy or refuses, DeviceError for a wrong name."""
+        super().__init__(device, settings)
 
     def _prepare(self) -> None:
-        self._ring = Ring(round(self._ring_s * self.rate_hz))
+        self._ring = Ring(round(self._settings.ring_s * self.rate_hz))
+        self._fade_in = _FadeIn(round(_FADE_IN_S * RATE_HZ) if self._settings.fades_in else 0)
         self._resampler = Resampler(RATE_HZ, self.rate_hz)
         self._mono: FloatArray = np.zeros(self.block_samples, np.float32)
         self.playing = False
@@ -286,21 +304,23 @@ class Speaker(_Stream):
         self._was_short = False
         self.dropped_samples = 0
         """Samples at the device's rate that found no room."""
-        self._asked_frames = 0
+        self.asked_frames = 0
+        """Samples that the device has taken, silence included."""
         self._silent_frames = 0  # handed over since the last sound
 
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
-        self.xruns += bool(status.output_underflow)
+        self.xruns += bool(status.output_underflow) and self.playing  # nobody hears silence interrupted
         mono = self._mono[:frames]
         silent_frames, self._silent_frames = self._silent_frames, 0  # 0 until this block is known to be silent
         taken = self._ring.read_into(mono)
         self._silent_frames = 0 if taken else silent_frames + frames
-        self._asked_frames += frames
+        self.blocks += 1
+        self.asked_frames += frames
         is_short = taken < frames and self.playing
         self.underruns += is_short and not self._was_short
         self._was_short = is_short
         block[:] = mono[:, None]
-        self.device_latency_s = time.outputBufferDacTime - time.currentTime
+        self._learn_latency(time.outputBufferDacTime - time.currentTime)
 
     def write(self, samples: FloatArray) -> None:
         """Queue ``[samples] float32`` at 16 kHz; what finds no room is dropped and counted. Never waits.
@@ -308,10 +328,23 @@ class Speaker(_Stream):
         Raises DeviceError where the device has stopped by itself.
         """
         self._check()
-        self._queue(self._resampler.push(np.clip(np.nan_to_num(samples), -1.0, 1.0)))
+        self._queue(self._resampler.push(self._fade_in.push(np.clip(np.nan_to_num(samples), -1.0, 1.0))))
+
+    def take_over(self, before: Speaker) -> None:
+        """Play what waits in the buffer of a closed speaker first: as it is, or silence where the rates differ."""
+        waiting: FloatArray = np.zeros(before._ring.fill, np.float32)
+        before._ring.read_into(waiting)
+        if before.rate_hz != self.rate_hz:
+            waiting = np.zeros(round(waiting.size * self.rate_hz / before.rate_hz), np.float32)
+        self._queue(self._fade_in.push(waiting))
 
     def _queue(self, native: FloatArray) -> None:
         self.dropped_samples += native.size - self._ring.write(native)
+
+    @property
+    def taken_s(self) -> float | None:
+        """How much sound the device has taken so far, silence included."""
+        return self.asked_frames / self.rate_hz
 
     @property
     def buffered_s(self) -> float:
@@ -326,15 +359,14 @@ class Speaker(_Stream):
 
     def drain(self) -> None:
         """Wait until all that was written has been played; the next samples start a new sound."""
-        import sounddevice as sd
-
+        sd = PORTAUDIO.load()
         self.playing = False
         self._queue(self._resampler.flush())
         stalled_ms = 0
-        while self._is_sounding and stalled_ms < _STALLED_MS and not self._has_vanished:
-            asked_frames = self._asked_frames
+        while self._is_sounding and stalled_ms < _STALLED_MS and not (self.has_stopped or self._is_closing):
+            asked_frames = self.asked_frames
             sd.sleep(10)
-            stalled_ms = stalled_ms + 10 if self._asked_frames == asked_frames else 0
+            stalled_ms = stalled_ms + 10 if self.asked_frames == asked_frames else 0
 
     @property
     def _is_sounding(self) -> bool:

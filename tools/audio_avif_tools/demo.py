@@ -15,7 +15,7 @@ import numpy as np
 from audio_avif import __version__
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.edge import console
-from audio_avif.edge.devices import list_devices
+from audio_avif.edge.device_choice import list_devices
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.errors import AudioAvifError, DeviceError, FileError
 from audio_avif.signal.features import log_mel

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from audio_avif import __version__
 from audio_avif.edge import console
+from audio_avif.edge.device_choice import DeviceChoice
+from audio_avif.edge.device_latency import MAX_LATENCY_S, MIN_LATENCY_S
 from audio_avif.link.messages import MAX_MESSAGE_BYTES
 from audio_avif_stream.serving.security import Limits, is_token
 
@@ -46,7 +48,43 @@ def sound_device(direction: str) -> argparse.ArgumentParser:
     group = parent.add_argument_group("sound device")
     group.add_argument("--device", metavar="NAME", help=f"{direction} device: its name, part of it, or its number")
     group.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
+    group.add_argument(
+        "--device-latency-ms",
+        type=_latency_ms,
+        metavar="MS",
+        help="latency to ask of the device, 2 to 500 (default: 10, raised where sound is lost, and kept)",
+    )
+    group.add_argument(
+        "--device-lost",
+        choices=("wait", "exit"),
+        default="wait",
+        help="where the device is unplugged or its sound server ends, wait for it or exit (default: wait)",
+    )
+    group.add_argument(
+        "--wait-device", action="store_true", help="start without the device where it is missing, and wait for it"
+    )
+    group.add_argument(
+        "--exclusive", action="store_true", help="take the device for this program alone (Windows, WASAPI)"
+    )
     return parent
+
+
+def _latency_ms(text: str) -> float:
+    if not 1e3 * MIN_LATENCY_S <= (value := float(text)) <= 1e3 * MAX_LATENCY_S:
+        raise argparse.ArgumentTypeError(f"{text} is not within {1e3 * MIN_LATENCY_S:g} to {1e3 * MAX_LATENCY_S:g} ms")
+    return value
+
+
+def device_choice(options: argparse.Namespace) -> DeviceChoice:
+    """The sound device that the options of ``sound_device`` say."""
+    fixed_ms = options.device_latency_ms
+    return DeviceChoice(
+        options.device,
+        None if fixed_ms is None else fixed_ms / 1e3,
+        is_exclusive=options.exclusive,
+        ends_when_lost=options.device_lost == "exit",
+        waits=options.wait_device,
+    )
 
 
 def trusted_signers(server: str) -> argparse.ArgumentParser:
@@ -163,6 +201,6 @@ def token_of(
 
 def print_devices() -> None:
     """Print the sound devices, for ``--list-devices``."""
-    from audio_avif.edge.devices import format_devices, list_devices
+    from audio_avif.edge.device_choice import format_devices, list_devices
 
     print(format_devices(list_devices()))

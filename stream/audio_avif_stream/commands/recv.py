@@ -18,6 +18,7 @@ from audio_avif.link.messages import DEFAULT_PORT
 from audio_avif_stream.commands.options import (
     check_tls,
     command,
+    device_choice,
     figures,
     limits_of,
     print_devices,
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "audio-avif-relay, which serves any number of receivers.",
         [
             sound_device("output"),
-            figures("rates, buffer and delay in ms, tiles lost and concealed, underruns"),
+            figures("rates, buffer + device and delay in ms, tiles lost and concealed, underruns"),
             trusted_signers("relay"),
             security(Limits(), "docs/guides/security.md and docs/reference/limits.md", _add_token),
         ],
@@ -221,7 +222,7 @@ def _run(options: argparse.Namespace) -> None:
         saver = stack.enter_context(Saver(options.save, is_patient=replaying is not None))
         if replaying is None:
             stack.enter_context(realtime_priority())
-        output = open_output(options.output, options.device, options.buffer_ms / 1e3, clock)
+        output = open_output(options.output, device_choice(options), options.buffer_ms / 1e3, clock)
         stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
         web_view = None if options.web is None else WebView(recorder, options.web, options.resume_s)
         stage = Stage(

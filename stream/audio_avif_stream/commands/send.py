@@ -18,7 +18,15 @@ from audio_avif.config import (
     EncoderConfig,
 )
 from audio_avif.edge import console
-from audio_avif_stream.commands.options import command, figures, print_devices, sound_device, token_of, trusted_signers
+from audio_avif_stream.commands.options import (
+    command,
+    device_choice,
+    figures,
+    print_devices,
+    sound_device,
+    token_of,
+    trusted_signers,
+)
 
 PROGRAM = "audio-avif-send"
 _TOKEN_VARIABLE = "AUDIO_AVIF_TOKEN"
@@ -47,7 +55,7 @@ async def send(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         if is_live:
             stack.enter_context(realtime_priority())
-        source = open_source(options.input, options.device, is_live)
+        source = open_source(options.input, device_choice(options), is_live)
         stack.callback(source.close)
         encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config)
         trace = stack.enter_context(JsonLines(options.trace))
@@ -70,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
         "Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
         "it prints the command to run here.",
-        [sound_device("input"), figures("rates, quality, drops, delay"), trusted_signers("receiver")],
+        [sound_device("input"), figures("rates, quality, drops, device latency, delay"), trusted_signers("receiver")],
     )
     parser.add_argument(
         "--host",

@@ -12,12 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.devices import Speaker
+from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.edge.sound_files import WavWriter, require_writable, to_s16le
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.types import FloatArray
-
-_RING_S = 4.0  # the widest tile, the buffer's growth and copies last a second each; what is caught up with comes on top
+from audio_avif_stream.receiving.clocked import Clocked
+from audio_avif_stream.receiving.speaker import open_speaker
+from audio_avif_stream.runtime.device_keeper import DeviceFigures
 
 
 class Output(Protocol):
@@ -31,6 +32,11 @@ class Output(Protocol):
     @property
     def device_latency_s(self) -> float:
         """The device's own latency, after a sample has left the buffer."""
+        ...
+
+    @property
+    def device(self) -> DeviceFigures:
+        """The figures of the device, if there is one."""
         ...
 
     @property
@@ -63,123 +69,7 @@ class Output(Protocol):
         ...
 
 
-class SpeakerOutput:
-    """An output device, open for as long as the receiver runs."""
-
-    def __init__(self, device: str | None, target_s: float) -> None:
-        self._speaker = Speaker(device, ring_s=target_s + _RING_S)
-        self._speaker.start()
-        self._is_live = True
-
-    @property
-    def underruns(self) -> int:
-        """How often the device found too little sound."""
-        return self._speaker.underruns
-
-    @property
-    def device_latency_s(self) -> float:
-        """The device's own latency, after a sample has left the buffer."""
-        return self._speaker.device_latency_s
-
-    @property
-    def buffered_s(self) -> float:
-        """Sound written but not yet taken by the device."""
-        return self._speaker.buffered_s
-
-    def begin(self, is_live: bool) -> None:
-        """Begin a stream."""
-        self._is_live = is_live
-
-    def write(self, samples: FloatArray) -> None:
-        """Queue samples; those of a stream that is not live wait for room."""
-        for part in np.array_split(samples, -(-samples.size // RATE_HZ) or 1):
-            while not self._is_live and self.buffered_s > 0.5:
-                time.sleep(0.05)
-            self._speaker.write(part)
-        self._speaker.playing = self._speaker.playing or bool(samples.size)
-
-    def silence(self, seconds: float) -> None:
-        """Queue silence."""
-        self._speaker.write(np.zeros(round(seconds * RATE_HZ), np.float32))
-
-    def rest(self) -> None:
-        """Count no underrun until more is written."""
-        self._speaker.playing = False
-
-    def end(self) -> None:
-        """Wait until the buffer has been played."""
-        self._speaker.drain()
-
-    def close(self, has_failed: bool = False) -> None:
-        """Close the device."""
-        self._speaker.close()
-
-
-class _Clocked:
-    """An output that takes sound at once, and behaves as if a device played it by the clock."""
-
-    device_latency_s = 0.0
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.underruns = 0
-        self._clock = clock
-        self._is_live = True
-        self._is_resting = False
-        self._written_until_s: float | None = None
-
-    @property
-    def buffered_s(self) -> float:
-        """How long the written sound lasts beyond now."""
-        if self._written_until_s is None or not self._is_live:
-            return 0.0
-        return max(0.0, self._written_until_s - self._clock())
-
-    def begin(self, is_live: bool) -> None:
-        """Begin a stream; its clock starts with the first sound."""
-        self._is_live = is_live
-        self._is_resting = False
-        self._written_until_s = None
-
-    def write(self, samples: FloatArray) -> None:
-        """Write samples; time that passed without any becomes a gap and counts as an underrun."""
-        if not samples.size:
-            return
-        self._written_until_s = self._until_s() + samples.size / RATE_HZ
-        self._put(samples)
-
-    def silence(self, seconds: float) -> None:
-        """Before the first sound, start the clock later; after it, play silence."""
-        has_begun = self._written_until_s is not None
-        self._written_until_s = self._until_s() + seconds
-        if has_begun:
-            self._put_gap(seconds)
-
-    def _until_s(self) -> float:
-        """When what is written next is played; closes the gap where that should have been earlier."""
-        now_s = self._clock()
-        until_s = now_s if self._written_until_s is None else self._written_until_s
-        is_resting, self._is_resting = self._is_resting, False
-        if self._is_live and now_s > until_s:
-            self.underruns += not is_resting
-            self._put_gap(now_s - until_s)
-            return now_s
-        return until_s
-
-    def rest(self) -> None:
-        """Count no underrun for the gap that follows."""
-        self._is_resting = True
-
-    def end(self) -> None:
-        """End the stream; a file needs no time to be played."""
-
-    def _put(self, samples: FloatArray) -> None:
-        raise NotImplementedError
-
-    def _put_gap(self, seconds: float) -> None:
-        raise NotImplementedError
-
-
-class WavOutput(_Clocked):
+class WavOutput(Clocked):
     """A WAV file that holds what a listener would have heard, gaps included."""
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -216,7 +106,7 @@ class WavOutput(_Clocked):
             Path(self._path).unlink(missing_ok=True)
 
 
-class PipeOutput(_Clocked):
+class PipeOutput(Clocked):
     """Raw s16le on standard output, without gaps: the program that plays it runs out by itself."""
 
     def _put(self, samples: FloatArray) -> None:
@@ -251,6 +141,11 @@ class TeeOutput:
     def device_latency_s(self) -> float:
         """That of the first output."""
         return self._first.device_latency_s
+
+    @property
+    def device(self) -> DeviceFigures:
+        """That of the first output."""
+        return self._first.device
 
     @property
     def buffered_s(self) -> float:
@@ -289,7 +184,7 @@ class TeeOutput:
 
 
 def open_output(
-    targets: Sequence[str], device: str | None, target_s: float, clock: Callable[[], float] = time.monotonic
+    targets: Sequence[str], device: DeviceChoice, target_s: float, clock: Callable[[], float] = time.monotonic
 ) -> Output:
     """Open each of ``speaker``, ``-`` or WAV paths, with room for a playout buffer of ``target_s``.
 
@@ -306,9 +201,9 @@ def open_output(
     return outputs[0] if len(outputs) == 1 else TeeOutput(outputs)
 
 
-def _open_one(target: str, device: str | None, target_s: float, clock: Callable[[], float]) -> Output:
+def _open_one(target: str, device: DeviceChoice, target_s: float, clock: Callable[[], float]) -> Output:
     if target == "speaker":
-        return SpeakerOutput(device, target_s)
+        return open_speaker(device, target_s)
     if target == "-":
         return PipeOutput(clock)
     if not target.lower().endswith(".wav"):

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from audio_avif.edge import console
 from audio_avif.link.messages import Bundle, Hello, MediaPacket, Ping, Report, TilePacket, wire_bytes
 from audio_avif_stream.receiving.playout import Player, Playout
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
+
+
+class _Target:
+    """What raised the target of the jitter buffer last: copies that tiles wait for, or else late arrivals."""
+
+    def __init__(self) -> None:
+        self.copies = 0
+        """The most copies that came with a tile."""
+        self._seen_copies = 0
+        self._seen_s: float | None = None
+        self._raised_by = ""
+
+    def raised_by(self, target_s: float) -> str:
+        """Take the target as it is now; return ``copies``, ``jitter``, or nothing where it never rose."""
+        before_s, self._seen_s = self._seen_s, target_s
+        if before_s is not None and target_s > before_s + 1e-3:
+            self._raised_by = "copies" if self.copies > self._seen_copies else "jitter"
+            self._seen_copies = self.copies
+        return self._raised_by
 
 
 class ReceiverStats:
@@ -24,11 +44,13 @@ class ReceiverStats:
         self._end_frame: int | None = None  # of what has come
         self._delay_s: float | None = None
         self._sample_zero_s: float | None = None
+        self._target = _Target()
 
     def media(self, message: MediaPacket, message_bytes: int) -> None:
         """Count a message; a pause lasts until the one that follows it."""
         self.newest_sequence = max(self.newest_sequence, message.sequence)
         tile = message.tile if isinstance(message, Bundle) else message
+        self._target.copies = max(self._target.copies, len(message.copies) if isinstance(message, Bundle) else 0)
         end_frame = tile.first_frame + tile.frames
         before = tile.first_frame if self._end_frame is None else self._end_frame
         sound_s = max(0, end_frame - before) * self._hello.mel.frame_s
@@ -64,6 +86,8 @@ class ReceiverStats:
             "wire_kbps": round(wire_kbps, 3),
             "buffer_ms": round(playout.output.buffered_s * 1e3, 1),
             "target_ms": round(decoder.pacer.target_s * 1e3, 1),
+            "target_raised_by": self._target.raised_by(decoder.pacer.target_s),
+            **asdict(playout.output.device),
             "delay_ms": None if self._delay_s is None else round(self._delay_s * 1e3, 1),
             "received_tiles": counts.received,
             "lost_tiles": counts.lost + counts.damaged,
@@ -90,8 +114,10 @@ class ReceiverStats:
         """The line of ``--stats``, which fits into 80 columns."""
         codec_kbps, wire_kbps = self.rates.recent_kbps()
         delay = "  ?" if figures["delay_ms"] is None else f"{figures['delay_ms']:3.0f}"
+        device_ms = figures.get("device_latency_ms")
+        buffer = f"{figures['buffer_ms']:3.0f}" + ("" if device_ms is None else f"+{device_ms:.0f}")
         return (
-            f"codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps buffer {figures['buffer_ms']:3.0f} delay {delay} ms "
+            f"codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps buffer {buffer} delay {delay} ms "
             f"lost {figures['lost_tiles']} concealed {figures['concealed_tiles']} xruns {figures['underruns']}"
         )
 

@@ -6,18 +6,30 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from audio_avif.config import RATE_HZ
-from audio_avif.edge.devices import Microphone, ZeroWatch
+from audio_avif.edge.device_choice import Device, DeviceChoice
+from audio_avif.edge.devices import DeviceSettings, Microphone, ZeroWatch
+from audio_avif.edge.latency_memory import LatencyMemory
 from audio_avif.edge.sound_files import read_blocks
-from audio_avif.errors import AudioAvifError, FileError
+from audio_avif.errors import AudioAvifError, DeviceError, FileError
 from audio_avif.types import FloatArray
+from audio_avif_stream.runtime.device_keeper import NO_DEVICE, DeviceFigures, DeviceKeeper, PortAudioSystem
+from audio_avif_stream.runtime.device_thread import DeviceThread
+from audio_avif_stream.sending.continuity import Continuity
 
 log = logging.getLogger(__name__)
 
 _BLOCK_SAMPLES = 256
+_RING_S = 2.0
+_SILENT_BLOCK_S = 0.032
+_LOUD = 0.01  # -40 dB of full scale: below it and for so long, a gap is not heard
+_QUIET_S = 0.5
 _ZERO_WARNING = (
     "the microphone gives exact zeros: it is muted, or this program has no permission to record "
     "(macOS: System Settings, Privacy & Security, Microphone)"
@@ -39,44 +51,87 @@ class Source(Protocol):
         """Yield the blocks, once. Raises FileError or DeviceError where the source fails."""
         ...
 
+    @property
+    def device(self) -> DeviceFigures:
+        """The figures of the device, if there is one."""
+        ...
+
     def close(self) -> None:
         """Close the file or device."""
         ...
 
 
 class MicrophoneSource:
-    """An input device; waits for its callbacks, never polls."""
+    """An input device; waits for its callbacks, and gives silence while it is away."""
 
-    def __init__(self, device: str | None) -> None:
+    def __init__(self, choice: DeviceChoice) -> None:
         """Open the device. Raises DeviceError."""
         self._loop = asyncio.get_running_loop()
         self._has_data = asyncio.Event()
-        self._microphone = Microphone(device, on_data=self._wake)
+        system = PortAudioSystem("input", self._open, _RING_S, choice.is_exclusive)
+        self._keeper = DeviceKeeper(system, choice, LatencyMemory(), self._wake)
+        self._thread = DeviceThread(self._keeper)
+        self._joined: Microphone | None = None  # the device whose sound is in place
+        self._heard_s = 0.0
+
+    def _open(self, device: Device, settings: DeviceSettings) -> Microphone:
+        return Microphone(device, on_data=self._wake, settings=settings)
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._has_data.set)
 
     async def blocks(self) -> AsyncIterator[Block]:
-        """Yield what the device captures; warn of two seconds of exact zeros."""
+        """Yield what the device captures, or silence; warn of two seconds of exact zeros from a device."""
         zeros = ZeroWatch()
-        self._microphone.start()
+        await asyncio.to_thread(self._thread.start)
+        continuity = Continuity(self._loop.time())
         while True:
-            await self._has_data.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if self._keeper.device is not None else _SILENT_BLOCK_S):
+                    await self._has_data.wait()
             self._has_data.clear()
-            samples, age_s = self._microphone.read()
-            if zeros.push(samples):
-                log.warning(_ZERO_WARNING)
+            if self._keeper.error is not None:
+                raise self._keeper.error
+            samples = self._read(continuity, zeros)
             if samples.size:
-                yield Block(samples, age_s)
+                yield Block(samples, continuity.age_s)
+
+    def _read(self, continuity: Continuity, zeros: ZeroWatch) -> FloatArray:
+        microphone, now_s = self._keeper.device, self._loop.time()
+        if microphone is None:
+            return continuity.silence(now_s)
+        try:
+            samples, age_s = microphone.read()
+        except DeviceError:  # the keeper learns of it within a tick
+            return continuity.silence(now_s)
+        if zeros.push(samples):
+            log.warning(_ZERO_WARNING)
+        if not samples.size:
+            return samples
+        if float(np.abs(samples).max()) > _LOUD:
+            self._heard_s = now_s
+        self._keeper.is_quiet = now_s - self._heard_s > _QUIET_S
+        if microphone is self._joined:
+            continuity.follow(now_s, age_s)
+            return samples
+        self._joined = microphone
+        return continuity.join(samples, now_s, age_s)
+
+    @property
+    def device(self) -> DeviceFigures:
+        """The device's figures."""
+        return self._keeper.figures
 
     def close(self) -> None:
         """Close the device."""
-        self._microphone.close()
+        self._thread.close()
 
 
 class FileSource:
     """A sound file, or raw s16le on standard input for ``-``; paced like a microphone if ``is_paced``."""
+
+    device = NO_DEVICE
 
     def __init__(self, path: str, is_paced: bool) -> None:
         """Open the file. Raises FileError."""
@@ -129,7 +184,7 @@ def _with_end(blocks: Iterator[FloatArray]) -> Iterator[FloatArray | AudioAvifEr
     yield None
 
 
-def open_source(name: str, device: str | None, is_paced: bool) -> Source:
+def open_source(name: str, device: DeviceChoice, is_paced: bool) -> Source:
     """Open ``mic``, ``-`` or a path. Raises FileError or DeviceError."""
     if name == "mic":
         return MicrophoneSource(device)

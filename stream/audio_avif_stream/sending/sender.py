@@ -60,6 +60,7 @@ class Sender:
         self.latest: dict[str, Any] | None = None
         """The figures as of a moment ago, for another thread to read."""
         self._stream = OutgoingStream(encoder, config.is_live, telling.wants_reports)
+        self._stream.stats.device = lambda: source.device
         self._producer = Producer(self._stream, source, self.stop)
         self._connect = connect
         self._config = config

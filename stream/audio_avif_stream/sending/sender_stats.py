@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from audio_avif.codec.encoder import Encoder
 from audio_avif.link.congestion import Congestion
 from audio_avif.link.messages import Bundle, MediaPacket
 from audio_avif.link.outbox import Outbox
+from audio_avif_stream.runtime.device_keeper import NO_DEVICE, DeviceFigures
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
 from audio_avif_stream.telemetry.trace import ClockOffset
+
+_COLUMNS = 80
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class SenderStats:
         self.vocoder = ""
         self.vocoder_latency_samples = 0
         self.delay_ms: float | None = None
+        self.device: Callable[[], DeviceFigures] = lambda: NO_DEVICE
+        """The figures of the source's device."""
         self._encoder = encoder
         self._outbox = outbox
         self._congestion = congestion
@@ -76,6 +82,7 @@ class SenderStats:
             "whole_stills": encoder.whole_stills,
             "captured_s": round(encoder.samples / encoder.mel.rate_hz, 3),
             "delay_ms": self.delay_ms,
+            **asdict(self.device()),
             "is_connected": int(self.is_connected),
             "reconnections": self.reconnections,
             "tile_frames": encoder.tile.frames,
@@ -88,10 +95,14 @@ class SenderStats:
         codec_kbps, wire_kbps = self.rates.recent_kbps()
         delay = "   ? ms" if figures["delay_ms"] is None else f"{figures['delay_ms']:4.0f} ms"
         way = f"delay {delay}" if figures["is_connected"] else "reconnecting"
-        return (
+        line = (
             f"{figures['captured_s']:6.1f} s codec {codec_kbps:4.1f} wire {wire_kbps:4.1f} kbps "
-            f"q {figures['quality']:3d} waiting {figures['waiting_tiles']} dropped {figures['dropped_tiles']} {way}"
+            f"q {figures['quality']:3d} waiting {figures['waiting_tiles']} dropped {figures['dropped_tiles']}"
         )
+        device_ms = figures.get("device_latency_ms")
+        device = "" if device_ms is None else f" mic {device_ms:.0f}"
+        fits = len(line) + len(device) + 1 + len(way) <= _COLUMNS
+        return f"{line}{device if fits else ''} {way}"
 
 
 def conclusion(figures: dict[str, Any]) -> str:

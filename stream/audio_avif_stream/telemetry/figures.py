@@ -47,6 +47,16 @@ class FigureTable(dict[str, Figure]):
         return f"{self.prefix}_{key.removesuffix(suffix)}{base}{total}"
 
 
+def _device(latency_help: str) -> dict[str, Figure]:
+    """The figures of a sound device; unknown for files and pipes."""
+    return {
+        "device_latency_ms": Figure("ms", latency_help, "gauge"),
+        "device_asked_ms": Figure("ms", "Latency that is asked of the device; follows its xruns.", "gauge"),
+        "device_xruns": Figure("times", "Times the sound system lost or lacked samples of the device.", "counter"),
+        "device_losses": Figure("times", "Times the device was lost.", "counter"),
+    }
+
+
 RECEIVER = FigureTable(
     "receiver",
     {
@@ -54,6 +64,8 @@ RECEIVER = FigureTable(
         "wire_kbps": Figure("kbps", "Wire rate: with headers, WebSocket, TCP and IPv4.", "gauge"),
         "buffer_ms": Figure("ms", "Sound in the jitter buffer.", "gauge"),
         "target_ms": Figure("ms", "Target of the jitter buffer when a tile arrives; follows the jitter.", "gauge"),
+        "target_raised_by": Figure("", "What raised that target last: jitter or copies.", "info"),
+        **_device("Latency that the output device reports."),
         "delay_ms": Figure(
             "ms", "Delay from the sender's microphone to this ear; unknown until both clocks are known.", "gauge"
         ),
@@ -99,6 +111,7 @@ SENDER = FigureTable(
         "delay_ms": Figure(
             "ms", "Delay from this microphone to the receiver's ear, as the receiver reports it.", "gauge"
         ),
+        **_device("Latency that the input device reports."),
         "is_connected": Figure("0 or 1", "Whether the receiver is connected now.", "gauge"),
         "reconnections": Figure("times", "Times the connection was lost and restored.", "counter"),
         "tile_frames": Figure("frames", "Width of a tile.", "gauge"),

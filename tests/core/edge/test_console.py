@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -97,3 +99,14 @@ def test_the_first_interruption_is_heard_and_later_ones_are_ignored() -> None:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def test_a_programs_own_lines_are_told_while_c_libraries_are_silenced() -> None:
+    program = (
+        "import os\nfrom audio_avif.edge import console\nfrom audio_avif.quiet import quiet_c_libraries\n"
+        "console.log_to_stderr('prog')\n"
+        "with quiet_c_libraries():\n    os.write(2, b'chatter')\n    console.tell('told')\n"
+        "    import logging; logging.warning('warned')\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stderr == "told\nprog: warned\n"

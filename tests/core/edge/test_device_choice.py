@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from audio_avif.edge.devices import Device, ZeroWatch, find_device, format_devices, list_devices
+from audio_avif.edge.device_choice import Device, find_device, format_devices, list_devices
+from audio_avif.edge.devices import ZeroWatch
 from audio_avif.errors import DeviceError
 
 

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from audio_avif.edge.devices import Device, Microphone, Speaker, ZeroWatch, list_devices
+from audio_avif.edge.device_choice import Device, list_devices
+from audio_avif.edge.devices import DeviceSettings, Microphone, Speaker, ZeroWatch
 from audio_avif.errors import DeviceError
 from audio_avif_stream.runtime.realtime import realtime_priority
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
@@ -57,8 +58,8 @@ def play_tone_and_record(seconds: float) -> tuple[np.ndarray, dict[str, int]]:
     data = threading.Event()
     with (
         realtime_priority(),
-        Microphone("mouth_mic", on_data=data.set, latency_s=HELD_S, ring_s=PATIENCE_S) as microphone,
-        Speaker("mouth", latency_s=HELD_S) as speaker,
+        Microphone("mouth_mic", on_data=data.set, settings=DeviceSettings(HELD_S, PATIENCE_S)) as microphone,
+        Speaker("mouth", settings=DeviceSettings(HELD_S)) as speaker,
     ):
         speaker.write(tone.astype(np.float32))
         speaker.close(drain=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audio_avif.edge.devices import Microphone, Speaker
+from audio_avif.edge.devices import DeviceSettings, Microphone, Speaker
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 from support.stream_helpers import (
     PATIENCE_S,
@@ -56,7 +56,7 @@ def talk_and_listen(said: FloatArray, seconds: float) -> tuple[Recording, Record
     with (
         Microphone("mouth_mic", on_data=data.set) as near,
         Microphone("ear_mic", on_data=data.set) as far,
-        Speaker("mouth", ring_s=ring_s) as mouth,
+        Speaker("mouth", settings=DeviceSettings(ring_s=ring_s)) as mouth,
     ):
         mouth.write(said)
         recordings = [Recording(np.zeros(0, np.float32), 0.0) for _ in range(2)]
@@ -162,3 +162,15 @@ def test_an_unknown_device_is_told_with_those_that_come_near(sound_card: Virtual
     assert ended.sentence(SENDER) == "there is no input device 'mouth_mike'; did you mean 'mouth_mic'?"
     ended = run(RECEIVER, "--port", 0, "--device", "nobody", env=sound_card.env)
     assert "there is no output device 'nobody'" in ended.sentence(RECEIVER)
+
+
+@pytest.mark.parametrize("latency_ms", ["1", "501", "nan", "much"])
+def test_a_latency_that_no_device_has_is_wrong_usage(latency_ms: str) -> None:
+    for program, beside in ((SENDER, HERE), (RECEIVER, ("--port", 0))):
+        ended = run(program, *beside, "--device-latency-ms", latency_ms)
+        assert ended.code == 2 and "argument --device-latency-ms: " in ended.err.splitlines()[-1]
+
+
+def test_exclusive_use_is_refused_in_one_sentence_where_there_is_no_wasapi(sound_card: VirtualSoundCard) -> None:
+    ended = run(SENDER, *HERE, "--exclusive", env=sound_card.env)
+    assert ended.sentence(SENDER) == "--exclusive needs WASAPI, which only Windows has; leave the option out"

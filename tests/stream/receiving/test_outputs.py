@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.errors import FileError
 from audio_avif_stream.receiving import outputs
 
@@ -90,7 +91,7 @@ def test_a_pause_of_an_hour_does_not_fill_the_memory(clock: Clock, tmp_path: Pat
 
 def test_beside_a_first_output_a_file_follows_without_a_clock(clock: Clock, tmp_path: Path) -> None:
     paths = [tmp_path / "first.wav", tmp_path / "second.wav"]
-    output = outputs.open_output([str(path) for path in paths], None, 0.0, clock)
+    output = outputs.open_output([str(path) for path in paths], DeviceChoice(), 0.0, clock)
     output.begin(is_live=True)
     output.write(np.full(160, 0.5, np.float32))
     clock.now_s += 1.0
@@ -102,7 +103,7 @@ def test_beside_a_first_output_a_file_follows_without_a_clock(clock: Clock, tmp_
 
 def test_an_output_that_cannot_be_had_leaves_none_open(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"neither speaker nor - nor a \.wav file"):
-        outputs.open_output([str(tmp_path / "a.wav"), "b.mp3"], None, 0.0)
+        outputs.open_output([str(tmp_path / "a.wav"), "b.mp3"], DeviceChoice(), 0.0)
 
 
 def test_a_file_that_is_there_is_kept_until_a_stream_comes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig
+from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.errors import FileError, ModelError
 from audio_avif.link.messages import Bye, Hello, MediaPacket, Ping
 from audio_avif.vocoders.griffin_lim import GriffinLim
@@ -83,7 +84,7 @@ def heard(
 ) -> FloatArray:
     """Replay into a WAV file, and read it."""
     clock = replay_clock(speed, [str(to)])
-    output = open_output([str(to)], None, 0.04, clock)
+    output = open_output([str(to)], DeviceChoice(), 0.04, clock)
     with JsonLines(None if stats_json is None else str(stats_json)) as lines:
         replay(path, Stage(VOCODER, output, config or PlayoutConfig(), LiveLine(False), lines), clock)
     output.close()

@@ -24,6 +24,7 @@ from PIL import Image
 from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
+from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.errors import FileError
 from audio_avif.link.messages import Hello, MediaPacket
 from audio_avif.metrics import stoi
@@ -391,7 +392,7 @@ def replayed(recording: Path, folder: Path) -> tuple[FloatArray, Path]:
     folder.mkdir()
     wav, picture = folder / "heard.wav", folder / "kept.avif"
     clock = replay_clock("full", [str(wav)])
-    output = open_output([str(wav)], None, 0.04, clock)
+    output = open_output([str(wav)], DeviceChoice(), 0.04, clock)
     with JsonLines(None) as lines, Saver(picture, is_patient=True) as saver:
         stage = Stage(GriffinLim(), output, PlayoutConfig(), LiveLine(False), lines, saver=saver)
         replay(recording, stage, clock)

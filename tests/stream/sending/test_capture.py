@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_avif.edge import devices
 from audio_avif.edge.devices import Microphone
 from audio_avif.edge.sound_files import to_s16le
 from audio_avif.errors import FileError
@@ -84,7 +83,6 @@ def test_a_microphone_whose_channels_cancel_is_heard(channels: int, monkeypatch:
         InputStream=FakeInput,
         PortAudioError=OSError,
     )
-    monkeypatch.setattr(devices, "_sounddevice", lambda: sounddevice)
     monkeypatch.setitem(sys.modules, "sounddevice", sounddevice)  # type: ignore[arg-type]
     voice = speech_like(1.0, 48_000)
     captured = np.zeros((voice.size, channels), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PROGRAM = "audio-avif-latency"
 # The first tiles measure the start-up, not a running stream.
 _SETTLING_TILES = 8
+_DEVICE_KEYS = ("device_latency_ms", "device_asked_ms", "device_xruns")
+_BUFFER_KEYS = ("buffer_ms", "target_ms", "target_raised_by")
 
 
 def measure_stream(options: argparse.Namespace, on_tile: Callable[[dict[str, Any]], None]) -> StreamRecord:
@@ -73,9 +76,29 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
         "lost_tiles": record.lost_tiles,
         "vocoder": record.summary["vocoder"],
     }
+    result["stages_sum_ms"] = round(statistics.median(tile["mouth_to_ear_ms"] for tile in tiles), 2)
+    result["input"] = {key: record.summary[key] for key in _DEVICE_KEYS}
     if record.receiver:
-        result |= {key: record.receiver[key] for key in ("concealed_ms", "underruns")}
+        result |= {key: record.receiver[key] for key in ("concealed_ms", "underruns", *_BUFFER_KEYS)}
+        result["output"] = {key: record.receiver[key] for key in _DEVICE_KEYS}
     return result, delays_ms
+
+
+def describe_devices(result: dict[str, Any]) -> list[str]:
+    """Lines on the devices' latencies and the jitter buffer, as they were at the end, for the user."""
+    lines = []
+    for way in ("input", "output"):
+        device = result.get(way, {})
+        if device.get("device_latency_ms") is not None:
+            lines.append(
+                "{} device {device_latency_ms:.0f} ms, asked for {device_asked_ms:.0f}, {device_xruns} xruns".format(
+                    way, **device
+                )
+            )
+    if "buffer_ms" in result:
+        raised_by = f" (raised last by {result['target_raised_by']})" if result["target_raised_by"] else ""
+        lines.append("buffer {buffer_ms:.0f} ms, target {target_ms:.0f}{}".format(raised_by, **result))
+    return lines
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,6 +206,11 @@ def _run(options: argparse.Namespace) -> None:
     )
     if "underruns" in result:
         print("{concealed_ms} ms concealed, {underruns} underruns".format(**result), file=sys.stderr)
+    for line in describe_devices(result):
+        print(line, file=sys.stderr)
+    if options.acoustic:
+        heard_ms, sum_ms = result["mouth_to_ear"]["p50_ms"], result["stages_sum_ms"]
+        print(f"heard after {heard_ms:.1f} ms; the stages add up to {sum_ms:.1f} ms", file=sys.stderr)
     if options.json is not None:
         _write_json(result, options.json)
     if options.plot is not None:

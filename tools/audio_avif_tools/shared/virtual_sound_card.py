@@ -71,16 +71,33 @@ class VirtualSoundCard:
             "PULSE_SOURCE": "mouth.monitor",
             "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
         }
-        with (folder / "log").open("wb") as log:
-            self._daemon = subprocess.Popen(
-                _daemon_command(socket), env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
         try:
-            self._wait_until_up(folder / "log")
+            self.start()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def start(self) -> None:
+        """Start the daemon, the first time or after ``kill``. Raises RuntimeError where it does not come up."""
+        assert self._folder is not None, "the sound card runs only within its with block"
+        log_path, socket = Path(self._folder.name) / "log", self._socket
+        socket.unlink(missing_ok=True)
+        with log_path.open("wb") as log:
+            self._daemon = subprocess.Popen(
+                _daemon_command(socket), env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._wait_until_up(log_path)
+
+    def kill(self) -> None:
+        """Kill the daemon, as where a card is unplugged or a sound server crashes."""
+        assert self._daemon is not None, "the sound card runs only within its with block"
+        self._daemon.kill()
+        self._daemon.wait()
+
+    @property
+    def _socket(self) -> Path:
+        return Path(self.env["PULSE_SERVER"].removeprefix("unix:"))
 
     @property
     def pid(self) -> int:
@@ -106,7 +123,7 @@ class VirtualSoundCard:
         deadline_s = time.monotonic() + _START_S
         while time.monotonic() < deadline_s and self._daemon.poll() is None:
             # The daemon opens its socket last, after the sinks are there.
-            if Path(self.env["PULSE_SERVER"].removeprefix("unix:")).is_socket():
+            if self._socket.is_socket():
                 return
             time.sleep(0.02)
         raise RuntimeError(f"PulseAudio did not start: {log.read_text(errors='replace').strip()[-500:]}")

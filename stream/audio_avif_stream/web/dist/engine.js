@@ -1232,6 +1232,7 @@ var Pacer = class {
   arrivals;
   depth;
   stretcher = new FrameStretcher();
+  /** How many copies come with a tile. */
   copies = 0;
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS() {
@@ -1585,6 +1586,22 @@ var PictureReader = class {
   }
 };
 
+// src/target.ts
+var TargetWatch = class {
+  seenS = null;
+  seenCopies = 0;
+  reason = "";
+  /** Takes the target as it is now, and how many copies come with a tile; "" where it never rose. */
+  raisedBy(targetS, copies) {
+    if (this.seenS !== null && targetS > this.seenS + 1e-3) {
+      this.reason = copies > this.seenCopies ? "copies" : "jitter";
+      this.seenCopies = copies;
+    }
+    this.seenS = targetS;
+    return this.reason;
+  }
+};
+
 // src/sink.ts
 var MAX_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
@@ -1795,6 +1812,7 @@ var Room = class {
   past = new TileCounts();
   pastConcealedS = 0;
   state = "trying";
+  target = new TargetWatch();
   close() {
     clearInterval(this.timer);
     this.connection.close();
@@ -1963,8 +1981,11 @@ var Room = class {
     }
     this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
     const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
+    const pacer = stream?.decoder?.pacer;
     const figures = {
       bufferMs: stream && sink ? sink.bufferedS * 1e3 : null,
+      targetMs: pacer ? pacer.targetS * 1e3 : null,
+      targetRaisedBy: pacer ? this.target.raisedBy(pacer.targetS, pacer.copies) : "",
       delayMs,
       receivedTiles: this.past.received + counts.received,
       lostTiles: this.past.lost + counts.lost,

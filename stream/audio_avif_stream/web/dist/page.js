@@ -698,6 +698,9 @@ function showFigures(figures) {
   const milliseconds = (value) => value === null ? "\u2013" : `${Math.round(value / 10) * 10} ms`;
   byId("delay").textContent = milliseconds(figures.delayMs);
   byId("buffer").textContent = milliseconds(figures.bufferMs);
+  byId("device").textContent = milliseconds(sound ? sound.latencyS * 1e3 : null);
+  const reason = figures.targetRaisedBy ? `, raised by ${figures.targetRaisedBy}` : "";
+  byId("target").textContent = figures.targetMs === null ? "sound held ready" : `of ${milliseconds(figures.targetMs)}${reason}`;
   byId("received").textContent = count.format(figures.receivedTiles);
   byId("lost").textContent = count.format(figures.lostTiles);
   byId("concealed").textContent = `${(figures.concealedMs / 1e3).toFixed(1)} s`;

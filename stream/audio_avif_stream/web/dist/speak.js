@@ -409,6 +409,11 @@ var Microphone = class _Microphone {
     void context.resume();
     return new _Microphone(context, analyser, port1, stream);
   }
+  /** From the microphone to this page, as far as the browser says it. */
+  get latencyS() {
+    const { latency } = this.stream.getAudioTracks()[0]?.getSettings();
+    return latency === void 0 ? null : latency + (this.context.baseLatency || 0);
+  }
   close() {
     for (const track of this.stream.getTracks()) track.stop();
     void this.context.close();
@@ -495,6 +500,8 @@ function showState(state, detail) {
 }
 function showFigures(figures) {
   byId("rate").textContent = `${figures.kbps.toFixed(1)} kbps`;
+  const latencyS = microphone?.latencyS ?? null;
+  byId("device").textContent = latencyS === null ? "\u2013" : `${Math.round(latencyS * 1e3)} ms`;
   byId("sent").textContent = String(figures.sentTiles);
   byId("dropped").textContent = String(figures.droppedTiles);
   byId("trip").textContent = figures.roundTripMs === null ? "\u2013" : `${Math.round(figures.roundTripMs)} ms`;

@@ -8,6 +8,7 @@ import { type Picture, TileCounts, TileQueue, median } from "./jitter.js";
 import { NoiseSource, fromPixel, noiseEnvelope } from "./noise.js";
 import { PictureReader } from "./pictures.js";
 import { BROWSER_PLAYOUT } from "./playout.js";
+import { TargetWatch } from "./target.js";
 import type { Figures, FromWorker, Open, State, ToWorker } from "./protocol.js";
 import { Sink } from "./sink.js";
 import { Vocoder } from "./vocoder.js";
@@ -51,6 +52,7 @@ class Room {
   private past = new TileCounts();
   private pastConcealedS = 0;
   private state: State = "trying";
+  private readonly target = new TargetWatch();
 
   constructor(
     private readonly open: Open,
@@ -253,8 +255,11 @@ class Room {
     }
     this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
     const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
+    const pacer = stream?.decoder?.pacer;
     const figures: Figures = {
       bufferMs: stream && sink ? sink.bufferedS * 1000 : null,
+      targetMs: pacer ? pacer.targetS * 1000 : null,
+      targetRaisedBy: pacer ? this.target.raisedBy(pacer.targetS, pacer.copies) : "",
       delayMs,
       receivedTiles: this.past.received + counts.received,
       lostTiles: this.past.lost + counts.lost,

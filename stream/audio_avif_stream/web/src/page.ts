@@ -222,6 +222,9 @@ function showFigures(figures: Figures): void {
   const milliseconds = (value: number | null): string => (value === null ? "–" : `${Math.round(value / 10) * 10} ms`);
   byId("delay").textContent = milliseconds(figures.delayMs);
   byId("buffer").textContent = milliseconds(figures.bufferMs);
+  byId("device").textContent = milliseconds(sound ? sound.latencyS * 1000 : null);
+  const reason = figures.targetRaisedBy ? `, raised by ${figures.targetRaisedBy}` : "";
+  byId("target").textContent = figures.targetMs === null ? "sound held ready" : `of ${milliseconds(figures.targetMs)}${reason}`;
   byId("received").textContent = count.format(figures.receivedTiles);
   byId("lost").textContent = count.format(figures.lostTiles);
   byId("concealed").textContent = `${(figures.concealedMs / 1000).toFixed(1)} s`;

@@ -33,7 +33,8 @@ export class Pacer {
   private readonly arrivals: ArrivalWatch;
   private readonly depth: DepthWatch;
   private readonly stretcher = new FrameStretcher();
-  private copies = 0;
+  /** How many copies come with a tile. */
+  copies = 0;
 
   constructor(
     readonly config: PlayoutConfig,

@@ -42,6 +42,9 @@ export interface Status {
 
 export interface Figures {
   bufferMs: number | null;
+  /** What the buffer aims at, and what raised that last. */
+  targetMs: number | null;
+  targetRaisedBy: "" | "jitter" | "copies";
   delayMs: number | null;
   receivedTiles: number;
   lostTiles: number;

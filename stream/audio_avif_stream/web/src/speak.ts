@@ -82,6 +82,12 @@ class Microphone {
     return new Microphone(context, analyser, port1, stream);
   }
 
+  /** From the microphone to this page, as far as the browser says it. */
+  get latencyS(): number | null {
+    const { latency } = this.stream.getAudioTracks()[0]?.getSettings() as { latency?: number };
+    return latency === undefined ? null : latency + (this.context.baseLatency || 0);
+  }
+
   close(): void {
     for (const track of this.stream.getTracks()) track.stop();
     void this.context.close();
@@ -178,6 +184,8 @@ function showState(state: State, detail: string): void {
 
 function showFigures(figures: Extract<FromSpeaker, { kind: "figures" }>): void {
   byId("rate").textContent = `${figures.kbps.toFixed(1)} kbps`;
+  const latencyS = microphone?.latencyS ?? null;
+  byId("device").textContent = latencyS === null ? "–" : `${Math.round(latencyS * 1000)} ms`;
   byId("sent").textContent = String(figures.sentTiles);
   byId("dropped").textContent = String(figures.droppedTiles);
   byId("trip").textContent = figures.roundTripMs === null ? "–" : `${Math.round(figures.roundTripMs)} ms`;

@@ -1267,6 +1267,7 @@ var Pacer = class {
   arrivals;
   depth;
   stretcher = new FrameStretcher();
+  /** How many copies come with a tile. */
   copies = 0;
   /** How much sound to hold ready against jitter, and until copies have come. */
   get targetS() {
@@ -1987,6 +1988,22 @@ var Sink = class {
   }
 };
 
+// src/target.ts
+var TargetWatch = class {
+  seenS = null;
+  seenCopies = 0;
+  reason = "";
+  /** Takes the target as it is now, and how many copies come with a tile; "" where it never rose. */
+  raisedBy(targetS, copies) {
+    if (this.seenS !== null && targetS > this.seenS + 1e-3) {
+      this.reason = copies > this.seenCopies ? "copies" : "jitter";
+      this.seenCopies = copies;
+    }
+    this.seenS = targetS;
+    return this.reason;
+  }
+};
+
 // src/tiles.ts
 function toPixels(logMel, tile) {
   const [width, height] = [logMel.length, logMel[0].length];
@@ -2063,6 +2080,7 @@ export {
   StillTemplate,
   StreamPosition,
   TILE_HEADER_BYTES,
+  TargetWatch,
   TileCounts,
   TileCutter,
   TileError,

@@ -22,6 +22,7 @@ export * from "../src/resample.js";
 export * from "../src/ring.js";
 export * from "../src/rounding.js";
 export * from "../src/sink.js";
+export * from "../src/target.js";
 export * from "../src/tiles.js";
 export * from "../src/time_scaling.js";
 export * from "../src/wire.js";

@@ -1,7 +1,7 @@
 // The way of the samples to the device.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HISTORY_FRAMES, History, Kind, Player, Resampler, Ring, Sink, openOutlet } from "./built.js";
+import { HISTORY_FRAMES, History, Kind, Player, Resampler, Ring, Sink, TargetWatch, openOutlet } from "./built.js";
 
 test("a ring gives back what was put in, and fades where it runs dry", () => {
   const ring = new Ring();
@@ -126,4 +126,14 @@ test("the history keeps tiles, shows what is lost and goes on with a pause", () 
   history.putTile(1_000_000, 2, 2, new Uint8Array(4));
   assert.equal(kinds(1_000_000 - HISTORY_FRAMES + 2, 1_000_000).every((kind) => kind === Kind.nothing), true);
   assert.equal(history.end, 1_000_002);
+});
+
+test("what raised the target of the buffer last is told", () => {
+  const watch = new TargetWatch();
+  assert.equal(watch.raisedBy(0.06, 0), "");
+  assert.equal(watch.raisedBy(0.05, 0), "");
+  assert.equal(watch.raisedBy(0.09, 0), "jitter");
+  assert.equal(watch.raisedBy(0.22, 1), "copies");
+  assert.equal(watch.raisedBy(0.1, 1), "copies");
+  assert.equal(watch.raisedBy(0.3, 1), "jitter");
 });
