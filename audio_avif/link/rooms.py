@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from audio_avif.errors import PeerRefused
-from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping
+from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping, Place
 from audio_avif.link.takeover import DISPLACED, RESUMED, Tenure, Verdict
 
 KEEP_S = 1.0
@@ -29,16 +29,21 @@ class Kind(IntEnum):
     MEDIA = 2
     PING = 3
     BYE = 4
+    PLACE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message as all sinks of a room share it: its bytes, and the frame that is written for each of them."""
+    """A message as all sinks of a room share it: its bytes, and the frame that is written for each of them.
+
+    A packet has the ``place`` that a listener must know who missed those before it.
+    """
 
     kind: Kind
     data: bytes
     frame: bytes
     at_s: float
+    place: Place | None = None
 
 
 @dataclass
@@ -55,7 +60,7 @@ class Sink(Protocol):
     """An object that a room gives its messages to."""
 
     def greet(self, entries: list[Entry]) -> None:
-        """Take what a late listener needs: the hello, the newest ping, the last second."""
+        """Take what a late listener needs: the hello, the place, the newest ping, the last second."""
         ...
 
     def offer(self, entry: Entry, now_s: float) -> None:
@@ -73,7 +78,7 @@ class Listener:
     """A sink that writes at once while its way is clear, and else queues about a second.
 
     ``pause`` and ``resume`` say whether it is clear; ``write`` may call ``pause``. Of what waits the oldest tiles are
-    dropped first, never a hello or a bye, and told as one Gap before the next message.
+    dropped first, never a hello or a bye, and told as one Gap before the next message, with the place of a packet.
     """
 
     def __init__(self, write: Callable[[bytes], None], framed: Callable[[bytes], bytes], traffic: Traffic) -> None:
@@ -122,7 +127,8 @@ class Listener:
         while self._waiting and self._is_clear:
             first = self._waiting[0]
             if first.missed:
-                self._send(self._framed(Gap(first.missed).to_bytes()))
+                missing = [Gap(first.missed), *([] if first.entry.place is None else [first.entry.place])]
+                self._send(b"".join(self._framed(message.to_bytes()) for message in missing), len(missing))
                 first.missed = 0
             else:
                 self._send(self._waiting.popleft().entry.frame)
@@ -167,6 +173,7 @@ class _Stream:
     first: Entry
     received: int = -1
     ping: Entry | None = None
+    place: Place | None = None
     recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
 
     @property
@@ -206,7 +213,7 @@ class Publication:
         """What a late listener must know of this stream."""
         return self._room.greeting(now_s)
 
-    def take(self, message: MediaPacket | Ping | Bye, data: bytes, now_s: float) -> None:
+    def take(self, message: MediaPacket | Place | Ping | Bye, data: bytes, now_s: float) -> None:
         """Give a message, parsed and as it came, to all who listen. Raises RemoteProtocolError for one out of place."""
         stream, room = self._stream, self._room
         if room.publication is not self:
@@ -220,8 +227,12 @@ class Publication:
         elif isinstance(message, Ping):
             stream.ping = room.entry(Kind.PING, data, now_s)
             room.forward(stream.ping, now_s)
+        elif isinstance(message, Place):
+            stream.place = message
+            room.forward(room.entry(Kind.PLACE, data, now_s), now_s)
         else:
-            entry = room.entry(Kind.MEDIA, data, now_s)
+            stream.place = Place(message.sequence, message.first_frame)
+            entry = room.entry(Kind.MEDIA, data, now_s, stream.place)
             stream.received = max(stream.received, message.sequence)
             stream.recent.append(entry)
             stream.trim(now_s)
@@ -250,9 +261,9 @@ class Room:
         """Whether the room has no stream, publisher or sink."""
         return not self.sinks and self._stream is None and self.publication is None
 
-    def entry(self, kind: Kind, data: bytes, now_s: float) -> Entry:
+    def entry(self, kind: Kind, data: bytes, now_s: float, place: Place | None = None) -> Entry:
         """A message as it is given to sinks."""
-        return Entry(kind, data, self._framed(data), now_s)
+        return Entry(kind, data, self._framed(data), now_s, place)
 
     def begin(
         self,
@@ -296,12 +307,13 @@ class Room:
         self.sinks.pop(sink, None)
 
     def greeting(self, now_s: float) -> list[Entry]:
-        """The hello of the stream that is here, its newest ping and its last second; nothing where there is none."""
+        """The hello of the stream that is here, its place and newest ping, and its last second; nothing without one."""
         stream = self._stream
         if stream is None or stream.tenure.has_bye:
             return []
         stream.trim(now_s)
-        return [stream.first, *([] if stream.ping is None else [stream.ping]), *stream.recent]
+        place = None if stream.place is None else self.entry(Kind.PLACE, stream.place.to_bytes(), now_s)
+        return [stream.first, *(entry for entry in (place, stream.ping) if entry is not None), *stream.recent]
 
     def forward(self, entry: Entry, now_s: float) -> None:
         """Offer a message to all sinks."""
