@@ -317,7 +317,7 @@ class Bundle:
     """A tile or pause with low-quality copies of tiles before it, newest first, in case their messages were lost.
 
     After the forward redundancy of RFC 2198: the heads of the copies, the message of the tile or pause, and the copies.
-    A head says how far a copy lies before the part that is one newer. Raises ValueError for one that lies too far.
+    A head says how far a copy lies before the part that is one newer.
     """
 
     TYPE: ClassVar[int] = 0x07
@@ -327,12 +327,6 @@ class Bundle:
 
     tile: TilePacket | PausePacket
     copies: tuple[TilePacket, ...]
-
-    def __post_init__(self) -> None:
-        for newer, copy in pairwise([self.tile, *self.copies]):
-            before, frames_before = newer.sequence - copy.sequence, newer.first_frame - copy.first_frame
-            if not (1 <= before <= 0xFF and 1 <= frames_before <= 0xFFFF):
-                raise ValueError(f"a copy of tile {copy.sequence} cannot travel with tile {self.tile.sequence}")
 
     @property
     def sequence(self) -> int:
@@ -350,17 +344,13 @@ class Bundle:
         return self.tile.payload_bytes + sum(copy.payload_bytes for copy in self.copies)
 
     def to_bytes(self) -> bytes:
-        contents = [copy.content for copy in self.copies]
-        heads = [
-            struct.pack(
-                self.COPY_HEAD,
-                copy.kind,
-                newer.sequence - copy.sequence,
-                newer.first_frame - copy.first_frame,
-                len(content),
-            )
-            for (newer, copy), content in zip(pairwise([self.tile, *self.copies]), contents, strict=True)
-        ]
+        """Raises ValueError for a copy that is no older than the part before it, or too old to be told."""
+        heads, contents = list[bytes](), [copy.content for copy in self.copies]
+        for (newer, copy), content in zip(pairwise([self.tile, *self.copies]), contents, strict=True):
+            before, frames_before = newer.sequence - copy.sequence, newer.first_frame - copy.first_frame
+            if not (1 <= before <= 0xFF and 1 <= frames_before <= 0xFFFF):
+                raise ValueError(f"a copy of tile {copy.sequence} cannot travel with tile {self.sequence}")
+            heads.append(struct.pack(self.COPY_HEAD, copy.kind, before, frames_before, len(content)))
         return bytes([self.TYPE, len(heads)]) + b"".join([*heads, self.tile.to_bytes(), *contents])
 
     @classmethod
