@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from audio_avif.errors import PeerRefused
+from audio_avif.link.counters import Counters
 from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping, Place
 from audio_avif.link.takeover import DISPLACED, RESUMED, Tenure, Verdict
 
@@ -36,7 +37,7 @@ class Kind(IntEnum):
 class Entry:
     """A message as all sinks of a room share it: its bytes, and the frame that is written for each of them.
 
-    A packet has the ``place`` that a listener must know who missed those before it.
+    ``place`` is that of a packet, or the one that the message tells.
     """
 
     kind: Kind
@@ -56,11 +57,18 @@ class Traffic:
     dropped_messages: int = 0
 
 
+def place_after(before: Place | None, place: Place | None) -> Place | None:
+    """The place of a packet where a listener, whose newest packet lies at ``before``, would not find it; else None."""
+    counters = Counters() if before is None else Counters(before.sequence, before.first_frame)
+    is_known = place is None or counters.reaches(place.sequence, place.first_frame)
+    return None if is_known else place
+
+
 class Sink(Protocol):
     """An object that a room gives its messages to."""
 
     def greet(self, entries: list[Entry]) -> None:
-        """Take what a late listener needs: the hello, the place, the newest ping, the last second."""
+        """Take what a late listener needs: the hello, the newest ping, the last second."""
         ...
 
     def offer(self, entry: Entry, now_s: float) -> None:
@@ -89,6 +97,7 @@ class Listener:
         self._traffic = traffic
         self._is_clear = True
         self._waiting: deque[_Waiting] = deque()
+        self._place: Place | None = None  # of the newest packet written
 
     @property
     def waiting(self) -> int:
@@ -99,11 +108,12 @@ class Listener:
         """Write all in one go."""
         if entries:
             self._send(b"".join(entry.frame for entry in entries), len(entries))
+            self._place = next((entry.place for entry in reversed(entries) if entry.place is not None), None)
 
     def offer(self, entry: Entry, now_s: float) -> None:
         """Write a message, or let it wait; pings are of no use later and do not wait."""
         if self._is_clear:
-            self._send(entry.frame)
+            self._pass_on(entry)
         elif entry.kind is not Kind.PING:
             if entry.kind is Kind.HELLO:
                 self._forget_unbegun()
@@ -127,11 +137,18 @@ class Listener:
         while self._waiting and self._is_clear:
             first = self._waiting[0]
             if first.missed:
-                missing = [Gap(first.missed), *([] if first.entry.place is None else [first.entry.place])]
-                self._send(b"".join(self._framed(message.to_bytes()) for message in missing), len(missing))
+                self._send(self._framed(Gap(first.missed).to_bytes()))
                 first.missed = 0
+            elif (place := place_after(self._place, first.entry.place)) is not None:
+                self._place = place
+                self._send(self._framed(place.to_bytes()))
             else:
-                self._send(self._waiting.popleft().entry.frame)
+                self._pass_on(self._waiting.popleft().entry)
+
+    def _pass_on(self, entry: Entry) -> None:
+        if entry.place is not None:
+            self._place = entry.place
+        self._send(entry.frame)
 
     def _send(self, frame: bytes, messages: int = 1) -> None:
         self._traffic.sent_messages += messages
@@ -229,7 +246,7 @@ class Publication:
             room.forward(stream.ping, now_s)
         elif isinstance(message, Place):
             stream.place = message
-            room.forward(room.entry(Kind.PLACE, data, now_s), now_s)
+            room.forward(room.entry(Kind.PLACE, data, now_s, message), now_s)
         else:
             stream.place = Place(message.sequence, message.first_frame)
             entry = room.entry(Kind.MEDIA, data, now_s, stream.place)
@@ -307,13 +324,17 @@ class Room:
         self.sinks.pop(sink, None)
 
     def greeting(self, now_s: float) -> list[Entry]:
-        """The hello of the stream that is here, its place and newest ping, and its last second; nothing without one."""
+        """The hello of the stream that is here, its newest ping and its last second; nothing where there is none.
+
+        The place of the first packet comes before it, in a stream so long that a listener would not find it.
+        """
         stream = self._stream
         if stream is None or stream.tenure.has_bye:
             return []
         stream.trim(now_s)
-        place = None if stream.place is None else self.entry(Kind.PLACE, stream.place.to_bytes(), now_s)
-        return [stream.first, *(entry for entry in (place, stream.ping) if entry is not None), *stream.recent]
+        place = place_after(None, stream.recent[0].place if stream.recent else stream.place)
+        told = [] if place is None else [self.entry(Kind.PLACE, place.to_bytes(), now_s, place)]
+        return [stream.first, *told, *([] if stream.ping is None else [stream.ping]), *stream.recent]
 
     def forward(self, entry: Entry, now_s: float) -> None:
         """Offer a message to all sinks."""
