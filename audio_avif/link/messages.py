@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from audio_avif.config import MAX_REDUNDANCY, MAX_TILE_FRAMES, MelConfig, TileConfig
@@ -345,12 +344,15 @@ class Bundle:
 
     def to_bytes(self) -> bytes:
         """Raises ValueError for a copy that is no older than the part before it, or too old to be told."""
-        heads, contents = list[bytes](), [copy.content for copy in self.copies]
-        for (newer, copy), content in zip(pairwise([self.tile, *self.copies]), contents, strict=True):
+        heads, contents = list[bytes](), list[bytes]()
+        newer: TilePacket | PausePacket = self.tile
+        for copy in self.copies:
             before, frames_before = newer.sequence - copy.sequence, newer.first_frame - copy.first_frame
             if not (1 <= before <= 0xFF and 1 <= frames_before <= 0xFFFF):
                 raise ValueError(f"a copy of tile {copy.sequence} cannot travel with tile {self.sequence}")
-            heads.append(struct.pack(self.COPY_HEAD, copy.kind, before, frames_before, len(content)))
+            contents.append(copy.content)
+            heads.append(struct.pack(self.COPY_HEAD, copy.kind, before, frames_before, len(contents[-1])))
+            newer = copy
         return bytes([self.TYPE, len(heads)]) + b"".join([*heads, self.tile.to_bytes(), *contents])
 
     @classmethod

@@ -38,7 +38,8 @@ _PACKETS: dict[int, Callable[[bytes, Hello, Counters], MediaPacket]] = {
     TilePacket.STILL_TYPE: TilePacket.parse,
     PausePacket.TYPE: PausePacket.parse,
     Bundle.TYPE: Bundle.parse,
-} | dict.fromkeys(range(TilePacket.SHORT_TYPE, 0x100), TilePacket.parse)
+    **{kind: TilePacket.parse for kind in range(TilePacket.SHORT_TYPE, 0x100)},
+}
 _FROM_RECEIVER: dict[int, Callable[[bytes], ReceiverMessage]] = {Welcome.TYPE: Welcome.parse, Pong.TYPE: Pong.parse}
 _ABOUT_PACKETS: dict[int, Callable[[bytes, int], ReceiverMessage]] = {
     Report.TYPE: Report.parse,

@@ -215,7 +215,7 @@ def test_a_relay_that_lets_nobody_in_is_asked_less_and_less_often(monkeypatch: p
 
 def test_a_damaged_message_ends_its_stream_alone(tmp_path: Path) -> None:
     one, two = Said.of("one", 0.5), Said.of("two", 0.5)
-    damaged = replace(one.tiles[2], frames=60)
+    damaged = replace(one.tiles[2], frames=60, header=None)
 
     def script(connection: ServerConnection) -> None:
         say(connection, one.hello, *one.tiles[:2], damaged, *one.tiles[3:], one.bye)
