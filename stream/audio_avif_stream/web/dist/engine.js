@@ -430,7 +430,7 @@ function tileWith(kind, sequence, firstFrame, content, hello) {
   if (header !== null && header >= hello.template.frameHeaders.length) {
     throw new WireError(`tile ${sequence} begins with frame header ${header}, which the hello lacks`);
   }
-  const frames = header === null ? content[0] ?? 0 : hello.tile.frames;
+  const frames = header === null ? content.length && content[0] : hello.tile.frames;
   const payload = header === null ? content.subarray(1) : content;
   if (!payload.length || frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`tile ${sequence} is empty`);
   return { kind: "tile", sequence, firstFrame, frames, payload, isWholeStill: kind === STILL, header };
@@ -592,13 +592,13 @@ var ListenerProtocol = class {
       throw new WireError("the peer sent what only a receiver says");
     } else if (!this.hello && message.kind !== "gap") throw new WireError("the peer's first message is not a hello");
     else if (message.kind === "place") this.counters.moveTo(message.sequence, message.firstFrame);
-    const [newest, ...others] = tilesOf(message);
-    for (const tile of newest ? [newest, ...others] : []) {
+    const tiles = tilesOf(message);
+    for (const tile of tiles) {
       if (this.hello && tile.frames > this.hello.tile.frames) {
         throw new WireError(`tile ${tile.sequence} claims more frames than its picture has columns`);
       }
     }
-    if (newest) this.counters.advance(newest.sequence, newest.firstFrame);
+    if (tiles.length) this.counters.advance(tiles[0].sequence, tiles[0].firstFrame);
     return message;
   }
 };

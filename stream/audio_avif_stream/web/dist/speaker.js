@@ -612,7 +612,7 @@ function tileWith(kind, sequence, firstFrame, content, hello) {
   if (header !== null && header >= hello.template.frameHeaders.length) {
     throw new WireError(`tile ${sequence} begins with frame header ${header}, which the hello lacks`);
   }
-  const frames = header === null ? content[0] ?? 0 : hello.tile.frames;
+  const frames = header === null ? content.length && content[0] : hello.tile.frames;
   const payload = header === null ? content.subarray(1) : content;
   if (!payload.length || frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`tile ${sequence} is empty`);
   return { kind: "tile", sequence, firstFrame, frames, payload, isWholeStill: kind === STILL, header };
@@ -773,7 +773,7 @@ function helloBytes(hello) {
   data.set(text, 4);
   view.setUint16(templateAt, template.ilocLengthAt);
   view.setUint16(templateAt + 2, template.mdatSizeAt);
-  data.set([frameHeaders.length, frameHeaders[0]?.length ?? 0], templateAt + 4);
+  data.set([frameHeaders.length, frameHeaders.length && frameHeaders[0].length], templateAt + 4);
   frameHeaders.forEach((header, i) => data.set(header, templateAt + 6 + i * header.length));
   data.set(prefix, prefixAt);
   return data;

@@ -278,7 +278,7 @@ function tileWith(kind: number, sequence: number, firstFrame: number, content: U
   if (header !== null && header >= hello.template.frameHeaders.length) {
     throw new WireError(`tile ${sequence} begins with frame header ${header}, which the hello lacks`);
   }
-  const frames = header === null ? (content[0] ?? 0) : hello.tile.frames;
+  const frames = header === null ? (content.length && content[0]) : hello.tile.frames;
   const payload = header === null ? content.subarray(1) : content;
   if (!payload.length || frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`tile ${sequence} is empty`);
   return { kind: "tile", sequence, firstFrame, frames, payload, isWholeStill: kind === STILL, header };
@@ -460,13 +460,13 @@ export class ListenerProtocol {
       throw new WireError("the peer sent what only a receiver says");
     } else if (!this.hello && message.kind !== "gap") throw new WireError("the peer's first message is not a hello");
     else if (message.kind === "place") this.counters.moveTo(message.sequence, message.firstFrame);
-    const [newest, ...others] = tilesOf(message);
-    for (const tile of newest ? [newest, ...others] : []) {
+    const tiles = tilesOf(message);
+    for (const tile of tiles) {
       if (this.hello && tile.frames > this.hello.tile.frames) {
         throw new WireError(`tile ${tile.sequence} claims more frames than its picture has columns`);
       }
     }
-    if (newest) this.counters.advance(newest.sequence, newest.firstFrame);
+    if (tiles.length) this.counters.advance(tiles[0].sequence, tiles[0].firstFrame);
     return message;
   }
 }
@@ -489,7 +489,7 @@ export function helloBytes(hello: Hello): Uint8Array<ArrayBuffer> {
   data.set(text, 4);
   view.setUint16(templateAt, template.ilocLengthAt);
   view.setUint16(templateAt + 2, template.mdatSizeAt);
-  data.set([frameHeaders.length, frameHeaders[0]?.length ?? 0], templateAt + 4);
+  data.set([frameHeaders.length, frameHeaders.length && frameHeaders[0].length], templateAt + 4);
   frameHeaders.forEach((header, i) => data.set(header, templateAt + 6 + i * header.length));
   data.set(prefix, prefixAt);
   return data;
