@@ -409,9 +409,9 @@ def test_a_token_is_shown_in_a_header_or_a_subprotocol() -> None:
     token = "käse?>"  # its base64 has - and _ where the usual one has + and /
     packed = "a8Okc2U_Pg"
     assert has_key("abc", ["Bearer abc"], [])
-    assert has_key(token, [], ["audio-avif.v1", BEARER_SUBPROTOCOL + packed])
+    assert has_key(token, [], ["audio-avif.v2", BEARER_SUBPROTOCOL + packed])
     assert has_key(token, ["Bearer wrong"], [BEARER_SUBPROTOCOL + packed])
     for wrong in ("", packed + "=A", packed[:-1], packed + "!", "YWJj"):
         assert not has_key(token, [], [BEARER_SUBPROTOCOL + wrong])
     assert not has_key(token, [], [BEARER_SUBPROTOCOL + packed] * 2)
-    assert not has_key(token, [], [packed, "audio-avif.v1"])
+    assert not has_key(token, [], [packed, "audio-avif.v2"])
