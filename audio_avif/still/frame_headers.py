@@ -1,7 +1,7 @@
 """The AV1 frame headers of an encoder's stills, found by encoding a few.
 
-A still's frame unit begins with its frame header (AV1 specification 5.9). At one size and with one encoder it depends on
-the quality, and in one bit on the picture (``tx_mode_select``): so it need not be sent with every tile.
+A still's frame unit begins with its frame header (AV1 specification 5.9). At one size and with one encoder it depends
+on the quality, and in one bit on the picture (``tx_mode_select``): so it need not be sent with every tile.
 """
 
 from __future__ import annotations

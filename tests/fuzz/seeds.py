@@ -108,12 +108,12 @@ def real_stills() -> Iterator[bytes]:
 
 def sender_messages() -> dict[str, bytes]:
     """What a sender may say, by its golden name."""
-    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE < 0x80}
+    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE < 0x40}
 
 
 def receiver_messages() -> dict[str, bytes]:
     """What a receiver may say, by its golden name."""
-    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE >= 0x80}
+    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE >= 0x40}
 
 
 def malformed_messages() -> list[bytes]:
@@ -265,5 +265,6 @@ def decoder() -> Iterator[bytes]:
         yield join_messages([hello.to_bytes(), *[packet.to_bytes() for packet in (*packets, pause)], wait])
     yield paced([*tiles[:2], Place(2**40, 2**40), TilePacket(2**40 - 1, 2**40 - 8, 8, bodies[0]), *tiles[2:6]])
     yield paced([Place(65_534, 524_272), *(replace(tile, sequence=65_534 + n) for n, tile in enumerate(tiles[:4]))])
+    yield paced([replace(tile, payload=tile.payload[5:], header=1) for tile in tiles])
     yield join_messages([tile.to_bytes() for tile in tiles])
     yield join_messages([tiles[0].to_bytes(), *[bytes([WAIT, 255])] * 8, tiles[1].to_bytes()])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import resource
 import time
-from copy import copy
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice, pairwise

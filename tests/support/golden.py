@@ -1,7 +1,7 @@
 """The golden packets under ``data/wire``: what they mean, and how they are made.
 
-``python -m support.golden``, run in ``tests``, writes them anew. Do that only for a new protocol version: that old bytes keep their meaning
-is what they are for.
+``python -m support.golden``, run in ``tests``, writes them anew. Do that only for a new protocol version: that old
+bytes keep their meaning is what they are for.
 """
 
 from __future__ import annotations
@@ -119,14 +119,15 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "hello_tile_frames", _hello(tile={**tile, "frames": 16}), "not 16x80"
     yield "hello_tile_too_wide", _hello(tile={**tile, "frames": 65}), "2 to 64 frames"
     yield "hello_tile_range", _hello(tile={**tile, "log10_min": 5}), "value range"
-    yield "hello_frame_headers_truncated", _hello(template[: 6 + 2 * _HEADER_BYTES - 1]), "ends within its frame headers"
+    prefix_at = 6 + 2 * _HEADER_BYTES
+    yield "hello_frame_headers_truncated", _hello(template[: prefix_at - 1]), "ends within its frame headers"
     yield "hello_frame_headers_empty", _hello(template[:5] + b"\0" + template[6:]), "2 frame headers of 0 bytes"
     yield "hello_frame_headers_none", _hello(template[:4] + b"\0" + template[5:]), "0 frame headers of 5 bytes"
     yield "hello_frame_headers_many", _hello(template[:4] + b"\x81" + template[5:]), "129 frame headers of 5 bytes"
     yield "hello_template_offset_outside", _hello(b"\xff\xff\xff\xff" + template[4:]), "lie outside"
     yield "hello_template_offset_wrong", _hello(b"\0\x20" + template[2:]), "not where|no AVIF still"
-    yield "hello_template_none", _hello(template[: 6 + 2 * _HEADER_BYTES]), "lie outside"
-    yield "hello_template_jpeg", _hello(template[: 6 + 2 * _HEADER_BYTES] + b"\xff\xd8\xff\xe0" + bytes(300)), "no AVIF still"
+    yield "hello_template_none", _hello(template[:prefix_at]), "lie outside"
+    yield "hello_template_jpeg", _hello(template[:prefix_at] + b"\xff\xd8\xff\xe0" + bytes(300)), "no AVIF still"
     yield "hello_template_with_frame", _hello(_template_with_frame(template)), "not where"
 
     whole = good["tile_whole_body"]
@@ -141,18 +142,22 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "noise_long", good["noise"] + b"\0", "longer than its kind"
     yield "noise_without_frames", good["noise"][:5] + b"\0" + good["noise"][6:], "pause 9 is empty"
     yield "noise_too_many_frames", good["noise"][:5] + b"\x09" + good["noise"][6:], "more frames than its picture"
-    bundle, head, tile = good["bundle"], _copy_head(0x80, 1, 8, 1), good["tile"]
+    bundle, head, packet = good["bundle"], _copy_head(0x80, 1, 8, 1), good["tile"]
     yield "bundle_without_parts", b"\x07\0", "too few or too many"
-    yield "bundle_without_copies", b"\x07\0" + tile, "too few or too many"
-    yield "bundle_of_many", b"\x07\x09" + 9 * head + tile + bytes(9), "too few or too many"
+    yield "bundle_without_copies", b"\x07\0" + packet, "too few or too many"
+    yield "bundle_of_many", b"\x07\x09" + 9 * head + packet + bytes(9), "too few or too many"
     yield "bundle_truncated", bundle[:10], "do not fill it"
     yield "bundle_without_tile", b"\x07\x01" + head + b"\x16", "do not fill it"
-    yield "bundle_tile_truncated", b"\x07\x01" + head + tile[:4] + b"\x16", "truncated"
-    yield "bundle_empty_copy", b"\x07\x01" + _copy_head(0x80, 1, 8, 0) + tile, "tile 6 is empty"
+    yield "bundle_tile_truncated", b"\x07\x01" + head + packet[:4] + b"\x16", "truncated"
+    yield "bundle_empty_copy", b"\x07\x01" + _copy_head(0x80, 1, 8, 0) + packet, "tile 6 is empty"
     yield "bundle_of_pings", b"\x07\x01" + head + good["ping"] + b"\x16", "neither tile nor pause"
-    yield "bundle_copy_of_bundle", b"\x07\x01" + _copy_head(0x07, 1, 8, 1) + tile + b"\x16", "copies are not all tiles"
-    yield "bundle_out_of_order", b"\x07\x01" + _copy_head(0x80, 0, 8, 1) + tile + b"\x16", "not older than it"
-    yield "bundle_before_the_stream", b"\x07\x01" + _copy_head(0x80, 8, 8, 1) + tile + b"\x16", "not older than it"
+    yield (
+        "bundle_copy_of_bundle",
+        b"\x07\x01" + _copy_head(0x07, 1, 8, 1) + packet + b"\x16",
+        "copies are not all tiles",
+    )
+    yield "bundle_out_of_order", b"\x07\x01" + _copy_head(0x80, 0, 8, 1) + packet + b"\x16", "not older than it"
+    yield "bundle_before_the_stream", b"\x07\x01" + _copy_head(0x80, 8, 8, 1) + packet + b"\x16", "not older than it"
     yield "bundle_copy_too_wide", bundle[:-2] + b"\x09\x17", "tile 5 claims more frames"
     yield "bye_truncated", good["bye"][:-1], "truncated"
     yield "bye_long", good["bye"] + b"\0", "longer than its kind"

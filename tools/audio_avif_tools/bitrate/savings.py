@@ -62,9 +62,7 @@ class SavingsJob:
         """Encode and decode all clips."""
         sizes: list[list[int]] = []
         errors_db = [self._error_db(log_mel(sound_of(clip)), sizes) for clip in self.clips]
-        return Measured(
-            self.is_lean, self.tile_frames, self.quality, np.mean(sizes, axis=0), float(np.mean(errors_db))
-        )
+        return Measured(self.is_lean, self.tile_frames, self.quality, np.mean(sizes, axis=0), float(np.mean(errors_db)))
 
     def _error_db(self, frames: FloatArray, sizes: list[list[int]]) -> float:
         """Add the sizes of the tiles of ``[n_mels, frames]``; return the error as heard, root mean square in dB."""
@@ -116,7 +114,8 @@ def report(results: Sequence[Measured]) -> list[str]:
     lines = [f"{'frames':>6}  {'counted':<8}{'before':>9}{'after':>9}{'change':>9}{'mean change':>13}"]
     for width in dict.fromkeys(each.tile_frames for each in results):
         before, after = (
-            [each for each in results if (each.is_lean, each.tile_frames) == (is_lean, width)] for is_lean in (False, True)
+            [each for each in results if (each.is_lean, each.tile_frames) == (is_lean, width)]
+            for is_lean in (False, True)
         )
         for counted in COUNTED:
             old, new, mean = saving(curve_of(after, counted), curve_of(before, counted))
