@@ -233,14 +233,14 @@ class TilePacket:
     @property
     def kind(self) -> int:
         """The first byte of its message."""
-        if self.header is not None:
-            return self.SHORT_TYPE + self.header
-        return self.STILL_TYPE if self.is_whole_still else self.TYPE
+        if self.is_whole_still:
+            return self.STILL_TYPE
+        return self.TYPE if self.header is None else self.SHORT_TYPE + self.header
 
     @property
     def content(self) -> bytes:
         """What its message holds behind the counters."""
-        return self.payload if self.header is not None else bytes([self.frames]) + self.payload
+        return self.payload if self.kind >= self.SHORT_TYPE else bytes([self.frames]) + self.payload
 
     def to_bytes(self) -> bytes:
         return struct.pack(_PACKET_HEAD, self.kind, short(self.sequence), short(self.first_frame)) + self.content

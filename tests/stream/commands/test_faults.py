@@ -571,8 +571,8 @@ def still(width: int, height: int, kind: str = "AVIF", mode: str = "L", **option
 
 
 BAD_PICTURES: dict[str, Callable[[TilePacket], TilePacket]] = {
-    "random": lambda tile: replace(tile, payload=np.random.default_rng(1).bytes(60)),
-    "one byte": lambda tile: replace(tile, payload=b"\0"),
+    "random": lambda tile: replace(tile, payload=np.random.default_rng(1).bytes(60), header=None),
+    "one byte": lambda tile: replace(tile, payload=b"\0", header=None),
     "half a frame": lambda tile: replace(tile, payload=tile.payload[: len(tile.payload) // 2]),
     "huge": lambda tile: replace(tile, payload=still(4096, 4096, speed=10), is_whole_still=True),
     "one column more": lambda tile: replace(tile, payload=still(9, 80), is_whole_still=True),

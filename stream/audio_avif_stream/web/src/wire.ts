@@ -496,13 +496,14 @@ export function helloBytes(hello: Hello): Uint8Array<ArrayBuffer> {
 }
 
 export function tileBytes({ sequence, firstFrame, frames, payload, isWholeStill, header }: Tile): Uint8Array<ArrayBuffer> {
-  const payloadAt = header === null ? 6 : 5;
+  const kind = isWholeStill ? STILL : header === null ? TILE : SHORT_TILE + header;
+  const payloadAt = kind >= SHORT_TILE ? 5 : 6;
   const data = new Uint8Array(payloadAt + payload.length);
   const view = new DataView(data.buffer);
-  data[0] = header === null ? (isWholeStill ? STILL : TILE) : SHORT_TILE + header;
+  data[0] = kind;
   view.setUint16(1, short(sequence));
   view.setUint16(3, short(firstFrame));
-  if (header === null) data[5] = frames;
+  if (kind < SHORT_TILE) data[5] = frames;
   data.set(payload, payloadAt);
   return data;
 }
