@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-import numpy as np
 import numpy.typing as npt
 
 from audio_avif.codec.noise import PauseDetector, noise_levels
@@ -15,7 +14,7 @@ from audio_avif.link.messages import Bundle, Bye, MediaPacket, PausePacket, Tile
 from audio_avif.signal.features import LogMelStream
 from audio_avif.signal.samples import as_samples
 from audio_avif.still.avif import encode_still
-from audio_avif.still.template import StillTemplate
+from audio_avif.still.frame_headers import make_template
 from audio_avif.still.tiles import PixelTile, TileCutter
 
 _NOISE_UPDATE_S = 0.4  # how often a pause says what its noise is like, as Opus does (RFC 6716, 2.1.9)
@@ -33,8 +32,8 @@ class Encoder:
         self.mel = mel or MelConfig()
         self.tile = tile or TileConfig()
         self.encoder = encoder or EncoderConfig()
-        blank = np.zeros((self.mel.n_mels, self.tile.frames), np.uint8)
-        self.template = StillTemplate.of(encode_still(blank, self.encoder))
+        max_quality = self.encoder.quality if self.encoder.bitrate_kbps is None else 100
+        self.template = make_template(self.mel.n_mels, self.tile.frames, self.encoder.speed, max_quality)
         self._frames = LogMelStream(self.mel)
         self._cutter = TileCutter(self.mel.n_mels, self.tile)
         self._tile_s = self.tile.frames * self.mel.frame_s
@@ -98,20 +97,26 @@ class Encoder:
         return PausePacket(self.packets, tile.first_frame, tile.frames, levels)
 
     def _picture(self, tile: PixelTile) -> TilePacket:
-        whole_stills: set[bytes] = set()
+        made: dict[int, TilePacket] = {}
 
         def encode_at(quality: int) -> bytes:
             still = encode_still(tile.pixels, replace(self.encoder, quality=quality))
-            frame_body = self.template.strip(still)
-            if frame_body is None:
-                whole_stills.add(still)
-            return still if frame_body is None else frame_body
+            made[quality] = self._packet(tile, still)
+            return made[quality].payload
 
-        def packet(payload: bytes) -> TilePacket:
-            return TilePacket(self.packets, tile.first_frame, tile.frames, payload, payload in whole_stills)
-
-        picture = packet(self.rate.encode(encode_at))
+        self.rate.encode(encode_at)
+        picture = made[self.rate.quality]
         self.whole_stills += picture.is_whole_still
         if self.encoder.redundancy:
-            self._copies.append(packet(encode_at(max(0, self.rate.quality - _COPY_QUALITY_STEPS))))
+            quality = max(0, self.rate.quality - _COPY_QUALITY_STEPS)
+            encode_at(quality)
+            self._copies.append(made[quality])
         return picture
+
+    def _packet(self, tile: PixelTile, still: bytes) -> TilePacket:
+        frame_body = self.template.strip(still)
+        if frame_body is None:
+            return TilePacket(self.packets, tile.first_frame, tile.frames, still, is_whole_still=True)
+        is_full = tile.frames == self.tile.frames
+        header, payload = self.template.shorten(frame_body) if is_full else (None, frame_body)
+        return TilePacket(self.packets, tile.first_frame, tile.frames, payload, header=header)

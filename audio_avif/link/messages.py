@@ -1,6 +1,8 @@
 """The wire protocol without its I/O: messages to bytes and back, and the order they may come in.
 
 ``docs/reference/wire.md`` is the byte table. Every message is one binary WebSocket message; integers are big-endian.
+A packet leaves out what both ends know: the upper bits of its counters, and the frame header that the hello has told.
+So it is parsed with the hello and the stream's `Counters`.
 """
 
 from __future__ import annotations
@@ -8,16 +10,16 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from audio_avif.config import MAX_REDUNDANCY, MAX_TILE_FRAMES, MelConfig, TileConfig
 from audio_avif.errors import RemoteProtocolError, TileError
+from audio_avif.link.counters import MAX_COUNT, Counters, extended, short
 from audio_avif.still.boxes import inspect_still
-from audio_avif.still.template import StillTemplate
+from audio_avif.still.template import MAX_FRAME_HEADERS, StillTemplate
 
-SUBPROTOCOL = "audio-avif.v1"
-VERSION = 1
+SUBPROTOCOL = "audio-avif.v2"
+VERSION = 2
 DEFAULT_PORT = 8765
 MAX_MESSAGE_BYTES = 65_536
 
@@ -33,6 +35,8 @@ CLOSE_UNKNOWN_ROOM = 4006
 NOISE_LEVELS = 8
 
 MAX_DURATION_US = 2**32 - 1
+_TEMPLATE_HEAD = ">HHBB"  # places of two lengths, number and length of the frame headers
+_PACKET_HEAD = ">BHH"  # type, and the lowest bits of sequence number and first frame
 _IP_TCP_BYTES = 20 + 32  # IPv4, and TCP with its timestamp option
 _MAX_SAMPLES = 2**53
 _MAX_LATENCY_SAMPLES = 2**24
@@ -107,8 +111,7 @@ class Hello:
             },
             separators=(",", ":"),
         ).encode()
-        offsets = struct.pack(">HH", self.template.iloc_length_at, self.template.mdat_size_at)
-        return struct.pack(">BBH", self.TYPE, VERSION, len(text)) + text + offsets + self.template.prefix
+        return struct.pack(">BBH", self.TYPE, VERSION, len(text)) + text + _template_bytes(self.template)
 
     @classmethod
     def parse(cls, data: bytes) -> Hello:
@@ -125,12 +128,32 @@ class Hello:
             mel, tile = MelConfig.from_dict(values["mel"]), TileConfig.from_dict(values["tile"])
         except ValueError as error:
             raise RemoteProtocolError(f"the stream's settings make no sense: {error}") from error
-        if len(rest) < 4:
-            raise RemoteProtocolError("the hello message ends before its template")
-        template = StillTemplate(rest[4:], *struct.unpack_from(">HH", rest))
+        template = _parse_template(rest)
         _check_template(template, tile.frames, mel.n_mels)
         session, agent = _label(values["session"]), _label(values["agent"])
         return cls(mel, tile, template, session, values["live"], values["report"], agent)
+
+
+def _template_bytes(template: StillTemplate) -> bytes:
+    headers = template.frame_headers
+    head = struct.pack(
+        _TEMPLATE_HEAD, template.iloc_length_at, template.mdat_size_at, len(headers), len(headers[0]) if headers else 0
+    )
+    return head + b"".join(headers) + template.prefix
+
+
+def _parse_template(data: bytes) -> StillTemplate:
+    head_bytes = struct.calcsize(_TEMPLATE_HEAD)
+    if len(data) < head_bytes:
+        raise RemoteProtocolError("the hello message ends before its template")
+    iloc_length_at, mdat_size_at, count, size = struct.unpack_from(_TEMPLATE_HEAD, data)
+    if count > MAX_FRAME_HEADERS or bool(count) != bool(size):
+        raise RemoteProtocolError(f"the hello message has {count} frame headers of {size} bytes, which cannot be")
+    prefix_at = head_bytes + count * size
+    if len(data) < prefix_at:
+        raise RemoteProtocolError("the hello message ends within its frame headers")
+    headers = tuple(data[at : at + size] for at in range(head_bytes, prefix_at, size or 1))
+    return StillTemplate(data[prefix_at:], iloc_length_at, mdat_size_at, headers)
 
 
 def _check_template(template: StillTemplate, width: int, height: int) -> None:
@@ -151,33 +174,99 @@ def _check_template(template: StillTemplate, width: int, height: int) -> None:
 
 
 @dataclass(frozen=True)
-class TilePacket:
-    """One tile: the body of its AV1 frame unit, or the whole AVIF still where the template does not fit.
+class Place:
+    """Where the next packets lie, for a peer that cannot know it: one that comes late or back, or behind a long gap.
 
-    Of the picture's columns the first ``frames`` are sound, all of them but in a stream's last tile.
+    Packets carry the lowest 16 bits of both numbers, which the peer extends to those nearest to the newest packet.
+    """
+
+    TYPE: ClassVar[int] = 0x09
+
+    sequence: int
+    first_frame: int
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(">BQQ", self.TYPE, self.sequence, self.first_frame)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Place:
+        """Raises RemoteProtocolError for a message of the wrong size or an impossible place."""
+        _, sequence, first_frame = _unpack_exactly(">BQQ", data)
+        if max(sequence, first_frame) > MAX_COUNT:
+            raise RemoteProtocolError("the stream claims to be longer than can be")
+        return cls(sequence, first_frame)
+
+
+def short_counters(data: bytes) -> tuple[int, int] | None:
+    """Sequence number and first frame as a media message carries them, a bundle's first part's; None for any other."""
+    at = 0
+    if data[:1] == bytes([Bundle.TYPE]):
+        at = Bundle.HEAD_BYTES + Bundle.COPY_HEAD_BYTES * (data[1] if len(data) > 1 else 0)
+    is_media = data[at : at + 1] and (data[at] >= TilePacket.SHORT_TYPE or data[at] in _LONG_TYPES)
+    if not is_media or len(data) < at + struct.calcsize(_PACKET_HEAD):
+        return None
+    _, sequence, first_frame = struct.unpack_from(_PACKET_HEAD, data, at)
+    return sequence, first_frame
+
+
+@dataclass(frozen=True)
+class TilePacket:
+    """One tile: what is its own of its AV1 frame unit's body, the whole body, or the whole AVIF still.
+
+    ``header`` is the number of the frame header that the body begins with, and ``payload`` the rest of the body. It is
+    None where the body begins with none of the hello's frame headers; then ``payload`` is the body, or the still where
+    the template does not fit. Of the picture's columns the first ``frames`` are sound; a tile with a ``header`` is of
+    full width.
     """
 
     TYPE: ClassVar[int] = 0x02
     STILL_TYPE: ClassVar[int] = 0x03
-    HEADER_BYTES: ClassVar[int] = 10
+    SHORT_TYPE: ClassVar[int] = 0x80  # and the frame header's number
 
     sequence: int
     first_frame: int
     frames: int
     payload: bytes
     is_whole_still: bool = False
+    header: int | None = None
+
+    @property
+    def kind(self) -> int:
+        """The first byte of its message."""
+        if self.is_whole_still:
+            return self.STILL_TYPE
+        return self.TYPE if self.header is None else self.SHORT_TYPE + self.header
+
+    @property
+    def content(self) -> bytes:
+        """What its message holds behind the counters."""
+        return self.payload if self.kind >= self.SHORT_TYPE else bytes([self.frames]) + self.payload
 
     def to_bytes(self) -> bytes:
-        kind = self.STILL_TYPE if self.is_whole_still else self.TYPE
-        return struct.pack(">BIIB", kind, self.sequence, self.first_frame, self.frames) + self.payload
+        return struct.pack(_PACKET_HEAD, self.kind, short(self.sequence), short(self.first_frame)) + self.content
 
     @classmethod
-    def parse(cls, data: bytes) -> TilePacket:
-        """Raises RemoteProtocolError for a truncated message or one without frames."""
-        kind, sequence, first_frame, frames = _unpack(">BIIB", data)
-        if len(data) == cls.HEADER_BYTES or not 1 <= frames <= MAX_TILE_FRAMES:
+    def parse(cls, data: bytes, hello: Hello, counters: Counters) -> TilePacket:
+        """Parse a tile of this hello's stream near that place.
+
+        Raises RemoteProtocolError for a truncated message, one without frames or with an unknown frame header.
+        """
+        kind, *place = _unpack(_PACKET_HEAD, data)
+        return cls.of(kind, *counters.extend(*place), data[struct.calcsize(_PACKET_HEAD) :], hello)
+
+    @classmethod
+    def of(cls, kind: int, sequence: int, first_frame: int, content: bytes, hello: Hello) -> TilePacket:
+        """The tile of that place with this content. Raises RemoteProtocolError as ``parse`` does."""
+        header, frames, payload = None, hello.tile.frames, content
+        if kind >= cls.SHORT_TYPE:
+            header = kind - cls.SHORT_TYPE
+            if header >= len(hello.template.frame_headers):
+                raise RemoteProtocolError(f"tile {sequence} begins with frame header {header}, which the hello lacks")
+        else:
+            frames, payload = content[0] if content else 0, content[1:]
+        if not payload or not 1 <= frames <= MAX_TILE_FRAMES:
             raise RemoteProtocolError(f"tile {sequence} is empty")
-        return cls(sequence, first_frame, frames, data[cls.HEADER_BYTES :], kind == cls.STILL_TYPE)
+        return cls(sequence, first_frame, frames, payload, kind == cls.STILL_TYPE, header)
 
     @property
     def payload_bytes(self) -> int:
@@ -186,7 +275,7 @@ class TilePacket:
 
     def still(self, template: StillTemplate) -> bytes:
         """The tile as a standard AVIF file."""
-        return self.payload if self.is_whole_still else template.rebuild(self.payload)
+        return self.payload if self.is_whole_still else template.rebuild(self.payload, self.header)
 
 
 @dataclass(frozen=True)
@@ -209,12 +298,14 @@ class PausePacket:
         return len(self.levels)
 
     def to_bytes(self) -> bytes:
-        return struct.pack(">BIIB", self.TYPE, self.sequence, self.first_frame, self.frames) + self.levels
+        head = struct.pack(_PACKET_HEAD, self.TYPE, short(self.sequence), short(self.first_frame))
+        return head + bytes([self.frames]) + self.levels
 
     @classmethod
-    def parse(cls, data: bytes) -> PausePacket:
-        """Raises RemoteProtocolError for a message of the wrong size or one without frames."""
-        _, sequence, first_frame, frames, levels = _unpack_exactly(f">BIIB{NOISE_LEVELS}s", data)
+    def parse(cls, data: bytes, hello: Hello, counters: Counters) -> PausePacket:
+        """Parse a pause near that place. Raises RemoteProtocolError for one of the wrong size or without frames."""
+        _, low_sequence, low_frame, frames, levels = _unpack_exactly(f"{_PACKET_HEAD}B{NOISE_LEVELS}s", data)
+        sequence, first_frame = counters.extend(low_sequence, low_frame)
         if not 1 <= frames <= MAX_TILE_FRAMES:
             raise RemoteProtocolError(f"pause {sequence} is empty")
         return cls(sequence, first_frame, frames, levels)
@@ -224,10 +315,14 @@ class PausePacket:
 class Bundle:
     """A tile or pause with low-quality copies of tiles before it, newest first, in case their messages were lost.
 
-    After the forward redundancy of RFC 2198.
+    After the forward redundancy of RFC 2198: the heads of the copies, the message of the tile or pause, and the copies.
+    A head says how far a copy lies before the part that is one newer.
     """
 
     TYPE: ClassVar[int] = 0x07
+    HEAD_BYTES: ClassVar[int] = 2
+    COPY_HEAD: ClassVar[str] = ">BBHH"  # type, sequence numbers and frames before the newer part, bytes
+    COPY_HEAD_BYTES: ClassVar[int] = 6
 
     tile: TilePacket | PausePacket
     copies: tuple[TilePacket, ...]
@@ -238,39 +333,64 @@ class Bundle:
         return self.tile.sequence
 
     @property
+    def first_frame(self) -> int:
+        """That of the newest part."""
+        return self.tile.first_frame
+
+    @property
     def payload_bytes(self) -> int:
         """The bytes that count as codec rate."""
         return self.tile.payload_bytes + sum(copy.payload_bytes for copy in self.copies)
 
     def to_bytes(self) -> bytes:
-        parts = [part.to_bytes() for part in (self.tile, *self.copies)]
-        return bytes([self.TYPE, len(parts)]) + b"".join(struct.pack(">H", len(part)) + part for part in parts)
+        """Raises ValueError for a copy that is no older than the part before it, or too old to be told."""
+        heads, contents = list[bytes](), list[bytes]()
+        newer: TilePacket | PausePacket = self.tile
+        for copy in self.copies:
+            before, frames_before = newer.sequence - copy.sequence, newer.first_frame - copy.first_frame
+            if not (1 <= before <= 0xFF and 1 <= frames_before <= 0xFFFF):
+                raise ValueError(f"a copy of tile {copy.sequence} cannot travel with tile {self.sequence}")
+            contents.append(copy.content)
+            heads.append(struct.pack(self.COPY_HEAD, copy.kind, before, frames_before, len(contents[-1])))
+            newer = copy
+        return bytes([self.TYPE, len(heads)]) + b"".join([*heads, self.tile.to_bytes(), *contents])
 
     @classmethod
-    def parse(cls, data: bytes) -> Bundle:
-        """Raises RemoteProtocolError for parts that are damaged, out of order or too many."""
-        parts: list[bytes] = []
+    def parse(cls, data: bytes, hello: Hello, counters: Counters) -> Bundle:
+        """Parse a bundle near that place. Raises RemoteProtocolError for parts that are damaged or too many."""
         _, count = _unpack(">BB", data)
-        at = 2
-        while at < len(data):
-            size = int.from_bytes(data[at : at + 2], "big")
-            parts.append(data[at + 2 : at + 2 + size])
-            at += 2 + size
-        if at != len(data) or len(parts) != count or not all(parts):
+        if not 1 <= count <= MAX_REDUNDANCY:
+            raise RemoteProtocolError("a bundle has too few or too many copies")
+        tile_at = cls.HEAD_BYTES + count * cls.COPY_HEAD_BYTES
+        heads = list(struct.iter_unpack(cls.COPY_HEAD, data[cls.HEAD_BYTES : tile_at])) if len(data) > tile_at else []
+        at = len(data) - sum(size for *_, size in heads)
+        if not heads or at <= tile_at:
             raise RemoteProtocolError("a bundle's parts do not fill it")
-        if not 2 <= count <= 1 + MAX_REDUNDANCY:
-            raise RemoteProtocolError("a bundle has too few or too many parts")
-        first, *others = parts
-        if first[0] not in (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE):
+        first = data[tile_at:at]
+        if first[0] != PausePacket.TYPE and not _is_tile(first[0]):
             raise RemoteProtocolError("a bundle's first part is neither tile nor pause")
-        if any(part[0] not in (TilePacket.TYPE, TilePacket.STILL_TYPE) for part in others):
+        if not all(_is_tile(kind) for kind, *_ in heads):
             raise RemoteProtocolError("a bundle's copies are not all tiles")
-        tile = PausePacket.parse(first) if first[0] == PausePacket.TYPE else TilePacket.parse(first)
-        copies = tuple(TilePacket.parse(part) for part in others)
-        order = [tile, *copies]
-        if any(a.sequence <= b.sequence or a.first_frame <= b.first_frame for a, b in pairwise(order)):
-            raise RemoteProtocolError(f"the copies beside tile {tile.sequence} are not older than it, newest first")
-        return cls(tile, copies)
+        tile: TilePacket | PausePacket
+        if first[0] == PausePacket.TYPE:
+            tile = PausePacket.parse(first, hello, counters)
+        else:
+            tile = TilePacket.parse(first, hello, counters)
+        sequence, first_frame, copies = tile.sequence, tile.first_frame, list[TilePacket]()
+        for kind, before, frames_before, size in heads:
+            sequence, first_frame = sequence - before, first_frame - frames_before
+            if not (before and frames_before and min(sequence, first_frame) >= 0):
+                raise RemoteProtocolError(f"the copies beside tile {tile.sequence} are not older than it, newest first")
+            copies.append(TilePacket.of(kind, sequence, first_frame, data[at : at + size], hello))
+            at += size
+        return cls(tile, tuple(copies))
+
+
+_LONG_TYPES = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE)
+
+
+def _is_tile(kind: int) -> bool:
+    return kind >= TilePacket.SHORT_TYPE or kind in (TilePacket.TYPE, TilePacket.STILL_TYPE)
 
 
 MediaPacket = TilePacket | PausePacket | Bundle
@@ -286,13 +406,13 @@ class Bye:
     samples: int
 
     def to_bytes(self) -> bytes:
-        return struct.pack(">BIQ", self.TYPE, self.tiles, self.samples)
+        return struct.pack(">BQQ", self.TYPE, self.tiles, self.samples)
 
     @classmethod
     def parse(cls, data: bytes) -> Bye:
         """Raises RemoteProtocolError for a message of the wrong size or an impossible count."""
-        _, tiles, samples = _unpack_exactly(">BIQ", data)
-        if samples > _MAX_SAMPLES:
+        _, tiles, samples = _unpack_exactly(">BQQ", data)
+        if samples > _MAX_SAMPLES or tiles > MAX_COUNT:
             raise RemoteProtocolError("the stream claims more samples than can be")
         return cls(tiles, samples)
 
@@ -344,7 +464,7 @@ class Welcome:
     ``received`` is the highest sequence number of this session that is here already, -1 for a session that begins.
     """
 
-    TYPE: ClassVar[int] = 0x81
+    TYPE: ClassVar[int] = 0x41
 
     vocoder: str
     vocoder_latency_samples: int
@@ -360,7 +480,7 @@ class Welcome:
         values = _unpack_json(data[1:], {"vocoder": str, "vocoder_latency_samples": int, "agent": str, "received": int})
         if not 0 <= values["vocoder_latency_samples"] <= _MAX_LATENCY_SAMPLES:
             raise RemoteProtocolError("the receiver's vocoder claims a delay that cannot be")
-        if not -1 <= values["received"] < 2**32:
+        if not -1 <= values["received"] <= MAX_COUNT:
             raise RemoteProtocolError("the receiver claims to have a tile that cannot be")
         return cls(
             _label(values["vocoder"]), values["vocoder_latency_samples"], _label(values["agent"]), values["received"]
@@ -371,7 +491,7 @@ class Welcome:
 class Pong:
     """The receiver's answer to a Ping: the ping's time, and its own clock when it answered."""
 
-    TYPE: ClassVar[int] = 0x85
+    TYPE: ClassVar[int] = 0x45
 
     ping_sent_us: int
     receiver_us: int
@@ -397,7 +517,7 @@ class Report:
     is heard: waiting to be decoded, decoding, the vocoder, waiting to be played, and the device's own delay.
     """
 
-    TYPE: ClassVar[int] = 0x86
+    TYPE: ClassVar[int] = 0x46
 
     sequence: int
     first_sample: int
@@ -409,32 +529,34 @@ class Report:
     device_us: int
 
     def to_bytes(self) -> bytes:
-        return struct.pack(">BIQQIIIII", self.TYPE, *asdict(self).values())
+        _, *others = asdict(self).values()
+        return struct.pack(">BHQQIIIII", self.TYPE, short(self.sequence), *others)
 
     @classmethod
-    def parse(cls, data: bytes) -> Report:
-        """Raises RemoteProtocolError for a message of the wrong size."""
-        return cls(*_unpack_exactly(">BIQQIIIII", data)[1:])
+    def parse(cls, data: bytes, near: int) -> Report:
+        """Parse a report on a tile near that sequence number. Raises RemoteProtocolError for one of the wrong size."""
+        _, low_sequence, *others = _unpack_exactly(">BHQQIIIII", data)
+        return cls(extended(low_sequence, near), *others)
 
 
 @dataclass(frozen=True)
 class Receipt:
     """The receiver has this tile or pause; sent at once, so that the sender can estimate the path."""
 
-    TYPE: ClassVar[int] = 0x87
+    TYPE: ClassVar[int] = 0x47
 
     sequence: int
 
     def to_bytes(self) -> bytes:
-        return struct.pack(">BI", self.TYPE, self.sequence)
+        return struct.pack(">BH", self.TYPE, short(self.sequence))
 
     @classmethod
-    def parse(cls, data: bytes) -> Receipt:
-        """Raises RemoteProtocolError for a message of the wrong size."""
-        return cls(*_unpack_exactly(">BI", data)[1:])
+    def parse(cls, data: bytes, near: int) -> Receipt:
+        """Parse a receipt for a packet near that sequence number. Raises RemoteProtocolError for one of wrong size."""
+        return cls(extended(_unpack_exactly(">BH", data)[1], near))
 
 
-SenderMessage = Hello | MediaPacket | Ping | Bye | Gap
+SenderMessage = Hello | MediaPacket | Place | Ping | Bye | Gap
 """What a receiver can get: a sender's messages, and a relay's own Gap among them."""
 
 ReceiverMessage = Welcome | Pong | Report | Receipt

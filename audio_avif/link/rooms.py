@@ -13,7 +13,8 @@ from enum import IntEnum
 from typing import Protocol
 
 from audio_avif.errors import PeerRefused
-from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping
+from audio_avif.link.counters import Counters
+from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping, Place
 from audio_avif.link.takeover import DISPLACED, RESUMED, Tenure, Verdict
 
 KEEP_S = 1.0
@@ -29,16 +30,21 @@ class Kind(IntEnum):
     MEDIA = 2
     PING = 3
     BYE = 4
+    PLACE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message as all sinks of a room share it: its bytes, and the frame that is written for each of them."""
+    """A message as all sinks of a room share it: its bytes, and the frame that is written for each of them.
+
+    ``place`` is that of a packet, or the one that the message tells.
+    """
 
     kind: Kind
     data: bytes
     frame: bytes
     at_s: float
+    place: Place | None = None
 
 
 @dataclass
@@ -49,6 +55,13 @@ class Traffic:
     sent_messages: int = 0
     sent_bytes: int = 0
     dropped_messages: int = 0
+
+
+def place_after(before: Place | None, place: Place | None) -> Place | None:
+    """The place of a packet where a listener, whose newest packet lies at ``before``, would not find it; else None."""
+    counters = Counters() if before is None else Counters(before.sequence, before.first_frame)
+    is_known = place is None or counters.reaches(place.sequence, place.first_frame)
+    return None if is_known else place
 
 
 class Sink(Protocol):
@@ -73,7 +86,7 @@ class Listener:
     """A sink that writes at once while its way is clear, and else queues about a second.
 
     ``pause`` and ``resume`` say whether it is clear; ``write`` may call ``pause``. Of what waits the oldest tiles are
-    dropped first, never a hello or a bye, and told as one Gap before the next message.
+    dropped first, never a hello or a bye, and told as one Gap before the next message, with the place of a packet.
     """
 
     def __init__(self, write: Callable[[bytes], None], framed: Callable[[bytes], bytes], traffic: Traffic) -> None:
@@ -84,6 +97,7 @@ class Listener:
         self._traffic = traffic
         self._is_clear = True
         self._waiting: deque[_Waiting] = deque()
+        self._place: Place | None = None  # of the newest packet written
 
     @property
     def waiting(self) -> int:
@@ -94,11 +108,12 @@ class Listener:
         """Write all in one go."""
         if entries:
             self._send(b"".join(entry.frame for entry in entries), len(entries))
+            self._place = next((entry.place for entry in reversed(entries) if entry.place is not None), None)
 
     def offer(self, entry: Entry, now_s: float) -> None:
         """Write a message, or let it wait; pings are of no use later and do not wait."""
         if self._is_clear:
-            self._send(entry.frame)
+            self._pass_on(entry)
         elif entry.kind is not Kind.PING:
             if entry.kind is Kind.HELLO:
                 self._forget_unbegun()
@@ -124,8 +139,16 @@ class Listener:
             if first.missed:
                 self._send(self._framed(Gap(first.missed).to_bytes()))
                 first.missed = 0
+            elif (place := place_after(self._place, first.entry.place)) is not None:
+                self._place = place
+                self._send(self._framed(place.to_bytes()))
             else:
-                self._send(self._waiting.popleft().entry.frame)
+                self._pass_on(self._waiting.popleft().entry)
+
+    def _pass_on(self, entry: Entry) -> None:
+        if entry.place is not None:
+            self._place = entry.place
+        self._send(entry.frame)
 
     def _send(self, frame: bytes, messages: int = 1) -> None:
         self._traffic.sent_messages += messages
@@ -167,6 +190,7 @@ class _Stream:
     first: Entry
     received: int = -1
     ping: Entry | None = None
+    place: Place | None = None
     recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
 
     @property
@@ -206,7 +230,7 @@ class Publication:
         """What a late listener must know of this stream."""
         return self._room.greeting(now_s)
 
-    def take(self, message: MediaPacket | Ping | Bye, data: bytes, now_s: float) -> None:
+    def take(self, message: MediaPacket | Place | Ping | Bye, data: bytes, now_s: float) -> None:
         """Give a message, parsed and as it came, to all who listen. Raises RemoteProtocolError for one out of place."""
         stream, room = self._stream, self._room
         if room.publication is not self:
@@ -220,8 +244,12 @@ class Publication:
         elif isinstance(message, Ping):
             stream.ping = room.entry(Kind.PING, data, now_s)
             room.forward(stream.ping, now_s)
+        elif isinstance(message, Place):
+            stream.place = message
+            room.forward(room.entry(Kind.PLACE, data, now_s, message), now_s)
         else:
-            entry = room.entry(Kind.MEDIA, data, now_s)
+            stream.place = Place(message.sequence, message.first_frame)
+            entry = room.entry(Kind.MEDIA, data, now_s, stream.place)
             stream.received = max(stream.received, message.sequence)
             stream.recent.append(entry)
             stream.trim(now_s)
@@ -250,9 +278,9 @@ class Room:
         """Whether the room has no stream, publisher or sink."""
         return not self.sinks and self._stream is None and self.publication is None
 
-    def entry(self, kind: Kind, data: bytes, now_s: float) -> Entry:
+    def entry(self, kind: Kind, data: bytes, now_s: float, place: Place | None = None) -> Entry:
         """A message as it is given to sinks."""
-        return Entry(kind, data, self._framed(data), now_s)
+        return Entry(kind, data, self._framed(data), now_s, place)
 
     def begin(
         self,
@@ -296,12 +324,17 @@ class Room:
         self.sinks.pop(sink, None)
 
     def greeting(self, now_s: float) -> list[Entry]:
-        """The hello of the stream that is here, its newest ping and its last second; nothing where there is none."""
+        """The hello of the stream that is here, its newest ping and its last second; nothing where there is none.
+
+        The place of the first packet comes before it, in a stream so long that a listener would not find it.
+        """
         stream = self._stream
         if stream is None or stream.tenure.has_bye:
             return []
         stream.trim(now_s)
-        return [stream.first, *([] if stream.ping is None else [stream.ping]), *stream.recent]
+        place = place_after(None, stream.recent[0].place if stream.recent else stream.place)
+        told = [] if place is None else [self.entry(Kind.PLACE, place.to_bytes(), now_s, place)]
+        return [stream.first, *told, *([] if stream.ping is None else [stream.ping]), *stream.recent]
 
     def forward(self, entry: Entry, now_s: float) -> None:
         """Offer a message to all sinks."""

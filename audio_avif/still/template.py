@@ -7,16 +7,24 @@ from dataclasses import dataclass
 
 from audio_avif.still.boxes import OBU_FRAME, OBU_HAS_SIZE, inspect_still
 
-_FRAME_HEADER = bytes([OBU_FRAME << 3 | OBU_HAS_SIZE])
+MAX_FRAME_HEADERS = 128
+"""How many frame headers a tile's message can tell apart."""
+
+_FRAME_UNIT = bytes([OBU_FRAME << 3 | OBU_HAS_SIZE])
 
 
 @dataclass(frozen=True)
 class StillTemplate:
-    """All bytes of a still before its frame unit, with both lengths as they would be without that unit."""
+    """All bytes of a still before its frame unit, with both lengths as they would be without that unit.
+
+    ``frame_headers`` are beginnings of frame units' bodies, all of one length, of which a tile names one by its number:
+    the AV1 frame header, which depends on little more than the quality.
+    """
 
     prefix: bytes
     iloc_length_at: int
     mdat_size_at: int
+    frame_headers: tuple[bytes, ...] = ()
 
     @classmethod
     def of(cls, still: bytes) -> StillTemplate:
@@ -30,9 +38,21 @@ class StillTemplate:
         frame_body = still[inspect_still(still).frame_body_at :]
         return frame_body if self.rebuild(frame_body) == still else None
 
-    def rebuild(self, frame_body: bytes) -> bytes:
-        """The whole AVIF still around a frame unit's body."""
-        frame = _FRAME_HEADER + _leb128(len(frame_body)) + frame_body
+    def shorten(self, frame_body: bytes) -> tuple[int | None, bytes]:
+        """Return the number of the frame header that a body begins with, and the rest of the body.
+
+        The number is None where no frame header fits, and where nothing would be left; then the body is whole.
+        """
+        size = len(self.frame_headers[0]) if self.frame_headers else 0
+        if len(frame_body) <= size or frame_body[:size] not in self.frame_headers:
+            return None, frame_body
+        return self.frame_headers.index(frame_body[:size]), frame_body[size:]
+
+    def rebuild(self, frame_body: bytes, header: int | None = None) -> bytes:
+        """The whole AVIF still around a frame unit's body, or around what follows its frame header of that number."""
+        if header is not None:
+            frame_body = self.frame_headers[header] + frame_body
+        frame = _FRAME_UNIT + _leb128(len(frame_body)) + frame_body
         return self._with_lengths(len(frame)) + frame
 
     def _with_lengths(self, change: int) -> bytes:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.link.messages import Bundle, Hello, PausePacket, TilePacket
+from audio_avif.link.messages import Bundle, Hello, PausePacket, Place, TilePacket
 from audio_avif.recording.codec import FORMAT, FileConfig, encode, encode_cell
 from audio_avif.recording.grid import GridWriter
 from audio_avif.recording.layout import PictureInfo, to_pixels
@@ -108,12 +108,12 @@ def real_stills() -> Iterator[bytes]:
 
 def sender_messages() -> dict[str, bytes]:
     """What a sender may say, by its golden name."""
-    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE < 0x80}
+    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE < 0x40}
 
 
 def receiver_messages() -> dict[str, bytes]:
     """What a receiver may say, by its golden name."""
-    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE >= 0x80}
+    return {name: message.to_bytes() for name, message in golden_messages().items() if message.TYPE >= 0x40}
 
 
 def malformed_messages() -> list[bytes]:
@@ -244,7 +244,7 @@ def decoder() -> Iterator[bytes]:
     tiles = [TilePacket(number, 8 * number, 8, body) for number, body in enumerate(bodies[:12])]
     wait = bytes([WAIT, 13])
 
-    def paced(packets: Sequence[TilePacket | PausePacket | Bundle]) -> bytes:
+    def paced(packets: Sequence[TilePacket | PausePacket | Bundle | Place]) -> bytes:
         return join_messages([part for packet in packets for part in (packet.to_bytes(), wait)])
 
     levels = bytes(range(20, 60, 5))
@@ -263,6 +263,8 @@ def decoder() -> Iterator[bytes]:
         packets = [TilePacket(number, number * hello.tile.frames, 2, body) for number, body in enumerate(own)]
         pause = PausePacket(6, 6 * hello.tile.frames, 2, levels)
         yield join_messages([hello.to_bytes(), *[packet.to_bytes() for packet in (*packets, pause)], wait])
-    yield paced([*tiles[:2], TilePacket(2**32 - 1, 2**32 - 8, 8, bodies[0]), *tiles[2:6]])
+    yield paced([*tiles[:2], Place(2**40, 2**40), TilePacket(2**40 - 1, 2**40 - 8, 8, bodies[0]), *tiles[2:6]])
+    yield paced([Place(65_534, 524_272), *(replace(tile, sequence=65_534 + n) for n, tile in enumerate(tiles[:4]))])
+    yield paced([replace(tile, payload=tile.payload[5:], header=1) for tile in tiles])
     yield join_messages([tile.to_bytes() for tile in tiles])
     yield join_messages([tiles[0].to_bytes(), *[bytes([WAIT, 255])] * 8, tiles[1].to_bytes()])

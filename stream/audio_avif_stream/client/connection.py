@@ -119,7 +119,9 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
             ) from error
         if error.response.status_code == 404 and not address.path:
             raise RefusedForGood(f"{address} is a relay; give a room with --room") from error
-        raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
+        is_other_version = error.response.status_code == 400
+        why = f"it does not speak {SUBPROTOCOL}" if is_other_version else str(error)
+        raise ConnectionFailed(_is_no_receiver(address, why)) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
     except OSError as error:

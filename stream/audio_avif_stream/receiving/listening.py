@@ -20,19 +20,19 @@ from websockets.frames import CloseCode
 
 from audio_avif.edge import console
 from audio_avif.errors import ConnectionFailed, PeerRefused, RefusedForGood, RemoteProtocolError
+from audio_avif.link.counters import Counters
 from audio_avif.link.messages import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
     CLOSE_UNAUTHORIZED,
     CLOSE_UNKNOWN_ROOM,
-    Bundle,
     Bye,
     Gap,
     Hello,
-    PausePacket,
     Ping,
+    Place,
     Pong,
-    TilePacket,
+    short_counters,
 )
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif.link.takeover import Verdict
@@ -55,7 +55,6 @@ _PING_S = 1.0
 _SILENT_S = 3.0  # a relay answers pings; a path on which nothing comes back for so long is dead
 _WAITING_S = 2.0
 _MAX_WAITING = 512  # messages, while the vocoder warms up or the stream before is played to its end
-_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE, Bundle.TYPE)
 _FINAL = (CLOSE_PROTOCOL_ERROR, CLOSE_TOO_MANY_MESSAGES, CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM)
 
 
@@ -105,6 +104,7 @@ class _Stream:
     session: Session
     line: _StreamLine
     newest: int
+    counters: Counters = field(default_factory=Counters)
     carrying: asyncio.Task[None] = field(init=False)
     is_spoiled: bool = False
 
@@ -135,7 +135,7 @@ class RoomStreams:
     async def take(self, data: bytes) -> None:
         """Take a message of the publisher, or a gap from the relay.
 
-        Raises RemoteProtocolError for a malformed one; media messages are checked by the session.
+        Raises RemoteProtocolError for a malformed one; packets are checked by the session.
         """
         kind, stream = data[0], self._stream
         if kind == Hello.TYPE:
@@ -150,12 +150,26 @@ class RoomStreams:
         elif kind == Bye.TYPE:
             stream.line.put(data)
             self._stream, self._ended = None, stream
-        elif kind in _MEDIA and (sequence := _sequence_of(data)) > stream.newest:
-            if stream.line.has_ended:  # the session had given its publisher up
-                await self._begin(stream.first)
+        elif kind == Place.TYPE:
+            place = Place.parse(data)
+            stream.counters.move_to(place.sequence, place.first_frame)
+            stream.line.put(data)
+        elif (short := short_counters(data)) is not None:
+            await self._packet(stream, data, *stream.counters.extend(*short))
+
+    async def _packet(self, stream: _Stream, data: bytes, sequence: int, first_frame: int) -> None:
+        """Give a packet to the stream's session, unless it is here already."""
+        stream.counters.advance(sequence, first_frame)
+        if sequence <= stream.newest:
+            return
+        if stream.line.has_ended:  # the session had given its publisher up
+            await self._begin(stream.first)
             if self._stream is not None:
-                self._stream.newest = sequence
-                self._stream.line.put(data)
+                self._stream.counters = stream.counters
+                self._stream.line.put(Place(sequence, first_frame).to_bytes())
+        if self._stream is not None:
+            self._stream.newest = sequence
+            self._stream.line.put(data)
 
     async def _begin(self, first: bytes) -> None:
         """Begin a stream, or resume it over another connection."""
@@ -201,12 +215,6 @@ class RoomStreams:
         if self._relay_ahead.round_trip_ms is not None and ping.receiver_ahead_us:
             ahead_us = ping.receiver_ahead_us - self._relay_ahead.ahead_us
             stream.line.put(replace(ping, receiver_ahead_us=ahead_us).to_bytes())
-
-
-def _sequence_of(data: bytes) -> int:
-    """Of a tile, a pause, or a bundle's first part; of a message too short for one, a number that is never played."""
-    at = 5 if data[0] == Bundle.TYPE else 1
-    return int.from_bytes(data[at : at + 4], "big") if len(data) >= at + 4 else -1
 
 
 async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: str) -> None:

@@ -19,7 +19,8 @@ from audio_avif.link.messages import MAX_MESSAGE_BYTES
 log = logging.getLogger(__name__)
 
 MAGIC = b"audio-avif recording\n"
-VERSION = 1
+VERSION = 2
+"""Of the file, and of the wire protocol whose messages it holds."""
 _RECORD = struct.Struct(">BQI")
 _MAX_US = 2**53  # up to here seconds in floating point hold every microsecond
 

@@ -163,19 +163,17 @@ class Claims:
             return
         entries = claim.publication.greeting(self._now_s())
         if entries:
-            await respond(msg, self._link.relay_id + _greeting_bytes(entries[0], entries[1:]))
+            await respond(msg, self._link.relay_id + _greeting_bytes(entries))
 
 
-def _greeting_bytes(hello: Entry, others: list[Entry]) -> bytes:
-    """The hello and as many of the newest other messages as an answer holds, each behind its length."""
+def _greeting_bytes(entries: list[Entry]) -> bytes:
+    """The messages of a greeting, each behind its length: of the packets as many of the newest as an answer holds."""
     parts: list[bytes] = []
     room_bytes = _MAX_ANSWER_BYTES
-    for entry in reversed(others):
+    for entry in reversed(entries):
         room_bytes -= len(entry.data) + 4
-        if room_bytes < 0:
-            break
-        parts.append(struct.pack(">I", len(entry.data)) + entry.data)
-    parts.append(struct.pack(">I", len(hello.data)) + hello.data)
+        if room_bytes >= 0 or entry.kind is not Kind.MEDIA:
+            parts.append(struct.pack(">I", len(entry.data)) + entry.data)
     return b"".join(reversed(parts))
 
 

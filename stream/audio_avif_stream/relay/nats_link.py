@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 ANSWER_S = 1.0
 """How long an answer of another relay is waited for."""
 
-_PREFIX = "audio_avif.v1"
+_PREFIX = "audio_avif.v2"
 _CONNECT_S = 5.0
 _RECONNECT_S = 0.5
 _MAX_OUTWARD = 1024  # messages that wait for NATS

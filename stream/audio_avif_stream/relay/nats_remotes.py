@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from audio_avif.errors import PeerRefused, RemoteProtocolError
-from audio_avif.link.messages import Bye, Gap, Hello, Ping, Pong
+from audio_avif.link.messages import Gap, Hello, MediaPacket, Ping, Pong
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication, Room
 from audio_avif.link.takeover import SILENT_S
@@ -177,5 +177,5 @@ class Remotes:
         if isinstance(message, Ping):
             if (ours := self.clocks.translate(message, remote.source)) is not None:
                 publication.take(ours, ours.to_bytes(), now_s)
-        elif isinstance(message, Bye) or message.sequence > publication.received:
+        elif not isinstance(message, MediaPacket) or message.sequence > publication.received:
             publication.take(message, data, now_s)

@@ -9,7 +9,16 @@ from dataclasses import replace
 from hashlib import sha256
 
 from audio_avif.errors import PeerRefused, RemoteProtocolError
-from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, CLOSE_UNSUPPORTED, Bye, Gap, Hello, Ping, Pong, Receipt
+from audio_avif.link.messages import (
+    CLOSE_TOO_MANY_MESSAGES,
+    CLOSE_UNSUPPORTED,
+    Gap,
+    Hello,
+    MediaPacket,
+    Ping,
+    Pong,
+    Receipt,
+)
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication, Rooms
 from audio_avif_stream.relay.nats_bridge import NatsBridge
@@ -66,7 +75,7 @@ class Publishers:
                 raise RemoteProtocolError("the peer sent a gap, which only a relay may send")
             if isinstance(message, Ping):
                 await say(line, Pong(message.sent_us, round(now_s * 1e6)))
-            elif not isinstance(message, Bye):
+            elif isinstance(message, MediaPacket):
                 await say(line, Receipt(message.sequence))
             publication.take(message, data, self._now_s())
 

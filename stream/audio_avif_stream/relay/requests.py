@@ -48,6 +48,8 @@ class RequestCheck:
         prefix = next((prefix for prefix in _PATHS if path.startswith(prefix)), None)
         if prefix is None:
             return self._file(connection, path)
+        if (other_version := self._admission.check_version(connection, request)) is not None:
+            return other_version
         origins = request.headers.get_all("Origin")
         if origins and not self._is_allowed(origins, request.headers.get_all("Host")):
             self._complaints.tell(

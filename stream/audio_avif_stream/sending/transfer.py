@@ -132,6 +132,10 @@ class Transfer:
         await self.connection.send(self._protocol.send(stream.encoder.bye()))
 
     async def _send(self, packet: MediaPacket, now_s: float) -> None:
+        if (place := self._protocol.place_before(packet)) is not None:
+            message = self._protocol.send(place)
+            self._stream.stats.rates.control(wire_bytes(len(message)))
+            await self.connection.send(message)
         message = self._protocol.send(packet)
         size = wire_bytes(len(message))
         self._stream.congestion.sent(packet.sequence, size, now_s)

@@ -6,6 +6,7 @@ import asyncio
 import http
 import logging
 import os
+import re
 import socket
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES
+from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, SUBPROTOCOL
 from audio_avif_stream.serving.security import Limits, MessageAllowance, shows_token
 
 log = logging.getLogger(__name__)
@@ -141,8 +142,10 @@ class Admission:
         return self._arrivals.get(connection.transport.get_extra_info("socket").fileno())
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer 401 to a request without the token; None lets it pass."""
+        """Answer 400 to a request in another version of the protocol, 401 to one without the token; else None."""
         self.hear(connection)
+        if (refusal := self.check_version(connection, request)) is not None:
+            return refusal
         if self.token is None:
             return None
         if not shows_token(request.headers.get_all("Authorization"), self.token):
@@ -152,6 +155,18 @@ class Admission:
             return response
         self.trust(connection)
         return None
+
+    def check_version(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer 400 to a request that asks for another version of the protocol, and say so; None lets it pass."""
+        lines = request.headers.get_all("Sec-WebSocket-Protocol")
+        offered = [each.strip() for line in lines for each in line.split(",")]
+        others = [each for each in offered if re.fullmatch(r"audio-avif\.v\d{1,4}", each)]
+        if SUBPROTOCOL in offered or not others:
+            return None
+        self.complaints.tell(
+            "version", f"{address_of(connection)} speaks {others[0]}; this program speaks {SUBPROTOCOL}; refused"
+        )
+        return connection.respond(http.HTTPStatus.BAD_REQUEST, f"This server speaks {SUBPROTOCOL}.\n")
 
     def hear(self, connection: ServerConnection) -> None:
         """Record that a connection's request is complete."""

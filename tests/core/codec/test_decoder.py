@@ -142,7 +142,7 @@ def test_a_stream_ends_at_its_last_sample(samples: int) -> None:
 def test_a_damaged_picture_is_concealed_and_counted() -> None:
     encoder = Encoder(MEL, TILE, FAST)
     packets = encoder.push(SPEECH) + encoder.flush()
-    packets[3] = replace(packets[3], payload=b"\xff" * 30)
+    packets[3] = replace(packets[3], payload=b"\xff" * 30, header=None)
     packets[5] = replace(packets[5], payload=b"no picture", is_whole_still=True)
     decoder = Decoder(replace(HELLO, template=encoder.template, live=False), FrameTeller(1))
     assert all_samples(decoder, packets, encoder.bye()).size == SPEECH.size

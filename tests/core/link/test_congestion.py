@@ -13,7 +13,7 @@ from audio_avif.link.congestion import Congestion
 from audio_avif.link.messages import TilePacket, wire_bytes
 from audio_avif.link.outbox import Outbox
 
-OVERHEAD_BYTES = wire_bytes(TilePacket.HEADER_BYTES)
+OVERHEAD_BYTES = wire_bytes(5)
 BLOCK, PING, RECEIPT = range(3)
 BLOCK_S = 0.016
 PING_BYTES = wire_bytes(25)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_avif.errors import FileError, PeerRefused, RemoteProtocolError
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, Place, TilePacket
+from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import KEEP_S, Listener, Publication, Room, Rooms, Traffic
 from audio_avif_stream.relay.room_tokens import (
     BEARER_SUBPROTOCOL,
@@ -40,6 +41,14 @@ def tile(sequence: int) -> TilePacket:
     return TilePacket(sequence, 8 * sequence, 8, b"picture %d" % sequence)
 
 
+def split_messages(data: bytes) -> list[bytes]:
+    """Messages that stand behind their lengths."""
+    if not data:
+        return []
+    end = 2 + int.from_bytes(data[:2], "big")
+    return [data[2:end], *split_messages(data[end:])]
+
+
 @dataclass
 class Way:
     """A listener's connection, which takes what is written or, while it is ``narrow``, keeps the first that comes."""
@@ -62,13 +71,16 @@ class Way:
         return [frame[0] for frame in self.heard]
 
     def numbers(self) -> list[int]:
-        """Sequence numbers heard; a gap is as many -1."""
+        """Sequence numbers as a listener finds them, after each hello anew; a gap is as many -1."""
         numbers: list[int] = []
+        protocol = ReceiverProtocol()
         for frame in self.heard:
-            if frame[0] == TilePacket.TYPE:
-                numbers.append(TilePacket.parse(frame).sequence)
-            elif frame[0] == Gap.TYPE:
-                numbers += [-1] * Gap.parse(frame).messages
+            protocol = ReceiverProtocol() if frame[0] == Hello.TYPE else protocol
+            message = protocol.receive(frame)
+            if isinstance(message, TilePacket):
+                numbers.append(message.sequence)
+            elif isinstance(message, Gap):
+                numbers += [-1] * message.messages
         return numbers
 
 
@@ -258,6 +270,36 @@ def test_a_slow_listener_loses_its_oldest_tiles_is_told_so_and_delays_nobody() -
     assert slow.numbers()[-1] == 40
 
 
+def test_a_late_listener_of_a_long_stream_finds_its_packets() -> None:
+    """An hour of 8-frame tiles: more than the short counters tell."""
+    stage = Stage(Rooms(lambda message: len(message).to_bytes(2, "big") + message, 60.0, 3))
+    early = stage.listen()
+    publication = stage.publish(a_hello())
+    publication.take(Place(28_125, 225_000), Place(28_125, 225_000).to_bytes(), stage.now_s)
+    late = stage.listen()
+    stage.tiles(publication, *range(28_125, 28_131))
+    later = stage.listen()
+    stage.tiles(publication, 28_131)
+    for way in (early, late, later):
+        way.heard = split_messages(b"".join(way.heard))
+        assert way.numbers() == list(range(28_125, 28_132))
+        assert way.kinds()[:2] == [Hello.TYPE, Place.TYPE]
+
+
+def test_a_listener_that_reads_nothing_for_long_finds_the_packets_after_that() -> None:
+    stage = Stage()
+    slow = stage.listen(Way(narrow=True))
+    publication = stage.publish(a_hello())
+    stage.tiles(publication, 0)
+    stage.tiles(publication, 9_000, 9_001)
+    slow.narrow = False
+    slow.listener.resume()
+    stage.now_s += 2.0
+    stage.tiles(publication, 9_002)
+    assert [number for number in slow.numbers() if number >= 0] == [0, 9_000, 9_001, 9_002]
+    assert slow.kinds().count(Place.TYPE) == 1
+
+
 def test_hello_and_bye_are_never_dropped_and_pings_do_not_wait() -> None:
     stage = Stage()
     slow = stage.listen(Way(narrow=True))
@@ -367,9 +409,9 @@ def test_a_token_is_shown_in_a_header_or_a_subprotocol() -> None:
     token = "käse?>"  # its base64 has - and _ where the usual one has + and /
     packed = "a8Okc2U_Pg"
     assert has_key("abc", ["Bearer abc"], [])
-    assert has_key(token, [], ["audio-avif.v1", BEARER_SUBPROTOCOL + packed])
+    assert has_key(token, [], ["audio-avif.v2", BEARER_SUBPROTOCOL + packed])
     assert has_key(token, ["Bearer wrong"], [BEARER_SUBPROTOCOL + packed])
     for wrong in ("", packed + "=A", packed[:-1], packed + "!", "YWJj"):
         assert not has_key(token, [], [BEARER_SUBPROTOCOL + wrong])
     assert not has_key(token, [], [BEARER_SUBPROTOCOL + packed] * 2)
-    assert not has_key(token, [], [packed, "audio-avif.v1"])
+    assert not has_key(token, [], [packed, "audio-avif.v2"])

@@ -21,7 +21,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from audio_avif.codec.encoder import Encoder
-from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, Ping, Pong, TilePacket
+from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, Ping, Place, Pong, TilePacket
 from audio_avif_stream.client.connection import Address
 from audio_avif_stream.receiving import listening as listening_module
 from support.stream_helpers import PATIENCE_S, RECEIVER, Process, is_chatter, json_lines, running, speech, wait_until
@@ -45,7 +45,7 @@ class Said:
         return cls(Hello(encoder.mel, encoder.tile, encoder.template, session), tiles, encoder.bye())
 
 
-def say(connection: ServerConnection, *messages: Hello | TilePacket | Gap | Bye | Ping) -> None:
+def say(connection: ServerConnection, *messages: Hello | TilePacket | Gap | Bye | Ping | Place) -> None:
     """Say messages, tiles in their own time."""
     for message in messages:
         connection.send(message.to_bytes())
@@ -118,6 +118,30 @@ def test_another_relay_says_the_last_second_again_and_nothing_is_played_twice(tm
         assert "the connection to the relay was lost; trying the next relay" in process.err
     (final,) = finals(tmp_path)
     assert final["received_tiles"] == len(said.tiles) and final["reconnections"] == 1
+    assert final["late_tiles"] == final["repeated_tiles"] == final["lost_tiles"] == 0
+
+
+def test_another_relay_goes_on_with_a_stream_that_is_a_day_old(tmp_path: Path) -> None:
+    said, before = Said.of("one"), 675_000
+    tiles = [
+        replace(tile, sequence=tile.sequence + before, first_frame=tile.first_frame + 8 * before) for tile in said.tiles
+    ]
+    bye = Bye(said.bye.tiles + before, said.bye.samples + 8 * 256 * before)
+
+    def from_tile(number: int) -> list[Hello | Place | TilePacket]:
+        return [said.hello, Place(tiles[number].sequence, tiles[number].first_frame), *tiles[number:]]
+
+    def first(connection: ServerConnection) -> None:
+        say(connection, *from_tile(0)[:8])
+        connection.socket.shutdown(socket.SHUT_RDWR)
+
+    def second(connection: ServerConnection) -> None:
+        say(connection, *from_tile(3), bye)
+
+    with relaying(first) as here, relaying(second) as there, listening(tmp_path, [here, there], "--once") as process:
+        assert process.ended().code == 0
+    (final,) = finals(tmp_path)
+    assert final["received_tiles"] == len(tiles) and final["reconnections"] == 1
     assert final["late_tiles"] == final["repeated_tiles"] == final["lost_tiles"] == 0
 
 
@@ -215,7 +239,7 @@ def test_a_relay_that_lets_nobody_in_is_asked_less_and_less_often(monkeypatch: p
 
 def test_a_damaged_message_ends_its_stream_alone(tmp_path: Path) -> None:
     one, two = Said.of("one", 0.5), Said.of("two", 0.5)
-    damaged = replace(one.tiles[2], frames=60)
+    damaged = replace(one.tiles[2], frames=60, header=None)
 
     def script(connection: ServerConnection) -> None:
         say(connection, one.hello, *one.tiles[:2], damaged, *one.tiles[3:], one.bye)

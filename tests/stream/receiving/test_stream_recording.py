@@ -17,7 +17,7 @@ from audio_avif.errors import FileError
 from audio_avif.link.messages import MAX_MESSAGE_BYTES
 from audio_avif_stream.receiving.stream_recording import MAGIC, Event, Kind, Recorder, read_recording
 
-HEAD = MAGIC + b"\x01"
+HEAD = MAGIC + b"\x02"
 
 
 def record(kind: int, at_us: int, data: bytes = b"", size: int | None = None) -> bytes:
@@ -46,7 +46,7 @@ STREAM = [
 
 def test_the_file_is_as_documented(tmp_path: Path) -> None:
     assert write(tmp_path / "a", STREAM).read_bytes() == (
-        b"audio-avif recording\n\x01"
+        b"audio-avif recording\n\x02"
         + record(1, 5_000_000_000)
         + record(2, 5_000_001_000, b"hello")
         + record(2, 5_000_129_000, b"\x02tile")
@@ -98,7 +98,7 @@ def test_a_recording_cut_short_anywhere_gives_what_is_whole_and_says_so(
         (b"", "ends before its first record"),
         (MAGIC[:9], "ends before its first record"),
         (b"RIFF\x24\x00\x00\x00WAVEfmt and more of it", "is not a recording of audio-avif-recv --record"),
-        (MAGIC + b"\x02", "is a recording of version 2; this program reads version 1"),
+        (MAGIC + b"\x01", "is a recording of version 1; this program reads version 2"),
         (HEAD + record(9, 0), "damaged at byte 22: a record has the unknown kind 9"),
         (HEAD + record(2, 0, size=MAX_MESSAGE_BYTES + 1), "a record of 65537 bytes is too long for its kind"),
         (HEAD + record(1, 0, b"x"), "a record of 1 bytes is too long for its kind"),

@@ -37,12 +37,11 @@ from audio_avif.link.messages import (
     CLOSE_UNSUPPORTED,
     SUBPROTOCOL,
     Bye,
-    PausePacket,
     Ping,
     Pong,
     Receipt,
-    TilePacket,
     Welcome,
+    short_counters,
 )
 from audio_avif.link.outbox import Outbox
 from audio_avif_stream.client.connection import Host
@@ -305,8 +304,8 @@ def tiles(connection: ServerConnection, count: int, *, with_receipts: bool = Tru
         assert isinstance(data, bytes)
         if data[0] == Bye.TYPE:
             break
-        if data[0] in (TilePacket.TYPE, PausePacket.TYPE):
-            found.append(int.from_bytes(data[1:5], "big"))
+        if (counters := short_counters(data)) is not None:
+            found.append(counters[0])
             if with_receipts:
                 connection.send(Receipt(found[-1]).to_bytes())
         elif data[0] == Ping.TYPE:

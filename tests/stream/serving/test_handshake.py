@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Request
 
 from audio_avif.errors import PeerRefused, RemoteProtocolError
 from audio_avif.link.messages import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, Bye, Welcome
 from audio_avif.link.protocol import ReceiverProtocol
-from audio_avif_stream.serving.admission import Complaints
+from audio_avif_stream.serving.admission import Admission, Complaints
 from audio_avif_stream.serving.handshake import receive_hello, refusing, welcome
+from audio_avif_stream.serving.security import Limits
 from support.stage import hello_of
 
 
@@ -84,3 +87,35 @@ def test_what_goes_wrong_closes_this_connection_with_its_reason(
     asyncio.run(meet())
     assert line.closed == closed and complaints.count == told
     assert ("192.0.2.7" in caplog.text) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("offered", "is_refused"),
+    [
+        ("audio-avif.v1", True),
+        ("audio-avif.v1, audio-avif.bearer.dG9rZW4", True),
+        ("audio-avif.v3", True),
+        ("audio-avif.v1, audio-avif.v2", False),
+        ("audio-avif.v2", False),
+        ("chat", False),
+        (None, False),
+    ],
+)
+def test_a_peer_of_another_version_is_refused_in_a_sentence_on_both_sides(
+    offered: str | None, is_refused: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = SimpleNamespace(remote_address=("192.0.2.7", 1), respond=lambda status, text: (int(status), text))
+    admission = Admission(Limits(), None, Complaints())
+    request = Request("/", Headers({} if offered is None else {"Sec-WebSocket-Protocol": offered}))
+    line: Any = connection
+
+    async def check() -> Any:
+        return admission.check_version(line, request)
+
+    answer = asyncio.run(check())
+    if not is_refused:
+        assert answer is None and not caplog.records
+        return
+    assert answer == (400, "This server speaks audio-avif.v2.\n")
+    version = str(offered)[:13]
+    assert caplog.messages == [f"192.0.2.7 speaks {version}; this program speaks audio-avif.v2; refused"]

@@ -24,7 +24,7 @@ from audio_avif.codec.encoder import Encoder
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge.console import INTERRUPTED
 from audio_avif.errors import AudioAvifError, FileError, ModelError
-from audio_avif.link.messages import TilePacket, wire_bytes
+from audio_avif.link.messages import wire_bytes
 from audio_avif.metrics import SCORES
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
@@ -150,7 +150,7 @@ def test_tiles_are_the_codec_and_its_packets() -> None:
     packets = [*encoder.push(sound), *encoder.flush()]
     assert coded.samples.shape == sound.shape
     assert coded.payload_bits == 8 * sum(len(packet.payload) for packet in packets)
-    assert coded.wire_bytes == sum(wire_bytes(TilePacket.HEADER_BYTES + len(packet.payload)) for packet in packets)
+    assert coded.wire_bytes == sum(wire_bytes(len(packet.to_bytes())) for packet in packets)
     assert (tiles.vocoder_ms, tiles.codec_ms) == (48.0, 48.0 + 7 * 16 + 32)
 
 

@@ -321,7 +321,7 @@ def beside_row(today: Curve, defaults: Curve) -> list[str]:
 def _bits_row(today: Curve) -> list[str]:
     config = EncoderConfig()
     grey = np.full((80, today.tile_frames), 128, np.uint8)
-    still, coder = TODAY.encode(grey, config), Coder(today.tile_frames)
+    still, coder = TODAY.encode(grey, config), Coder(today.tile_frames, encode=TODAY.encode)
     payload = len(coder.payload(still))
     kbps = float(np.interp(config.quality, QUALITIES, today.kbps))
     return [str(today.tile_frames), f"{len(still) - payload}", f"{payload}", f"{125 * kbps * coder.tile_s:.0f}"]

@@ -23,6 +23,7 @@ from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import SCORES
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
+from audio_avif.still.frame_headers import make_template
 from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import from_pixels, to_pixels
 from audio_avif.types import FloatArray
@@ -140,17 +141,22 @@ Range = FixedRange | RangePerTile
 
 
 class Coder:
-    """Encode clips with tiles of one width and one kind of value range; ``encode`` replaces ``encode_still``."""
+    """Encode clips with tiles of one width and one kind of value range, as a stream sends them.
+
+    ``encode`` replaces ``encode_still``; the bodies of its stills count whole.
+    """
 
     def __init__(
-        self, tile_frames: int, values: Range | None = None, encode: Callable[..., bytes] = encode_still
+        self, tile_frames: int, values: Range | None = None, encode: Callable[..., bytes] | None = None
     ) -> None:
         self.tile_frames = tile_frames
         self.tile_s = tile_frames * _MEL.frame_s
         self._values = values or FixedRange(TileConfig().log10_min, TileConfig().log10_max)
-        blank = np.zeros((_MEL.n_mels, tile_frames), np.uint8)
-        self._encode = encode
-        self._template = StillTemplate.of(encode(blank, EncoderConfig()))
+        self._encode = encode or encode_still
+        self._template = make_template(_MEL.n_mels, tile_frames, EncoderConfig.speed, 100)
+        if encode is not None:
+            blank = np.zeros((_MEL.n_mels, tile_frames), np.uint8)
+            self._template = StillTemplate.of(encode(blank, EncoderConfig()))
 
     def _tiles(self, frames: FloatArray) -> Iterator[FloatArray]:
         """Cut into whole tiles only: a padded last tile would count as longer than its sound."""
@@ -194,7 +200,8 @@ class Coder:
 
     def payload(self, still: bytes) -> bytes:
         frame_body = self._template.strip(still)
-        return bytes(self._values.bytes_per_tile) + (still if frame_body is None else frame_body)
+        payload = still if frame_body is None else self._template.shorten(frame_body)[1]
+        return bytes(self._values.bytes_per_tile) + payload
 
     def _coded(self, sizes: list[int], qualities: list[int], decoded: list[FloatArray], trials: int) -> Coded:
         joined = np.concatenate(decoded, axis=1) if decoded else np.zeros((_MEL.n_mels, 0), np.float32)

@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         help="frames of 16 ms per tile (default: 8)",
     )
     parser.add_argument(
-        "--quality", type=console.integer_in(0, 100), default=52, metavar="Q", help="AVIF quality (default: 52)"
+        "--quality", type=console.integer_in(0, 100), default=45, metavar="Q", help="AVIF quality (default: 45)"
     )
     parser.add_argument(
         "--latency", choices=("low", "balanced", "safe"), help="the receiver's vocoder and buffer (default: balanced)"

@@ -13,6 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from audio_avif.config import MAX_REDUNDANCY
+from audio_avif.link.counters import extended
+from audio_avif.link.messages import Bundle, short_counters
+
 Window = tuple[float, float]
 """A start in seconds since the first connection, and a length in seconds."""
 
@@ -21,9 +25,8 @@ _IP_TCP_BYTES: Final = 52
 _READ_BYTES: Final = 65_536
 _START_S: Final = 10.0
 
-_MEDIA_TYPES: Final = (0x02, 0x03, 0x06)  # tile, whole still, pause: u32 sequence number behind the type
-_BUNDLE_TYPE: Final = 0x07  # type, count, u16 length, then the first part
-_NEEDED_BYTES: Final = 9
+# In these lie the counters of any packet.
+_NEEDED_BYTES: Final = Bundle.HEAD_BYTES + MAX_REDUNDANCY * Bundle.COPY_HEAD_BYTES + 5
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes that belong together: a frame or a piece of one; ``sequence`` where a tile or pause begins."""
+    """Bytes that belong together: a frame or a piece of one.
+
+    ``sequence`` is that of the tile or pause that begins here, as its message carries it: without the upper bits.
+    """
 
     data: bytes
     is_start: bool = False
@@ -205,8 +211,8 @@ def _sequence(frame: bytes, header_bytes: int) -> int | None:
         return None
     mask, masked = frame[header_bytes - 4 : header_bytes], frame[header_bytes : header_bytes + _NEEDED_BYTES]
     body = bytes(byte ^ mask[number % 4] for number, byte in enumerate(masked))
-    at = 1 if body[:1] and body[0] in _MEDIA_TYPES else 5 if body[:1] == bytes([_BUNDLE_TYPE]) else None
-    return None if at is None or len(body) < at + 4 else int.from_bytes(body[at : at + 4], "big")
+    counters = short_counters(body)
+    return None if counters is None else counters[0]
 
 
 @dataclass
@@ -222,6 +228,7 @@ class Counts:
     dropped_messages: int = 0
     longest_wait_ms: float = 0.0
     """The largest delay of bytes from client to server beyond the path's own delay."""
+    newest_sequence: int = 0
     left_s: dict[int, float] = field(default_factory=dict)
     """The event loop's time at which each message last left for the server, by sequence number."""
 
@@ -465,7 +472,8 @@ class _Link:
             )
             if piece.sequence is not None:
                 counts.passed_messages += 1
-                counts.left_s[piece.sequence] = asyncio.get_running_loop().time()
+                counts.newest_sequence = extended(piece.sequence, counts.newest_sequence)
+                counts.left_s[counts.newest_sequence] = asyncio.get_running_loop().time()
 
 
 class _Queue:

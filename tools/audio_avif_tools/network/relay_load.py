@@ -21,7 +21,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from audio_avif import __version__
 from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError, ConnectionFailed
-from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, PausePacket, Ping, TilePacket
+from audio_avif.link.counters import extended
+from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, Ping, TilePacket, short_counters
 
 PROGRAM = "audio-avif relay-load"
 _MAX_LISTENERS, _MAX_SECONDS = 10_000, 120
@@ -42,7 +43,6 @@ _PING_S = 1.0
 _TCP_IP_BYTES = 52
 _SO_TIMESTAMPNS, _MAX_TOLD_BYTES = 35, 64  # of Linux's asm-generic/socket.h; the socket module has no name for it
 _NAP_S = 0.001  # listeners elsewhere would not make the relay's kernel wake one of them for each message
-_MEDIA = (TilePacket.TYPE, TilePacket.STILL_TYPE, PausePacket.TYPE)
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ class _Ears:
 
     def _message(self, at: int, message: bytes) -> None:
         kind = message[0]
-        if kind in _MEDIA:
-            sequence = int.from_bytes(message[1:5], "big")
+        if (counters := short_counters(message)) is not None:
+            sequence = extended(counters[0], max(0, self.newest[at]))
             self.is_wrong[at] |= sequence != self.newest[at] + 1
             self.newest[at] = sequence
             self.received[at] += 1
@@ -244,8 +244,7 @@ async def _publish(port: int, tile_frames: int, seconds: float) -> array[float]:
         for sequence in range(round(seconds / tile_s)):
             await asyncio.sleep(max(0.0, began_s + (sequence + 1) * tile_s - time.monotonic()))
             tile = tiles[sequence % len(tiles)]
-            message = TilePacket(sequence, sequence * tile_frames, tile_frames, tile.payload, tile.is_whole_still)
-            data = message.to_bytes()
+            data = replace(tile, sequence=sequence, first_frame=sequence * tile_frames).to_bytes()
             written_s.append(time.time())
             await connection.send(data)
             if (now_s := time.monotonic()) > pinged_s + _PING_S:

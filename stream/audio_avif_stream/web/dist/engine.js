@@ -214,15 +214,18 @@ function readSequenceHeader(body) {
   const bitDepth = 8 + 2 * isHigh + (profile === 2 && isHigh ? 2 * take(1) : 0);
   return { width, height, bitDepth, isMonochrome: profile !== 1 && take(1) === 1 };
 }
+var MAX_FRAME_HEADERS = 128;
 var StillTemplate = class _StillTemplate {
-  constructor(prefix, ilocLengthAt, mdatSizeAt) {
+  constructor(prefix, ilocLengthAt, mdatSizeAt, frameHeaders = []) {
     this.prefix = prefix;
     this.ilocLengthAt = ilocLengthAt;
     this.mdatSizeAt = mdatSizeAt;
+    this.frameHeaders = frameHeaders;
   }
   prefix;
   ilocLengthAt;
   mdatSizeAt;
+  frameHeaders;
   /** Take the template from a still. Throws TileError for any other file. */
   static of(still) {
     const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
@@ -237,8 +240,15 @@ var StillTemplate = class _StillTemplate {
     const again = this.rebuild(body);
     return again.length === still.length && again.every((byte, i) => byte === still[i]) ? body : null;
   }
-  /** The whole AVIF still around a frame unit's body. */
-  rebuild(body) {
+  /** The number of the frame header that a body begins with, and the rest of it; null and all of it where none fits. */
+  shorten(body) {
+    const fits = (header2) => header2.length < body.length && header2.every((byte, i) => byte === body[i]);
+    const header = this.frameHeaders.findIndex(fits);
+    return header < 0 ? { header: null, payload: body } : { header, payload: body.subarray(this.frameHeaders[header].length) };
+  }
+  /** The whole AVIF still around a frame unit's body, or around what follows its frame header of that number. */
+  rebuild(payload, header = null) {
+    const body = header === null ? payload : Uint8Array.of(...this.frameHeaders[header], ...payload);
     const frame = [FRAME << 3 | HAS_SIZE];
     let length = body.length;
     for (; length > 127; length >>= 7) frame.push(length & 127 | 128);
@@ -255,12 +265,48 @@ var StillTemplate = class _StillTemplate {
   }
 };
 
+// src/counters.ts
+var SPAN = 2 ** 16;
+var MAX_COUNT = 2 ** 40;
+var short = (number) => number % SPAN;
+function extended(low, near) {
+  const ahead = ((low - near) % SPAN + SPAN + SPAN / 2) % SPAN;
+  const number = near + ahead - SPAN / 2;
+  return number >= 0 ? number : number + SPAN;
+}
+var Counters = class {
+  sequence = 0;
+  firstFrame = 0;
+  /** A packet's whole numbers, given what its message carries of them. */
+  extend(sequence, firstFrame) {
+    return { sequence: extended(sequence, this.sequence), firstFrame: extended(firstFrame, this.firstFrame) };
+  }
+  /** Whether `extend` finds these numbers; else a place must be sent before their packet. */
+  reaches(sequence, firstFrame) {
+    const found = this.extend(short(sequence), short(firstFrame));
+    return found.sequence === sequence && found.firstFrame === firstFrame;
+  }
+  /** Take note of a packet; reordered ones and copies do not move it back. */
+  advance(sequence, firstFrame) {
+    if (sequence >= this.sequence) this.moveTo(sequence, firstFrame);
+  }
+  moveTo(sequence, firstFrame) {
+    this.sequence = sequence;
+    this.firstFrame = firstFrame;
+  }
+};
+
 // src/wire.ts
-var SUBPROTOCOL = "audio-avif.v1";
-var VERSION = 1;
+var SUBPROTOCOL = "audio-avif.v2";
+var VERSION = 2;
 var MAX_MESSAGE_BYTES = 65536;
 var NOISE_LEVELS = 8;
-var TILE_HEADER_BYTES = 10;
+var TILE = 2;
+var STILL = 3;
+var PAUSE = 6;
+var BUNDLE = 7;
+var SHORT_TILE = 128;
+var COPY_HEAD_BYTES = 6;
 var MAX_SAMPLES = 2 ** 53;
 var MAX_CLOCK_US = 2n ** 62n;
 var MAX_LATENCY_SAMPLES = 2 ** 24;
@@ -342,12 +388,22 @@ function parseHello(data) {
   });
   const mel = melOf(values.mel);
   const tile = tileOf(values.tile);
-  if (rest.length < 4) throw new WireError("the hello message ends before its template");
-  const view = new DataView(rest.buffer, rest.byteOffset, rest.byteLength);
-  const template = new StillTemplate(rest.slice(4), view.getUint16(0), view.getUint16(2));
+  const template = parseTemplate(rest);
   checkTemplate(template, tile.frames, mel.n_mels);
   const { live, report } = values;
   return { kind: "hello", mel, tile, template, session: label(values.session), live, report, agent: label(values.agent) };
+}
+function parseTemplate(data) {
+  if (data.length < 6) throw new WireError("the hello message ends before its template");
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const [count, size] = [data[4], data[5]];
+  if (count > MAX_FRAME_HEADERS || count > 0 !== size > 0) {
+    throw new WireError(`the hello message has ${count} frame headers of ${size} bytes, which cannot be`);
+  }
+  const prefixAt = 6 + count * size;
+  if (data.length < prefixAt) throw new WireError("the hello message ends within its frame headers");
+  const headers = Array.from({ length: count }, (_, i) => data.slice(6 + i * size, 6 + (i + 1) * size));
+  return new StillTemplate(data.slice(prefixAt), view.getUint16(0), view.getUint16(2), headers);
 }
 function checkTemplate(template, width, height) {
   if (Math.max(template.ilocLengthAt, template.mdatSizeAt) + 4 > template.prefix.length) {
@@ -368,56 +424,73 @@ function checkTemplate(template, width, height) {
     );
   }
 }
-function parseTile(data) {
-  const reader = new Reader(data);
-  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
-  if (data.length === TILE_HEADER_BYTES || frames < 1 || frames > MAX_TILE_FRAMES) {
-    throw new WireError(`tile ${sequence} is empty`);
+var isTile = (kind) => kind >= SHORT_TILE || kind === TILE || kind === STILL;
+function tileWith(kind, sequence, firstFrame, content, hello) {
+  const header = kind >= SHORT_TILE ? kind - SHORT_TILE : null;
+  if (header !== null && header >= hello.template.frameHeaders.length) {
+    throw new WireError(`tile ${sequence} begins with frame header ${header}, which the hello lacks`);
   }
-  return { kind: "tile", sequence, firstFrame, frames, payload: reader.rest(), isWholeStill: data[0] === 3 };
+  const frames = header === null ? content.length && content[0] : hello.tile.frames;
+  const payload = header === null ? content.subarray(1) : content;
+  if (!payload.length || frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`tile ${sequence} is empty`);
+  return { kind: "tile", sequence, firstFrame, frames, payload, isWholeStill: kind === STILL, header };
 }
-function parsePause(data) {
+function parseTile(data, { hello, counters }) {
   const reader = new Reader(data);
-  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
+  const { sequence, firstFrame } = counters.extend(reader.u16(), reader.u16());
+  return tileWith(data[0], sequence, firstFrame, reader.rest(), hello);
+}
+function parsePause(data, { counters }) {
+  const reader = new Reader(data);
+  const { sequence, firstFrame } = counters.extend(reader.u16(), reader.u16());
+  const frames = reader.u8();
   const levels = reader.bytes(NOISE_LEVELS);
   reader.end();
   if (frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`pause ${sequence} is empty`);
   return { kind: "pause", sequence, firstFrame, frames, levels };
 }
-function parseBundle(data) {
-  const count = new Reader(data).u8();
-  const parts = [];
-  let at = 2;
-  while (at < data.length) {
-    const size = data[at] * 256 + (data[at + 1] ?? 0);
-    parts.push(data.subarray(at + 2, at + 2 + size));
-    at += 2 + size;
-  }
-  if (at !== data.length || parts.length !== count || parts.some((part) => !part.length)) {
-    throw new WireError("a bundle's parts do not fill it");
-  }
-  if (count < 2 || count > 1 + MAX_REDUNDANCY) throw new WireError("a bundle has too few or too many parts");
-  const [first, ...others] = parts;
-  if (![2, 3, 6].includes(first[0])) throw new WireError("a bundle's first part is neither tile nor pause");
-  if (others.some((part) => part[0] !== 2 && part[0] !== 3)) {
-    throw new WireError("a bundle's copies are not all tiles");
-  }
-  const tile = first[0] === 6 ? parsePause(first) : parseTile(first);
-  const copies = others.map(parseTile);
-  let newer = tile;
-  for (const copy of copies) {
-    if (newer.sequence <= copy.sequence || newer.firstFrame <= copy.firstFrame) {
+function parseBundle(data, context) {
+  const reader = new Reader(data);
+  const count = reader.u8();
+  if (count < 1 || count > MAX_REDUNDANCY) throw new WireError("a bundle has too few or too many copies");
+  const tileAt = 2 + count * COPY_HEAD_BYTES;
+  if (data.length <= tileAt) throw new WireError("a bundle's parts do not fill it");
+  const heads = Array.from({ length: count }, () => ({
+    kind: reader.u8(),
+    before: reader.u8(),
+    framesBefore: reader.u16(),
+    size: reader.u16()
+  }));
+  let at = data.length - heads.reduce((sum, head) => sum + head.size, 0);
+  if (at <= tileAt) throw new WireError("a bundle's parts do not fill it");
+  const first = data.subarray(tileAt, at);
+  if (first[0] !== PAUSE && !isTile(first[0])) throw new WireError("a bundle's first part is neither tile nor pause");
+  if (!heads.every((head) => isTile(head.kind))) throw new WireError("a bundle's copies are not all tiles");
+  const tile = first[0] === PAUSE ? parsePause(first, context) : parseTile(first, context);
+  let { sequence, firstFrame } = tile;
+  const copies = heads.map(({ kind, before, framesBefore, size }) => {
+    sequence -= before;
+    firstFrame -= framesBefore;
+    if (!before || !framesBefore || sequence < 0 || firstFrame < 0) {
       throw new WireError(`the copies beside tile ${tile.sequence} are not older than it, newest first`);
     }
-    newer = copy;
-  }
+    at += size;
+    return tileWith(kind, sequence, firstFrame, data.subarray(at - size, at), context.hello);
+  });
   return { kind: "bundle", tile, copies };
+}
+function parsePlace(data) {
+  const reader = new Reader(data);
+  const [sequence, firstFrame] = [reader.u64(), reader.u64()].map(Number);
+  reader.end();
+  if (Math.max(sequence, firstFrame) > MAX_COUNT) throw new WireError("the stream claims to be longer than can be");
+  return { kind: "place", sequence, firstFrame };
 }
 function parseBye(data) {
   const reader = new Reader(data);
-  const [tiles, samples] = [reader.u32(), Number(reader.u64())];
+  const [tiles, samples] = [reader.u64(), reader.u64()].map(Number);
   reader.end();
-  if (samples > MAX_SAMPLES) throw new WireError("the stream claims more samples than can be");
+  if (samples > MAX_SAMPLES || tiles > MAX_COUNT) throw new WireError("the stream claims more samples than can be");
   return { kind: "bye", tiles, samples };
 }
 function parsePing(data) {
@@ -452,66 +525,80 @@ function parseWelcome(data) {
   if (latency < 0 || latency > MAX_LATENCY_SAMPLES) {
     throw new WireError("the receiver's vocoder claims a delay that cannot be");
   }
-  if (received < -1 || received >= 2 ** 32) throw new WireError("the receiver claims to have a tile that cannot be");
+  if (received < -1 || received > MAX_COUNT) throw new WireError("the receiver claims to have a tile that cannot be");
   const names = { vocoder: label(values.vocoder), agent: label(values.agent) };
   return { kind: "welcome", ...names, vocoderLatencySamples: latency, received };
 }
-function parseReport(data) {
+function parseReport(data, near) {
   const reader = new Reader(data);
-  const sequence = reader.u32();
+  const sequence = extended(reader.u16(), near);
   const [firstSample, receivedUs] = [reader.u64(), reader.u64()].map(Number);
   const durationsUs = [reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32()];
   reader.end();
   return { kind: "report", sequence, firstSample, receivedUs, durationsUs };
 }
-function parseReceipt(data) {
+function parseReceipt(data, near) {
   const reader = new Reader(data);
-  const sequence = reader.u32();
+  const sequence = extended(reader.u16(), near);
   reader.end();
   return { kind: "receipt", sequence };
 }
-var FROM_SENDER = {
+var CONTROL = {
   1: parseHello,
-  2: parseTile,
-  3: parseTile,
   4: parseBye,
   5: parsePing,
-  6: parsePause,
-  7: parseBundle,
-  8: parseGap
+  8: parseGap,
+  9: parsePlace,
+  65: parseWelcome,
+  69: parsePong
 };
-var FROM_RECEIVER = {
-  129: parseWelcome,
-  133: parsePong,
-  134: parseReport,
-  135: parseReceipt
+var PACKETS = {
+  [TILE]: parseTile,
+  [STILL]: parseTile,
+  [PAUSE]: parsePause,
+  [BUNDLE]: parseBundle
 };
-function parse(data) {
+var ABOUT_PACKETS = {
+  70: parseReport,
+  71: parseReceipt
+};
+function parse(data, hello, counters) {
   if (!data.length) throw new WireError("the peer sent a message without a byte in it");
-  const parser = FROM_SENDER[data[0]] ?? FROM_RECEIVER[data[0]];
-  if (!parser) {
+  const control = CONTROL[data[0]];
+  const aboutPacket = ABOUT_PACKETS[data[0]];
+  const packet = data[0] >= SHORT_TILE ? parseTile : PACKETS[data[0]];
+  if (!control && !aboutPacket && !packet) {
     throw new WireError(`the peer sent a message of unknown type 0x${data[0].toString(16).padStart(2, "0")}`);
   }
   if (data.length > MAX_MESSAGE_BYTES) {
     throw new WireError(`the peer sent a message of ${data.length} bytes; ${MAX_MESSAGE_BYTES} is the limit`);
   }
-  return parser(data);
+  if (control) return control(data);
+  if (aboutPacket) return aboutPacket(data, counters.sequence);
+  if (!hello) throw new WireError("the peer's first message is not a hello");
+  return packet(data, { hello, counters });
 }
 var ListenerProtocol = class {
   hello = null;
+  counters = new Counters();
   receive(data) {
     if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
-    const message = parse(new Uint8Array(data));
-    if (message.kind === "hello") this.hello = message;
-    else if (message.kind === "pong") return message;
+    const message = parse(new Uint8Array(data), this.hello, this.counters);
+    if (message.kind === "hello") {
+      this.hello = message;
+      this.counters = new Counters();
+    } else if (message.kind === "pong") return message;
     else if (message.kind === "welcome" || message.kind === "report" || message.kind === "receipt") {
       throw new WireError("the peer sent what only a receiver says");
     } else if (!this.hello && message.kind !== "gap") throw new WireError("the peer's first message is not a hello");
-    for (const tile of tilesOf(message)) {
+    else if (message.kind === "place") this.counters.moveTo(message.sequence, message.firstFrame);
+    const tiles = tilesOf(message);
+    for (const tile of tiles) {
       if (this.hello && tile.frames > this.hello.tile.frames) {
         throw new WireError(`tile ${tile.sequence} claims more frames than its picture has columns`);
       }
     }
+    if (tiles.length) this.counters.advance(tiles[0].sequence, tiles[0].firstFrame);
     return message;
   }
 };
@@ -1839,7 +1926,7 @@ var Room = class {
     if (room !== this) return;
     if (message.kind === "hello") return this.begin(message);
     if (message.kind === "ping") this.clock = message;
-    if (!stream || message.kind === "ping" || message.kind === "gap") return;
+    if (!stream || message.kind === "ping" || message.kind === "gap" || message.kind === "place") return;
     if (message.kind === "bye") {
       this.endedSession = stream.hello.session;
       await this.finish(message);
@@ -1901,7 +1988,7 @@ var Room = class {
   }
   async openTile(hello, tile, receivedS) {
     const { sequence, firstFrame, frames } = tile;
-    const still = tile.isWholeStill ? tile.payload.slice() : hello.template.rebuild(tile.payload);
+    const still = tile.isWholeStill ? tile.payload.slice() : hello.template.rebuild(tile.payload, tile.header);
     const picture = { kind: "tile", sequence, firstFrame, frames, logMel: null, receivedS };
     const [width, height] = [hello.tile.frames, hello.mel.n_mels];
     try {

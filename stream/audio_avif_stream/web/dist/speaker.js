@@ -56,6 +56,94 @@ function tileOf(values) {
   return tile;
 }
 
+// src/features.ts
+var LINEAR_HZ = 1e3;
+var LINEAR_MELS = 15;
+var LOG_STEP = Math.log(6.4) / 27;
+function toMel(hz) {
+  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
+}
+function toHz(mel) {
+  return mel < LINEAR_MELS ? 200 * mel / 3 : LINEAR_HZ * Math.exp(LOG_STEP * (mel - LINEAR_MELS));
+}
+function melFilters(mel) {
+  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
+  const edge = (i) => toHz(low + (high - low) * i / (mel.n_mels + 1));
+  const binHz = mel.rate_hz / mel.n_fft;
+  return Array.from({ length: mel.n_mels }, (_, band) => {
+    const [left, centre, right] = [edge(band), edge(band + 1), edge(band + 2)];
+    const first = Math.floor(left / binHz) + 1;
+    const count = Math.max(0, Math.ceil(right / binHz) - first);
+    const weights = new Float64Array(count).map((_2, i) => {
+      const hz = (first + i) * binHz;
+      return Math.max(0, Math.min((hz - left) / (centre - left), (right - hz) / (right - centre))) * 2 / (right - left);
+    });
+    return { first, weights };
+  });
+}
+function fft(re, im) {
+  const size = re.length;
+  for (let i = 1, j = 0; i < size; i++) {
+    let bit = size >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) {
+      [re[i], re[j]] = [re[j], re[i]];
+      [im[i], im[j]] = [im[j], im[i]];
+    }
+  }
+  for (let span = 2; span <= size; span *= 2) {
+    const half = span / 2;
+    for (let k = 0; k < half; k++) {
+      const [cos, sin] = [Math.cos(-2 * Math.PI * k / span), Math.sin(-2 * Math.PI * k / span)];
+      for (let a = k; a < size; a += span) {
+        const b = a + half;
+        const [x, y] = [re[b] * cos - im[b] * sin, re[b] * sin + im[b] * cos];
+        re[b] = re[a] - x;
+        im[b] = im[a] - y;
+        re[a] += x;
+        im[a] += y;
+      }
+    }
+  }
+}
+var LogMelStream = class {
+  constructor(mel) {
+    this.mel = mel;
+    this.pending = new Float64Array(mel.n_fft / 2);
+    this.window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
+    this.filters = melFilters(mel);
+  }
+  mel;
+  pending;
+  window;
+  filters;
+  push(samples) {
+    const { n_fft, hop_samples } = this.mel;
+    const all = new Float64Array(this.pending.length + samples.length);
+    all.set(this.pending);
+    all.set(samples, this.pending.length);
+    const frames = [];
+    let at = 0;
+    for (; at + n_fft <= all.length; at += hop_samples) frames.push(this.frame(all.subarray(at, at + n_fft)));
+    this.pending = all.slice(at);
+    return frames;
+  }
+  /** The last frames, whose windows reach beyond the end into silence. */
+  flush() {
+    return this.push(new Float64Array(this.mel.n_fft / 2));
+  }
+  frame(samples) {
+    const re = samples.map((x, i) => x * this.window[i]);
+    const im = new Float64Array(samples.length);
+    fft(re, im);
+    return Float32Array.from(this.filters, ({ first, weights }) => {
+      const sum = weights.reduce((sum2, weight, i) => sum2 + weight * Math.hypot(re[first + i], im[first + i]), 0);
+      return Math.log10(Math.max(sum, this.mel.floor));
+    });
+  }
+};
+
 // src/container.ts
 var SEQUENCE_HEADER = 1;
 var TEMPORAL_DELIMITER = 2;
@@ -190,15 +278,18 @@ function readSequenceHeader(body) {
   const bitDepth = 8 + 2 * isHigh + (profile === 2 && isHigh ? 2 * take(1) : 0);
   return { width, height, bitDepth, isMonochrome: profile !== 1 && take(1) === 1 };
 }
+var MAX_FRAME_HEADERS = 128;
 var StillTemplate = class _StillTemplate {
-  constructor(prefix, ilocLengthAt, mdatSizeAt) {
+  constructor(prefix, ilocLengthAt, mdatSizeAt, frameHeaders = []) {
     this.prefix = prefix;
     this.ilocLengthAt = ilocLengthAt;
     this.mdatSizeAt = mdatSizeAt;
+    this.frameHeaders = frameHeaders;
   }
   prefix;
   ilocLengthAt;
   mdatSizeAt;
+  frameHeaders;
   /** Take the template from a still. Throws TileError for any other file. */
   static of(still) {
     const { frameAt, ilocLengthAt, mdatSizeAt } = inspectStill(still);
@@ -213,8 +304,15 @@ var StillTemplate = class _StillTemplate {
     const again = this.rebuild(body);
     return again.length === still.length && again.every((byte, i) => byte === still[i]) ? body : null;
   }
-  /** The whole AVIF still around a frame unit's body. */
-  rebuild(body) {
+  /** The number of the frame header that a body begins with, and the rest of it; null and all of it where none fits. */
+  shorten(body) {
+    const fits = (header2) => header2.length < body.length && header2.every((byte, i) => byte === body[i]);
+    const header = this.frameHeaders.findIndex(fits);
+    return header < 0 ? { header: null, payload: body } : { header, payload: body.subarray(this.frameHeaders[header].length) };
+  }
+  /** The whole AVIF still around a frame unit's body, or around what follows its frame header of that number. */
+  rebuild(payload, header = null) {
+    const body = header === null ? payload : Uint8Array.of(...this.frameHeaders[header], ...payload);
     const frame = [FRAME << 3 | HAS_SIZE];
     let length = body.length;
     for (; length > 127; length >>= 7) frame.push(length & 127 | 128);
@@ -231,93 +329,15 @@ var StillTemplate = class _StillTemplate {
   }
 };
 
-// src/features.ts
-var LINEAR_HZ = 1e3;
-var LINEAR_MELS = 15;
-var LOG_STEP = Math.log(6.4) / 27;
-function toMel(hz) {
-  return hz < LINEAR_HZ ? 3 * hz / 200 : LINEAR_MELS + Math.log(hz / LINEAR_HZ) / LOG_STEP;
+// src/frame_headers.ts
+var FRAME_HEADER_BYTES = 5;
+function makeTemplate(write, width, height) {
+  const blank = write(new Uint8Array(width * height));
+  const speck = write(new Uint8Array(width * height).fill(255, (height >> 1) * width, (height >> 1) * width + 1));
+  const template = StillTemplate.of(blank);
+  const headers = [blank, speck].flatMap((still) => template.strip(still)?.slice(0, FRAME_HEADER_BYTES) ?? []);
+  return new StillTemplate(template.prefix, template.ilocLengthAt, template.mdatSizeAt, headers);
 }
-function toHz(mel) {
-  return mel < LINEAR_MELS ? 200 * mel / 3 : LINEAR_HZ * Math.exp(LOG_STEP * (mel - LINEAR_MELS));
-}
-function melFilters(mel) {
-  const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
-  const edge = (i) => toHz(low + (high - low) * i / (mel.n_mels + 1));
-  const binHz = mel.rate_hz / mel.n_fft;
-  return Array.from({ length: mel.n_mels }, (_, band) => {
-    const [left, centre, right] = [edge(band), edge(band + 1), edge(band + 2)];
-    const first = Math.floor(left / binHz) + 1;
-    const count = Math.max(0, Math.ceil(right / binHz) - first);
-    const weights = new Float64Array(count).map((_2, i) => {
-      const hz = (first + i) * binHz;
-      return Math.max(0, Math.min((hz - left) / (centre - left), (right - hz) / (right - centre))) * 2 / (right - left);
-    });
-    return { first, weights };
-  });
-}
-function fft(re, im) {
-  const size = re.length;
-  for (let i = 1, j = 0; i < size; i++) {
-    let bit = size >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) {
-      [re[i], re[j]] = [re[j], re[i]];
-      [im[i], im[j]] = [im[j], im[i]];
-    }
-  }
-  for (let span = 2; span <= size; span *= 2) {
-    const half = span / 2;
-    for (let k = 0; k < half; k++) {
-      const [cos, sin] = [Math.cos(-2 * Math.PI * k / span), Math.sin(-2 * Math.PI * k / span)];
-      for (let a = k; a < size; a += span) {
-        const b = a + half;
-        const [x, y] = [re[b] * cos - im[b] * sin, re[b] * sin + im[b] * cos];
-        re[b] = re[a] - x;
-        im[b] = im[a] - y;
-        re[a] += x;
-        im[a] += y;
-      }
-    }
-  }
-}
-var LogMelStream = class {
-  constructor(mel) {
-    this.mel = mel;
-    this.pending = new Float64Array(mel.n_fft / 2);
-    this.window = new Float64Array(mel.n_fft).map((_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / mel.n_fft));
-    this.filters = melFilters(mel);
-  }
-  mel;
-  pending;
-  window;
-  filters;
-  push(samples) {
-    const { n_fft, hop_samples } = this.mel;
-    const all = new Float64Array(this.pending.length + samples.length);
-    all.set(this.pending);
-    all.set(samples, this.pending.length);
-    const frames = [];
-    let at = 0;
-    for (; at + n_fft <= all.length; at += hop_samples) frames.push(this.frame(all.subarray(at, at + n_fft)));
-    this.pending = all.slice(at);
-    return frames;
-  }
-  /** The last frames, whose windows reach beyond the end into silence. */
-  flush() {
-    return this.push(new Float64Array(this.mel.n_fft / 2));
-  }
-  frame(samples) {
-    const re = samples.map((x, i) => x * this.window[i]);
-    const im = new Float64Array(samples.length);
-    fft(re, im);
-    return Float32Array.from(this.filters, ({ first, weights }) => {
-      const sum = weights.reduce((sum2, weight, i) => sum2 + weight * Math.hypot(re[first + i], im[first + i]), 0);
-      return Math.log10(Math.max(sum, this.mel.floor));
-    });
-  }
-};
 
 // src/pictures.ts
 var TRIAL = "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOltZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAAA5waXRtAAAAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ0AAAArAAAAKGlpbmYAAAAAAAEAAAAaaW5mZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGhpcHJwAAAASWlwY28AAAAUaXNwZQAAAAAAAAAIAAAAUAAAAA5waXhpAAAAAAEIAAAADGF2MUOBABwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAM21kYXQSAAoIGAm89pgIaDUyHRbCzu44FlYA/GT2llcoKki0vNU0tcTdKcvk9AoZ";
@@ -427,12 +447,48 @@ var AwakeClock = class {
   }
 };
 
+// src/counters.ts
+var SPAN = 2 ** 16;
+var MAX_COUNT = 2 ** 40;
+var short = (number) => number % SPAN;
+function extended(low, near) {
+  const ahead = ((low - near) % SPAN + SPAN + SPAN / 2) % SPAN;
+  const number = near + ahead - SPAN / 2;
+  return number >= 0 ? number : number + SPAN;
+}
+var Counters = class {
+  sequence = 0;
+  firstFrame = 0;
+  /** A packet's whole numbers, given what its message carries of them. */
+  extend(sequence, firstFrame) {
+    return { sequence: extended(sequence, this.sequence), firstFrame: extended(firstFrame, this.firstFrame) };
+  }
+  /** Whether `extend` finds these numbers; else a place must be sent before their packet. */
+  reaches(sequence, firstFrame) {
+    const found = this.extend(short(sequence), short(firstFrame));
+    return found.sequence === sequence && found.firstFrame === firstFrame;
+  }
+  /** Take note of a packet; reordered ones and copies do not move it back. */
+  advance(sequence, firstFrame) {
+    if (sequence >= this.sequence) this.moveTo(sequence, firstFrame);
+  }
+  moveTo(sequence, firstFrame) {
+    this.sequence = sequence;
+    this.firstFrame = firstFrame;
+  }
+};
+
 // src/wire.ts
-var SUBPROTOCOL = "audio-avif.v1";
-var VERSION = 1;
+var SUBPROTOCOL = "audio-avif.v2";
+var VERSION = 2;
 var MAX_MESSAGE_BYTES = 65536;
 var NOISE_LEVELS = 8;
-var TILE_HEADER_BYTES = 10;
+var TILE = 2;
+var STILL = 3;
+var PAUSE = 6;
+var BUNDLE = 7;
+var SHORT_TILE = 128;
+var COPY_HEAD_BYTES = 6;
 var MAX_SAMPLES = 2 ** 53;
 var MAX_CLOCK_US = 2n ** 62n;
 var MAX_LATENCY_SAMPLES = 2 ** 24;
@@ -514,12 +570,22 @@ function parseHello(data) {
   });
   const mel = melOf(values.mel);
   const tile = tileOf(values.tile);
-  if (rest.length < 4) throw new WireError("the hello message ends before its template");
-  const view = new DataView(rest.buffer, rest.byteOffset, rest.byteLength);
-  const template = new StillTemplate(rest.slice(4), view.getUint16(0), view.getUint16(2));
+  const template = parseTemplate(rest);
   checkTemplate(template, tile.frames, mel.n_mels);
   const { live, report } = values;
   return { kind: "hello", mel, tile, template, session: label(values.session), live, report, agent: label(values.agent) };
+}
+function parseTemplate(data) {
+  if (data.length < 6) throw new WireError("the hello message ends before its template");
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const [count, size] = [data[4], data[5]];
+  if (count > MAX_FRAME_HEADERS || count > 0 !== size > 0) {
+    throw new WireError(`the hello message has ${count} frame headers of ${size} bytes, which cannot be`);
+  }
+  const prefixAt = 6 + count * size;
+  if (data.length < prefixAt) throw new WireError("the hello message ends within its frame headers");
+  const headers = Array.from({ length: count }, (_, i) => data.slice(6 + i * size, 6 + (i + 1) * size));
+  return new StillTemplate(data.slice(prefixAt), view.getUint16(0), view.getUint16(2), headers);
 }
 function checkTemplate(template, width, height) {
   if (Math.max(template.ilocLengthAt, template.mdatSizeAt) + 4 > template.prefix.length) {
@@ -540,56 +606,73 @@ function checkTemplate(template, width, height) {
     );
   }
 }
-function parseTile(data) {
-  const reader = new Reader(data);
-  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
-  if (data.length === TILE_HEADER_BYTES || frames < 1 || frames > MAX_TILE_FRAMES) {
-    throw new WireError(`tile ${sequence} is empty`);
+var isTile = (kind) => kind >= SHORT_TILE || kind === TILE || kind === STILL;
+function tileWith(kind, sequence, firstFrame, content, hello) {
+  const header = kind >= SHORT_TILE ? kind - SHORT_TILE : null;
+  if (header !== null && header >= hello.template.frameHeaders.length) {
+    throw new WireError(`tile ${sequence} begins with frame header ${header}, which the hello lacks`);
   }
-  return { kind: "tile", sequence, firstFrame, frames, payload: reader.rest(), isWholeStill: data[0] === 3 };
+  const frames = header === null ? content.length && content[0] : hello.tile.frames;
+  const payload = header === null ? content.subarray(1) : content;
+  if (!payload.length || frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`tile ${sequence} is empty`);
+  return { kind: "tile", sequence, firstFrame, frames, payload, isWholeStill: kind === STILL, header };
 }
-function parsePause(data) {
+function parseTile(data, { hello, counters }) {
   const reader = new Reader(data);
-  const [sequence, firstFrame, frames] = [reader.u32(), reader.u32(), reader.u8()];
+  const { sequence, firstFrame } = counters.extend(reader.u16(), reader.u16());
+  return tileWith(data[0], sequence, firstFrame, reader.rest(), hello);
+}
+function parsePause(data, { counters }) {
+  const reader = new Reader(data);
+  const { sequence, firstFrame } = counters.extend(reader.u16(), reader.u16());
+  const frames = reader.u8();
   const levels = reader.bytes(NOISE_LEVELS);
   reader.end();
   if (frames < 1 || frames > MAX_TILE_FRAMES) throw new WireError(`pause ${sequence} is empty`);
   return { kind: "pause", sequence, firstFrame, frames, levels };
 }
-function parseBundle(data) {
-  const count = new Reader(data).u8();
-  const parts = [];
-  let at = 2;
-  while (at < data.length) {
-    const size = data[at] * 256 + (data[at + 1] ?? 0);
-    parts.push(data.subarray(at + 2, at + 2 + size));
-    at += 2 + size;
-  }
-  if (at !== data.length || parts.length !== count || parts.some((part) => !part.length)) {
-    throw new WireError("a bundle's parts do not fill it");
-  }
-  if (count < 2 || count > 1 + MAX_REDUNDANCY) throw new WireError("a bundle has too few or too many parts");
-  const [first, ...others] = parts;
-  if (![2, 3, 6].includes(first[0])) throw new WireError("a bundle's first part is neither tile nor pause");
-  if (others.some((part) => part[0] !== 2 && part[0] !== 3)) {
-    throw new WireError("a bundle's copies are not all tiles");
-  }
-  const tile = first[0] === 6 ? parsePause(first) : parseTile(first);
-  const copies = others.map(parseTile);
-  let newer = tile;
-  for (const copy of copies) {
-    if (newer.sequence <= copy.sequence || newer.firstFrame <= copy.firstFrame) {
+function parseBundle(data, context) {
+  const reader = new Reader(data);
+  const count = reader.u8();
+  if (count < 1 || count > MAX_REDUNDANCY) throw new WireError("a bundle has too few or too many copies");
+  const tileAt = 2 + count * COPY_HEAD_BYTES;
+  if (data.length <= tileAt) throw new WireError("a bundle's parts do not fill it");
+  const heads = Array.from({ length: count }, () => ({
+    kind: reader.u8(),
+    before: reader.u8(),
+    framesBefore: reader.u16(),
+    size: reader.u16()
+  }));
+  let at = data.length - heads.reduce((sum, head) => sum + head.size, 0);
+  if (at <= tileAt) throw new WireError("a bundle's parts do not fill it");
+  const first = data.subarray(tileAt, at);
+  if (first[0] !== PAUSE && !isTile(first[0])) throw new WireError("a bundle's first part is neither tile nor pause");
+  if (!heads.every((head) => isTile(head.kind))) throw new WireError("a bundle's copies are not all tiles");
+  const tile = first[0] === PAUSE ? parsePause(first, context) : parseTile(first, context);
+  let { sequence, firstFrame } = tile;
+  const copies = heads.map(({ kind, before, framesBefore, size }) => {
+    sequence -= before;
+    firstFrame -= framesBefore;
+    if (!before || !framesBefore || sequence < 0 || firstFrame < 0) {
       throw new WireError(`the copies beside tile ${tile.sequence} are not older than it, newest first`);
     }
-    newer = copy;
-  }
+    at += size;
+    return tileWith(kind, sequence, firstFrame, data.subarray(at - size, at), context.hello);
+  });
   return { kind: "bundle", tile, copies };
+}
+function parsePlace(data) {
+  const reader = new Reader(data);
+  const [sequence, firstFrame] = [reader.u64(), reader.u64()].map(Number);
+  reader.end();
+  if (Math.max(sequence, firstFrame) > MAX_COUNT) throw new WireError("the stream claims to be longer than can be");
+  return { kind: "place", sequence, firstFrame };
 }
 function parseBye(data) {
   const reader = new Reader(data);
-  const [tiles, samples] = [reader.u32(), Number(reader.u64())];
+  const [tiles, samples] = [reader.u64(), reader.u64()].map(Number);
   reader.end();
-  if (samples > MAX_SAMPLES) throw new WireError("the stream claims more samples than can be");
+  if (samples > MAX_SAMPLES || tiles > MAX_COUNT) throw new WireError("the stream claims more samples than can be");
   return { kind: "bye", tiles, samples };
 }
 function parsePing(data) {
@@ -624,80 +707,103 @@ function parseWelcome(data) {
   if (latency < 0 || latency > MAX_LATENCY_SAMPLES) {
     throw new WireError("the receiver's vocoder claims a delay that cannot be");
   }
-  if (received < -1 || received >= 2 ** 32) throw new WireError("the receiver claims to have a tile that cannot be");
+  if (received < -1 || received > MAX_COUNT) throw new WireError("the receiver claims to have a tile that cannot be");
   const names = { vocoder: label(values.vocoder), agent: label(values.agent) };
   return { kind: "welcome", ...names, vocoderLatencySamples: latency, received };
 }
-function parseReport(data) {
+function parseReport(data, near) {
   const reader = new Reader(data);
-  const sequence = reader.u32();
+  const sequence = extended(reader.u16(), near);
   const [firstSample, receivedUs] = [reader.u64(), reader.u64()].map(Number);
   const durationsUs = [reader.u32(), reader.u32(), reader.u32(), reader.u32(), reader.u32()];
   reader.end();
   return { kind: "report", sequence, firstSample, receivedUs, durationsUs };
 }
-function parseReceipt(data) {
+function parseReceipt(data, near) {
   const reader = new Reader(data);
-  const sequence = reader.u32();
+  const sequence = extended(reader.u16(), near);
   reader.end();
   return { kind: "receipt", sequence };
 }
-var FROM_SENDER = {
+var CONTROL = {
   1: parseHello,
-  2: parseTile,
-  3: parseTile,
   4: parseBye,
   5: parsePing,
-  6: parsePause,
-  7: parseBundle,
-  8: parseGap
+  8: parseGap,
+  9: parsePlace,
+  65: parseWelcome,
+  69: parsePong
 };
-var FROM_RECEIVER = {
-  129: parseWelcome,
-  133: parsePong,
-  134: parseReport,
-  135: parseReceipt
+var PACKETS = {
+  [TILE]: parseTile,
+  [STILL]: parseTile,
+  [PAUSE]: parsePause,
+  [BUNDLE]: parseBundle
 };
-function parse(data) {
+var ABOUT_PACKETS = {
+  70: parseReport,
+  71: parseReceipt
+};
+function parse(data, hello, counters) {
   if (!data.length) throw new WireError("the peer sent a message without a byte in it");
-  const parser = FROM_SENDER[data[0]] ?? FROM_RECEIVER[data[0]];
-  if (!parser) {
+  const control = CONTROL[data[0]];
+  const aboutPacket = ABOUT_PACKETS[data[0]];
+  const packet = data[0] >= SHORT_TILE ? parseTile : PACKETS[data[0]];
+  if (!control && !aboutPacket && !packet) {
     throw new WireError(`the peer sent a message of unknown type 0x${data[0].toString(16).padStart(2, "0")}`);
   }
   if (data.length > MAX_MESSAGE_BYTES) {
     throw new WireError(`the peer sent a message of ${data.length} bytes; ${MAX_MESSAGE_BYTES} is the limit`);
   }
-  return parser(data);
+  if (control) return control(data);
+  if (aboutPacket) return aboutPacket(data, counters.sequence);
+  if (!hello) throw new WireError("the peer's first message is not a hello");
+  return packet(data, { hello, counters });
 }
 function helloBytes(hello) {
   const { mel, tile, session, live, report, agent, template } = hello;
   const text = new TextEncoder().encode(JSON.stringify({ mel, tile, session, live, report, agent }));
-  const data = new Uint8Array(8 + text.length + template.prefix.length);
+  const { frameHeaders, prefix } = template;
+  const templateAt = 4 + text.length;
+  const prefixAt = templateAt + 6 + frameHeaders.reduce((sum, header) => sum + header.length, 0);
+  const data = new Uint8Array(prefixAt + prefix.length);
   const view = new DataView(data.buffer);
   data.set([1, VERSION]);
   view.setUint16(2, text.length);
   data.set(text, 4);
-  view.setUint16(4 + text.length, template.ilocLengthAt);
-  view.setUint16(6 + text.length, template.mdatSizeAt);
-  data.set(template.prefix, 8 + text.length);
+  view.setUint16(templateAt, template.ilocLengthAt);
+  view.setUint16(templateAt + 2, template.mdatSizeAt);
+  data.set([frameHeaders.length, frameHeaders.length && frameHeaders[0].length], templateAt + 4);
+  frameHeaders.forEach((header, i) => data.set(header, templateAt + 6 + i * header.length));
+  data.set(prefix, prefixAt);
   return data;
 }
-function tileBytes(tile) {
-  const data = new Uint8Array(TILE_HEADER_BYTES + tile.payload.length);
+function tileBytes({ sequence, firstFrame, frames, payload, isWholeStill, header }) {
+  const kind = isWholeStill ? STILL : header === null ? TILE : SHORT_TILE + header;
+  const payloadAt = kind >= SHORT_TILE ? 5 : 6;
+  const data = new Uint8Array(payloadAt + payload.length);
   const view = new DataView(data.buffer);
-  data[0] = tile.isWholeStill ? 3 : 2;
-  view.setUint32(1, tile.sequence);
-  view.setUint32(5, tile.firstFrame);
-  data[9] = tile.frames;
-  data.set(tile.payload, TILE_HEADER_BYTES);
+  data[0] = kind;
+  view.setUint16(1, short(sequence));
+  view.setUint16(3, short(firstFrame));
+  if (kind < SHORT_TILE) data[5] = frames;
+  data.set(payload, payloadAt);
+  return data;
+}
+function placeBytes(sequence, firstFrame) {
+  const data = new Uint8Array(17);
+  const view = new DataView(data.buffer);
+  data[0] = 9;
+  view.setBigUint64(1, BigInt(sequence));
+  view.setBigUint64(9, BigInt(firstFrame));
   return data;
 }
 function byeBytes({ tiles, samples }) {
-  const data = new Uint8Array(13);
+  const data = new Uint8Array(17);
   const view = new DataView(data.buffer);
   data[0] = 4;
-  view.setUint32(1, tiles);
-  view.setBigUint64(5, BigInt(samples));
+  view.setBigUint64(1, BigInt(tiles));
+  view.setBigUint64(9, BigInt(samples));
   return data;
 }
 function pingBytes(sentUs, sampleZeroUs = 0, receiverAheadUs = 0) {
@@ -906,6 +1012,7 @@ var Publisher = class {
   link;
   isWelcome = false;
   wasWelcome = false;
+  counters = new Counters();
   get roundTripS() {
     return this.link.roundTripS;
   }
@@ -919,7 +1026,11 @@ var Publisher = class {
       this.droppedTiles++;
       return;
     }
-    this.link.send(tileBytes({ kind: "tile", sequence: this.sentTiles++, ...tile }));
+    const sequence = this.sentTiles++;
+    const { firstFrame } = tile;
+    if (!this.counters.reaches(sequence, firstFrame)) this.link.send(placeBytes(sequence, firstFrame));
+    this.counters.moveTo(sequence, firstFrame);
+    this.link.send(tileBytes({ kind: "tile", sequence, ...tile }));
     this.sentBytes += tile.payload.length;
   }
   /** End the stream after `samples` samples; the relay closes the connection when it has received all. */
@@ -929,11 +1040,12 @@ var Publisher = class {
   }
   onOpen() {
     this.isWelcome = false;
+    this.counters = new Counters();
     this.link.send(helloBytes(this.hello));
   }
   onMessage(data, receivedS) {
     if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
-    const message = parse(new Uint8Array(data));
+    const message = parse(new Uint8Array(data), null, this.counters);
     if (message.kind === "pong") this.link.takePong(message, receivedS);
     else if (message.kind === "welcome") this.begin();
   }
@@ -1066,7 +1178,7 @@ var TileCutter = class {
 };
 
 // src/speaker.ts
-var TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
+var TILE2 = { frames: 8, log10_min: -5.5, log10_max: 1 };
 var FIGURES_S = 0.5;
 var RATE_WINDOW_S = 5;
 var MAX_LAG_S = 0.5;
@@ -1079,10 +1191,10 @@ var Stream = class {
     this.writer = writer2;
     this.pictures = pictures;
     const { n_mels: height } = USUAL_MEL;
-    this.template = StillTemplate.of(writer2.write(new Uint8Array(TILE.frames * height), TILE.frames, height, speak.quality));
+    this.template = makeTemplate((pixels) => writer2.write(pixels, TILE2.frames, height, speak.quality), TILE2.frames, height);
     this.resampler = speak.rateHz === RATE_HZ ? null : new Resampler(speak.rateHz / RATE_HZ);
     const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
-    const settings = { mel: USUAL_MEL, tile: TILE, template: this.template, session, live: true, report: false };
+    const settings = { mel: USUAL_MEL, tile: TILE2, template: this.template, session, live: true, report: false };
     this.publisher = new Publisher(
       `${speak.url}/publish/${encodeURIComponent(speak.room)}`,
       speak.token,
@@ -1103,7 +1215,7 @@ var Stream = class {
   publisher;
   template;
   mel = new LogMelStream(USUAL_MEL);
-  cutter = new TileCutter(TILE);
+  cutter = new TileCutter(TILE2);
   resampler;
   timer;
   samples = 0;
@@ -1139,23 +1251,24 @@ var Stream = class {
     }
   }
   send({ firstFrame, frames, pixels }) {
-    const [width, height] = [TILE.frames, USUAL_MEL.n_mels];
+    const [width, height] = [TILE2.frames, USUAL_MEL.n_mels];
     if (!this.publisher.isReady) {
       this.publisher.droppedTiles++;
       return;
     }
     const still = this.writer.write(pixels, width, height, this.speak.quality);
     const body = this.template.strip(still);
-    const payload = body ?? still;
-    this.publisher.send({ firstFrame, frames, payload, isWholeStill: !body });
+    const isShort = body && frames === width;
+    const { header, payload } = isShort ? this.template.shorten(body) : { header: null, payload: body ?? still };
+    this.publisher.send({ firstFrame, frames, payload, isWholeStill: !body, header });
     this.spent.push({ atS: nowS(), bytes: payload.length });
     if (this.speak.isRecorded) tell({ kind: "recordedTile", firstFrame, still, pixels });
     void this.show(still, firstFrame, frames);
   }
   /** Shows the tiles as listeners get them. */
   async show(still, firstFrame, frames) {
-    const pixels = await this.pictures.read(still.slice(), TILE.frames, USUAL_MEL.n_mels);
-    tell({ kind: "tile", firstFrame, frames, width: TILE.frames, pixels }, [pixels.buffer]);
+    const pixels = await this.pictures.read(still.slice(), TILE2.frames, USUAL_MEL.n_mels);
+    tell({ kind: "tile", firstFrame, frames, width: TILE2.frames, pixels }, [pixels.buffer]);
   }
   tellFigures() {
     const now = nowS();

@@ -183,12 +183,19 @@ function readSequenceHeader(body: Uint8Array): { width: number; height: number; 
   return { width, height, bitDepth, isMonochrome: profile !== 1 && take(1) === 1 };
 }
 
-/** All bytes of a still before its frame unit, with both lengths as they would be without that unit. */
+/** How many frame headers a tile's message can tell apart. */
+export const MAX_FRAME_HEADERS = 128;
+
+/**
+ * All bytes of a still before its frame unit, with both lengths as they would be without that unit; and beginnings of
+ * frame units' bodies, all of one length, of which a tile names one by its number.
+ */
 export class StillTemplate {
   constructor(
     readonly prefix: Uint8Array,
     readonly ilocLengthAt: number,
     readonly mdatSizeAt: number,
+    readonly frameHeaders: readonly Uint8Array[] = [],
   ) {}
 
   /** Take the template from a still. Throws TileError for any other file. */
@@ -207,8 +214,16 @@ export class StillTemplate {
     return again.length === still.length && again.every((byte, i) => byte === still[i]) ? body : null;
   }
 
-  /** The whole AVIF still around a frame unit's body. */
-  rebuild(body: Uint8Array): Uint8Array<ArrayBuffer> {
+  /** The number of the frame header that a body begins with, and the rest of it; null and all of it where none fits. */
+  shorten(body: Uint8Array): { header: number | null; payload: Uint8Array } {
+    const fits = (header: Uint8Array): boolean => header.length < body.length && header.every((byte, i) => byte === body[i]);
+    const header = this.frameHeaders.findIndex(fits);
+    return header < 0 ? { header: null, payload: body } : { header, payload: body.subarray(this.frameHeaders[header].length) };
+  }
+
+  /** The whole AVIF still around a frame unit's body, or around what follows its frame header of that number. */
+  rebuild(payload: Uint8Array, header: number | null = null): Uint8Array<ArrayBuffer> {
+    const body = header === null ? payload : Uint8Array.of(...this.frameHeaders[header], ...payload);
     const frame = [(FRAME << 3) | HAS_SIZE];
     let length = body.length;
     for (; length > 0x7f; length >>= 7) frame.push((length & 0x7f) | 0x80);

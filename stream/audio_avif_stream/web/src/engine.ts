@@ -105,7 +105,7 @@ class Room {
     if (room !== this) return;
     if (message.kind === "hello") return this.begin(message);
     if (message.kind === "ping") this.clock = message;
-    if (!stream || message.kind === "ping" || message.kind === "gap") return;
+    if (!stream || message.kind === "ping" || message.kind === "gap" || message.kind === "place") return;
     if (message.kind === "bye") {
       this.endedSession = stream.hello.session;
       await this.finish(message);
@@ -170,7 +170,7 @@ class Room {
 
   private async openTile(hello: Hello, tile: Tile, receivedS: number): Promise<Picture> {
     const { sequence, firstFrame, frames } = tile;
-    const still = tile.isWholeStill ? tile.payload.slice() : hello.template.rebuild(tile.payload);
+    const still = tile.isWholeStill ? tile.payload.slice() : hello.template.rebuild(tile.payload, tile.header);
     const picture: Picture = { kind: "tile", sequence, firstFrame, frames, logMel: null, receivedS };
     const [width, height] = [hello.tile.frames, hello.mel.n_mels];
     try {

@@ -3,7 +3,8 @@
 import { WireError } from "./errors.js";
 import { Link, PING_S } from "./link.js";
 import type { State } from "./protocol.js";
-import { CLOSE, type Hello, type Tile, byeBytes, helloBytes, parse, pingBytes, tileBytes } from "./wire.js";
+import { Counters } from "./counters.js";
+import { CLOSE, type Hello, type Tile, byeBytes, helloBytes, parse, pingBytes, placeBytes, tileBytes } from "./wire.js";
 
 const SILENT_S = 5; // longer than a listener's: pongs may wait behind tiles on a slow path
 const FIRST_PINGS = 5;
@@ -22,6 +23,7 @@ export class Publisher {
   private readonly link: Link;
   private isWelcome = false;
   private wasWelcome = false;
+  private counters = new Counters();
 
   constructor(
     url: string,
@@ -48,7 +50,11 @@ export class Publisher {
       this.droppedTiles++;
       return;
     }
-    this.link.send(tileBytes({ kind: "tile", sequence: this.sentTiles++, ...tile }));
+    const sequence = this.sentTiles++;
+    const { firstFrame } = tile;
+    if (!this.counters.reaches(sequence, firstFrame)) this.link.send(placeBytes(sequence, firstFrame));
+    this.counters.moveTo(sequence, firstFrame);
+    this.link.send(tileBytes({ kind: "tile", sequence, ...tile }));
     this.sentBytes += tile.payload.length;
   }
 
@@ -60,12 +66,13 @@ export class Publisher {
 
   onOpen(): void {
     this.isWelcome = false;
+    this.counters = new Counters();
     this.link.send(helloBytes(this.hello));
   }
 
   onMessage(data: ArrayBuffer | string, receivedS: number): void {
     if (typeof data === "string") throw new WireError("the peer sent a text message; this protocol is binary");
-    const message = parse(new Uint8Array(data));
+    const message = parse(new Uint8Array(data), null, this.counters);
     if (message.kind === "pong") this.link.takePong(message, receivedS);
     else if (message.kind === "welcome") this.begin();
   }

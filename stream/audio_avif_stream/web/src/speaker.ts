@@ -1,8 +1,9 @@
 /** The speaking page's worker: microphone to log-mel to tiles to AVIF stills to a room. */
 
 import { RATE_HZ, type TileConfig, USUAL_MEL } from "./config.js";
-import { StillTemplate } from "./container.js";
+import type { StillTemplate } from "./container.js";
 import { LogMelStream } from "./features.js";
+import { makeTemplate } from "./frame_headers.js";
 import { PictureReader } from "./pictures.js";
 import { PictureWriter } from "./picture_writer.js";
 import type { State } from "./protocol.js";
@@ -60,7 +61,7 @@ class Stream {
     private readonly pictures: PictureReader,
   ) {
     const { n_mels: height } = USUAL_MEL;
-    this.template = StillTemplate.of(writer.write(new Uint8Array(TILE.frames * height), TILE.frames, height, speak.quality));
+    this.template = makeTemplate((pixels) => writer.write(pixels, TILE.frames, height, speak.quality), TILE.frames, height);
     this.resampler = speak.rateHz === RATE_HZ ? null : new Resampler(speak.rateHz / RATE_HZ);
     const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
     const settings = { mel: USUAL_MEL, tile: TILE, template: this.template, session, live: true, report: false };
@@ -117,8 +118,9 @@ class Stream {
     }
     const still = this.writer.write(pixels, width, height, this.speak.quality);
     const body = this.template.strip(still);
-    const payload = body ?? still;
-    this.publisher.send({ firstFrame, frames, payload, isWholeStill: !body });
+    const isShort = body && frames === width;
+    const { header, payload } = isShort ? this.template.shorten(body) : { header: null, payload: body ?? still };
+    this.publisher.send({ firstFrame, frames, payload, isWholeStill: !body, header });
     this.spent.push({ atS: nowS(), bytes: payload.length });
     if (this.speak.isRecorded) tell({ kind: "recordedTile", firstFrame, still, pixels });
     void this.show(still, firstFrame, frames);

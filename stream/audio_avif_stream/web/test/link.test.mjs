@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { beforeEach, test } from "node:test";
-import { AwakeClock, Connection, Publisher, parse } from "./built.js";
+import { AwakeClock, Connection, Counters, Publisher, parse } from "./built.js";
 
 const bytes = (name) => new Uint8Array(readFileSync(new URL(`../../../../tests/data/wire/good/${name}.bin`, import.meta.url)));
-const PONG = Uint8Array.from([0x85, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+const PONG = Uint8Array.from([0x45, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
 
 let nowS, timers, sockets, states;
 const clockS = () => nowS;
@@ -82,7 +82,7 @@ function listener() {
   return heard;
 }
 
-const publisher = () => new Publisher("ws://here/publish/demo", "", parse(bytes("hello")), onState, clockS);
+const publisher = () => new Publisher("ws://here/publish/demo", "", parse(bytes("hello"), null, new Counters()), onState, clockS);
 
 /** A server that is there: it answers each ping. */
 function answer(seconds, socket = sockets.at(-1)) {
@@ -191,6 +191,24 @@ test("a publisher leaves a path on which nothing comes, and comes back to the sa
   sockets.at(-1).tell(bytes("welcome"));
   assert.ok(speaker.isReady);
   assert.equal(latest(), "playing");
+});
+
+test("a publisher that comes back late in a stream tells where it is, and in between it does not", () => {
+  const speaker = publisher();
+  const sent = () => sockets.at(-1).sent.filter((kind) => kind !== 0x05);
+  const say = (firstFrame) =>
+    speaker.send({ firstFrame, frames: 8, payload: Uint8Array.of(1), isWholeStill: false, header: 0 });
+  const begin = () => {
+    sockets.at(-1).open();
+    sockets.at(-1).tell(bytes("welcome"));
+  };
+  begin();
+  for (let frame = 0; frame < 80_000; frame += 8) say(frame);
+  assert.ok(!sent().includes(0x09));
+  pass(7);
+  begin();
+  for (const frame of [80_000, 80_008]) say(frame);
+  assert.deepEqual(sent(), [0x01, 0x09, 0x80, 0x80]);
 });
 
 test("a publisher leaves a server that does not answer its hello", () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
+  Counters,
   LogMelStream,
   Resampler,
   StillTemplate,
@@ -10,30 +11,40 @@ import {
   USUAL_MEL,
   byeBytes,
   helloBytes,
+  makeTemplate,
   parse,
   pingBytes,
+  placeBytes,
   tileBytes,
 } from "./built.js";
 
 const TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
 const bytes = (name) => new Uint8Array(readFileSync(new URL(`../../../../tests/data/wire/${name}`, import.meta.url)));
 
+const HELLO = parse(bytes("good/hello.bin"), null, new Counters());
+const read = (data) => parse(data, HELLO, new Counters());
+
 test("what is written is what Python wrote", () => {
-  for (const name of ["tile", "tile_last", "tile_whole_still"]) {
+  for (const name of ["tile", "tile_last", "tile_whole_body", "tile_whole_still"]) {
     const data = bytes(`good/${name}.bin`);
-    assert.deepEqual(tileBytes(parse(data)), data);
+    assert.deepEqual(tileBytes(read(data)), data);
   }
+  assert.deepEqual(placeBytes(70_000, 560_000), bytes("good/place.bin"));
   assert.deepEqual(byeBytes({ tiles: 9, samples: 17_000 }), bytes("good/bye.bin"));
   assert.deepEqual(pingBytes(2_000_000, -5, -7_000_000), bytes("good/ping_negative.bin"));
-  const hello = parse(bytes("good/hello.bin"));
-  assert.deepEqual(parse(helloBytes(hello)), hello);
+  assert.deepEqual(read(helloBytes(HELLO)), HELLO);
 });
 
 test("a still is cut as Python cuts it", () => {
   const still = bytes("still.avif");
   const template = StillTemplate.of(still);
-  assert.deepEqual(template, parse(bytes("good/hello.bin")).template);
-  assert.deepEqual(template.strip(still), parse(bytes("good/tile.bin")).payload);
+  assert.deepEqual(template, new StillTemplate(HELLO.template.prefix, HELLO.template.ilocLengthAt, HELLO.template.mdatSizeAt));
+  const body = template.strip(still);
+  assert.deepEqual(body, read(bytes("good/tile_whole_body.bin")).payload);
+  const { header, payload } = HELLO.template.shorten(body);
+  assert.deepEqual([header, payload], [1, read(bytes("good/tile.bin")).payload]);
+  assert.deepEqual(HELLO.template.shorten(body.subarray(0, 5)), { header: null, payload: body.subarray(0, 5) });
+  assert.deepEqual(template.shorten(body), { header: null, payload: body });
   const other = still.slice();
   other[15] ^= 1; // the minor version of ftyp
   assert.equal(template.strip(other), null);
@@ -74,4 +85,11 @@ test("48 kHz becomes 16 kHz, and what lies above 8 kHz is gone", () => {
   };
   assert.ok(Math.abs(power(3000) - 0.5) < 0.01, `${power(3000)}`);
   assert.ok(power(9500) < 1e-5, `${power(9500)}`);
+});
+
+test("a template has the frame headers of a blank picture and of one with a white pixel", () => {
+  const plain = StillTemplate.of(bytes("still.avif"));
+  const template = makeTemplate((pixels) => plain.rebuild(Uint8Array.of(1, 2, 3, 4, pixels[40 * 8], 6)), 8, 80);
+  assert.deepEqual(template.prefix, plain.prefix);
+  assert.deepEqual(template.frameHeaders, [Uint8Array.of(1, 2, 3, 4, 0), Uint8Array.of(1, 2, 3, 4, 255)]);
 });

@@ -2,11 +2,14 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
-import { ListenerProtocol, MAX_MESSAGE_BYTES, TileError, WireError, inspectStill, parse, pingBytes } from "./built.js";
+import { Counters, ListenerProtocol, MAX_MESSAGE_BYTES, TileError, WireError, inspectStill, parse, pingBytes } from "./built.js";
 
 const FOLDER = new URL("../../../../tests/data/wire/", import.meta.url);
 const bytes = (name) => new Uint8Array(readFileSync(new URL(name, FOLDER)));
-const good = (name) => parse(bytes(`good/${name}.bin`));
+const HELLO = parse(bytes("good/hello.bin"), null, new Counters());
+/** As at the beginning of the golden stream. */
+const read = (data) => parse(data, HELLO, new Counters());
+const good = (name) => read(bytes(`good/${name}.bin`));
 const errors = JSON.parse(readFileSync(new URL("malformed/errors.json", FOLDER)));
 
 // JSON as JavaScript reads it has no NaN and no infinity, and a long number is one too large.
@@ -30,11 +33,13 @@ test("every good packet says what Python's says", () => {
   assert.equal(template.prefix.length, 281);
   assert.equal(good("hello_file").agent, "grün");
   const { payload, ...tile } = good("tile");
-  assert.deepEqual(tile, { kind: "tile", sequence: 7, firstFrame: 56, frames: 8, isWholeStill: false });
-  assert.equal(payload.length, 29);
+  assert.deepEqual(tile, { kind: "tile", sequence: 7, firstFrame: 56, frames: 8, isWholeStill: false, header: 1 });
+  assert.equal(payload.length, 24);
+  const wholeBody = good("tile_whole_body");
+  assert.deepEqual([wholeBody.header, wholeBody.payload.length], [null, 29]);
   assert.equal(good("tile_last").frames, 3);
   const whole = good("tile_whole_still");
-  assert.deepEqual([whole.sequence, whole.firstFrame, whole.isWholeStill], [0xffffffff, 0xfffffffe, true]);
+  assert.deepEqual([whole.sequence, whole.firstFrame, whole.isWholeStill], [0xffff, 0xfffe, true]);
   assert.deepEqual(whole.payload, bytes("still.avif"));
   const levels = Uint8Array.from([10, 20, 30, 40, 50, 60, 70, 80]);
   assert.deepEqual({ ...good("noise") }, { kind: "pause", sequence: 9, firstFrame: 72, frames: 8, levels });
@@ -44,7 +49,8 @@ test("every good packet says what Python's says", () => {
   assert.deepEqual(good("bye"), { kind: "bye", tiles: 9, samples: 17000 });
   assert.deepEqual(good("ping"), { kind: "ping", sentUs: 1_000_000, sampleZeroUs: 900_000, receiverAheadUs: 0 });
   assert.deepEqual(good("ping_negative"), { kind: "ping", sentUs: 2_000_000, sampleZeroUs: -5, receiverAheadUs: -7_000_000 });
-  assert.equal(good("gap").kind, "gap");
+  assert.deepEqual(good("gap"), { kind: "gap", messages: 12 });
+  assert.deepEqual(good("place"), { kind: "place", sequence: 70_000, firstFrame: 560_000 });
   assert.deepEqual(good("pong"), { kind: "pong", pingSentUs: 1_000_000, receiverUs: 8_000_123 });
   const welcome = { kind: "welcome", vocoder: "griffin-lim", agent: "golden/1", vocoderLatencySamples: 768 };
   assert.deepEqual(good("welcome"), { ...welcome, received: -1 });
@@ -55,7 +61,7 @@ test("every good packet says what Python's says", () => {
 });
 
 test("no golden packet is left out", () => {
-  for (const name of readdirSync(new URL("good", FOLDER))) parse(bytes(`good/${name}`));
+  for (const name of readdirSync(new URL("good", FOLDER))) read(bytes(`good/${name}`));
   const malformed = readdirSync(new URL("malformed", FOLDER)).filter((name) => name.endsWith(".bin"));
   assert.deepEqual(malformed.sort(), Object.keys(errors).sort());
 });
@@ -65,16 +71,17 @@ for (const [name, words] of Object.entries(errors)) {
     const data = bytes(`malformed/${name}`);
     const protocol = new ListenerProtocol();
     if (data[0] !== 0x01) protocol.receive(bytes("good/hello.bin").buffer);
-    const read = () => (data[0] >= 0x80 ? parse(data) : protocol.receive(data.buffer));
-    assert.throws(read, (error) => error instanceof WireError && (OTHER_WORDS[name] ?? new RegExp(words)).test(error.message));
+    const isFromReceiver = data[0] >= 0x40 && data[0] < 0x80;
+    assert.throws(() => (isFromReceiver ? read(data) : protocol.receive(data.buffer)), (error) => error instanceof WireError && (OTHER_WORDS[name] ?? new RegExp(words)).test(error.message));
   });
 }
 
 test("every truncation of every packet is refused", () => {
   for (const name of readdirSync(new URL("good", FOLDER)).filter((name) => !name.startsWith("tile"))) {
     const data = bytes(`good/${name}`);
-    for (let size = 0; size < data.length; size++) {
-      assert.throws(() => parse(data.slice(0, size)), WireError, `${name} cut to ${size}`);
+    const end = name === "bundle.bin" ? 16 : data.length; // from there on a tile's payload is cut, which its picture tells
+    for (let size = 0; size < end; size++) {
+      assert.throws(() => read(data.slice(0, size)), WireError, `${name} cut to ${size}`);
     }
   }
 });
@@ -82,7 +89,10 @@ test("every truncation of every packet is refused", () => {
 test("a tile becomes the still it was cut from", () => {
   const { template } = good("hello");
   const still = bytes("still.avif");
-  assert.deepEqual(template.rebuild(good("tile").payload), still);
+  for (const name of ["tile", "tile_whole_body"]) {
+    const { payload, header } = good(name);
+    assert.deepEqual(template.rebuild(payload, header), still);
+  }
   const { width, height, bitDepth, isMonochrome } = inspectStill(still);
   assert.deepEqual([width, height, bitDepth, isMonochrome], [8, 80, 8, true]);
   for (let size = 0; size < still.length; size++) assert.throws(() => inspectStill(still.slice(0, size)), TileError);
@@ -98,9 +108,36 @@ test("a listener hears a hello first, and nothing that only a receiver says", ()
   assert.throws(() => receive("tile"), /first message is not a hello/);
   assert.throws(() => receive("hello", "welcome"), /only a receiver says/);
   assert.throws(() => new ListenerProtocol().receive("text"), /text message/);
-  assert.throws(() => parse(new Uint8Array(MAX_MESSAGE_BYTES + 1).fill(2)), /is the limit/);
+  assert.throws(() => read(new Uint8Array(MAX_MESSAGE_BYTES + 1).fill(2)), /is the limit/);
 });
 
 test("a listener's ping is a ping", () => {
-  assert.deepEqual(parse(pingBytes(1234.4)), { kind: "ping", sentUs: 1234, sampleZeroUs: 0, receiverAheadUs: 0 });
+  assert.deepEqual(read(pingBytes(1234.4)), { kind: "ping", sentUs: 1234, sampleZeroUs: 0, receiverAheadUs: 0 });
+});
+
+const VECTORS = JSON.parse(readFileSync(new URL("../counters.json", FOLDER)));
+
+for (const [name, steps] of Object.entries(VECTORS)) {
+  test(`counters: ${name}`, () => {
+    const counters = new Counters();
+    for (const { place, packet, is } of steps) {
+      if (place) counters.moveTo(...place);
+      else {
+        const { sequence, firstFrame } = counters.extend(...packet);
+        assert.deepEqual([sequence, firstFrame], is);
+        counters.advance(sequence, firstFrame);
+      }
+    }
+  });
+}
+
+test("a listener finds the packets of a long stream by the place it is told, and of the next one from its hello on", () => {
+  const protocol = new ListenerProtocol();
+  const receive = (name) => protocol.receive(bytes(`good/${name}.bin`).buffer);
+  receive("hello");
+  assert.equal(receive("tile").sequence, 7);
+  receive("place");
+  assert.deepEqual([receive("tile").sequence, receive("noise").firstFrame], [65_543, 589_896]);
+  receive("hello");
+  assert.equal(receive("tile").sequence, 7);
 });
