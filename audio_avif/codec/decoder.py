@@ -56,6 +56,32 @@ class Frames:
     silence_s: float = 0.0
 
 
+class _Gap:
+    """The frames of the stream between the last tile that was spoken and the next one."""
+
+    def __init__(self) -> None:
+        self.next_frame: int | None = None
+        """The frame of the stream that comes after the last tile; None before the first."""
+        self.bridged_frames = 0
+        """Frames made up since that tile."""
+        self.unheard_of_frames = 0
+        """Those of them made up since any packet came."""
+
+    def frames_before(self, first_frame: int) -> int:
+        """Count the frames of the stream between what was spoken and this frame."""
+        return first_frame - (self.next_frame or 0) - self.bridged_frames
+
+    def bridge(self, frames: int) -> None:
+        """Record frames that were made up."""
+        self.bridged_frames += frames
+        self.unheard_of_frames += frames
+
+    def close(self, next_frame: int) -> None:
+        """Record that all frames before this one are spoken or left out."""
+        self.next_frame = next_frame
+        self.bridged_frames = 0
+
+
 class Decoder:
     """Packets to samples: order, decompression, concealment, pace, vocoder.
 
@@ -73,9 +99,7 @@ class Decoder:
         self._tiles = TileQueue()
         self._position = StreamPosition(hello.mel.hop_samples)
         self._last_frame: FloatArray = np.full(hello.mel.n_mels, hello.tile.log10_min, np.float32)
-        self._next_frame: int | None = None  # of the stream, that comes after the last tile; None before the first
-        self._bridged_frames = 0  # made up since that tile
-        self._unheard_of_frames = 0  # of those, made up since any packet came
+        self._gap = _Gap()
         self._is_silent = True
         self._was_skipped = False
         self._is_ending = False
@@ -116,14 +140,14 @@ class Decoder:
     def _cut_off_s(self) -> float:
         """How long nothing has come beyond the time that is concealed in full; in a pause a wide tile's time more."""
         expected_s = 0.0 if self.background.pause is None else self.tile_s
-        return self._unheard_of_frames * self._frame_s - self.pacer.config.max_conceal_s - expected_s
+        return self._gap.unheard_of_frames * self._frame_s - self.pacer.config.max_conceal_s - expected_s
 
     def push(self, packet: MediaPacket, now_s: float = 0.0) -> None:
         """Take a packet that arrived at ``now_s``; only a live stream needs the time."""
         if self._is_silent and not len(self._tiles):
             self.pacer.forget_arrivals()
         self.pacer.push(packet, now_s)
-        self._unheard_of_frames = 0
+        self._gap.unheard_of_frames = 0
         self._tiles.push(packet)
 
     def next_frames(self, buffered_s: float, now_s: float = 0.0) -> Frames | None:
@@ -135,10 +159,10 @@ class Decoder:
         if self._is_timed:
             self._was_skipped |= self._tiles.keep_newest(self.pacer.room_tiles(buffered_s))
         while (packet := self._next_packet(buffered_s)) is not None:
-            if self._next_frame is None:
-                self._next_frame = packet.first_frame  # the stream begins here, wherever that is
+            if self._gap.next_frame is None:
+                self._gap.next_frame = packet.first_frame  # the stream begins here, wherever that is
                 self._position.leave_out(packet.first_frame)
-            if packet.first_frame < self._next_frame:
+            if packet.first_frame < self._gap.next_frame:
                 self.counts.damaged += 1
             elif isinstance(packet, PausePacket):
                 self.background.pause = packet
@@ -173,19 +197,14 @@ class Decoder:
             return 0.0
         return max(0, self._vocoder.latency_samples - self._position.held_samples) / self.hello.mel.rate_hz
 
-    def _gap_before(self, first_frame: int) -> int:
-        """Frames of the stream between what was spoken and this frame."""
-        return first_frame - (self._next_frame or 0) - self._bridged_frames
-
     def _went_on_to(self, next_frame: int) -> None:
         """Record that all frames before this one are spoken or left out."""
-        self._next_frame = next_frame
-        self._bridged_frames = 0
+        self._gap.close(next_frame)
         self._is_silent = False
 
     def _join(self, tile: TilePacket, log_mel: FloatArray, buffered_s: float, now_s: float) -> Frames:
         """Put a tile's frames after the last ones spoken: fill a gap, keep the depth of the buffer."""
-        gap = self._gap_before(tile.first_frame)
+        gap = self._gap.frames_before(tile.first_frame)
         due_s = self.pacer.due_s(tile.first_frame, now_s)
         silence_s = 0.0
         if self._is_silent:
@@ -236,8 +255,7 @@ class Decoder:
         if self._cut_off_s > 0:
             frames = np.maximum(frames - np.float32(self._cut_off_s * _FADE_LOG10_PER_S), self.hello.tile.log10_min)
         self._is_silent = False
-        self._bridged_frames += frames.shape[1]
-        self._unheard_of_frames += frames.shape[1]
+        self._gap.bridge(frames.shape[1])
         return Frames(frames, None)
 
     def _piece_frames(self) -> int:
@@ -252,7 +270,7 @@ class Decoder:
         if pause is None:
             return None
         end_frame = pause.first_frame + pause.frames
-        frames = self._gap_before(end_frame)
+        frames = self._gap.frames_before(end_frame)
         spoken = min(frames, _MAX_FILL_FRAMES)
         if spoken <= 0:
             return None
