@@ -359,7 +359,7 @@ def test_a_server_of_another_kind_is_told(answer: bytes) -> None:
         assert "is no" in send(port, "--input", CLIP).sentence(SENDER)
 
 
-@pytest.mark.parametrize("subprotocol", [None, "chat.v1", "audio-avif.v2"])
+@pytest.mark.parametrize("subprotocol", [None, "chat.v1", "audio-avif.v1"])
 def test_a_websocket_server_of_another_protocol_is_told(subprotocol: str | None) -> None:
     with websocket_server(lambda connection: None, subprotocol) as port:
         sentence = send(port, "--input", CLIP).sentence(SENDER)
@@ -497,22 +497,22 @@ def ear(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ear]:
         yield Ear(process, port, wav, stats)
 
 
-def of_version_2(hello: Hello) -> bytes:
+def of_version_1(hello: Hello) -> bytes:
     message = bytearray(hello.to_bytes())
-    message[1] = 2
+    message[1] = 1
     return bytes(message)
 
 
 REFUSED: dict[str, tuple[Callable[[Peer], list[Any]], int, str]] = {
     "tile first": (lambda p: [p.tiles[0]], CLOSE_PROTOCOL_ERROR, "the peer's first message is not a hello"),
     "bye first": (lambda p: [p.bye], CLOSE_PROTOCOL_ERROR, "the peer's first message is not a hello"),
-    "garbage": (lambda p: [b"\x99garbage"], CLOSE_PROTOCOL_ERROR, "unknown type 0x99"),
+    "garbage": (lambda p: [b"\x3fgarbage"], CLOSE_PROTOCOL_ERROR, "unknown type 0x3f"),
     "text": (lambda p: ["hello"], CLOSE_PROTOCOL_ERROR, "text message"),
     "nothing": (lambda p: [b""], CLOSE_PROTOCOL_ERROR, "without a byte"),
-    "version 2": (
-        lambda p: [of_version_2(p.hello)],
+    "version 1": (
+        lambda p: [of_version_1(p.hello)],
         CLOSE_PROTOCOL_ERROR,
-        "the peer speaks version 2 of the protocol; this program speaks 1",
+        "the peer speaks version 1 of the protocol; this program speaks 2",
     ),
     "half a hello": (lambda p: [p.hello.to_bytes()[:100]], CLOSE_PROTOCOL_ERROR, "JSON that cannot be read"),
     "no template": (lambda p: [p.hello.to_bytes()[:-200]], CLOSE_PROTOCOL_ERROR, "the template"),
@@ -543,7 +543,7 @@ def test_a_peer_that_does_not_open_a_proper_stream_is_refused(ear: Ear, case: st
 @pytest.mark.parametrize(
     ("nonsense", "code"),
     [
-        (b"\x99garbage", 4000),
+        (b"\x3fgarbage", 4000),
         ("text", 4000),
         (b"\x02\0\0", 4000),
         (b"\x04", 4000),
@@ -637,7 +637,7 @@ def test_what_follows_the_bye_is_not_heard(ear: Ear) -> None:
         peer.greet()
         peer.send(*peer.tiles, peer.bye)
         with suppress(ConnectionClosed):  # all may be played before they are sent
-            peer.send(peer.tiles[0], b"\x99garbage")
+            peer.send(peer.tiles[0], b"\x3fgarbage")
         assert peer.closed_with() == (1000, "")
         heard, figures = ear.heard()
     assert figures["received_tiles"] == len(peer.tiles)
@@ -717,7 +717,7 @@ def test_a_listing_into_a_closed_pipe_and_a_closed_input_make_no_fuss() -> None:
     assert closed.stderr == f"{SENDER}: standard input is not open\n"
 
 
-@pytest.mark.parametrize("subprotocols", [None, ["audio-avif.v2"]])
+@pytest.mark.parametrize("subprotocols", [None, ["audio-avif.v1"]])
 def test_a_websocket_client_of_another_protocol_is_refused(ear: Ear, subprotocols: Any) -> None:
     with (
         ear.peer(),
