@@ -188,7 +188,7 @@ def test_a_message_that_breaks_the_protocol_is_told_and_the_rest_played(
             recorder.message(packet.to_bytes(), due_s(packet))
             recorder.message(b"\x70nonsense", due_s(packet))
     found = heard(tmp_path / "a", tmp_path / "a.wav")
-    assert "the recorded sender broke the protocol: the peer sent a message of unknown type 0x70" in caplog.text
+    assert "the recorded sender broke the protocol here: the peer sent a message of unknown type 0x70" in caplog.text
     assert resemblance(stream.samples, found) > 0.9
 
 

@@ -137,4 +137,4 @@ def test_a_recording_or_another_relays_room_has_no_page(capsys: pytest.CaptureFi
     for arguments in (["--replay", "a.rec", "--web"], ["--connect", "ws://a", "--room", "a", "--web", "1"]):
         with pytest.raises(SystemExit, match="2"):
             recv.main(arguments)
-        assert "--web is for " in capsys.readouterr().err
+        assert "--web cannot be combined with " in capsys.readouterr().err

@@ -603,7 +603,7 @@ def test_failures_are_one_sentence(
         (["--clips", str(tmp_path / "nowhere"), "--out", str(blocked)], "cannot be written"),
         (["--clips", str(clips), "--out", out, "--page", str(blocked / "quality.md")], "cannot be written"),
         (["--clips", str(clips), "--out", out, "--lyra", str(clips)], "no soundstream_encoder.tflite"),
-        (["--clips", str(clips), "--out", out, "--vocoder", "nobody"], "no vocoder 'nobody'"),
+        (["--clips", str(clips), "--out", out, "--vocoder", "nobody"], "unknown vocoder 'nobody'"),
     ):
         assert main([*few_settings, *arguments]) == 1
         told = capfd.readouterr().err

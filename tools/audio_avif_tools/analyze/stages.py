@@ -22,6 +22,7 @@ from audio_avif.recording.segments import speak
 from audio_avif.signal.features import frame_count, hann, log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.boxes import inspect_still
+from audio_avif.still.frame_headers import FRAME_HEADER_BYTES
 from audio_avif.types import FloatArray, Pixels
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.protocol import Vocoder
@@ -98,6 +99,8 @@ class Avif:
         for at in range(0, frames, width):
             still = encode_still(np.ascontiguousarray(padded[:, at : at + width], np.uint8), self._config)
             bits += 8 * (len(still) - inspect_still(still).frame_body_at)
+            if self._width != CELL_FRAMES and at + width <= frames:  # a stream's hello holds its whole tiles' headers
+                bits -= 8 * FRAME_HEADER_BYTES
             decoded.append(decode_still(still, width, padded.shape[0]))
         return Shown(from_pixels(np.concatenate(decoded, axis=1)[:, :frames], _info())[0], bits)
 
