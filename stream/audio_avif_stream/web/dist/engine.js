@@ -1675,16 +1675,16 @@ var PictureReader = class {
 
 // src/target.ts
 var TargetWatch = class {
-  seenS = null;
+  seenAtS = null;
   seenCopies = 0;
   reason = "";
   /** Takes the target as it is now, and how many copies come with a tile; "" where it never rose. */
   raisedBy(targetS, copies) {
-    if (this.seenS !== null && targetS > this.seenS + 1e-3) {
+    if (this.seenAtS !== null && targetS > this.seenAtS + 1e-3) {
       this.reason = copies > this.seenCopies ? "copies" : "jitter";
       this.seenCopies = copies;
     }
-    this.seenS = targetS;
+    this.seenAtS = targetS;
     return this.reason;
   }
 };
