@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_avif import __version__
-from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, EncoderConfig, TileConfig
+from audio_avif.config import MAX_TILE_FRAMES, EncoderConfig, TileConfig
 from audio_avif.edge import console
 from audio_avif.edge.sound_files import require_writable
 from audio_avif.errors import AudioAvifError, FileError
@@ -25,9 +24,9 @@ from audio_avif.still.avif import AOM_OPTIONS, encode_with
 from audio_avif.still.tiles import to_pixels
 from audio_avif.types import FloatArray, Pixels
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
+from audio_avif_tools.bitrate.options import tile_options
 from audio_avif_tools.bitrate.rate import SCORED, Coder, mel_errors_db, scores_of
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
-from audio_avif_tools.shared.arguments import integers_in, processors
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, replace_block, table, write_csv
 from audio_avif_tools.shared.processes import run_jobs
@@ -468,18 +467,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.bitrate.encoder_search``."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
+        parents=[tile_options(TILE_FRAMES)],
         description=f"Measure what each libaom option saves on speech tiles at equal mel error, and write {PAGE}.",
-    )
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
-    parser.add_argument(
-        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="only every Nth clip (default: 1)"
-    )
-    parser.add_argument(
-        "--tile-frames",
-        type=integers_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
-        default=list(TILE_FRAMES),
-        metavar="N,N",
-        help=f"tile widths in frames of 16 ms (default: {','.join(map(str, TILE_FRAMES))})",
     )
     parser.add_argument(
         "--finalists",
@@ -489,16 +478,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="number of candidates to score, those that save most (default: 4)",
     )
     parser.add_argument(
-        "--workers",
-        type=console.integer_in(1, 256),
-        default=processors(),
-        metavar="N",
-        help="number of single-threaded processes (default: %(default)s, one for each processor)",
-    )
-    parser.add_argument(
         "--out", type=Path, default=PAGE, metavar="FILE", help="the page to write (default: %(default)s)"
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
     with console.sigterm_interrupts():
         return console.run(PROGRAM, lambda: _run(options))

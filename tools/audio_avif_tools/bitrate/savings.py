@@ -6,12 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from audio_avif import __version__
-from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, EncoderConfig, MelConfig, TileConfig
+from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge import console
 from audio_avif.link.messages import TilePacket, wire_bytes
 from audio_avif.signal.features import log_mel
@@ -21,9 +19,9 @@ from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import from_pixels, to_pixels
 from audio_avif.types import DoubleArray, FloatArray
 from audio_avif_tools.bitrate.encoder_search import DEFAULTS, TODAY, Curve, change_percent, kbps_for_error
+from audio_avif_tools.bitrate.options import tile_options
 from audio_avif_tools.bitrate.rate import mel_errors_db
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
-from audio_avif_tools.shared.arguments import integers_in, processors
 from audio_avif_tools.shared.processes import run_jobs
 
 PROGRAM = "python -m audio_avif_tools.bitrate.savings"
@@ -144,27 +142,10 @@ def _run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.bitrate.savings``."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Print what encoder options and lean packets save at equal mel error."
+        prog=PROGRAM,
+        parents=[tile_options(TILE_FRAMES)],
+        description="Print what encoder options and lean packets save at equal mel error.",
     )
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of speech clips")
-    parser.add_argument(
-        "--every", type=console.integer_in(1, 1000), default=1, metavar="N", help="only every Nth clip (default: 1)"
-    )
-    parser.add_argument(
-        "--tile-frames",
-        type=integers_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
-        default=list(TILE_FRAMES),
-        metavar="N,N",
-        help=f"tile widths in frames of 16 ms (default: {','.join(map(str, TILE_FRAMES))})",
-    )
-    parser.add_argument(
-        "--workers",
-        type=console.integer_in(1, 256),
-        default=processors(),
-        metavar="N",
-        help="number of single-threaded processes (default: %(default)s, one for each processor)",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
     with console.sigterm_interrupts():
         return console.run(PROGRAM, lambda: _run(options))
