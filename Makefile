@@ -18,7 +18,7 @@ $(VENV)/.installed-demo $(VENV)/.installed-test $(VENV)/.installed-docs: pyproje
 
 demo: $(VENV)/.installed-demo
 	@sh tools/install-system-packages.sh demo
-	@$(BIN)/python -m audio_avif_tools.demo $(if $(MIC),--mic)
+	@$(BIN)/python -m audio_avif_tools.demo $(if $(MIC),--mic) $(if $(QUALITY),--quality $(QUALITY))
 
 # Workers share the cores: threads of one that wait for each other would cost the others time.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1

@@ -141,7 +141,7 @@ class EncoderConfig:
     comfort noise; ``redundancy`` low-quality copies of earlier tiles ride along with each.
     """
 
-    quality: int = 45
+    quality: int = 52
     speed: int = 6
     bitrate_kbps: float | None = None
     dtx: bool = False

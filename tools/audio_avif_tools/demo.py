@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from audio_avif import __version__
-from audio_avif.config import MelConfig, TileConfig
+from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge import console
 from audio_avif.edge.device_choice import list_devices
 from audio_avif.edge.sound_files import read_audio
@@ -39,7 +39,7 @@ def has_speaker() -> bool:
     return False
 
 
-def stream(folder: Path, is_microphone: bool, seconds: float) -> StreamRecord:
+def stream(folder: Path, is_microphone: bool, seconds: float, quality: int) -> StreamRecord:
     """Run receiver and sender as two processes; write ``received.wav`` and ``tiles/`` into the folder."""
     from rich.console import Console
     from rich.progress import Progress
@@ -47,7 +47,7 @@ def stream(folder: Path, is_microphone: bool, seconds: float) -> StreamRecord:
     receive = ["--output", str(folder / "received.wav"), "--save-tiles", str(folder / "tiles")]
     if has_speaker():
         receive = ["--output", "speaker", *receive]
-    send = ["--input", "mic" if is_microphone else str(demo_clip_path())]
+    send = ["--input", "mic" if is_microphone else str(demo_clip_path()), "--quality", str(quality)]
     if not is_microphone:
         seconds = demo_clip().size / MelConfig().rate_hz
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -117,7 +117,7 @@ def _run(options: argparse.Namespace) -> None:
         old.unlink()
     if options.mic:
         print("wear headphones: with loudspeakers the microphone picks up the receiver and feeds back", file=sys.stderr)
-    record = stream(options.folder, options.mic, options.seconds)
+    record = stream(options.folder, options.mic, options.seconds, options.quality)
     if not record.tiles:
         raise AudioAvifError("nothing was received; see the lines above")
     report(record)
@@ -143,6 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=10,
         metavar="N",
         help="with --mic: length in seconds (default: 10)",
+    )
+    parser.add_argument(
+        "--quality",
+        type=console.integer_in(0, 100),
+        default=EncoderConfig.quality,
+        metavar="Q",
+        help="AVIF quality (default: %(default)s)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)

@@ -106,7 +106,10 @@ def _parser() -> argparse.ArgumentParser:
         help="frames of 16 ms per tile, 2 to 64; fewer reduce the delay and raise the rate (default: 8)",
     )
     parser.add_argument(
-        "--quality", type=console.integer_in(0, 100), metavar="Q", help="AVIF quality, 0 to 100 (default: 45)"
+        "--quality",
+        type=console.integer_in(0, 100),
+        metavar="Q",
+        help=f"AVIF quality, 0 to 100 (default: {EncoderConfig.quality})",
     )
     parser.add_argument(
         "--bitrate",

@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         "of 10 s are used, at most 12.",
         epilog="examples:\n"
         "  audio-avif analyze talk.wav\n"
-        "  audio-avif analyze talk.wav --quality 45 --tile-frames 8    as a stream would send it\n"
+        "  audio-avif analyze talk.wav --quality 52 --tile-frames 8    as a stream would send it\n"
         "  audio-avif analyze clips/*.flac --output results            table and plot as files\n"
         "  audio-avif analyze talk.wav --vae cvssp/audioldm2           a latent in place of the picture",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_avif import __version__
-from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
+from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, EncoderConfig
 from audio_avif.edge import console
 from audio_avif.errors import FileError
 
@@ -126,7 +126,11 @@ def _parser() -> argparse.ArgumentParser:
         help="frames of 16 ms per tile (default: 8)",
     )
     parser.add_argument(
-        "--quality", type=console.integer_in(0, 100), default=45, metavar="Q", help="AVIF quality (default: 45)"
+        "--quality",
+        type=console.integer_in(0, 100),
+        default=EncoderConfig.quality,
+        metavar="Q",
+        help="AVIF quality (default: %(default)s)",
     )
     parser.add_argument(
         "--latency", choices=("low", "balanced", "safe"), help="the receiver's vocoder and buffer (default: balanced)"
