@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--qualities",
         type=integers_in(0, 100),
-        default=[33, 43, 49, 60, 66],
+        default=[35, 45, 52, 64],
         metavar="Q,Q",
         help="AVIF qualities (default: 33,43,49,60,66)",
     )
