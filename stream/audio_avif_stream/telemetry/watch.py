@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _PICTURE_S = 1 / 16
 _MAX_FRAMES_WAITING = 64
 _MIN_ROWS, _MIN_WIDTH = 9, 20
-_METER_WIDTH = 10
+_TEXT_WIDTH = 80
 _PATIENCE_S = 0.05
 
 
@@ -81,12 +81,9 @@ class Screen:
         if text:
             self._queue(f"\x1b[?2026h\x1b7{text}\x1b8\x1b[?2026l")
 
-    def flush(self) -> bool:
-        """Return whether the terminal has taken all that was written; one that takes nothing is not waited for long.
-
-        Raises OSError.
-        """
-        while self._waiting and select.select([], [self._descriptor], [], _PATIENCE_S)[1]:
+    def flush(self, patience_s: float = 0.0) -> bool:
+        """Return whether the terminal has taken all that was written. Raises OSError."""
+        while self._waiting and select.select([], [self._descriptor], [], patience_s)[1]:
             with suppress(BlockingIOError):
                 self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
         return not self._waiting
@@ -100,7 +97,7 @@ class Screen:
 
     def _queue(self, text: str) -> None:
         self._waiting += text.encode()
-        self.flush()
+        self.flush(_PATIENCE_S)  # a whole picture is more than a terminal takes at once
 
 
 class Watch:
@@ -180,7 +177,9 @@ class Watch:
 
     def _status(self) -> str:
         level, text = (0.0, "no stream") if self._text is None else (self._level, self._text)
-        text = f"{meter(level, _METER_WIDTH)}▏{text}"[: self._screen.width].ljust(self._screen.width)
+        width = self._screen.width
+        meter_width = max(3, min(10, width - _TEXT_WIDTH))
+        text = f"{meter(level, meter_width)}▏{text}"[:width].ljust(width)
         if text == self._shown:
             return ""
         self._shown = text
