@@ -30,6 +30,7 @@ _MAX_FRAMES_WAITING = 64
 _MIN_ROWS, _MIN_WIDTH = 9, 20
 _TEXT_WIDTH = 80
 _PATIENCE_S = 0.05
+_WHOLE = "\x1b[0m\x1b[J\x1b7\x1b[r\x1b8\x1b[?25h"  # what is below the cursor is erased, and all rows scroll
 
 
 def open_watch() -> Watch | None:
@@ -64,16 +65,12 @@ class Screen:
         width, height = os.get_terminal_size(self._descriptor)
         if (width, height) == (self.width, self.height):
             return False
-        is_first = not self.height
         self.width, self.height = width, height
         self.upper_rows = None if height < _MIN_ROWS or width < _MIN_WIDTH else max(3, height // 5)
-        if self.upper_rows is None:
-            self._queue("\x1b[r\x1b[2J\x1b[H\x1b[?25h")
-        elif is_first:  # the lines that are there move up
+        self._queue(_WHOLE)
+        if self.upper_rows is not None:  # the lines that are there move up
             lower_rows = height - self.upper_rows
             self._queue("\n" * lower_rows + f"\x1b7\x1b[1;{self.upper_rows}r\x1b8\x1b[{lower_rows}A\x1b[?25l")
-        else:  # terminals differ in what they do to lines that no longer fit
-            self._queue(f"\x1b[2J\x1b[1;{self.upper_rows}r\x1b[H\x1b[?25l")
         return True
 
     def write(self, text: str) -> None:
@@ -91,8 +88,7 @@ class Screen:
     def close(self) -> None:
         """Give the whole terminal back, without the picture."""
         with suppress(OSError):
-            if self.upper_rows is not None:
-                self._queue(f"\x1b7\x1b[r\x1b[{self.upper_rows + 1};1H\x1b[0m\x1b[J\x1b8\x1b[?25h")
+            self._queue(_WHOLE)
         os.close(self._descriptor)
 
     def _queue(self, text: str) -> None:
