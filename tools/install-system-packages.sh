@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what pip cannot: PortAudio for sound devices; for "card" a sound server without hardware too; for "bench" also
 # opus-tools and codec2; for "quality" these two, AMR-WB and, unpacked for this user only, libopus 1.5 or later; for
-# "test" all of these, a browser and a message broker.
+# "test" all of these, a browser, a message broker and a reverse proxy.
 # Usage: tools/install-system-packages.sh [demo|card|test|bench|quality]
 # Never fails: without these the demo still writes its WAV file, and the device tests are skipped with the reason.
 
@@ -68,6 +68,7 @@ fi
 if [ "$purpose" = test ]; then
     command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$missing chromium"
     command -v nats-server >/dev/null 2>&1 || missing="$missing nats-server"
+    PATH="$PATH:/sbin:/usr/sbin" command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
 fi
 if [ "$purpose" = bench ] || [ "$purpose" = quality ] || [ "$purpose" = test ]; then
     command -v opusenc >/dev/null 2>&1 || missing="$missing opus-tools"

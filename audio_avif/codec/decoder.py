@@ -48,12 +48,15 @@ def warm_up(hello: Hello, vocoder: VocoderStream) -> None:
 class Frames:
     """Log-mel ``[n_mels, frames]`` to be spoken next, ``silence_s`` after their tile arrived.
 
-    ``tile`` is where they come from, None if they are noise or concealment.
+    ``tile`` is where they come from, None if they are noise or concealment. The first ``made_up`` frames are that in
+    any case: noise where ``is_pause``, else concealment.
     """
 
     log_mel: FloatArray
     tile: TilePacket | None
     silence_s: float = 0.0
+    made_up: int = 0
+    is_pause: bool = False
 
 
 class _Gap:
@@ -206,7 +209,7 @@ class Decoder:
         """Put a tile's frames after the last ones spoken: fill a gap, keep the depth of the buffer."""
         gap = self._gap.frames_before(tile.first_frame)
         due_s = self.pacer.due_s(tile.first_frame, now_s)
-        silence_s = 0.0
+        silence_s, made_up, is_pause = 0.0, 0, self.background.pause is not None
         if self._is_silent:
             frames, silence_s = self._after_silence(log_mel, due_s)
         else:
@@ -218,12 +221,12 @@ class Decoder:
                 surplus_s = buffered_s + fill.shape[1] * self._frame_s - due_s
                 is_quiet = self.background.is_quiet(log_mel)
                 frames = self.pacer.push_frames(self._last_frame, log_mel, surplus_s, is_quiet)
-            frames = np.concatenate([fill, frames], axis=1)
+            frames, made_up = np.concatenate([fill, frames], axis=1), fill.shape[1]
         self._position.leave_out(gap + log_mel.shape[1] - frames.shape[1])
         self.background.push(log_mel)
         self._went_on_to(tile.first_frame + tile.frames)
         self._was_skipped = False
-        return Frames(frames, tile, silence_s if self.hello.live else 0.0)
+        return Frames(frames, tile, silence_s if self.hello.live else 0.0, made_up, is_pause)
 
     def _after_silence(self, log_mel: FloatArray, due_s: float) -> tuple[FloatArray, float]:
         """The frames of the first tile after silence, and how long the silence goes on before them."""
@@ -256,7 +259,7 @@ class Decoder:
             frames = np.maximum(frames - np.float32(self._cut_off_s * _FADE_LOG10_PER_S), self.hello.tile.log10_min)
         self._is_silent = False
         self._gap.bridge(frames.shape[1])
-        return Frames(frames, None)
+        return Frames(frames, None, 0.0, frames.shape[1], self.background.pause is not None)
 
     def _piece_frames(self) -> int:
         """How many frames are concealed at once: few, but enough that a slow vocoder's sound stays ahead."""
@@ -277,7 +280,7 @@ class Decoder:
         noise = self.background.frames(spoken)
         self._position.leave_out(frames - spoken)
         self._went_on_to(end_frame)
-        return Frames(noise, None)
+        return Frames(noise, None, 0.0, spoken, is_pause=True)
 
     def speak(self, frames: Frames) -> Chunk:
         """Run the vocoder on the frames; return the samples that are now final."""

@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help=f"port of a web page that shows live streams (default: {DEFAULT_PORT + 1})",
     )
+    parser.add_argument(
+        "--watch", action="store_true", help="show the stream's spectrogram in the terminal, above the line of --stats"
+    )
     parser.add_argument("--record", type=Path, metavar="FILE", help="file for all received messages with their times")
     parser.add_argument(
         "--replay", type=Path, metavar="FILE", help="play a file of --record instead of listening, and exit"
@@ -180,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         beside = ("record", "web", "metrics", "tls_cert", "token")
         for name in (name for name in beside if getattr(options, name) is not None):
             parser.error(f"--{name.replace('_', '-')} cannot be combined with --replay")
+        if options.watch:
+            parser.error("--watch cannot be combined with --replay")
     options.token = token_of(parser, "--token", options.token, "AUDIO_AVIF_TOKEN", reads_variable=not options.no_token)
     return console.run(PROGRAM, lambda: _run(options))
 
@@ -206,6 +211,7 @@ def _run(options: argparse.Namespace) -> None:
     from audio_avif_stream.telemetry.figures import RECEIVER
     from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
     from audio_avif_stream.telemetry.prometheus import serve_metrics
+    from audio_avif_stream.telemetry.watch import open_watch
 
     tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
     vocoder = load_vocoder(device=options.provider, name=options.vocoder)
@@ -214,7 +220,8 @@ def _run(options: argparse.Namespace) -> None:
         earlier_streams = stack.enter_context(_folder(options.save_tiles))
         stats_json = stack.enter_context(JsonLines(options.stats_json))
         recorder = stack.enter_context(Recorder(options.record))
-        live_line = LiveLine(options.stats)
+        watch = open_watch() if options.watch else None
+        live_line = watch or LiveLine(options.stats or options.watch)
         replaying = None if options.replay is None else replay_clock(options.replay_speed, options.output)
         clock = time.monotonic if replaying is None else replaying
         if replaying is not None:
@@ -236,6 +243,7 @@ def _run(options: argparse.Namespace) -> None:
             limits=limits_of(options),
             resume_s=options.resume_s,
             saver=saver,
+            watch=watch,
         )
         if replaying is not None:
             replay(options.replay, stage, replaying, earlier_streams + 1)
@@ -244,11 +252,12 @@ def _run(options: argparse.Namespace) -> None:
         if options.metrics is not None:
             stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
         if options.connect is not None:
-            asyncio.run(_listen_to_relays(receiver, options))
-            return
-        token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
-        address = BindAddress(options.host, options.port, options.token, options.no_token, tls, token_file)
-        asyncio.run(listen(receiver, address, web_view))
+            listening = _listen_to_relays(receiver, options)
+        else:
+            token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
+            address = BindAddress(options.host, options.port, options.token, options.no_token, tls, token_file)
+            listening = listen(receiver, address, web_view)
+        asyncio.run(listening if watch is None else watch.beside(listening))
 
 
 async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> None:

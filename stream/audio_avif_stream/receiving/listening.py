@@ -43,6 +43,7 @@ from audio_avif_stream.receiving.receiver import Receiver
 from audio_avif_stream.receiving.session import Session
 from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.runtime.interrupts import on_interrupt
+from audio_avif_stream.runtime.readiness import notify_ready
 from audio_avif_stream.runtime.tasks import cancel, settled, unless
 from audio_avif_stream.serving.admission import Complaints
 from audio_avif_stream.telemetry.trace import ClockOffset
@@ -258,6 +259,7 @@ async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_
         relay, connection = await keep_trying(attempt, backoff, on_failure)
         has_been_connected, connected_s = True, loop.time()
         console.tell(f"(listening to room {room_name} at {relay})")
+        notify_ready()
         streams.reconnected()
         why = await _listen(streams, connection, room_name)
         streams.broke_off()

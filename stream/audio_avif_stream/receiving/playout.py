@@ -64,7 +64,9 @@ class Playout:
         on_report: Callable[[Report], None],
         tiles: TileFolder,
         saver: Saver,
+        on_frames: Callable[[Frames], None] = lambda frames: None,
     ) -> None:
+        """``on_frames`` is called with all frames that are spoken, in the thread that speaks them."""
         self.decoder = decoder
         self.output = output
         self.saver = saver
@@ -73,6 +75,7 @@ class Playout:
         self._processing_s = deque([decoder.pacer.processing_s], maxlen=memory_tiles)
         self._clock = clock
         self._on_report = on_report
+        self._on_frames = on_frames
         self._tiles = tiles
         self._received_s: dict[int, float] = {}
 
@@ -120,6 +123,7 @@ class Playout:
         buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
         self._write(chunk.samples)
         self.saver.push(frames.log_mel)
+        self._on_frames(frames)
         if frames.tile is None:
             return
         self._processing_s.append(spoken_s - started_s)

@@ -30,6 +30,7 @@ from audio_avif.link.takeover import Verdict
 from audio_avif_stream.receiving.session import Session
 from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.runtime.interrupts import on_interrupt
+from audio_avif_stream.runtime.readiness import notify_ready
 from audio_avif_stream.serving.admission import CLOSE_S, Admission
 from audio_avif_stream.serving.connections import (
     PENDING_CONNECTIONS,
@@ -180,6 +181,7 @@ async def listen(receiver: Receiver, address: BindAddress, web_view: WebView | N
         _announce(address, admission.token, listening)
         if web_view is not None:
             await web_view.open(address.host, admission.token, address.token is None, address.tls)
+        notify_ready()
         await receiver.finished.wait()
         admission.close()
         await receiver.close()

@@ -8,7 +8,7 @@ from typing import Any
 from audio_avif.edge import console
 from audio_avif.link.messages import Bundle, Hello, MediaPacket, Ping, Report, TilePacket, wire_bytes
 from audio_avif_stream.receiving.playout import Player, Playout
-from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
+from audio_avif_stream.telemetry.live_line import JsonLines, RateMeter, TextLine
 
 
 class _Target:
@@ -125,7 +125,7 @@ class ReceiverStats:
 class FigureDisplay:
     """Shows a stream's figures: the live line at each call, a line of JSON once a second, and a sentence at the end."""
 
-    def __init__(self, stats: ReceiverStats, live_line: LiveLine, stats_json: JsonLines, now_s: float) -> None:
+    def __init__(self, stats: ReceiverStats, live_line: TextLine, stats_json: JsonLines, now_s: float) -> None:
         self.stats = stats
         self.latest: dict[str, Any] | None = None
         """The figures that were shown last, for another thread to read."""

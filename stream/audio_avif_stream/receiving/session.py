@@ -233,6 +233,7 @@ class Session:
             on_report=lambda report: _from_thread(loop, self._on_report, report),
             tiles=TileFolder(stage.save_tiles, self._number, hello),
             saver=stage.saver,
+            on_frames=(lambda frames: None) if stage.watch is None else stage.watch.begin(hello),
         )
         self.player = Player(playout, on_done=lambda: _from_thread(loop, self._is_played.set))
         self._tenure.hear(self._awake.now_s())  # while the vocoder warmed up, the sender waited

@@ -13,10 +13,11 @@ from audio_avif_stream.receiving.saving import Saver
 from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.serving.admission import Complaints
 from audio_avif_stream.serving.security import Limits
-from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
+from audio_avif_stream.telemetry.live_line import JsonLines, TextLine
 
 if TYPE_CHECKING:
     from audio_avif_stream.receiving.web_view import WebView
+    from audio_avif_stream.telemetry.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Stage:
     vocoder: Vocoder
     output: Output
     playout: PlayoutConfig
-    live_line: LiveLine
+    live_line: TextLine
     stats_json: JsonLines
     save_tiles: Path | None = None
     recorder: Recorder | WebView = field(default_factory=lambda: Recorder(None))
@@ -37,3 +38,4 @@ class Stage:
     limits: Limits = field(default_factory=Limits)
     resume_s: float = 60.0
     saver: Saver = field(default_factory=lambda: Saver(None))
+    watch: Watch | None = None

@@ -27,6 +27,7 @@ from audio_avif_stream.relay.requests import PAGE_S, RequestCheck
 from audio_avif_stream.relay.room_tokens import RoomTokens
 from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.runtime.interrupts import on_interrupt
+from audio_avif_stream.runtime.readiness import notify_ready
 from audio_avif_stream.runtime.tasks import cancel, unless
 from audio_avif_stream.serving.admission import CLOSE_S, Admission, Complaints
 from audio_avif_stream.serving.connections import (
@@ -117,6 +118,7 @@ class Relay:
         stop = asyncio.Event()
         on_interrupt(stop.set)
         self._announce(await self.open())
+        notify_ready()
         try:
             await unless(stop, self._failure())
         finally:

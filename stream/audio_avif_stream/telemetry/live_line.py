@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from audio_avif.edge import console
 from audio_avif.errors import FileError
@@ -54,6 +54,18 @@ class RateMeter:
         began_s, payload_bytes, wire_bytes = self._past[0]
         sound_s = self._sound_s - began_s or 1.0
         return (self._payload_bytes - payload_bytes) * 8e-3 / sound_s, (self._wire_bytes - wire_bytes) * 8e-3 / sound_s
+
+
+class TextLine(Protocol):
+    """Where a line of text follows a stream."""
+
+    def update(self, text: str, now_s: float) -> None:
+        """Show this text."""
+        ...
+
+    def close(self) -> None:
+        """Remove the text: the stream is over."""
+        ...
 
 
 class LiveLine:
