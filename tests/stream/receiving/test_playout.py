@@ -93,17 +93,18 @@ def test_no_tile_is_changed_by_more_than_15_of_100_over_any_second() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover  # the loop runs for minutes where each line is counted
 @pytest.mark.parametrize(
     ("sender_ppm", "speaker_ppm"), [(300, 0), (-300, 0), (0, 300), (0, -300)], ids=lambda ppm: f"{ppm:+d}"
 )
-def test_six_hours_of_drifting_clocks(sender_ppm: int, speaker_ppm: int) -> None:
+def test_two_hours_of_drifting_clocks(sender_ppm: int, speaker_ppm: int) -> None:
     """The crystals of two sound cards differ: one side's sound runs faster than the other side plays it."""
     stage = Stage(decoder_of(tile_frames=16), speaker_ppm=speaker_ppm)
     second = 1 / (1 + sender_ppm * 1e-6)  # how long what the sender takes for one lasts
     tile_s = 16 * FRAME_S * second
     jitter_s = np.random.default_rng(4).uniform(0, 0.01, 1000)
     hourly_s = []
-    for hour in range(6):
+    for hour in range(2):
         stage.heard.clear()
         stage.spoken.clear()
         tiles = round(3600 / tile_s)
@@ -113,7 +114,7 @@ def test_six_hours_of_drifting_clocks(sender_ppm: int, speaker_ppm: int) -> None
     decoder = stage.decoder
     assert (stage.underruns, decoder.counts.skipped, decoder.background.concealed_frames) == (0, 0, 0)
     followed = (decoder.pacer.shortened_frames - decoder.pacer.lengthened_frames) * FRAME_S
-    assert followed == pytest.approx((sender_ppm - speaker_ppm) * 1e-6 * 6 * 3600, abs=0.1)
+    assert followed == pytest.approx((sender_ppm - speaker_ppm) * 1e-6 * 2 * 3600, abs=0.1)
     usual_s = tile_s + decoder.pacer.target_s
     for late_s in hourly_s:
         assert usual_s - 0.02 < late_s.min() and late_s.max() < usual_s + 3 * FRAME_S
