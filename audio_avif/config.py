@@ -158,3 +158,23 @@ class EncoderConfig:
             )
         if not 0 <= self.redundancy <= MAX_REDUNDANCY:
             raise ValueError(f"redundancy must be 0 to {MAX_REDUNDANCY} tiles, not {self.redundancy}")
+
+
+@dataclass(frozen=True)
+class ProcessingConfig:
+    """What is done to a microphone's sound: remove the far end's echo, remove noise, level the loudness."""
+
+    echo: bool = False
+    noise: bool = False
+    gain: bool = False
+
+    def __bool__(self) -> bool:
+        return self.echo or self.noise or self.gain
+
+    @classmethod
+    def parse(cls, text: str) -> ProcessingConfig:
+        """Parse names with commas between them, or ``none``. Raises ValueError."""
+        names = [] if text == "none" else text.split(",")
+        if not {*names} <= {each.name for each in fields(cls)}:
+            raise ValueError(f"{text} is neither none nor a list of echo, noise and gain")
+        return cls(**dict.fromkeys(names, True))

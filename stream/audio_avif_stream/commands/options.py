@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audio_avif import __version__
+from audio_avif.config import ProcessingConfig
 from audio_avif.edge import console
 from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.edge.device_latency import MAX_LATENCY_S, MIN_LATENCY_S
 from audio_avif.link.messages import MAX_MESSAGE_BYTES
+from audio_avif.optional import install_command
 from audio_avif_stream.serving.security import Limits, is_token
 
 _COUNT = console.integer_in(1, 2**31 - 1)
@@ -85,6 +87,26 @@ def device_choice(options: argparse.Namespace) -> DeviceChoice:
         ends_when_lost=options.device_lost == "exit",
         waits=options.wait_device,
     )
+
+
+def microphone_processing(default: str) -> argparse.ArgumentParser:
+    """What is done to the microphone's sound; the option holds a ProcessingConfig."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        "--process",
+        type=_processing,
+        default=default,
+        metavar="echo,noise,gain|none",
+        help=f"remove echo, remove noise, level the loudness (default: {default}; needs {install_command('talk')})",
+    )
+    return parent
+
+
+def _processing(text: str) -> ProcessingConfig:
+    try:
+        return ProcessingConfig.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def trusted_signers(server: str) -> argparse.ArgumentParser:

@@ -22,6 +22,7 @@ from audio_avif_stream.commands.options import (
     command,
     device_choice,
     figures,
+    microphone_processing,
     print_devices,
     sound_device,
     token_of,
@@ -39,7 +40,7 @@ async def send(options: argparse.Namespace) -> None:
     from audio_avif_stream.client.connection import Address, connect
     from audio_avif_stream.runtime.interrupts import on_interrupt
     from audio_avif_stream.runtime.realtime import realtime_priority
-    from audio_avif_stream.sending.capture import open_source
+    from audio_avif_stream.sending.capture import Source, open_source
     from audio_avif_stream.sending.sender import Sender, StreamConfig
     from audio_avif_stream.sending.sender_stats import FigureOutputs
     from audio_avif_stream.serving.security import client_context
@@ -55,8 +56,12 @@ async def send(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         if is_live:
             stack.enter_context(realtime_priority())
-        source = open_source(options.input, device_choice(options), is_live)
+        source: Source = open_source(options.input, device_choice(options), is_live)
         stack.callback(source.close)
+        if options.process:
+            from audio_avif_stream.sending.processing import ProcessedSource
+
+            source = ProcessedSource(source, options.process)
         encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config)
         trace = stack.enter_context(JsonLines(options.trace))
         stats_json = stack.enter_context(JsonLines(options.stats_json))
@@ -78,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         "Cut sound into log-mel tiles, compress each as an AVIF picture, and send them to audio-avif-recv.",
         "Start audio-avif-recv on the other machine first, or an audio-avif-relay for any number of listeners; "
         "it prints the command to run here.",
-        [sound_device("input"), figures("rates, quality, drops, device latency, delay"), trusted_signers("receiver")],
+        [
+            sound_device("input"),
+            microphone_processing("none"),
+            figures("rates, quality, drops, device latency, delay"),
+            trusted_signers("receiver"),
+        ],
     )
     parser.add_argument(
         "--host",
@@ -178,6 +188,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if options.host is None:
         parser.error("--host is missing: give the machine on which audio-avif-recv runs")
     _resolve_host(parser, options)
+    if options.process.echo:
+        parser.error("--process echo needs the far end's sound, which audio-avif-send does not play: leave echo out")
     if options.quality is not None and options.bitrate is not None:
         parser.error("--quality and --bitrate exclude each other: a bitrate chooses the quality of each tile")
     options.quality = EncoderConfig.quality if options.quality is None else options.quality
