@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 from audio_avif.config import RATE_HZ, ProcessingConfig
 from audio_avif.edge.processing import EchoReference, MicrophoneProcessor
@@ -15,12 +15,19 @@ from audio_avif_stream.sending.capture import Block, Source
 class ProcessedSource:
     """A source through a processor; ``reference`` knows what this machine plays, which ``echo`` needs."""
 
-    def __init__(self, source: Source, config: ProcessingConfig, reference: EchoReference | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        config: ProcessingConfig,
+        reference: EchoReference | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Load the processor. Raises MissingPackage, ValueError for echo without a reference."""
         if config.echo and reference is None:
             raise ValueError("echo needs a reference")
         self._source = source
         self._reference = reference
+        self._clock = clock  # of the reference too
         self._processor = MicrophoneProcessor(config)
 
     async def blocks(self) -> AsyncIterator[Block]:
@@ -36,7 +43,7 @@ class ProcessedSource:
     def _played_during(self, block: Block) -> FloatArray | None:
         if self._reference is None:
             return None
-        captured_s = asyncio.get_running_loop().time() - block.age_s - block.samples.size / RATE_HZ
+        captured_s = self._clock() - block.age_s - block.samples.size / RATE_HZ
         return self._reference.read(block.samples.size, captured_s)
 
     @property

@@ -116,3 +116,23 @@ def test_a_file_that_is_there_is_kept_until_a_stream_comes(tmp_path: Path) -> No
     output.begin(is_live=False)
     output.close()
     assert samples_in(path).size == 0
+
+
+def test_what_is_heard_when_is_told(clock: Clock, tmp_path: Path) -> None:
+    told: list[tuple[int, float]] = []
+    wav = outputs.WavOutput(str(tmp_path / "heard.wav"), clock)
+    wav.device_latency_s = 0.02
+    output = outputs.ReferredOutput(wav, lambda samples, heard_s: told.append((samples.size, heard_s)), clock)
+    output.begin(is_live=True)
+    output.write(np.ones(1600, np.float32))
+    output.write(np.ones(800, np.float32))
+    output.silence(3.0)
+    output.write(np.ones(160, np.float32))
+    output.rest()
+    output.end()
+    assert output.underruns == 0 and output.device is wav.device and output.device_latency_s == 0.02
+    assert output.buffered_s == pytest.approx(3.16)
+    output.close()
+    assert [size for size, _ in told] == [1600, 800, 16_000, 160]
+    assert [heard_s for _, heard_s in told] == pytest.approx([100.02, 100.12, 100.17, 103.17])
+    assert samples_in(tmp_path / "heard.wav").size == 1600 + 800 + 48_000 + 160
