@@ -49,7 +49,7 @@ LAYERS = {
         ["quality", "latency", "report"],
         ["bitrate", "files", "spectrograms"],
         ["bench"],
-        ["network", "compare", "analyze", "demo"],
+        ["network", "compare", "analyze", "demo", "talk"],
     ],
     "audio_avif_onnx": [["models"], ["export"], ["train"]],
 }

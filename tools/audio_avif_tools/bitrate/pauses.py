@@ -146,14 +146,14 @@ def perform(scene: Scene, speech: FloatArray, voices: Sequence[FloatArray], seed
 
 def transmit(microphone: FloatArray, vocoder: Vocoder) -> Heard:
     """Send a recording once tile by tile and once with its pauses as comfort noise."""
-    plain, all_bytes = _stream(microphone, vocoder, dtx=False)
-    replaced, sent_bytes = _stream(microphone, vocoder, dtx=True)
+    plain, all_bytes = streamed(microphone, vocoder, dtx=False)
+    replaced, sent_bytes = streamed(microphone, vocoder, dtx=True)
     is_pause = np.array([sent_bytes.get(first, NOISE_LEVELS) == NOISE_LEVELS for first in sorted(all_bytes)])
     return Heard(is_pause, sent_bytes, all_bytes, plain, replaced)
 
 
-def _stream(microphone: FloatArray, vocoder: Vocoder, dtx: bool) -> tuple[FloatArray, dict[int, int]]:
-    """Return the decoded sound ``[samples]``, and the bytes of each packet by its first frame."""
+def streamed(microphone: FloatArray, vocoder: Vocoder, dtx: bool) -> tuple[FloatArray, dict[int, int]]:
+    """Send a recording; return the decoded sound ``[samples]``, and the bytes of each packet by its first frame."""
     encoder = Encoder(_MEL, _TILE, EncoderConfig(dtx=dtx))
     decoder = Decoder(Hello(_MEL, _TILE, encoder.template, "pauses", live=False), open_stream(vocoder))
     heard: list[FloatArray] = []

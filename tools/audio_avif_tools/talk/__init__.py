@@ -1,0 +1,1 @@
+"""What processing the microphone changes."""
