@@ -112,7 +112,7 @@ class MicrophoneProcessor:
             self._module.process_reverse_stream(self._frame(far))
         frame = self._frame(near)
         self._module.process_stream(frame)
-        return np.asarray(frame.data, np.float32) / _FULL_SCALE
+        return np.asarray(frame.data, np.float32) / np.float32(_FULL_SCALE)
 
     def _frame(self, samples: FloatArray) -> Any:
         data = np.rint(samples * _FULL_SCALE).astype(np.int16).tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from audio_avif.types import FloatArray
 
@@ -45,6 +46,6 @@ class Timeline:
     def _continued(self, until: int | None, position: int) -> int:
         return position if until is None or abs(position - until) > self._tolerance_samples else until
 
-    def _places(self, first: int, end: int) -> np.typing.NDArray[np.intp]:
+    def _places(self, first: int, end: int) -> npt.NDArray[np.intp]:
         """The indices of the last positions of a stretch that there is room for."""
         return np.arange(max(first, end - self._sound.size), end) % self._sound.size

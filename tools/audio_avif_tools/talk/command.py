@@ -67,7 +67,7 @@ def measure_echo(clips: Sequence[FloatArray]) -> tuple[list[list[str]], Talk, Ec
     rows = []
     for name, delays_ms in _DELAYS_MS.items():
         voices = [clips[at : at + _CLIPS_EACH] for at in range(0, 2 * _PAIRS * _CLIPS_EACH, _CLIPS_EACH)]
-        scenes = [talk(*voices[2 * pair : 2 * pair + 2], delays_ms) for pair in range(_PAIRS)]
+        scenes = [talk(voices[2 * pair], voices[2 * pair + 1], delays_ms) for pair in range(_PAIRS)]
         for processing in ("echo,noise,gain", "echo"):
             results = [measure(scene, CONFIGS[processing]) for scene in scenes]
             means = [
@@ -115,8 +115,7 @@ class Heard:
     @classmethod
     def of(cls, microphone: FloatArray, original: FloatArray | None, vocoder: Vocoder) -> Heard:
         """Send and score."""
-        sound, sizes = streamed(microphone, vocoder, dtx=True)
-        heard = np.resize(sound, microphone.size) if sound.size >= microphone.size else microphone * 0
+        heard, sizes = streamed(microphone, vocoder, dtx=True)
         kbps = 8e-3 * sum(sizes.values()) * RATE_HZ / microphone.size
         return cls(kbps, dnsmos(microphone, heard), np.nan if original is None else pesq_wb(original, heard))
 

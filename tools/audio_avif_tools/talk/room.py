@@ -45,14 +45,14 @@ def talk(far: Sequence[FloatArray], near: Sequence[FloatArray], delays_ms: Seque
     played, said = (np.resize(np.concatenate([leveled(clip) for clip in clips]), samples) for clips in (far, near))
     starts = np.searchsorted([at_s * RATE_HZ for at_s in JUMPS_S], np.arange(samples), side="right")
     echoes = [_through(played, _path(delay_ms)) for delay_ms in delays_ms]
-    echo = np.choose(np.minimum(starts, len(echoes) - 1), echoes).astype(np.float32)
+    echo = np.choose(np.minimum(starts, len(echoes) - 1), echoes)
     return Talk(played, echo, np.where(np.arange(samples) < DOUBLE_TALK_S * RATE_HZ, 0, said).astype(np.float32))
 
 
 def leveled(clip: FloatArray) -> FloatArray:
     """Return a clip with the usual level of speech."""
     loud = clip[np.abs(clip) > 0.01 * np.abs(clip).max()]
-    return (clip * 10 ** (_SPEECH_DB / 20) / loud.std()).astype(np.float32)
+    return clip * np.float32(10 ** (_SPEECH_DB / 20) / loud.std())
 
 
 def _path(delay_ms: float) -> FloatArray:
@@ -67,7 +67,8 @@ def _path(delay_ms: float) -> FloatArray:
 
 def _through(sound: FloatArray, path: FloatArray) -> FloatArray:
     size = sound.size + path.size
-    return np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(path, size), size)[: sound.size]
+    heard = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(path, size), size)
+    return heard[: sound.size].astype(np.float32)
 
 
 def processed(config: ProcessingConfig, microphone: FloatArray, far: FloatArray) -> tuple[FloatArray, float]:
