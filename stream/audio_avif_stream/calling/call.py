@@ -18,15 +18,26 @@ from audio_avif_stream.sending.sender import Sender
 
 
 class Call:
-    """A sender and a receiver; ``make_sender`` makes one for the address of the direction that is tried."""
+    """A sender and a receiver; ``make_sender`` makes one for the address of the direction that is tried.
 
-    def __init__(self, name: str, relay: Address, receiver: Receiver, make_sender: Callable[[Address], Sender]) -> None:
+    An end that ``is_host`` comes first, and leaves the first direction to the end that calls, which tries that first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        relay: Address,
+        receiver: Receiver,
+        make_sender: Callable[[Address], Sender],
+        is_host: bool = False,
+    ) -> None:
         self.receiver = receiver
         self.sender: Sender | None = None
         """The newest one."""
         self._name = name
         self._relay = relay
         self._make_sender = make_sender
+        self._rooms = rooms_of(name)[::-1] if is_host else rooms_of(name)
         self._is_over = asyncio.Event()
 
     def hang_up(self) -> None:
@@ -51,7 +62,7 @@ class Call:
 
     async def _take_direction(self) -> str:
         """Begin to send in the room that is free; return the other."""
-        first, second = rooms_of(self._name)
+        first, second = self._rooms
         for room, other in ((first, second), (second, first)):
             self.sender = self._make_sender(replace(self._relay, path=f"/publish/{room}"))
             try:

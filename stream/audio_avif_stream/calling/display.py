@@ -90,7 +90,7 @@ def text_of(figures: dict[str, Any]) -> str:
     )
     heard_line = (
         f"heard {figures['heard_level_db']:3.0f} dB {heard.get('codec_kbps', 0):4.1f} kbps "
-        f"lost {heard.get('lost_tiles', 0):3d} delay       {delay} ms "
+        f"lost {heard.get('lost_tiles', 0):3d} delay {delay} ms "
         f"there and back {_ms(figures['there_and_back_ms'])} ms volume {figures['volume_db']:+.0f}"
     )
     return f"{said_line}\n{heard_line}"

@@ -73,13 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--listen", action="store_true", help="wait here for the other end")
     parser.add_argument("--host", help=f"address to listen on (default: {_EVERYWHERE}, all)")
-    parser.add_argument(
-        "--port", type=console.port, help=f"port to listen on or to connect to (default: {DEFAULT_PORT})"
-    )
+    parser.add_argument("--port", type=console.port, help=f"port to listen on or to call (default: {DEFAULT_PORT})")
     parser.add_argument("--room", default="call", metavar="NAME", help="name of the call (default: call)")
-    parser.add_argument(
-        "--once", action="store_true", help="hang up when the other end does, instead of waiting for it"
-    )
+    parser.add_argument("--once", action="store_true", help="hang up when the other end does (default: wait for it)")
     parser.add_argument("--push-to-talk", action="store_true", help="send the microphone only while space is held")
     parser.add_argument("--watch", action="store_true", help="show the spectrogram of what is heard in the terminal")
     return parser
@@ -162,7 +158,7 @@ async def _call(options: argparse.Namespace, stats_json: JsonLines, watch: Watch
         output, source = _open_output(options, controls, stack), _open_source(options, controls, stack)
         receiver = Receiver(_stage(options, output, watch), options.once)
         relay = await _relay(options, stack)
-        call = Call(options.room, relay, receiver, _sender_maker(options, source))
+        call = Call(options.room, relay, receiver, _sender_maker(options, source), is_host=options.listen)
         line = watch or LiveLine(options.stats or options.watch or sys.stderr.isatty())
         display = CallDisplay(call, source, output, controls, line, stats_json)
         _serve_metrics(options, call, display, stack)
