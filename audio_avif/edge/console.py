@@ -76,10 +76,17 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+class _Teller(logging.Handler):
+    """Tells each record: above a live line, which replaces ``sys.stderr`` while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(self.format(record))
+
+
 def log_to_stderr(program: str) -> None:
     """Let warnings reach the user as lines that name the program."""
     _shield_stderr()
-    logging.basicConfig(level=logging.WARNING, format=f"{program}: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format=f"{program}: %(message)s", handlers=[_Teller()])
     # A peer that is no WebSocket is this program's to report, without a traceback.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
 

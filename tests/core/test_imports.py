@@ -42,6 +42,7 @@ LAYERS = {
         ["client"],
         ["relay"],
         ["sending", "receiving"],
+        ["calling"],
         ["commands"],
     ],
     "audio_avif_tools": [
@@ -171,16 +172,14 @@ def reachable_from(*starts: str) -> set[str]:
 
 def test_the_stream_commands_never_load_a_training_framework_or_librosa() -> None:
     """Not even by what they import when it is needed."""
-    reached = reachable_from(
-        "audio_avif_stream.commands.send", "audio_avif_stream.commands.recv", "audio_avif_stream.commands.relay"
-    )
+    reached = reachable_from(*(f"audio_avif_stream.commands.{name}" for name in ("send", "recv", "relay", "call")))
     assert {"audio_avif.codec.decoder", "audio_avif.still.avif", "audio_avif.vocoders.onnx_model"} <= reached
     loaded = loaded_after("\n".join(f"import {module}" for module in sorted(reached)))
     assert "numpy" in loaded
     assert not loaded & {"torch", "transformers", "librosa", "numba", "scipy", "matplotlib"}
 
 
-@pytest.mark.parametrize("command", ["send", "recv", "relay"])
+@pytest.mark.parametrize("command", ["send", "recv", "relay", "call"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     ask = f"from audio_avif_stream.commands.{command} import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert not loaded_after(ask) & {"numpy", "PIL", "onnxruntime", "sounddevice", "soxr", "websockets", "rich", "torch"}

@@ -5,16 +5,32 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audio_avif import __version__
-from audio_avif.config import ProcessingConfig
+from audio_avif.config import (
+    MAX_BITRATE_KBPS,
+    MAX_REDUNDANCY,
+    MAX_TILE_FRAMES,
+    MIN_BITRATE_KBPS,
+    MIN_TILE_FRAMES,
+    EncoderConfig,
+    ProcessingConfig,
+)
 from audio_avif.edge import console
 from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.edge.device_latency import MAX_LATENCY_S, MIN_LATENCY_S
 from audio_avif.link.messages import MAX_MESSAGE_BYTES
 from audio_avif.optional import install_command
 from audio_avif_stream.serving.security import Limits, is_token
+
+if TYPE_CHECKING:
+    from audio_avif_stream.client.connection import Host
+
+# What each choice of --latency stands for: a vocoder, and sound held ready in ms.
+LATENCIES = {"low": ("embedded-low", 30.0), "balanced": ("default", 40.0), "safe": ("default", 120.0)}
 
 _COUNT = console.integer_in(1, 2**31 - 1)
 
@@ -44,11 +60,13 @@ def figures(live_line: str) -> argparse.ArgumentParser:
     return parent
 
 
-def sound_device(direction: str) -> argparse.ArgumentParser:
-    """The choice of an ``input`` or ``output`` device."""
+def sound_device(*directions: str) -> argparse.ArgumentParser:
+    """The choice of an ``input`` or ``output`` device as ``--device``, or of both with an option each."""
     parent = argparse.ArgumentParser(add_help=False)
     group = parent.add_argument_group("sound device")
-    group.add_argument("--device", metavar="NAME", help=f"{direction} device: its name, part of it, or its number")
+    for direction in directions:
+        option = "--device" if len(directions) == 1 else f"--{direction}-device"
+        group.add_argument(option, metavar="NAME", help=f"{direction} device: its name, part of it, or its number")
     group.add_argument("--list-devices", action="store_true", help="print the sound devices and exit")
     group.add_argument(
         "--device-latency-ms",
@@ -77,11 +95,11 @@ def _latency_ms(text: str) -> float:
     return value
 
 
-def device_choice(options: argparse.Namespace) -> DeviceChoice:
-    """The sound device that the options of ``sound_device`` say."""
+def device_choice(options: argparse.Namespace, name: str | None) -> DeviceChoice:
+    """The sound device of that name, the default one for None, as the options of ``sound_device`` say."""
     fixed_ms = options.device_latency_ms
     return DeviceChoice(
-        options.device,
+        name,
         None if fixed_ms is None else fixed_ms / 1e3,
         is_exclusive=options.exclusive,
         ends_when_lost=options.device_lost == "exit",
@@ -107,6 +125,133 @@ def _processing(text: str) -> ProcessingConfig:
         return ProcessingConfig.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def speaking(tile_frames: int) -> argparse.ArgumentParser:
+    """What is sent, and how; ``check_speaking`` completes it."""
+    parent = argparse.ArgumentParser(add_help=False)
+    group = parent.add_argument_group("sending")
+    group.add_argument(
+        "--input",
+        default="mic",
+        metavar="mic|FILE|-",
+        help="mic, a sound file, or - for raw s16le mono 16 kHz on standard input (default: mic)",
+    )
+    group.add_argument(
+        "--tile-frames",
+        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
+        default=tile_frames,
+        metavar="N",
+        help=f"frames of 16 ms per tile, 2 to 64; fewer reduce the delay and raise the rate (default: {tile_frames})",
+    )
+    group.add_argument(
+        "--quality",
+        type=console.integer_in(0, 100),
+        metavar="Q",
+        help=f"AVIF quality, 0 to 100 (default: {EncoderConfig.quality})",
+    )
+    group.add_argument(
+        "--bitrate",
+        type=_kbps,
+        metavar="KBPS",
+        help=f"codec rate, {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g}, kept by choosing each tile's quality "
+        "(default: constant quality, variable rate)",
+    )
+    group.add_argument(
+        "--dtx",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="send a few bytes of comfort noise instead of tiles in pauses (default: yes)",
+    )
+    group.add_argument(
+        "--redundancy",
+        type=console.integer_in(0, MAX_REDUNDANCY),
+        default=0,
+        metavar="N",
+        help=f"number of earlier tiles repeated with each tile at low quality, 0 to {MAX_REDUNDANCY}, "
+        "for relays that drop messages; each adds a tile of delay (default: 0)",
+    )
+    group.add_argument(
+        "--reconnect-s",
+        type=_seconds,
+        default=600.0,
+        metavar="N",
+        help="time to try again after the connection is lost, 0 for none (default: 600)",
+    )
+    return parent
+
+
+def _kbps(text: str) -> float:
+    value = float(text)
+    if not MIN_BITRATE_KBPS <= value <= MAX_BITRATE_KBPS:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not within {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g} kbps of codec rate"
+        )
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+def check_speaking(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program for options of ``speaking`` that exclude each other; fill in the quality."""
+    if options.quality is not None and options.bitrate is not None:
+        parser.error("--quality and --bitrate exclude each other: a bitrate chooses the quality of each tile")
+    options.quality = EncoderConfig.quality if options.quality is None else options.quality
+
+
+def encoder_config(options: argparse.Namespace) -> EncoderConfig:
+    """The encoder that the options of ``speaking`` say."""
+    return EncoderConfig(options.quality, bitrate_kbps=options.bitrate, dtx=options.dtx, redundancy=options.redundancy)
+
+
+def hearing(latency: str) -> argparse.ArgumentParser:
+    """Where and how is played what comes; ``check_hearing`` completes it."""
+    parent = argparse.ArgumentParser(add_help=False)
+    group = parent.add_argument_group("playing")
+    group.add_argument(
+        "--output",
+        action="append",
+        metavar="speaker|FILE.wav|-",
+        help="speaker, .wav file, or - for raw s16le mono 16 kHz on stdout; may be repeated (default: speaker)",
+    )
+    group.add_argument(
+        "--vocoder",
+        metavar="NAME|PATH",
+        help="embedded, embedded-low, griffin-lim, the name of an exported model, or an .onnx file "
+        "(default: embedded, or embedded-low with --latency low)",
+    )
+    group.add_argument(
+        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="ONNX Runtime provider (default: auto)"
+    )
+    group.add_argument(
+        "--latency",
+        choices=LATENCIES,
+        default=latency,
+        help="delay of vocoder and jitter buffer: low: 16 + 30 ms, less clear; balanced: 48 + 40 ms; "
+        f"safe: 48 + 120 ms (default: {latency})",
+    )
+    group.add_argument(
+        "--buffer-ms",
+        type=console.milliseconds,
+        metavar="MS",
+        help="jitter buffer in ms (default: by --latency)",
+    )
+    return parent
+
+
+def check_hearing(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program for options of ``hearing`` that exclude each other; fill in what ``--latency`` says."""
+    options.output = options.output or ["speaker"]
+    vocoder, buffer_ms = LATENCIES[options.latency]
+    options.vocoder = vocoder if options.vocoder is None else options.vocoder
+    options.buffer_ms = buffer_ms if options.buffer_ms is None else options.buffer_ms
+    if "-" in options.output and options.stats_json == "-":
+        parser.error("--output - and --stats-json - cannot share standard output")
 
 
 def trusted_signers(server: str) -> argparse.ArgumentParser:
@@ -219,6 +364,21 @@ def token_of(
     if token is not None and not is_token(token):
         parser.error(f"{option} (or {variable}) needs visible ASCII characters without spaces")
     return token
+
+
+def peer_host(parser: argparse.ArgumentParser, option: str, text: str, port: int | None) -> Host:
+    """The peer that the option's value and ``--port`` say, with its port; wrong usage ends the program."""
+    from audio_avif.link.messages import DEFAULT_PORT
+    from audio_avif_stream.client.connection import Host
+
+    try:
+        host = Host.parse(text)
+    except ValueError as error:
+        parser.error(f"{option}: {error}")
+    if host.port is not None and port not in (None, host.port):
+        parser.error(f"--port {port} contradicts {option} {text}")
+    ports = (host.port, port, DEFAULT_PORT)
+    return replace(host, port=next(one for one in ports if one is not None))
 
 
 def print_devices() -> None:

@@ -16,10 +16,12 @@ from audio_avif.edge import console
 from audio_avif.errors import FileError
 from audio_avif.link.messages import DEFAULT_PORT
 from audio_avif_stream.commands.options import (
+    check_hearing,
     check_tls,
     command,
     device_choice,
     figures,
+    hearing,
     limits_of,
     print_devices,
     security,
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "audio-avif-recv"
 
-# What each choice of --latency stands for: a vocoder, and sound held ready in ms.
-LATENCIES = {"low": ("embedded-low", 30.0), "balanced": ("default", 40.0), "safe": ("default", 120.0)}
-
 
 def _parser() -> argparse.ArgumentParser:
     parser = command(
@@ -46,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "audio-avif-relay, which serves any number of receivers.",
         [
             sound_device("output"),
+            hearing("balanced"),
             figures("rates, buffer + device and delay in ms, tiles lost and concealed, underruns"),
             trusted_signers("relay"),
             security(Limits(), "docs/guides/security.md and docs/reference/limits.md", _add_token),
@@ -60,21 +60,6 @@ def _parser() -> argparse.ArgumentParser:
         "further ones are tried in turn when the connection is lost",
     )
     parser.add_argument("--room", metavar="NAME", help="room of the relay to play")
-    parser.add_argument(
-        "--output",
-        action="append",
-        metavar="speaker|FILE.wav|-",
-        help="speaker, .wav file, or - for raw s16le mono 16 kHz on stdout; may be repeated (default: speaker)",
-    )
-    parser.add_argument(
-        "--vocoder",
-        metavar="NAME|PATH",
-        help="embedded, embedded-low, griffin-lim, the name of an exported model, or an .onnx file "
-        "(default: embedded, or embedded-low with --latency low)",
-    )
-    parser.add_argument(
-        "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="ONNX Runtime provider (default: auto)"
-    )
     parser.add_argument("--once", action="store_true", help="exit after the first stream")
     parser.add_argument(
         "--save-tiles",
@@ -88,19 +73,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.avif",
         help="file for the sound of each stream as a picture, which audio-avif plays and browsers show: "
         "FILE.avif, FILE-2.avif and so on; existing files are not overwritten",
-    )
-    parser.add_argument(
-        "--latency",
-        choices=LATENCIES,
-        default="balanced",
-        help="delay of vocoder and jitter buffer: low: 16 + 30 ms, less clear; balanced: 48 + 40 ms; "
-        "safe: 48 + 120 ms (default: balanced)",
-    )
-    parser.add_argument(
-        "--buffer-ms",
-        type=console.milliseconds,
-        metavar="MS",
-        help="jitter buffer in ms (default: by --latency)",
     )
     parser.add_argument(
         "--web",
@@ -164,12 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``audio-avif-recv``."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    options.output = options.output or ["speaker"]
-    vocoder, buffer_ms = LATENCIES[options.latency]
-    options.vocoder = vocoder if options.vocoder is None else options.vocoder
-    options.buffer_ms = buffer_ms if options.buffer_ms is None else options.buffer_ms
-    if "-" in options.output and options.stats_json == "-":
-        parser.error("--output - and --stats-json - cannot share standard output")
+    check_hearing(parser, options)
     check_tls(parser, options)
     if options.no_token and options.token is not None:
         parser.error("--token and --no-token exclude each other")
@@ -229,7 +196,7 @@ def _run(options: argparse.Namespace) -> None:
         saver = stack.enter_context(Saver(options.save, is_patient=replaying is not None))
         if replaying is None:
             stack.enter_context(realtime_priority())
-        output = open_output(options.output, device_choice(options), options.buffer_ms / 1e3, clock)
+        output = open_output(options.output, device_choice(options, options.device), options.buffer_ms / 1e3, clock)
         stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
         web_view = None if options.web is None else WebView(recorder, options.web, options.resume_s)
         stage = Stage(
@@ -263,6 +230,7 @@ def _run(options: argparse.Namespace) -> None:
 async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> None:
     from audio_avif_stream.client.connection import Address
     from audio_avif_stream.receiving.listening import listen_to
+    from audio_avif_stream.runtime.interrupts import on_interrupt
     from audio_avif_stream.serving.security import client_context
 
     tls = client_context(options.ca) if any(host.is_secure for host in options.connect) else None
@@ -271,6 +239,7 @@ async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> 
         Address(host.name, host.port or DEFAULT_PORT, tls if host.is_secure else None, options.token, path)
         for host in options.connect
     ]
+    on_interrupt(receiver.finished.set)
     await listen_to(receiver, relays, options.room)
 
 

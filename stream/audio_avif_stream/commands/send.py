@@ -9,22 +9,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from audio_avif.config import (
-    MAX_BITRATE_KBPS,
-    MAX_REDUNDANCY,
-    MAX_TILE_FRAMES,
-    MIN_BITRATE_KBPS,
-    MIN_TILE_FRAMES,
-    EncoderConfig,
-)
 from audio_avif.edge import console
 from audio_avif_stream.commands.options import (
+    check_speaking,
     command,
     device_choice,
+    encoder_config,
     figures,
     microphone_processing,
+    peer_host,
     print_devices,
     sound_device,
+    speaking,
     token_of,
     trusted_signers,
 )
@@ -50,19 +46,16 @@ async def send(options: argparse.Namespace) -> None:
     tls = client_context(options.ca) if options.is_secure else None
     path = "" if options.room is None else f"/publish/{options.room}"
     address = Address(options.host, options.port, tls, options.token, path)
-    encoder_config = EncoderConfig(
-        options.quality, bitrate_kbps=options.bitrate, dtx=options.dtx, redundancy=options.redundancy
-    )
     with ExitStack() as stack:
         if is_live:
             stack.enter_context(realtime_priority())
-        source: Source = open_source(options.input, device_choice(options), is_live)
+        source: Source = open_source(options.input, device_choice(options, options.device), is_live)
         stack.callback(source.close)
         if options.process:
             from audio_avif_stream.sending.processing import ProcessedSource
 
             source = ProcessedSource(source, options.process)
-        encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config)
+        encoder = Encoder(tile=TileConfig(options.tile_frames), encoder=encoder_config(options))
         trace = stack.enter_context(JsonLines(options.trace))
         stats_json = stack.enter_context(JsonLines(options.stats_json))
         telling = FigureOutputs(trace, stats_json, LiveLine(options.stats), options.metrics is not None)
@@ -85,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "it prints the command to run here.",
         [
             sound_device("input"),
+            speaking(8),
             microphone_processing("none"),
             figures("rates, quality, drops, device latency, delay"),
             trusted_signers("receiver"),
@@ -103,57 +97,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"token of the receiver (default: ${_TOKEN_VARIABLE}, which other users do not see in ps)",
     )
     parser.add_argument(
-        "--input",
-        default="mic",
-        metavar="mic|FILE|-",
-        help="mic, a sound file, or - for raw s16le mono 16 kHz on standard input (default: mic)",
-    )
-    parser.add_argument(
-        "--tile-frames",
-        type=console.integer_in(MIN_TILE_FRAMES, MAX_TILE_FRAMES),
-        default=8,
-        metavar="N",
-        help="frames of 16 ms per tile, 2 to 64; fewer reduce the delay and raise the rate (default: 8)",
-    )
-    parser.add_argument(
-        "--quality",
-        type=console.integer_in(0, 100),
-        metavar="Q",
-        help=f"AVIF quality, 0 to 100 (default: {EncoderConfig.quality})",
-    )
-    parser.add_argument(
-        "--bitrate",
-        type=_kbps,
-        metavar="KBPS",
-        help=f"codec rate, {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g}, kept by choosing each tile's quality "
-        "(default: constant quality, variable rate)",
-    )
-    parser.add_argument(
-        "--dtx",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="send a few bytes of comfort noise instead of tiles in pauses (default: yes)",
-    )
-    parser.add_argument(
-        "--redundancy",
-        type=console.integer_in(0, MAX_REDUNDANCY),
-        default=0,
-        metavar="N",
-        help=f"number of earlier tiles repeated with each tile at low quality, 0 to {MAX_REDUNDANCY}, "
-        "for relays that drop messages; each adds a tile of delay (default: 0)",
-    )
-    parser.add_argument(
         "--realtime",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="pace a file or pipe like a microphone (default), or send it as fast as possible",
-    )
-    parser.add_argument(
-        "--reconnect-s",
-        type=_seconds,
-        default=600.0,
-        metavar="N",
-        help="time to try again after the connection is lost, 0 for none (default: 600)",
     )
     parser.add_argument(
         "--trace",
@@ -161,22 +108,6 @@ def _parser() -> argparse.ArgumentParser:
         help="file for one line of JSON per tile with the time of each stage (- for standard output)",
     )
     return parser
-
-
-def _kbps(text: str) -> float:
-    value = float(text)
-    if not MIN_BITRATE_KBPS <= value <= MAX_BITRATE_KBPS:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not within {MIN_BITRATE_KBPS:g} to {MAX_BITRATE_KBPS:g} kbps of codec rate"
-        )
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
-    return value
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -190,9 +121,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _resolve_host(parser, options)
     if options.process.echo:
         parser.error("--process echo needs the far end's sound, which audio-avif-send does not play: leave echo out")
-    if options.quality is not None and options.bitrate is not None:
-        parser.error("--quality and --bitrate exclude each other: a bitrate chooses the quality of each tile")
-    options.quality = EncoderConfig.quality if options.quality is None else options.quality
+    check_speaking(parser, options)
     if options.trace == options.stats_json == "-":
         parser.error("--trace - and --stats-json - cannot share standard output")
     return options
@@ -200,23 +129,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _resolve_host(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Let ``host``, ``port``, ``is_secure`` and ``token`` say what ``--host`` and the environment add to them."""
-    from audio_avif.link.messages import DEFAULT_PORT
-    from audio_avif_stream.client.connection import Host
     from audio_avif_stream.relay.room_tokens import ROOM_NAME_RULE, is_room_name
 
-    try:
-        host = Host.parse(options.host)
-    except ValueError as error:
-        parser.error(f"--host: {error}")
-    if host.port is not None and options.port not in (None, host.port):
-        parser.error(f"--port {options.port} contradicts --host {options.host}")
+    host = peer_host(parser, "--host", options.host, options.port)
     if options.room is not None and not is_room_name(options.room):
         parser.error(f"--room: {options.room!r} is not a room name; {ROOM_NAME_RULE}")
     if options.ca is not None and not host.is_secure:
         parser.error("--ca needs a receiver with TLS: --host wss://NAME")
-    ports = (host.port, options.port, DEFAULT_PORT)
-    options.host, options.is_secure = host.name, host.is_secure
-    options.port = next(port for port in ports if port is not None)
+    options.host, options.port, options.is_secure = host.name, host.port, host.is_secure
     options.token = token_of(parser, "--token", options.token, _TOKEN_VARIABLE)
 
 

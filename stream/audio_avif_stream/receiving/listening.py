@@ -42,7 +42,6 @@ from audio_avif_stream.client.reconnecting import Backoff, keep_trying
 from audio_avif_stream.receiving.receiver import Receiver
 from audio_avif_stream.receiving.session import Session
 from audio_avif_stream.runtime.awake import AwakeClock
-from audio_avif_stream.runtime.interrupts import on_interrupt
 from audio_avif_stream.runtime.readiness import notify_ready
 from audio_avif_stream.runtime.tasks import cancel, settled, unless
 from audio_avif_stream.serving.admission import Complaints
@@ -219,11 +218,10 @@ class RoomStreams:
 
 
 async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: str) -> None:
-    """Play what is published in a room, connected to one of these relays, until interrupted or once is enough.
+    """Play what is published in a room, connected to one of these relays, until the receiver is finished.
 
     Raises ConnectionFailed where none can be reached at first, or one refuses, and what made playing fail.
     """
-    on_interrupt(receiver.finished.set)
     streams = RoomStreams(receiver)
     try:
         await unless(receiver.finished, _keep_connected(streams, relays, room_name))

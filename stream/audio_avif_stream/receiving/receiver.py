@@ -73,12 +73,18 @@ class Receiver:
         self.stage = stage
         self.finished = asyncio.Event()
         self.error: AudioAvifError | None = None
-        self._is_once = is_once
+        self.is_once = is_once
+        """Whether the receiver is finished when a stream is over."""
         self._is_closing = False
         self._streams = earlier_streams
         self._current: Session | None = None
         self._newest: Session | None = None
         self._playing: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether there is a stream now."""
+        return self._current is not None
 
     def figures(self) -> dict[str, Any] | None:
         """Return the figures of the stream that plays, or of the last one; any thread may call this."""
@@ -122,15 +128,15 @@ class Receiver:
         is_current = self._current is session
         if is_current:
             self._current = None
-            self._is_closing = self._is_closing or self._is_once
+            self._is_closing = self._is_closing or self.is_once
         await session.part()
         error = session.error
-        if isinstance(error, FileError | DeviceError) or (error is not None and self._is_once):
+        if isinstance(error, FileError | DeviceError) or (error is not None and self.is_once):
             self.error = error if isinstance(error, AudioAvifError) else AudioAvifError(f"the receiver failed: {error}")
             self.finished.set()
         elif error is not None:
             log.warning("a stream could not be played: %s", error)
-        if is_current and self._is_once:
+        if is_current and self.is_once:
             self.finished.set()
 
     async def close(self) -> None:

@@ -36,12 +36,17 @@ def announce(host: str, port: int, is_tls: bool, tokens: RoomTokens, made_token:
 def warn_of_open_network(is_tls: bool, tokens: RoomTokens) -> None:
     """Warn of what other machines can do with a relay that they can reach."""
     if not is_tls:
-        log.warning(
-            "the connection is not encrypted%s; use --tls-cert and --tls-key on networks you do not trust",
-            ", and neither are tokens" if asks_to_publish(tokens) or asks_to_listen(tokens) else "",
-        )
+        warn_of_clear_text(asks_to_publish(tokens) or asks_to_listen(tokens))
     if not asks_to_listen(tokens):
         log.warning("anyone who can connect may listen; require a token with --listen-token")
+
+
+def warn_of_clear_text(has_tokens: bool) -> None:
+    """Warn that others on the way can read what is sent."""
+    log.warning(
+        "the connection is not encrypted%s; use --tls-cert and --tls-key on networks you do not trust",
+        ", and neither are tokens" if has_tokens else "",
+    )
 
 
 def asks_to_publish(tokens: RoomTokens) -> bool:

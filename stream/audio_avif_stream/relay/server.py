@@ -6,7 +6,7 @@ import asyncio
 import functools
 import socket
 import ssl
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from audio_avif_stream.relay.peers import RelayConnection, framed
 from audio_avif_stream.relay.publishers import Publishers
 from audio_avif_stream.relay.relay_stats import RelayStats
 from audio_avif_stream.relay.requests import PAGE_S, RequestCheck
-from audio_avif_stream.relay.room_tokens import RoomTokens
+from audio_avif_stream.relay.room_tokens import RoomTokens, Tokens
 from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.runtime.interrupts import on_interrupt
 from audio_avif_stream.runtime.readiness import notify_ready
@@ -50,9 +50,10 @@ class RelayConfig:
     """Where a relay listens, and what it allows.
 
     Where other machines can connect and ``room_tokens`` asks for no token to publish, one is made unless ``is_open``
-    and kept in ``token_file``. ``origins`` are pages of other servers that may connect, ``*`` for all of them;
-    ``resume_s`` is how long a stream whose connection is lost waits for its publisher, ``stall_s`` how long a
-    listener may take nothing. ``nats_url`` is where the relay meets others.
+    and kept in ``token_file``; where the relay ``is_private``, it is needed to listen, too. ``origins`` are pages of
+    other servers that may connect, ``*`` for all of them; ``resume_s`` is how long a stream whose connection is lost
+    waits for its publisher, ``stall_s`` how long a listener may take nothing. ``nats_url`` is where the relay meets
+    others.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +62,7 @@ class RelayConfig:
     tls: ssl.SSLContext | None = None
     room_tokens: RoomTokens = field(default_factory=RoomTokens)
     is_open: bool = False
+    is_private: bool = False
     token_file: Path | None = None
     origins: tuple[str, ...] = ()
     has_web: bool = True
@@ -94,6 +96,11 @@ class Relay:
         )
         self._server: Server | None = None
         self._ticking: asyncio.Task[None] | None = None
+
+    @property
+    def room_tokens(self) -> RoomTokens:
+        """The tokens that peers need, with the one that ``open`` has made."""
+        return self._requests.room_tokens
 
     def figures(self) -> dict[str, Any] | None:
         """What ``--stats-json`` shows, as of a moment ago; any thread may ask."""
@@ -198,7 +205,8 @@ class Relay:
         if asks_to_publish(room_tokens) or self._requests.is_local or self._config.is_open:
             return
         made = new_token() if file is None else kept_token(file)
-        self._requests.room_tokens = RoomTokens(replace(room_tokens.usual, publish=made))
+        listen = made if self._config.is_private else room_tokens.usual.listen
+        self._requests.room_tokens = RoomTokens(Tokens(made, listen))
 
     def _announce(self, listening: socket.socket) -> None:
         """Print what to type at both ends."""

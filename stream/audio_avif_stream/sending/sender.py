@@ -66,16 +66,28 @@ class Sender:
         self._config = config
         self._outputs = telling
         self._connected_in_s = 0.0
+        self._begun: Transfer | None = None
+
+    async def begin(self) -> bool:
+        """Connect and greet; return whether the stream has begun, which it has not where ``stop`` is set first.
+
+        Raises ConnectionFailed where the receiver cannot be reached or refuses, ReceiverBusy while it plays another
+        stream.
+        """
+        self._begun = await unless(self.stop, self._open(_CONNECT_S, _WELCOME_S))
+        return self._begun is not None
 
     async def run(self) -> None:
-        """Greet, send the source to its end or until ``stop`` is set, say bye, and wait until all has been played.
+        """Send the source to its end or until ``stop`` is set, say bye, and wait until all has been played.
 
-        A connection that breaks is replaced by another. Raises ConnectionFailed where the receiver cannot be reached at
-        first, refuses, or does not come back; FileError or DeviceError where the source breaks.
+        The stream begins here unless it has begun, and a connection that breaks is replaced by another. Raises
+        ConnectionFailed as ``begin`` does or where the receiver does not come back; FileError or DeviceError where the
+        source breaks.
         """
-        current = await unless(self.stop, self._open(_CONNECT_S, _WELCOME_S))
-        if current is None:
+        if self._begun is None and not await self.begin():
             return
+        current = self._begun
+        assert current is not None
         producing = asyncio.create_task(self._producer.run())
         telling = asyncio.create_task(self._tell())
         try:

@@ -144,6 +144,15 @@ def client_context(ca: Path | None) -> ssl.SSLContext:
     return context
 
 
+def own_context(cert: Path) -> ssl.SSLContext:
+    """Return a context for a program that connects to itself: it trusts this certificate alone, under any name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cafile=cert)
+    return context
+
+
 def _require_pem(path: Path, what: str, mark: bytes, option: str) -> None:
     try:
         data = path.read_bytes()

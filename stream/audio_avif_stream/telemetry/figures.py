@@ -137,3 +137,15 @@ RELAY = FigureTable(
         "refused_connections": Figure("times", "Connections refused by a rule, a limit or a token.", "counter"),
     },
 )
+
+CALL = FigureTable(
+    "call",
+    {
+        "there_and_back_ms": Figure("ms", "Twice `delay_ms` of what is heard: mouth to ear and back.", "gauge"),
+        "said_level_db": Figure("dB", "Level of what is sent.", "gauge"),
+        "heard_level_db": Figure("dB", "Level of what is played.", "gauge"),
+        "is_silent": Figure("0 or 1", "Whether the microphone is not sent.", "gauge"),
+        "volume_db": Figure("dB", "Volume.", "gauge"),
+        "is_other_here": Figure("0 or 1", "Whether the other end is here.", "gauge"),
+    },
+)

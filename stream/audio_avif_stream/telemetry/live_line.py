@@ -90,16 +90,18 @@ class LiveLine:
         from rich.live import Live
         from rich.text import Text
 
-        if self._live is None:
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
-        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        with suppress(OSError):  # a closed terminal does not stop the program
+            if self._live is None:
+                self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+                self._live.start()
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def close(self) -> None:
         """Remove the line."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            with suppress(OSError):
+                live.stop()
 
 
 class JsonLines:

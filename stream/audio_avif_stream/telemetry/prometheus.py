@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
+Figures = Callable[[], dict[str, Any] | None]
+"""Called in another thread, at any time: returns a dict that nobody changes any more, or None while there are none."""
+
 
 class _Collector:
     """Reads the figures when they are asked for, and names them as Prometheus does."""
 
-    def __init__(self, figures: Callable[[], dict[str, Any] | None], table: FigureTable) -> None:
+    def __init__(self, figures: Figures, table: FigureTable) -> None:
         self._figures = figures
         self._table = table
 
@@ -42,16 +45,17 @@ class _Collector:
 
 
 def serve_metrics(
-    port: int, figures: Callable[[], dict[str, Any] | None], table: FigureTable, address: str = LOOPBACK
+    port: int, figures: Figures, table: FigureTable, *others: tuple[Figures, FigureTable], address: str = LOOPBACK
 ) -> Callable[[], None]:
     """Serve the figures on ``http://address:port/metrics``, 0 for any free port; return what ends it.
 
-    ``figures`` is called in another thread, at any time: it returns a dict that nobody changes any more, or None while
-    there are none. Raises MissingPackage without prometheus_client, ConnectionFailed where the port cannot be had.
+    ``others`` are served beside them. Raises MissingPackage without prometheus_client, ConnectionFailed where the port
+    cannot be had.
     """
     prometheus_client = import_optional("prometheus_client", "--metrics", "metrics")
     registry = prometheus_client.CollectorRegistry()
-    registry.register(_Collector(figures, table))
+    for each, its_table in ((figures, table), *others):
+        registry.register(_Collector(each, its_table))
     try:
         server, thread = prometheus_client.start_http_server(port, address, registry)
     except OSError as error:

@@ -8,7 +8,7 @@ import pytest
 
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
-from audio_avif_stream.commands import recv
+from audio_avif_stream.commands import options, recv
 
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, float]:
@@ -59,6 +59,6 @@ def test_a_recording_is_made_or_played(capsys: pytest.CaptureFixture[str]) -> No
 def test_low_latency_is_the_fastest_vocoder_and_the_least_buffer() -> None:
     delays = {
         choice: open_stream(load_vocoder(device="cpu", name=name)).latency_samples / 16 + buffer_ms
-        for choice, (name, buffer_ms) in recv.LATENCIES.items()
+        for choice, (name, buffer_ms) in options.LATENCIES.items()
     }
     assert delays["low"] == 16 + 30 < delays["balanced"] == 48 + 40 < delays["safe"]

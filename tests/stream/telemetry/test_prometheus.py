@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from audio_avif.errors import ConnectionFailed, MissingPackage
-from audio_avif_stream.telemetry.figures import RECEIVER, RELAY, SENDER, FigureTable
+from audio_avif_stream.telemetry.figures import CALL, RECEIVER, RELAY, SENDER, FigureTable
 from audio_avif_stream.telemetry.prometheus import serve_metrics
 from support.paths import DOCS, ROOT
 from support.stream_helpers import PATIENCE_S, json_lines, receiving, running, speech, wait_until, write_wav
@@ -147,7 +147,7 @@ def test_both_programs_tell_all_their_figures(tmp_path: Path) -> None:
             assert list(line) == list(table)
 
 
-@pytest.mark.parametrize("table", [RECEIVER, SENDER, RELAY], ids=["receiver", "sender", "relay"])
+@pytest.mark.parametrize("table", [RECEIVER, SENDER, RELAY, CALL], ids=["receiver", "sender", "relay", "call"])
 def test_every_figure_is_documented_as_it_is(table: FigureTable) -> None:
     heading = f"## {table.prefix.removeprefix('audio_avif_').capitalize()}"
     section = FIGURE_PAGE.read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
@@ -157,7 +157,7 @@ def test_every_figure_is_documented_as_it_is(table: FigureTable) -> None:
     ]
 
 
-@pytest.mark.parametrize("table", [RECEIVER, SENDER, RELAY], ids=["receiver", "sender", "relay"])
+@pytest.mark.parametrize("table", [RECEIVER, SENDER, RELAY, CALL], ids=["receiver", "sender", "relay", "call"])
 def test_names_are_those_that_prometheus_wants(table: FigureTable) -> None:
     names = [table.metric(key) for key, figure in table.items() if figure.kind != "info"]
     assert len(set(names)) == len(names)
@@ -167,7 +167,7 @@ def test_names_are_those_that_prometheus_wants(table: FigureTable) -> None:
 
 
 def test_every_metric_that_the_documentation_names_is_one() -> None:
-    metrics = {table.metric(key) for table in (RECEIVER, SENDER, RELAY) for key in table}
+    metrics = {table.metric(key) for table in (RECEIVER, SENDER, RELAY, CALL) for key in table}
     named, watched = (
         set(re.findall(r"audio_avif_[a-z_]+", page.read_text(encoding="utf-8"))) for page in (FIGURE_PAGE, ALARM_PAGE)
     )
