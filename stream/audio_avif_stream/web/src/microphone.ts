@@ -6,6 +6,7 @@ declare class AudioWorkletProcessor {
 declare function registerProcessor(name: string, processor: new () => AudioWorkletProcessor): void;
 
 const PIECE_SAMPLES = 512;
+const NOTHING = new Float32Array(128); // while the page changes microphones, so that the time goes on
 
 class Microphone extends AudioWorkletProcessor {
   private worker: MessagePort | null = null;
@@ -21,7 +22,7 @@ class Microphone extends AudioWorkletProcessor {
   }
 
   process([[input]]: [[Float32Array?]]): boolean {
-    for (const sample of input ?? []) {
+    for (const sample of input ?? NOTHING) {
       this.piece[this.count++] = sample;
       if (this.count < PIECE_SAMPLES) continue;
       this.worker?.postMessage(this.piece, [this.piece.buffer]);

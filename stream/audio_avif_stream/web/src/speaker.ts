@@ -1,12 +1,12 @@
 /** The speaking page's worker: microphone to log-mel to tiles to AVIF stills to a room. */
 
-import { RATE_HZ, type TileConfig, USUAL_MEL } from "./config.js";
+import { RATE_HZ, USUAL_MEL, USUAL_TILE } from "./config.js";
 import type { StillTemplate } from "./container.js";
 import { LogMelStream } from "./features.js";
 import { makeTemplate } from "./frame_headers.js";
 import { PictureReader } from "./pictures.js";
 import { PictureWriter } from "./picture_writer.js";
-import type { State } from "./protocol.js";
+import type { PublisherState } from "./protocol.js";
 import { END_S, Publisher } from "./publisher.js";
 import { Resampler } from "./resample.js";
 import { type PixelTile, TileCutter } from "./tiles.js";
@@ -14,7 +14,8 @@ import { type PixelTile, TileCutter } from "./tiles.js";
 export interface Speak {
   kind: "speak";
   url: string;
-  room: string;
+  /** The rooms to publish in: the first that no other stream is in. */
+  rooms: string[];
   token: string;
   quality: number;
   /** The port of the microphone's samples, and their rate. */
@@ -27,13 +28,12 @@ export interface Speak {
 export type ToSpeaker = Speak | { kind: "stop" };
 
 export type FromSpeaker =
-  | { kind: "status"; state: State; detail: string }
+  | { kind: "status"; state: PublisherState; detail: string; room: string }
   | { kind: "tile"; firstFrame: number; frames: number; width: number; pixels: Uint8Array }
   | { kind: "figures"; sentTiles: number; droppedTiles: number; kbps: number; roundTripMs: number | null; isMute: boolean }
   | { kind: "recorded"; samples: Float32Array }
   | { kind: "recordedTile"; firstFrame: number; still: Uint8Array; pixels: Uint8Array };
 
-const TILE: TileConfig = { frames: 8, log10_min: -5.5, log10_max: 1 };
 const FIGURES_S = 0.5;
 const RATE_WINDOW_S = 5;
 const MAX_LAG_S = 0.5;
@@ -43,10 +43,10 @@ const nowS = (): number => performance.now() / 1000;
 const tell = (message: FromSpeaker, transfer: Transferable[] = []): void => self.postMessage(message, { transfer });
 
 class Stream {
-  private readonly publisher: Publisher;
+  private publisher: Publisher;
   private readonly template: StillTemplate;
   private readonly mel = new LogMelStream(USUAL_MEL);
-  private readonly cutter = new TileCutter(TILE);
+  private readonly cutter = new TileCutter(USUAL_TILE);
   private readonly resampler: Resampler | null;
   private readonly timer: number;
   private samples = 0;
@@ -61,23 +61,31 @@ class Stream {
     private readonly pictures: PictureReader,
   ) {
     const { n_mels: height } = USUAL_MEL;
-    this.template = makeTemplate((pixels) => writer.write(pixels, TILE.frames, height, speak.quality), TILE.frames, height);
+    this.template = makeTemplate((pixels) => writer.write(pixels, USUAL_TILE.frames, height, speak.quality), USUAL_TILE.frames, height);
     this.resampler = speak.rateHz === RATE_HZ ? null : new Resampler(speak.rateHz / RATE_HZ);
+    this.publisher = this.publish(speak.rooms);
+    speak.microphone.onmessage = ({ data }: MessageEvent<Float32Array>) => this.hear(data);
+    this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
+  }
+
+  private publish([room, ...others]: string[]): Publisher {
     const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
-    const settings = { mel: USUAL_MEL, tile: TILE, template: this.template, session, live: true, report: false };
-    this.publisher = new Publisher(
-      `${speak.url}/publish/${encodeURIComponent(speak.room)}`,
-      speak.token,
+    const settings = { mel: USUAL_MEL, tile: USUAL_TILE, template: this.template, session, live: true, report: false };
+    return new Publisher(
+      `${this.speak.url}/publish/${encodeURIComponent(room)}`,
+      this.speak.token,
       { kind: "hello", ...settings, agent: "audio-avif-web" },
       (state, detail) => {
+        if (state === "taken" && others.length) {
+          this.publisher = this.publish(others);
+          return;
+        }
         this.hasBegun ||= state === "playing";
-        tell({ kind: "status", state, detail });
-        if (state === "failed") this.close();
+        tell({ kind: "status", state, detail, room });
+        if (state === "failed" || state === "taken") this.close();
       },
       nowS,
     );
-    speak.microphone.onmessage = ({ data }: MessageEvent<Float32Array>) => this.hear(data);
-    this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
   }
 
   /** End the stream with a bye. */
@@ -111,7 +119,7 @@ class Stream {
   }
 
   private send({ firstFrame, frames, pixels }: PixelTile): void {
-    const [width, height] = [TILE.frames, USUAL_MEL.n_mels];
+    const [width, height] = [USUAL_TILE.frames, USUAL_MEL.n_mels];
     if (!this.publisher.isReady) {
       this.publisher.droppedTiles++;
       return;
@@ -128,8 +136,8 @@ class Stream {
 
   /** Shows the tiles as listeners get them. */
   private async show(still: Uint8Array, firstFrame: number, frames: number): Promise<void> {
-    const pixels = await this.pictures.read(still.slice(), TILE.frames, USUAL_MEL.n_mels);
-    tell({ kind: "tile", firstFrame, frames, width: TILE.frames, pixels }, [pixels.buffer]);
+    const pixels = await this.pictures.read(still.slice(), USUAL_TILE.frames, USUAL_MEL.n_mels);
+    tell({ kind: "tile", firstFrame, frames, width: USUAL_TILE.frames, pixels }, [pixels.buffer]);
   }
 
   private tellFigures(): void {
@@ -154,14 +162,14 @@ let writer: PictureWriter | null = null;
 
 async function start(speak: Speak): Promise<void> {
   wanted = speak;
-  tell({ kind: "status", state: "trying", detail: "" });
+  tell({ kind: "status", state: "trying", detail: "", room: "" });
   try {
     writer ??= await PictureWriter.load();
     const pictures = new PictureReader();
     if (wanted === speak) stream = new Stream(speak, writer, pictures);
   } catch (error) {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    tell({ kind: "status", state: "failed", detail: `The AVIF encoder did not load (${why}).` });
+    tell({ kind: "status", state: "failed", detail: `The AVIF encoder did not load (${why}).`, room: "" });
   }
 }
 
