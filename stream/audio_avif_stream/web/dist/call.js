@@ -854,8 +854,8 @@ var Listening = class {
       this.opening = null;
       return error instanceof Error ? error.message : String(error);
     }
-    if (this.isOn) this.sound.resume();
-    else this.sound.suspend();
+    if (this.wasStopped()) this.sound.suspend();
+    else this.sound.resume();
     this.setVolume(this.volume);
     return "";
   }
@@ -877,6 +877,10 @@ var Listening = class {
   setVolume(share) {
     this.volume = share;
     this.sound?.setVolume(share);
+  }
+  /** Checked after a wait: the button may have been pressed meanwhile. */
+  wasStopped() {
+    return !this.isOn;
   }
   startWorker() {
     const worker = new Worker("engine.js", { type: "module" });

@@ -48,8 +48,8 @@ export class Listening {
       this.opening = null;
       return error instanceof Error ? error.message : String(error);
     }
-    if (this.isOn) this.sound.resume();
-    else this.sound.suspend(); // Stop was pressed meanwhile
+    if (this.wasStopped()) this.sound.suspend();
+    else this.sound.resume();
     this.setVolume(this.volume);
     return "";
   }
@@ -74,6 +74,11 @@ export class Listening {
   setVolume(share: number): void {
     this.volume = share;
     this.sound?.setVolume(share);
+  }
+
+  /** Checked after a wait: the button may have been pressed meanwhile. */
+  private wasStopped(): boolean {
+    return !this.isOn;
   }
 
   private startWorker(): Worker {
