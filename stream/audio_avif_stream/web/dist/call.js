@@ -944,7 +944,7 @@ var Speaking = class {
 };
 
 // src/call.ts
-var QUALITY = 46;
+var QUALITY = 52;
 var [form, room, token] = [byId("form"), byId("room"), byId("token")];
 var [callButton, muteButton, copyButton] = ["call", "mute", "copy"].map((id) => byId(id));
 var volume = byId("volume");

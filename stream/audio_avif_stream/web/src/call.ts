@@ -20,7 +20,7 @@ import type { Figures, PublisherState } from "./protocol.js";
 import type { FromSpeaker } from "./speaker.js";
 import { Speaking } from "./speaking.js";
 
-const QUALITY = 46; // the usual pictures of the page to speak
+const QUALITY = 52; // the usual pictures of the page to speak
 
 const [form, room, token] = [byId<HTMLFormElement>("form"), byId<HTMLInputElement>("room"), byId<HTMLInputElement>("token")];
 const [callButton, muteButton, copyButton] = ["call", "mute", "copy"].map((id) => byId<HTMLButtonElement>(id));
