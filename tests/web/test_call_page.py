@@ -1,7 +1,8 @@
-"""The page of a call: two browsers through a real relay, and what one says when the other end or a microphone is gone."""
+"""The page of a call: two browsers through a real relay, and what one says when an end or a microphone is gone."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -203,6 +204,23 @@ def test_the_checkboxes_say_how_the_microphone_is_processed(
     tab.get(f"document.getElementById({button!r}).click()")
     tab.wait_for("opened[1].getTracks()[0].readyState === 'ended'")
     assert tab.complaints == []
+
+
+@in_chromium
+@pytest.mark.slow
+def test_a_microphone_that_stood_still_is_sent_again(tab: Tab, port: int) -> None:
+    """As after a phone call, which suspends it."""
+    tab.open(f"http://127.0.0.1:{port}/speak.html#room=still&token=sesame")
+    keep = "window.contexts = []; window.AudioContext = class extends AudioContext {"
+    tab.get(f"(() => {{ {keep} constructor(...how) {{ super(...how); contexts.push(this); }} }} }})()")
+    tab.get("audioAvif.isRecorded = true; document.getElementById('speak').click()")
+    tab.wait_for("audioAvif.tiles.length > 5")
+    tab.get("contexts[0].onstatechange = null; contexts[0].suspend()")
+    time.sleep(1.0)
+    tab.get("contexts[0].resume()")
+    tiles = tab.get("audioAvif.tiles.length")
+    tab.wait_for(f"audioAvif.tiles.length > {tiles} + 5")
+    tab.get("document.getElementById('speak').click()")
 
 
 @in_chromium

@@ -35,9 +35,8 @@ def announce(host: str, port: int, is_tls: bool, tokens: RoomTokens, made_token:
         site = f"http{'s' if is_tls else ''}://{where}/"
         lines.append(f"  {site} in a browser")
         if (is_tls or name in _LOCAL_NAMES) and needs_one_token(tokens):
-            lines.append(
-                f"  {site}call.html#room=NAME" + (f"&token={publish}" if publish else "") + " to call each other"
-            )
+            token = f"&token={publish}" if publish else ""
+            lines.append(f"  {site}call.html#room=NAME{token} to call each other")
     console.tell("\n".join(lines))
 
 

@@ -191,7 +191,7 @@ var Silence = class {
     const beganMs = performance.now();
     this.timer = window.setInterval(() => {
       const due = Math.round((performance.now() - beganMs) / 1e3 * RATE_HZ);
-      port2.postMessage(new Float32Array(due - this.samples));
+      port2.postMessage({ samples: new Float32Array(due - this.samples), atMs: Date.now() });
       this.samples = due;
     }, SILENCE_S * 1e3);
   }

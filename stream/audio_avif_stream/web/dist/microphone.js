@@ -16,7 +16,7 @@ var Microphone = class extends AudioWorkletProcessor {
     for (const sample of input ?? NOTHING) {
       this.piece[this.count++] = sample;
       if (this.count < PIECE_SAMPLES) continue;
-      this.worker?.postMessage(this.piece, [this.piece.buffer]);
+      this.worker?.postMessage({ samples: this.piece, atMs: Date.now() }, [this.piece.buffer]);
       this.piece = new Float32Array(PIECE_SAMPLES);
       this.count = 0;
     }

@@ -1188,6 +1188,7 @@ var TileCutter = class {
 var FIGURES_S = 0.5;
 var RATE_WINDOW_S = 5;
 var MAX_LAG_S = 0.5;
+var MAX_GAP_S = 0.1;
 var MUTE_S = 2;
 var nowS = () => performance.now() / 1e3;
 var tell = (message, transfer = []) => self.postMessage(message, { transfer });
@@ -1248,16 +1249,18 @@ var Stream = class {
     clearInterval(this.timer);
     this.speak.microphone.onmessage = null;
   }
-  hear(chunk) {
+  hear(piece) {
     if (!this.hasBegun) return;
-    const samples = this.resampler ? this.resampler.push(chunk) : chunk;
+    const samples = this.resampler ? this.resampler.push(piece.samples) : piece.samples;
     this.samples += samples.length;
-    const zeroS = nowS() - this.samples / RATE_HZ;
+    const lagS = (Date.now() - piece.atMs) / 1e3;
+    const zeroS = nowS() - lagS - this.samples / RATE_HZ;
     const { publisher } = this;
-    publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
+    const hasStoodStill = zeroS > publisher.sampleZeroS + MAX_GAP_S;
+    publisher.sampleZeroS = hasStoodStill ? zeroS : Math.min(publisher.sampleZeroS, zeroS);
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
+    const isLate = lagS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);

@@ -5,8 +5,15 @@ import { RATE_HZ } from "./config.js";
 /** What the browser shall do to the microphone's sound. */
 export type Processing = Pick<MediaTrackConstraints, "echoCancellation" | "noiseSuppression" | "autoGainControl">;
 
+/** Samples, and when they were captured in milliseconds since 1970. */
+export interface Piece {
+  samples: Float32Array;
+  atMs: number;
+}
+
+/** A source of pieces, which come on a port. */
 export interface Capture {
-  /** The port of the samples, and their rate. */
+  /** The port of the pieces, and the rate of their samples. */
   readonly port: MessagePort;
   readonly rateHz: number;
   readonly analyser: AnalyserNode | null;
@@ -131,7 +138,7 @@ export class Silence implements Capture {
     const beganMs = performance.now();
     this.timer = window.setInterval(() => {
       const due = Math.round(((performance.now() - beganMs) / 1000) * RATE_HZ);
-      port2.postMessage(new Float32Array(due - this.samples));
+      port2.postMessage({ samples: new Float32Array(due - this.samples), atMs: Date.now() } satisfies Piece);
       this.samples = due;
     }, SILENCE_S * 1000);
   }

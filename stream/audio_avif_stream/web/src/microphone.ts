@@ -1,5 +1,7 @@
 /** The speaking page's AudioWorklet: passes the microphone's samples to the worker, piece by piece. */
 
+import type { Piece } from "./capture.js";
+
 declare class AudioWorkletProcessor {
   readonly port: MessagePort;
 }
@@ -25,7 +27,7 @@ class Microphone extends AudioWorkletProcessor {
     for (const sample of input ?? NOTHING) {
       this.piece[this.count++] = sample;
       if (this.count < PIECE_SAMPLES) continue;
-      this.worker?.postMessage(this.piece, [this.piece.buffer]);
+      this.worker?.postMessage({ samples: this.piece, atMs: Date.now() } satisfies Piece, [this.piece.buffer]);
       this.piece = new Float32Array(PIECE_SAMPLES);
       this.count = 0;
     }

@@ -1,5 +1,6 @@
 /** The speaking page's worker: microphone to log-mel to tiles to AVIF stills to a room. */
 
+import type { Piece } from "./capture.js";
 import { RATE_HZ, USUAL_MEL, USUAL_TILE } from "./config.js";
 import type { StillTemplate } from "./container.js";
 import { LogMelStream } from "./features.js";
@@ -18,7 +19,7 @@ export interface Speak {
   rooms: string[];
   token: string;
   quality: number;
-  /** The port of the microphone's samples, and their rate. */
+  /** The port of the microphone's pieces, and the rate of their samples. */
   microphone: MessagePort;
   rateHz: number;
   /** Report samples and stills, for tests. */
@@ -37,6 +38,7 @@ export type FromSpeaker =
 const FIGURES_S = 0.5;
 const RATE_WINDOW_S = 5;
 const MAX_LAG_S = 0.5;
+const MAX_GAP_S = 0.1;
 const MUTE_S = 2;
 
 const nowS = (): number => performance.now() / 1000;
@@ -64,7 +66,7 @@ class Stream {
     this.template = makeTemplate((pixels) => writer.write(pixels, USUAL_TILE.frames, height, speak.quality), USUAL_TILE.frames, height);
     this.resampler = speak.rateHz === RATE_HZ ? null : new Resampler(speak.rateHz / RATE_HZ);
     this.publisher = this.publish(speak.rooms);
-    speak.microphone.onmessage = ({ data }: MessageEvent<Float32Array>) => this.hear(data);
+    speak.microphone.onmessage = ({ data }: MessageEvent<Piece>) => this.hear(data);
     this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
   }
 
@@ -102,16 +104,18 @@ class Stream {
     this.speak.microphone.onmessage = null;
   }
 
-  private hear(chunk: Float32Array): void {
+  private hear(piece: Piece): void {
     if (!this.hasBegun) return;
-    const samples = this.resampler ? this.resampler.push(chunk) : chunk;
+    const samples = this.resampler ? this.resampler.push(piece.samples) : piece.samples;
     this.samples += samples.length;
-    const zeroS = nowS() - this.samples / RATE_HZ;
+    const lagS = (Date.now() - piece.atMs) / 1000;
+    const zeroS = nowS() - lagS - this.samples / RATE_HZ;
     const { publisher } = this;
-    publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
+    const hasStoodStill = zeroS > publisher.sampleZeroS + MAX_GAP_S; // the device left samples out
+    publisher.sampleZeroS = hasStoodStill ? zeroS : Math.min(publisher.sampleZeroS, zeroS);
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
+    const isLate = lagS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);
