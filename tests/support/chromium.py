@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 from websockets.sync.client import ClientConnection, connect
+
+from audio_avif.types import FloatArray
 
 FLAGS = [
     "--headless",
@@ -158,3 +161,12 @@ def _address(folder: Path, process: subprocess.Popen[bytes]) -> str:
 def says(tab: Tab, sentence: str) -> None:
     """Wait for the status line to contain ``sentence``."""
     tab.wait_for(f"{STATUS}.includes({sentence!r})")
+
+
+def heard_by(tab: Tab, size: int) -> FloatArray:
+    """What the page gave to the sound device, each sample at its place in the stream."""
+    heard = np.zeros(size, np.float32)
+    for chunk in tab.get("audioAvif.chunks"):
+        part = heard[chunk["firstSample"] :][: len(chunk["samples"])]
+        part[:] = chunk["samples"][: part.size]
+    return heard

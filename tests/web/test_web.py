@@ -30,7 +30,7 @@ from audio_avif.still.tiles import to_pixels
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.serving.web_pages import page
-from support.chromium import STATUS, Tab, chromium, in_chromium, says
+from support.chromium import STATUS, Tab, chromium, heard_by, in_chromium, says
 from support.paths import MODELS, WEB
 from support.relay import port_of
 from support.room import FloatArray, Room, Stream, open_room
@@ -53,8 +53,16 @@ MIN_NODE = 20
 # What is served
 
 
+SERVED = {
+    "/": ["engine.js", "worklet.js"],
+    "/speak.html": ["speaker.js", "microphone.js"],
+    "/call.html": ["engine.js", "worklet.js", "speaker.js", "microphone.js"],
+}
+"""The pages, and what their scripts load."""
+
+
 def test_the_page_and_all_it_names_are_served() -> None:
-    for path, own in (("/", ["engine.js", "worklet.js"]), ("/speak.html", ["speaker.js", "microphone.js"])):
+    for path, own in SERVED.items():
         start = page(path)
         assert start is not None and start.status == 200
         assert start.content_type == "text/html; charset=utf-8"
@@ -244,15 +252,6 @@ def as_python_hears(stream: Stream) -> FloatArray:
     decoder.end(stream.bye)
     speak()
     return np.concatenate([*heard, decoder.flush().samples])
-
-
-def heard_by(tab: Tab, size: int) -> FloatArray:
-    """What the page gave to the sound device, each sample at its place in the stream."""
-    heard = np.zeros(size, np.float32)
-    for chunk in tab.get("audioAvif.chunks"):
-        part = heard[chunk["firstSample"] :][: len(chunk["samples"])]
-        part[:] = chunk["samples"][: part.size]
-    return heard
 
 
 @in_chromium

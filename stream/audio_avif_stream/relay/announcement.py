@@ -12,6 +12,9 @@ from audio_avif_stream.serving.connections import outward_name
 log = logging.getLogger(__name__)
 
 
+_LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")  # browsers open the microphone there, and elsewhere only over HTTPS
+
+
 def announce(host: str, port: int, is_tls: bool, tokens: RoomTokens, made_token: str | None, has_web: bool) -> None:
     """Print what to type at both ends of a relay bound to ``host:port``; only a token made here is shown."""
     name = outward_name(host)
@@ -29,7 +32,11 @@ def announce(host: str, port: int, is_tls: bool, tokens: RoomTokens, made_token:
         + (f" --token {listen}" if listen else ""),
     ]
     if has_web:
-        lines.append(f"  http{'s' if is_tls else ''}://{where}/ in a browser")
+        site = f"http{'s' if is_tls else ''}://{where}/"
+        lines.append(f"  {site} in a browser")
+        if (is_tls or name in _LOCAL_NAMES) and needs_one_token(tokens):
+            token = f"&token={publish}" if publish else ""
+            lines.append(f"  {site}call.html#room=NAME{token} to call each other")
     console.tell("\n".join(lines))
 
 
@@ -57,3 +64,8 @@ def asks_to_publish(tokens: RoomTokens) -> bool:
 def asks_to_listen(tokens: RoomTokens) -> bool:
     """Whether a listener may need a token."""
     return tokens.rooms is not None or tokens.usual.listen is not None
+
+
+def needs_one_token(tokens: RoomTokens) -> bool:
+    """Whether one token, or none, serves both to publish and to listen, as a call needs it."""
+    return tokens.rooms is None and tokens.usual.listen in (None, tokens.usual.publish)

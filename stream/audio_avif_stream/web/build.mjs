@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const ENTRIES = ["page", "engine", "worklet", "speak", "speaker", "microphone"];
+const ENTRIES = ["page", "engine", "worklet", "speak", "speaker", "microphone", "call"];
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const path = (name) => join(HERE, name);

@@ -1,5 +1,6 @@
 // src/microphone.ts
 var PIECE_SAMPLES = 512;
+var NOTHING = new Float32Array(128);
 var Microphone = class extends AudioWorkletProcessor {
   worker = null;
   piece = new Float32Array(PIECE_SAMPLES);
@@ -12,10 +13,10 @@ var Microphone = class extends AudioWorkletProcessor {
     };
   }
   process([[input]]) {
-    for (const sample of input ?? []) {
+    for (const sample of input ?? NOTHING) {
       this.piece[this.count++] = sample;
       if (this.count < PIECE_SAMPLES) continue;
-      this.worker?.postMessage(this.piece, [this.piece.buffer]);
+      this.worker?.postMessage({ samples: this.piece, atMs: Date.now() }, [this.piece.buffer]);
       this.piece = new Float32Array(PIECE_SAMPLES);
       this.count = 0;
     }

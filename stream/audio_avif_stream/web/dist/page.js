@@ -1,3 +1,25 @@
+// src/playout.ts
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+
+// src/address.ts
+var MAX_BUFFER_MS = 2e3;
+function readAddress(hash) {
+  const parts = new URLSearchParams(hash.slice(1));
+  const bufferMs = Number(parts.get("buffer") || Number.NaN);
+  const isBuffer = bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS;
+  return {
+    room: parts.get("room") ?? "",
+    token: parts.get("token") ?? "",
+    minBufferS: isBuffer ? bufferMs / 1e3 : BROWSER_PLAYOUT.minS
+  };
+}
+function writeAddress({ room: room2, token: token2, minBufferS: minBufferS2 }) {
+  const parts = new URLSearchParams({ room: room2 });
+  if (token2) parts.set("token", token2);
+  if (minBufferS2 !== BROWSER_PLAYOUT.minS) parts.set("buffer", String(Math.round(minBufferS2 * 1e3)));
+  return `#${parts}`;
+}
+
 // src/config.ts
 var RATE_HZ = 16e3;
 var USUAL_MEL = {
@@ -13,170 +35,6 @@ function frameS(mel) {
   return mel.hop_samples / mel.rate_hz;
 }
 
-// src/resample.ts
-var HALF_TAPS = 16;
-var PHASES = 512;
-var KAISER_BETA = 8;
-var CUTOFF = 0.95;
-function bessel0(x) {
-  let [sum, term] = [1, 1];
-  for (let k = 1; k < 30; k++) sum += term *= (x / (2 * k)) ** 2;
-  return sum;
-}
-function makeTable(halfTaps, cutoff) {
-  return Array.from(
-    { length: PHASES + 1 },
-    (_, phase) => Float32Array.from({ length: 2 * halfTaps }, (_2, tap) => {
-      const t = tap - halfTaps + 1 - phase / PHASES;
-      const inside = 1 - (t / halfTaps) ** 2;
-      const window2 = inside > 0 ? bessel0(KAISER_BETA * Math.sqrt(inside)) / bessel0(KAISER_BETA) : 0;
-      return window2 * cutoff * (t ? Math.sin(Math.PI * cutoff * t) / (Math.PI * cutoff * t) : 1);
-    })
-  );
-}
-var Resampler = class {
-  constructor(step) {
-    this.step = step;
-    const halfTaps = Math.ceil(HALF_TAPS * Math.max(1, step));
-    this.table = makeTable(halfTaps, CUTOFF / Math.max(1, step));
-    this.history = new Float32Array(2 * halfTaps);
-  }
-  step;
-  table;
-  history;
-  place = 1;
-  /** Pull samples one by one until `out` is full. */
-  fill(out, next) {
-    for (let i = 0; i < out.length; i++) {
-      while (this.place >= 1) this.take(next());
-      out[i] = this.make();
-    }
-  }
-  /** Take samples and return the resampled ones. */
-  push(samples) {
-    const out = [];
-    for (const sample of samples) {
-      this.take(sample);
-      while (this.place < 1) out.push(this.make());
-    }
-    return Float32Array.from(out);
-  }
-  take(sample) {
-    this.history.copyWithin(0, 1);
-    this.history[this.history.length - 1] = sample;
-    this.place--;
-  }
-  make() {
-    const phase = this.place * PHASES;
-    const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
-    const share = phase - Math.floor(phase);
-    let sum = 0;
-    for (let tap = 0; tap < lower.length; tap++) {
-      sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
-    }
-    this.place += this.step;
-    return sum;
-  }
-};
-
-// src/ring.ts
-var CAPACITY = 8 * 16e3;
-var FADE = 0.95;
-var Ring = class {
-  /** Number of samples taken out. */
-  taken = 0;
-  /** Number of underruns. */
-  underruns = 0;
-  samples = new Float32Array(CAPACITY);
-  readAt = 0;
-  count = 0;
-  isDue = false;
-  last = 0;
-  /** Queue samples; a full ring drops the oldest. */
-  write(samples) {
-    for (const sample of samples) {
-      this.samples[(this.readAt + this.count) % CAPACITY] = sample;
-      if (this.count < CAPACITY) this.count++;
-      else {
-        this.readAt = (this.readAt + 1) % CAPACITY;
-        this.taken++;
-      }
-    }
-    this.isDue ||= samples.length > 0;
-  }
-  /** No sound is due until more is written. */
-  rest() {
-    this.isDue = false;
-  }
-  /** The next sample; without one, the last one fades out. */
-  next = () => {
-    if (this.count) {
-      this.last = this.samples[this.readAt];
-      this.readAt = (this.readAt + 1) % CAPACITY;
-      this.count--;
-      this.taken++;
-    } else {
-      if (this.isDue) this.underruns++;
-      this.isDue = false;
-      this.last *= FADE;
-    }
-    return this.last;
-  };
-};
-
-// src/player.ts
-var REPORT_S = 0.016;
-var Player = class {
-  constructor(deviceRateHz) {
-    this.deviceRateHz = deviceRateHz;
-    this.resampler = deviceRateHz === RATE_HZ ? null : new Resampler(RATE_HZ / deviceRateHz);
-  }
-  deviceRateHz;
-  ring = new Ring();
-  resampler;
-  worker = null;
-  playedS = 0;
-  reportedS = 0;
-  /** Play the samples of this port from now on, and drop all earlier ones. */
-  follow(worker2) {
-    const ring = this.ring = new Ring();
-    this.worker = worker2;
-    worker2.onmessage = ({ data }) => {
-      if (data === "rest") ring.rest();
-      else ring.write(data);
-    };
-  }
-  /** Fill the block that the device plays next. */
-  fill(out) {
-    if (this.resampler) this.resampler.fill(out, this.ring.next);
-    else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
-    this.playedS += out.length / this.deviceRateHz;
-    if (this.worker && this.playedS >= this.reportedS + REPORT_S) {
-      this.reportedS = this.playedS;
-      const report = { taken: this.ring.taken, underruns: this.ring.underruns, playedS: this.playedS };
-      this.worker.postMessage(report);
-    }
-  }
-};
-
-// src/outlet.ts
-var MIN_BLOCK_S = 0.03;
-function openOutlet(context) {
-  return "audioWorklet" in context ? openWorklet(context) : openScript(context);
-}
-async function openWorklet(context) {
-  await context.audioWorklet.addModule("worklet.js");
-  const node = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
-  return { node, blockS: 0, follow: (worker2) => node.port.postMessage(worker2, [worker2]) };
-}
-function openScript(context) {
-  const player = new Player(context.sampleRate);
-  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
-  const node = context.createScriptProcessor(block, 1, 1);
-  node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
-  return { node, blockS: block / context.sampleRate, follow: (worker2) => player.follow(worker2) };
-}
-
 // src/features.ts
 var LINEAR_HZ = 1e3;
 var LINEAR_MELS = 15;
@@ -189,52 +47,6 @@ function bandAt(hz, mel) {
   return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
 }
 
-// src/parts.ts
-var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
-var MIN_LEVEL_DB = -60;
-var METER_TEXT_MS = 2e3;
-var byId = (id) => document.getElementById(id);
-function say(sentence, isProblem = false) {
-  const line = byId("status");
-  if (line.textContent === sentence) return;
-  line.textContent = sentence;
-  line.classList.toggle("problem", isProblem);
-}
-function labelBands(mel = USUAL_MEL) {
-  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
-    const label = document.createElement("span");
-    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
-    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
-    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
-    return label;
-  });
-  byId("bands").replaceChildren(...labels);
-}
-function showLevels(analyser) {
-  const level = byId("level");
-  let saidMs = 0;
-  const step = () => {
-    requestAnimationFrame(step);
-    const db = levelOf(analyser());
-    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
-    if (performance.now() - saidMs < METER_TEXT_MS) return;
-    saidMs = performance.now();
-    level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
-  };
-  step();
-}
-function levelOf(analyser) {
-  if (!analyser) return MIN_LEVEL_DB;
-  const samples = new Float32Array(analyser.fftSize);
-  analyser.getFloatTimeDomainData(samples);
-  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
-}
-
-// src/playout.ts
-var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
-
 // src/colours.ts
 var STOPS = {
   gray: { dark: ["#0c0e13", "#f6f3ea"], light: ["#fbfaf6", "#15171d"] },
@@ -244,8 +56,8 @@ var STOPS = {
   }
 };
 var GAMMA = 1.6;
-function lookup(palette2, isDark) {
-  const stops = STOPS[palette2][isDark ? "dark" : "light"].map(
+function lookup(palette, isDark) {
+  const stops = STOPS[palette][isDark ? "dark" : "light"].map(
     (hex2) => [1, 3, 5].map((at) => Number.parseInt(hex2.slice(at, at + 2), 16))
   );
   const bytes = new Uint8ClampedArray(4 * 256);
@@ -338,12 +150,12 @@ var PX_PER_S = 110;
 var SWEEP_GAP_FRAMES = 12;
 var AXIS_PX = 20;
 var Spectrogram = class {
-  constructor(canvas, look2) {
+  constructor(canvas, look) {
     this.canvas = canvas;
-    this.look = look2;
+    this.look = look;
     this.context = canvas.getContext("2d");
     this.stripContext = this.strip.getContext("2d");
-    this.colours = lookup(look2.palette, look2.isDark);
+    this.colours = lookup(look.palette, look.isDark);
     const step = () => {
       this.draw();
       requestAnimationFrame(step);
@@ -363,9 +175,9 @@ var Spectrogram = class {
   arrivals = [];
   heard = null;
   edge = 0;
-  setLook(look2) {
-    this.look = look2;
-    this.colours = lookup(look2.palette, look2.isDark);
+  setLook(look) {
+    this.look = look;
+    this.colours = lookup(look.palette, look.isDark);
     if (this.history) this.paint([...Array(HISTORY_FRAMES).keys()].map((i) => this.history.end - 1 - i));
   }
   begin(mel, tileFrames) {
@@ -505,44 +317,264 @@ function hex(colour) {
   return `#${byte(0)}${byte(8)}${byte(16)}`;
 }
 
-// src/page.ts
-var MAX_BUFFER_MS = 2e3;
-var [form, room, token] = [byId("form"), byId("room"), byId("token")];
-var [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId(id));
-var [volume, palette, model] = [byId("volume"), byId("palette"), byId("model")];
-var empty = byId("empty");
-var darkness = matchMedia("(prefers-color-scheme: dark)");
-var stillness = matchMedia("(prefers-reduced-motion: reduce)");
-var look = () => ({ isDark: darkness.matches, palette: palette.value, isStill: stillness.matches });
-var spectrogram = new Spectrogram(byId("spectrogram"), look());
-var debug = {
-  state: "idle",
-  figures: null,
-  isRecorded: false,
-  tiles: [],
-  chunks: []
+// src/parts.ts
+var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
+var MIN_LEVEL_DB = -60;
+var METER_TEXT_MS = 2e3;
+var byId = (id) => document.getElementById(id);
+function say(sentence, isProblem = false) {
+  const line = byId("status");
+  if (line.textContent === sentence) return;
+  line.textContent = sentence;
+  line.classList.toggle("problem", isProblem);
+}
+function labelBands(mel = USUAL_MEL) {
+  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
+    const label = document.createElement("span");
+    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
+    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
+    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
+    return label;
+  });
+  byId("bands").replaceChildren(...labels);
+}
+function openSpectrogram(palette = null) {
+  const darkness = matchMedia("(prefers-color-scheme: dark)");
+  const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+  const look = () => ({
+    isDark: darkness.matches,
+    palette: palette?.value ?? "colour",
+    isStill: stillness.matches
+  });
+  const spectrogram2 = new Spectrogram(byId("spectrogram"), look());
+  for (const each of [darkness, stillness, palette]) each?.addEventListener("change", () => spectrogram2.setLook(look()));
+  return spectrogram2;
+}
+var serverUrl = () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
+function linkPages(room2) {
+  for (const link of document.querySelectorAll("nav a")) {
+    link.hash = room2 ? new URLSearchParams({ room: room2 }).toString() : "";
+  }
+}
+async function copyLink(address2, whoMayHaveIt) {
+  const link = `${location.origin}${location.pathname}${writeAddress(address2)}`;
+  const about = address2.token ? ` It holds the token: give it only to those who may ${whoMayHaveIt}.` : "";
+  try {
+    await navigator.clipboard.writeText(link);
+    say(`Link copied.${about}`);
+  } catch {
+    say(`The link is ${link}.${about}`);
+  }
+}
+var milliseconds = (value, step = 1) => value === null ? "\u2013" : `${Math.round(value / step) * step} ms`;
+function showLevels(analyser, id = "level") {
+  const level = byId(id);
+  let saidMs = 0;
+  const step = () => {
+    requestAnimationFrame(step);
+    const db = levelOf(analyser());
+    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
+    if (performance.now() - saidMs < METER_TEXT_MS) return;
+    saidMs = performance.now();
+    level.setAttribute("aria-valuenow", db.toFixed(0));
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+  };
+  step();
+}
+function levelOf(analyser) {
+  if (!analyser) return MIN_LEVEL_DB;
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+}
+
+// src/resample.ts
+var HALF_TAPS = 16;
+var PHASES = 512;
+var KAISER_BETA = 8;
+var CUTOFF = 0.95;
+function bessel0(x) {
+  let [sum, term] = [1, 1];
+  for (let k = 1; k < 30; k++) sum += term *= (x / (2 * k)) ** 2;
+  return sum;
+}
+function makeTable(halfTaps, cutoff) {
+  return Array.from(
+    { length: PHASES + 1 },
+    (_, phase) => Float32Array.from({ length: 2 * halfTaps }, (_2, tap) => {
+      const t = tap - halfTaps + 1 - phase / PHASES;
+      const inside = 1 - (t / halfTaps) ** 2;
+      const window2 = inside > 0 ? bessel0(KAISER_BETA * Math.sqrt(inside)) / bessel0(KAISER_BETA) : 0;
+      return window2 * cutoff * (t ? Math.sin(Math.PI * cutoff * t) / (Math.PI * cutoff * t) : 1);
+    })
+  );
+}
+var Resampler = class {
+  constructor(step) {
+    this.step = step;
+    const halfTaps = Math.ceil(HALF_TAPS * Math.max(1, step));
+    this.table = makeTable(halfTaps, CUTOFF / Math.max(1, step));
+    this.history = new Float32Array(2 * halfTaps);
+  }
+  step;
+  table;
+  history;
+  place = 1;
+  /** Pull samples one by one until `out` is full. */
+  fill(out, next) {
+    for (let i = 0; i < out.length; i++) {
+      while (this.place >= 1) this.take(next());
+      out[i] = this.make();
+    }
+  }
+  /** Take samples and return the resampled ones. */
+  push(samples) {
+    const out = [];
+    for (const sample of samples) {
+      this.take(sample);
+      while (this.place < 1) out.push(this.make());
+    }
+    return Float32Array.from(out);
+  }
+  take(sample) {
+    this.history.copyWithin(0, 1);
+    this.history[this.history.length - 1] = sample;
+    this.place--;
+  }
+  make() {
+    const phase = this.place * PHASES;
+    const [lower, upper] = [this.table[Math.floor(phase)], this.table[Math.floor(phase) + 1]];
+    const share = phase - Math.floor(phase);
+    let sum = 0;
+    for (let tap = 0; tap < lower.length; tap++) {
+      sum += this.history[tap] * (lower[tap] + share * (upper[tap] - lower[tap]));
+    }
+    this.place += this.step;
+    return sum;
+  }
 };
-Object.assign(window, { audioAvif: debug });
-var worker = null;
-var sound = null;
-var isListening = false;
-var caveat = "";
-var stateDetail = "";
-var opening = null;
-var minBufferS = BROWSER_PLAYOUT.minS;
+
+// src/ring.ts
+var CAPACITY = 8 * 16e3;
+var FADE = 0.95;
+var Ring = class {
+  /** Number of samples taken out. */
+  taken = 0;
+  /** Number of underruns. */
+  underruns = 0;
+  samples = new Float32Array(CAPACITY);
+  readAt = 0;
+  count = 0;
+  isDue = false;
+  last = 0;
+  /** Queue samples; a full ring drops the oldest. */
+  write(samples) {
+    for (const sample of samples) {
+      this.samples[(this.readAt + this.count) % CAPACITY] = sample;
+      if (this.count < CAPACITY) this.count++;
+      else {
+        this.readAt = (this.readAt + 1) % CAPACITY;
+        this.taken++;
+      }
+    }
+    this.isDue ||= samples.length > 0;
+  }
+  /** No sound is due until more is written. */
+  rest() {
+    this.isDue = false;
+  }
+  /** The next sample; without one, the last one fades out. */
+  next = () => {
+    if (this.count) {
+      this.last = this.samples[this.readAt];
+      this.readAt = (this.readAt + 1) % CAPACITY;
+      this.count--;
+      this.taken++;
+    } else {
+      if (this.isDue) this.underruns++;
+      this.isDue = false;
+      this.last *= FADE;
+    }
+    return this.last;
+  };
+};
+
+// src/player.ts
+var REPORT_S = 0.016;
+var Player = class {
+  constructor(deviceRateHz) {
+    this.deviceRateHz = deviceRateHz;
+    this.resampler = deviceRateHz === RATE_HZ ? null : new Resampler(RATE_HZ / deviceRateHz);
+  }
+  deviceRateHz;
+  ring = new Ring();
+  resampler;
+  worker = null;
+  playedS = 0;
+  reportedS = 0;
+  /** Play the samples of this port from now on, and drop all earlier ones. */
+  follow(worker) {
+    const ring = this.ring = new Ring();
+    this.worker = worker;
+    worker.onmessage = ({ data }) => {
+      if (data === "rest") ring.rest();
+      else ring.write(data);
+    };
+  }
+  /** Fill the block that the device plays next. */
+  fill(out) {
+    if (this.resampler) this.resampler.fill(out, this.ring.next);
+    else for (let i = 0; i < out.length; i++) out[i] = this.ring.next();
+    this.playedS += out.length / this.deviceRateHz;
+    if (this.worker && this.playedS >= this.reportedS + REPORT_S) {
+      this.reportedS = this.playedS;
+      const report = { taken: this.ring.taken, underruns: this.ring.underruns, playedS: this.playedS };
+      this.worker.postMessage(report);
+    }
+  }
+};
+
+// src/outlet.ts
+var MIN_BLOCK_S = 0.03;
+function openOutlet(context) {
+  return "audioWorklet" in context ? openWorklet(context) : openScript(context);
+}
+async function openWorklet(context) {
+  await context.audioWorklet.addModule("worklet.js");
+  const node = new AudioWorkletNode(context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+  return { node, blockS: 0, follow: (worker) => node.port.postMessage(worker, [worker]) };
+}
+function openScript(context) {
+  const player = new Player(context.sampleRate);
+  const block = 2 ** Math.ceil(Math.log2(MIN_BLOCK_S * context.sampleRate));
+  const node = context.createScriptProcessor(block, 1, 1);
+  node.onaudioprocess = ({ outputBuffer }) => player.fill(outputBuffer.getChannelData(0));
+  return { node, blockS: block / context.sampleRate, follow: (worker) => player.follow(worker) };
+}
+
+// src/sound.ts
 var Sound = class _Sound {
   constructor(context, outlet, analyser, gain) {
     this.context = context;
     this.outlet = outlet;
     this.analyser = analyser;
     this.gain = gain;
+    context.onstatechange = () => {
+      if (this.isWanted && context.state !== "closed") void context.resume();
+    };
   }
   context;
   outlet;
   analyser;
   gain;
+  /** Whether the device shall play; a phone call, for example, may suspend it meanwhile. */
+  isWanted = true;
   /** Opens the sound device; must be called from a click. Throws the message to show where it does not open. */
   static async open() {
+    if (!("WebAssembly" in window)) {
+      throw new Error("This browser has no WebAssembly, which the vocoder needs: the stream can be watched, not heard.");
+    }
     if (!("AudioContext" in window)) throw new Error("This browser has no AudioContext: the stream can be watched, not heard.");
     let context;
     try {
@@ -550,15 +582,24 @@ var Sound = class _Sound {
     } catch {
       context = new AudioContext({ latencyHint: "interactive" });
     }
-    context.onstatechange = () => {
-      if (isListening && context.state !== "closed") void context.resume();
-    };
     void context.resume();
     const outlet = await openOutlet(context);
     const [analyser, gain] = [context.createAnalyser(), context.createGain()];
     analyser.fftSize = 1024;
     outlet.node.connect(analyser).connect(gain).connect(context.destination);
     return new _Sound(context, outlet, analyser, gain);
+  }
+  resume() {
+    this.isWanted = true;
+    void this.context.resume();
+  }
+  suspend() {
+    this.isWanted = false;
+    void this.context.suspend();
+  }
+  /** Set the volume, 0 to 1. */
+  setVolume(share) {
+    this.gain.gain.setTargetAtTime(share * share, this.context.currentTime, 0.02);
   }
   /** A new port from the worker to the ring. */
   openPort() {
@@ -574,72 +615,153 @@ var Sound = class _Sound {
     return 2 * this.blockS + (this.context.baseLatency || 0) + (this.context.outputLatency || 0);
   }
 };
-function ask(message, transfer = []) {
-  worker?.postMessage(message, transfer);
-}
+
+// src/listening.ts
 function missing() {
   if (!("Worker" in window) || !("OffscreenCanvas" in window) || !("createImageBitmap" in window)) {
     return "This browser is too old for this page: it has no OffscreenCanvas, which decodes the pictures.";
   }
   return "WebSocket" in window ? "" : "This browser has no WebSocket, which carries the stream.";
 }
-var wasStopped = () => !isListening;
+var Listening = class {
+  constructor(spectrogram2, hearer) {
+    this.spectrogram = spectrogram2;
+    this.hearer = hearer;
+  }
+  spectrogram;
+  hearer;
+  isOn = false;
+  sound = null;
+  worker = null;
+  opening = null;
+  volume = 1;
+  /** Open the sound device, from a click; returns why the stream can only be watched, "" where it can be heard. */
+  async open() {
+    this.isOn = true;
+    try {
+      this.opening ??= Sound.open();
+      this.sound = await this.opening;
+    } catch (error) {
+      this.opening = null;
+      return error instanceof Error ? error.message : String(error);
+    }
+    if (this.wasStopped()) this.sound.suspend();
+    else this.sound.resume();
+    this.setVolume(this.volume);
+    return "";
+  }
+  /** Listen to a room, with the sound device that `open` opened. */
+  start(wanted) {
+    this.worker ??= this.startWorker();
+    const port = this.sound?.openPort() ?? null;
+    const minBufferS2 = wanted.minBufferS + (this.sound?.blockS ?? 0);
+    this.ask({ kind: "open", url: serverUrl(), ...wanted, minBufferS: minBufferS2, sound: port }, port ? [port] : []);
+  }
+  /** Leave the room. */
+  stop() {
+    this.isOn = false;
+    this.ask({ kind: "close" });
+    this.sound?.suspend();
+    this.spectrogram.end();
+  }
+  /** Set the volume, 0 to 1. */
+  setVolume(share) {
+    this.volume = share;
+    this.sound?.setVolume(share);
+  }
+  /** Checked after a wait: the button may have been pressed meanwhile. */
+  wasStopped() {
+    return !this.isOn;
+  }
+  startWorker() {
+    const worker = new Worker("engine.js", { type: "module" });
+    worker.onmessage = ({ data }) => this.take(data);
+    worker.onerror = ({ message }) => {
+      this.worker = null;
+      if (this.isOn) this.hearer.onState("failed", `The background worker of this page failed (${message}); press the button to try again.`);
+    };
+    return worker;
+  }
+  ask(message, transfer = []) {
+    this.worker?.postMessage(message, transfer);
+  }
+  take(message) {
+    if (!this.isOn) return;
+    const { spectrogram: spectrogram2, hearer } = this;
+    if (message.kind === "status") {
+      if (message.state !== "playing") spectrogram2.end();
+      hearer.onState(message.state, message.detail);
+    } else if (message.kind === "caveat") hearer.onCaveat(message.detail);
+    else if (message.kind === "loading") hearer.onLoading(message.share);
+    else if (message.kind === "stream") {
+      spectrogram2.begin(message.mel, message.tile.frames);
+      labelBands(message.mel);
+    } else if (message.kind === "tile") spectrogram2.putTile(message.firstFrame, message.frames, message.width, message.pixels);
+    else if (message.kind === "pause") spectrogram2.putPause(message.firstFrame, message.pixels);
+    else if (message.kind === "end") spectrogram2.end();
+    else if (message.kind === "figures") {
+      spectrogram2.setHeard(message.heardFrame, message.heardAtMs);
+      if (this.sound) this.ask({ kind: "device", latencyS: this.sound.latencyS });
+      hearer.onFigures(message);
+    } else hearer.onRecorded(message);
+  }
+};
+
+// src/page.ts
+var [form, room, token] = [byId("form"), byId("room"), byId("token")];
+var [listenButton, pauseButton, copyButton] = ["listen", "pause", "copy"].map((id) => byId(id));
+var [volume, model] = [byId("volume"), byId("model")];
+var spectrogram = openSpectrogram(byId("palette"));
+var debug = {
+  state: "idle",
+  figures: null,
+  isRecorded: false,
+  tiles: [],
+  chunks: []
+};
+Object.assign(window, { audioAvif: debug });
+var caveat = "";
+var stateDetail = "";
+var { minBufferS } = readAddress(location.hash);
+var listening = new Listening(spectrogram, {
+  onState: showState,
+  onCaveat: (detail) => {
+    caveat = detail;
+    showState(debug.state, stateDetail);
+  },
+  onLoading: (share) => say(`Loading the voice: ${Math.floor(share * 4) * 25} % \u2026`),
+  onFigures: showFigures,
+  onRecorded: record
+});
+var address = () => ({ room: room.value, token: token.value, minBufferS });
 async function listen() {
   const lack = missing();
   if (lack) {
     say(lack, true);
     return;
   }
-  isListening = true;
-  caveat = "";
+  const opening = listening.open();
   showListening();
-  empty.hidden = true;
+  byId("empty").hidden = true;
   say("Getting ready \u2026");
-  history.replaceState(null, "", linkHash());
+  history.replaceState(null, "", writeAddress(address()));
   byId("room-title").textContent = room.value;
   document.title = `${room.value} \xB7 audio-avif`;
-  try {
-    if (!("WebAssembly" in window)) {
-      throw new Error("This browser has no WebAssembly, which the vocoder needs: the stream can be watched, not heard.");
-    }
-    opening ??= Sound.open();
-    sound = await opening;
-    if (wasStopped()) return void sound.context.suspend();
-    void sound.context.resume();
-  } catch (error) {
-    opening = null;
-    caveat = error instanceof Error ? error.message : String(error);
-  }
-  if (wasStopped()) return;
-  setVolume();
-  if (!worker) {
-    worker = new Worker("engine.js", { type: "module" });
-    worker.onmessage = ({ data }) => show(data);
-    worker.onerror = ({ message }) => {
-      worker = null;
-      stop(`The background worker of this page failed (${message}); press Listen to try again.`);
-    };
-  }
-  const port = sound?.openPort() ?? null;
-  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
-  const asked = { room: room.value, token: token.value, model: model.value, isRecorded: debug.isRecorded };
-  const heldS = minBufferS + (sound?.blockS ?? 0);
-  ask({ kind: "open", url, ...asked, minBufferS: heldS, sound: port }, port ? [port] : []);
+  caveat = await opening;
+  if (listening.isOn) listening.start({ ...address(), model: model.value, isRecorded: debug.isRecorded });
 }
 function stop(why = "") {
-  isListening = false;
-  ask({ kind: "close" });
-  void sound?.context.suspend();
-  spectrogram.end();
+  listening.stop();
   debug.state = why ? "failed" : "idle";
   say(why || "Stopped.", !!why);
   showListening();
 }
 function showListening() {
-  listenButton.textContent = isListening ? "Stop" : "Listen";
-  pauseButton.disabled = !isListening;
-  room.readOnly = token.readOnly = isListening;
-  model.disabled = isListening;
+  const { isOn } = listening;
+  listenButton.textContent = isOn ? "Stop" : "Listen";
+  pauseButton.disabled = !isOn;
+  room.readOnly = token.readOnly = isOn;
+  model.disabled = isOn;
   setPaused(false);
 }
 function setPaused(isPaused) {
@@ -649,25 +771,10 @@ function setPaused(isPaused) {
   setVolume();
 }
 function setVolume() {
-  if (!sound) return;
-  const share = spectrogram.isPaused ? 0 : Number(volume.value) / 100;
-  sound.gain.gain.setTargetAtTime(share * share, sound.context.currentTime, 0.02);
+  listening.setVolume(spectrogram.isPaused ? 0 : Number(volume.value) / 100);
 }
-function show(message) {
-  if (!isListening) return;
-  if (message.kind === "status") showState(message.state, message.detail);
-  else if (message.kind === "loading") say(`Loading the voice: ${Math.floor(message.share * 4) * 25} % \u2026`);
-  else if (message.kind === "caveat") {
-    caveat = message.detail;
-    showState(debug.state, stateDetail);
-  } else if (message.kind === "stream") {
-    spectrogram.begin(message.mel, message.tile.frames);
-    labelBands(message.mel);
-  } else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);
-  else if (message.kind === "pause") spectrogram.putPause(message.firstFrame, message.pixels);
-  else if (message.kind === "end") spectrogram.end();
-  else if (message.kind === "figures") showFigures(message);
-  else if (message.kind === "recordedTile") {
+function record(message) {
+  if (message.kind === "recordedTile") {
     debug.tiles.push({ sequence: message.sequence, still: [...message.still], pixels: [...message.pixels] });
   } else debug.chunks.push({ firstSample: message.firstSample, samples: [...message.samples], atMs: performance.now() });
 }
@@ -690,63 +797,41 @@ function showState(state, detail) {
   const isProblem = state === "lost" || state === "refused";
   const isAsItIs = isProblem || state === "playing" || !caveat;
   say(isAsItIs ? words[state] : `${words[state]} ${caveat}`, isProblem || !!caveat);
-  if (state !== "playing") spectrogram.end();
 }
 function showFigures(figures) {
   debug.figures = figures;
   const count = new Intl.NumberFormat("en");
-  const milliseconds = (value) => value === null ? "\u2013" : `${Math.round(value / 10) * 10} ms`;
-  byId("delay").textContent = milliseconds(figures.delayMs);
-  byId("buffer").textContent = milliseconds(figures.bufferMs);
-  byId("device").textContent = milliseconds(sound ? sound.latencyS * 1e3 : null);
+  byId("delay").textContent = milliseconds(figures.delayMs, 10);
+  byId("buffer").textContent = milliseconds(figures.bufferMs, 10);
+  byId("device").textContent = milliseconds(listening.sound ? listening.sound.latencyS * 1e3 : null, 10);
   const reason = figures.targetRaisedBy ? `, raised by ${figures.targetRaisedBy}` : "";
-  byId("target").textContent = figures.targetMs === null ? "sound held ready" : `of ${milliseconds(figures.targetMs)}${reason}`;
+  byId("target").textContent = figures.targetMs === null ? "sound held ready" : `of ${milliseconds(figures.targetMs, 10)}${reason}`;
   byId("received").textContent = count.format(figures.receivedTiles);
   byId("lost").textContent = count.format(figures.lostTiles);
   byId("concealed").textContent = `${(figures.concealedMs / 1e3).toFixed(1)} s`;
   byId("rate").textContent = `${figures.kbps.toFixed(1)} kbps`;
-  spectrogram.setHeard(figures.heardFrame, figures.heardAtMs);
-  if (sound) ask({ kind: "device", latencyS: sound.latencyS });
 }
-function linkHash() {
-  const parts = new URLSearchParams({ room: room.value });
-  if (token.value) parts.set("token", token.value);
-  if (minBufferS !== BROWSER_PLAYOUT.minS) parts.set("buffer", String(Math.round(minBufferS * 1e3)));
-  return `#${parts}`;
-}
-async function copyLink() {
-  const link = `${location.origin}${location.pathname}${linkHash()}`;
-  const about = token.value ? " It holds the token: give it only to those who may listen." : "";
-  try {
-    await navigator.clipboard.writeText(link);
-    say(`Link copied.${about}`);
-  } catch {
-    say(`The link is ${link}.${about}`);
-  }
-}
-function readFragment() {
-  const parts = new URLSearchParams(location.hash.slice(1));
-  room.value = parts.get("room") ?? room.value;
-  token.value = parts.get("token") ?? token.value;
-  const bufferMs = Number(parts.get("buffer") || Number.NaN);
-  if (bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS) minBufferS = bufferMs / 1e3;
+function takeAddress() {
+  const given = readAddress(location.hash);
+  room.value = given.room || room.value;
+  token.value = given.token || token.value;
+  ({ minBufferS } = given);
+  linkPages(room.value);
 }
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (isListening) stop();
+  if (listening.isOn) stop();
   else void listen();
 });
 pauseButton.addEventListener("click", () => setPaused(!spectrogram.isPaused));
 volume.addEventListener("input", setVolume);
-palette.addEventListener("change", () => spectrogram.setLook(look()));
-darkness.addEventListener("change", () => spectrogram.setLook(look()));
-stillness.addEventListener("change", () => spectrogram.setLook(look()));
-copyButton.addEventListener("click", () => void copyLink());
+room.addEventListener("input", () => linkPages(room.value));
+copyButton.addEventListener("click", () => void copyLink(address(), "listen"));
 window.addEventListener("hashchange", () => {
-  if (isListening) stop();
-  readFragment();
+  if (listening.isOn) stop();
+  takeAddress();
 });
-readFragment();
+takeAddress();
 labelBands();
-showLevels(() => isListening && sound ? sound.analyser : null);
+showLevels(() => listening.isOn ? listening.sound?.analyser ?? null : null);
 say(missing() || (room.value ? `Press Listen to hear ${room.value}.` : ""), !!missing());

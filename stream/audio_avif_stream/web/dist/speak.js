@@ -1,3 +1,19 @@
+// src/playout.ts
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+
+// src/address.ts
+var MAX_BUFFER_MS = 2e3;
+function readAddress(hash) {
+  const parts = new URLSearchParams(hash.slice(1));
+  const bufferMs = Number(parts.get("buffer") || Number.NaN);
+  const isBuffer = bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS;
+  return {
+    room: parts.get("room") ?? "",
+    token: parts.get("token") ?? "",
+    minBufferS: isBuffer ? bufferMs / 1e3 : BROWSER_PLAYOUT.minS
+  };
+}
+
 // src/config.ts
 var RATE_HZ = 16e3;
 var USUAL_MEL = {
@@ -9,8 +25,119 @@ var USUAL_MEL = {
   fmax_hz: 7600,
   floor: 1e-10
 };
+var USUAL_TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
 function frameS(mel) {
   return mel.hop_samples / mel.rate_hz;
+}
+
+// src/capture.ts
+var Microphone = class _Microphone {
+  constructor(context, node, analyser, port, stream, source) {
+    this.context = context;
+    this.node = node;
+    this.analyser = analyser;
+    this.port = port;
+    this.stream = stream;
+    this.source = source;
+    context.onstatechange = () => {
+      if (context.state !== "closed") void context.resume();
+    };
+  }
+  context;
+  node;
+  analyser;
+  port;
+  stream;
+  source;
+  whySilent = "";
+  isMute = false;
+  isClosed = false;
+  changes = 0;
+  /** Opens the microphone; throws the message to show where it does not open. */
+  static async open(processing) {
+    if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
+      throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");
+    }
+    const stream = await openStream(processing);
+    try {
+      return await _Microphone.of(stream);
+    } catch (error) {
+      stop(stream);
+      throw error;
+    }
+  }
+  static async of(stream) {
+    let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
+    if (!source) [context, source] = connect(stream, new AudioContext());
+    if (!source) throw new Error("No microphone could be opened.");
+    try {
+      await context.audioWorklet.addModule("microphone.js");
+    } catch (error) {
+      void context.close();
+      throw error;
+    }
+    const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 0 });
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 1024;
+    source.connect(analyser);
+    source.connect(node);
+    const { port1, port2 } = new MessageChannel();
+    node.port.postMessage(port2, [port2]);
+    void context.resume();
+    return new _Microphone(context, node, analyser, port1, stream, source);
+  }
+  get rateHz() {
+    return this.context.sampleRate;
+  }
+  get latencyS() {
+    const { latency } = this.stream.getAudioTracks()[0]?.getSettings();
+    return latency === void 0 ? null : latency + (this.context.baseLatency || 0);
+  }
+  /** Browsers do not change the processing of an open microphone, so it is opened again; the last change counts. */
+  async process(processing) {
+    const change = ++this.changes;
+    const stream = await openStream(processing);
+    if (this.isClosed || change !== this.changes) {
+      stop(stream);
+      return;
+    }
+    this.source.disconnect();
+    stop(this.stream);
+    this.stream = stream;
+    this.source = this.context.createMediaStreamSource(stream);
+    this.source.connect(this.analyser);
+    this.source.connect(this.node);
+    this.mute(this.isMute);
+  }
+  mute(isMute) {
+    this.isMute = isMute;
+    for (const track of this.stream.getTracks()) track.enabled = !isMute;
+  }
+  close() {
+    this.isClosed = true;
+    stop(this.stream);
+    void this.context.close();
+  }
+};
+async function openStream(processing) {
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...processing } });
+  } catch (error) {
+    const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
+    const sentence = isRefused ? "Access to the microphone was denied: allow it in the browser's address bar." : "No microphone could be opened.";
+    throw new Error(sentence, { cause: error });
+  }
+}
+function stop(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+function connect(stream, context) {
+  try {
+    return [context, context.createMediaStreamSource(stream)];
+  } catch {
+    void context.close();
+    return [context, null];
+  }
 }
 
 // src/features.ts
@@ -23,49 +150,6 @@ function toMel(hz) {
 function bandAt(hz, mel) {
   const [low, high] = [toMel(mel.fmin_hz), toMel(mel.fmax_hz)];
   return (toMel(hz) - low) / (high - low) * (mel.n_mels + 1) - 1;
-}
-
-// src/parts.ts
-var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
-var MIN_LEVEL_DB = -60;
-var METER_TEXT_MS = 2e3;
-var byId = (id) => document.getElementById(id);
-function say(sentence, isProblem = false) {
-  const line = byId("status");
-  if (line.textContent === sentence) return;
-  line.textContent = sentence;
-  line.classList.toggle("problem", isProblem);
-}
-function labelBands(mel = USUAL_MEL) {
-  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
-    const label = document.createElement("span");
-    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
-    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
-    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
-    return label;
-  });
-  byId("bands").replaceChildren(...labels);
-}
-function showLevels(analyser) {
-  const level = byId("level");
-  let saidMs = 0;
-  const step = () => {
-    requestAnimationFrame(step);
-    const db = levelOf(analyser());
-    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
-    if (performance.now() - saidMs < METER_TEXT_MS) return;
-    saidMs = performance.now();
-    level.setAttribute("aria-valuenow", db.toFixed(0));
-    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
-  };
-  step();
-}
-function levelOf(analyser) {
-  if (!analyser) return MIN_LEVEL_DB;
-  const samples = new Float32Array(analyser.fftSize);
-  analyser.getFloatTimeDomainData(samples);
-  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
 }
 
 // src/colours.ts
@@ -171,12 +255,12 @@ var PX_PER_S = 110;
 var SWEEP_GAP_FRAMES = 12;
 var AXIS_PX = 20;
 var Spectrogram = class {
-  constructor(canvas, look2) {
+  constructor(canvas, look) {
     this.canvas = canvas;
-    this.look = look2;
+    this.look = look;
     this.context = canvas.getContext("2d");
     this.stripContext = this.strip.getContext("2d");
-    this.colours = lookup(look2.palette, look2.isDark);
+    this.colours = lookup(look.palette, look.isDark);
     const step = () => {
       this.draw();
       requestAnimationFrame(step);
@@ -196,9 +280,9 @@ var Spectrogram = class {
   arrivals = [];
   heard = null;
   edge = 0;
-  setLook(look2) {
-    this.look = look2;
-    this.colours = lookup(look2.palette, look2.isDark);
+  setLook(look) {
+    this.look = look;
+    this.colours = lookup(look.palette, look.isDark);
     if (this.history) this.paint([...Array(HISTORY_FRAMES).keys()].map((i) => this.history.end - 1 - i));
   }
   begin(mel, tileFrames) {
@@ -338,14 +422,110 @@ function hex(colour) {
   return `#${byte(0)}${byte(8)}${byte(16)}`;
 }
 
+// src/parts.ts
+var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
+var MIN_LEVEL_DB = -60;
+var METER_TEXT_MS = 2e3;
+var byId = (id) => document.getElementById(id);
+function say(sentence, isProblem = false) {
+  const line = byId("status");
+  if (line.textContent === sentence) return;
+  line.textContent = sentence;
+  line.classList.toggle("problem", isProblem);
+}
+function labelBands(mel = USUAL_MEL) {
+  const labels = LABELLED_HZ.filter((hz) => hz > mel.fmin_hz && hz < mel.fmax_hz).map((hz) => {
+    const label = document.createElement("span");
+    label.textContent = hz < 1e3 ? `${hz}` : `${hz / 1e3} k`;
+    if (hz === LABELLED_HZ.at(-1)) label.textContent += "Hz";
+    label.style.bottom = `${100 * (bandAt(hz, mel) + 0.5) / mel.n_mels}%`;
+    return label;
+  });
+  byId("bands").replaceChildren(...labels);
+}
+function openSpectrogram(palette = null) {
+  const darkness = matchMedia("(prefers-color-scheme: dark)");
+  const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+  const look = () => ({
+    isDark: darkness.matches,
+    palette: palette?.value ?? "colour",
+    isStill: stillness.matches
+  });
+  const spectrogram2 = new Spectrogram(byId("spectrogram"), look());
+  for (const each of [darkness, stillness, palette]) each?.addEventListener("change", () => spectrogram2.setLook(look()));
+  return spectrogram2;
+}
+var serverUrl = () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
+function linkPages(room2) {
+  for (const link of document.querySelectorAll("nav a")) {
+    link.hash = room2 ? new URLSearchParams({ room: room2 }).toString() : "";
+  }
+}
+function chosenProcessing() {
+  const isChecked = (id) => byId(id).checked;
+  return { echoCancellation: isChecked("echo"), noiseSuppression: isChecked("noise"), autoGainControl: isChecked("gain") };
+}
+function followProcessing(capture) {
+  for (const id of ["echo", "noise", "gain"]) {
+    byId(id).addEventListener("change", () => {
+      capture()?.process(chosenProcessing()).catch((error) => say(error instanceof Error ? error.message : String(error), true));
+    });
+  }
+}
+var milliseconds = (value, step = 1) => value === null ? "\u2013" : `${Math.round(value / step) * step} ms`;
+function showLevels(analyser, id = "level") {
+  const level = byId(id);
+  let saidMs = 0;
+  const step = () => {
+    requestAnimationFrame(step);
+    const db = levelOf(analyser());
+    level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
+    if (performance.now() - saidMs < METER_TEXT_MS) return;
+    saidMs = performance.now();
+    level.setAttribute("aria-valuenow", db.toFixed(0));
+    level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
+  };
+  step();
+}
+function levelOf(analyser) {
+  if (!analyser) return MIN_LEVEL_DB;
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return Math.max(MIN_LEVEL_DB, 20 * Math.log10(Math.max(peak, 1e-6)));
+}
+
+// src/speaking.ts
+var Speaking = class {
+  /** Publish what `capture` gives, and close it at the end. Messages after `stop` are those of recordings only. */
+  constructor(capture, wanted, onMessage) {
+    this.capture = capture;
+    const { worker } = this;
+    worker.onmessage = ({ data }) => {
+      if (!this.isOver || data.kind === "recorded" || data.kind === "recordedTile") onMessage(data);
+    };
+    worker.onerror = ({ message }) => {
+      const detail = `The background worker of this page failed (${message}).`;
+      if (!this.isOver) onMessage({ kind: "status", state: "failed", detail, room: "" });
+    };
+    const { port, rateHz } = capture;
+    worker.postMessage({ kind: "speak", url: serverUrl(), ...wanted, microphone: port, rateHz }, [port]);
+  }
+  capture;
+  worker = new Worker("speaker.js", { type: "module" });
+  isOver = false;
+  /** End the stream; the worker ends when everything is sent. */
+  stop() {
+    this.isOver = true;
+    this.worker.postMessage({ kind: "stop" });
+    this.capture.close();
+  }
+};
+
 // src/speak.ts
-var TILE_FRAMES = 8;
 var [form, button] = [byId("form"), byId("speak")];
 var [room, token, quality] = [byId("room"), byId("token"), byId("quality")];
-var darkness = matchMedia("(prefers-color-scheme: dark)");
-var stillness = matchMedia("(prefers-reduced-motion: reduce)");
-var look = () => ({ isDark: darkness.matches, palette: "colour", isStill: stillness.matches });
-var spectrogram = new Spectrogram(byId("spectrogram"), look());
+var spectrogram = openSpectrogram();
 var debug = {
   state: "idle",
   isRecorded: false,
@@ -353,80 +533,9 @@ var debug = {
   tiles: []
 };
 Object.assign(window, { audioAvif: debug });
-var worker = null;
-var microphone = null;
+var speaking = null;
 var isSpeaking = false;
 var presses = 0;
-var Microphone = class _Microphone {
-  constructor(context, analyser, port, stream) {
-    this.context = context;
-    this.analyser = analyser;
-    this.port = port;
-    this.stream = stream;
-  }
-  context;
-  analyser;
-  port;
-  stream;
-  /** Opens the microphone; throws the message to show where it does not open. */
-  static async open() {
-    if (!("mediaDevices" in navigator) || !("AudioWorkletNode" in window)) {
-      throw new Error("Browsers open the microphone only for pages that came over HTTPS, or from localhost.");
-    }
-    let stream;
-    try {
-      const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-      stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
-    } catch (error) {
-      const isRefused = error instanceof DOMException && error.name === "NotAllowedError";
-      const sentence = isRefused ? "Access to the microphone was denied: allow it in the browser's address bar." : "No microphone could be opened.";
-      throw new Error(sentence, { cause: error });
-    }
-    try {
-      return await _Microphone.of(stream);
-    } catch (error) {
-      for (const track of stream.getTracks()) track.stop();
-      throw error;
-    }
-  }
-  static async of(stream) {
-    let [context, source] = connect(stream, new AudioContext({ sampleRate: RATE_HZ }));
-    if (!source) [context, source] = connect(stream, new AudioContext());
-    if (!source) throw new Error("No microphone could be opened.");
-    try {
-      await context.audioWorklet.addModule("microphone.js");
-    } catch (error) {
-      void context.close();
-      throw error;
-    }
-    const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 0 });
-    const analyser = context.createAnalyser();
-    analyser.fftSize = 1024;
-    source.connect(analyser);
-    source.connect(node);
-    const { port1, port2 } = new MessageChannel();
-    node.port.postMessage(port2, [port2]);
-    void context.resume();
-    return new _Microphone(context, analyser, port1, stream);
-  }
-  /** From the microphone to this page, as far as the browser says it. */
-  get latencyS() {
-    const { latency } = this.stream.getAudioTracks()[0]?.getSettings();
-    return latency === void 0 ? null : latency + (this.context.baseLatency || 0);
-  }
-  close() {
-    for (const track of this.stream.getTracks()) track.stop();
-    void this.context.close();
-  }
-};
-function connect(stream, context) {
-  try {
-    return [context, context.createMediaStreamSource(stream)];
-  } catch {
-    void context.close();
-    return [context, null];
-  }
-}
 async function speak() {
   const press = ++presses;
   isSpeaking = true;
@@ -437,34 +546,23 @@ async function speak() {
     if (typeof WebAssembly !== "object" || !("OffscreenCanvas" in window)) {
       throw new Error("This browser is too old for this page (WebAssembly, OffscreenCanvas).");
     }
-    const opened = await Microphone.open();
+    const microphone = await Microphone.open(chosenProcessing());
     if (press !== presses) {
-      opened.close();
+      microphone.close();
       return;
     }
-    microphone = opened;
+    const wanted = { rooms: [room.value], token: token.value, quality: Number(quality.value), isRecorded: debug.isRecorded };
+    speaking = new Speaking(microphone, wanted, take);
+    spectrogram.begin(USUAL_MEL, USUAL_TILE.frames);
   } catch (error) {
-    if (press === presses) stop(error instanceof Error ? error.message : String(error));
-    return;
+    if (press === presses) stop2(error instanceof Error ? error.message : String(error));
   }
-  spectrogram.begin(USUAL_MEL, TILE_FRAMES);
-  worker = new Worker("speaker.js", { type: "module" });
-  worker.onmessage = ({ data }) => take(data, press === presses);
-  worker.onerror = ({ message }) => {
-    if (press === presses) stop(`The background worker of this page failed (${message}).`);
-  };
-  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
-  const asked = { url, room: room.value, token: token.value, quality: Number(quality.value), isRecorded: debug.isRecorded };
-  const { port, context } = microphone;
-  worker.postMessage({ kind: "speak", ...asked, microphone: port, rateHz: context.sampleRate }, [port]);
 }
-function stop(why = "") {
+function stop2(why = "") {
   presses++;
   isSpeaking = false;
-  worker?.postMessage({ kind: "stop" });
-  worker = null;
-  microphone?.close();
-  microphone = null;
+  speaking?.stop();
+  speaking = null;
   spectrogram.end();
   debug.state = why ? "failed" : "idle";
   say(why || "Stopped.", !!why);
@@ -475,20 +573,19 @@ function show() {
   room.readOnly = token.readOnly = isSpeaking;
   quality.disabled = isSpeaking;
 }
-function take(message, isCurrent) {
+function take(message) {
   if (message.kind === "recorded") debug.samples.push(...message.samples);
   else if (message.kind === "recordedTile") {
     const [still, pixels] = [[...message.still], [...message.pixels]];
     debug.tiles.push({ firstFrame: message.firstFrame, still, pixels, atMs: performance.now() });
-  } else if (!isCurrent) return;
-  else if (message.kind === "status") showState(message.state, message.detail);
+  } else if (message.kind === "status") showState(message.state, message.detail);
   else if (message.kind === "tile") spectrogram.putTile(message.firstFrame, message.frames, message.width, message.pixels);
   else showFigures(message);
 }
 function showState(state, detail) {
   debug.state = state;
-  if (state === "failed") {
-    stop(detail);
+  if (state === "failed" || state === "taken") {
+    stop2(detail);
     return;
   }
   const words = {
@@ -500,29 +597,25 @@ function showState(state, detail) {
 }
 function showFigures(figures) {
   byId("rate").textContent = `${figures.kbps.toFixed(1)} kbps`;
-  const latencyS = microphone?.latencyS ?? null;
-  byId("device").textContent = latencyS === null ? "\u2013" : `${Math.round(latencyS * 1e3)} ms`;
+  const latencyS = speaking?.capture.latencyS ?? null;
+  byId("device").textContent = milliseconds(latencyS === null ? null : latencyS * 1e3);
   byId("sent").textContent = String(figures.sentTiles);
   byId("dropped").textContent = String(figures.droppedTiles);
-  byId("trip").textContent = figures.roundTripMs === null ? "\u2013" : `${Math.round(figures.roundTripMs)} ms`;
+  byId("trip").textContent = milliseconds(figures.roundTripMs);
   if (debug.state !== "playing") return;
   if (figures.isMute) say("The microphone delivers silence: check whether it is muted.", true);
   else say(`On air in ${room.value}.`);
 }
-function showLink() {
-  const parts = new URLSearchParams({ room: room.value });
-  byId("other").href = room.value ? `./#${parts}` : "./";
-}
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (isSpeaking) stop();
+  if (isSpeaking) stop2();
   else void speak();
 });
-room.addEventListener("input", showLink);
-for (const media of [darkness, stillness]) media.addEventListener("change", () => spectrogram.setLook(look()));
-var fragment = new URLSearchParams(location.hash.slice(1));
-room.value = fragment.get("room") ?? room.value;
-token.value = fragment.get("token") ?? token.value;
-showLink();
+room.addEventListener("input", () => linkPages(room.value));
+var given = readAddress(location.hash);
+room.value = given.room || room.value;
+token.value = given.token || token.value;
+linkPages(room.value);
 labelBands();
-showLevels(() => microphone?.analyser ?? null);
+showLevels(() => speaking?.capture.analyser ?? null);
+followProcessing(() => speaking?.capture ?? null);

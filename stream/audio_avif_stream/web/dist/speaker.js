@@ -17,6 +17,7 @@ var USUAL_MEL = {
   fmax_hz: 7600,
   floor: 1e-10
 };
+var USUAL_TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
 var INTEGERS = /* @__PURE__ */ new Set(["rate_hz", "n_fft", "hop_samples", "n_mels", "frames"]);
 function numbersOf(name, values, keys) {
   const given = values;
@@ -995,14 +996,14 @@ var MAX_UNSENT_BYTES = 4096;
 var END_S = 3;
 var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
 var Publisher = class {
-  constructor(url, token, hello, onState, nowS2) {
+  constructor(url, token, hello, tell2, nowS2) {
     this.hello = hello;
-    this.onState = onState;
+    this.tell = tell2;
     this.nowS = nowS2;
     this.link = new Link(url, token, SILENT_S, this, nowS2);
   }
   hello;
-  onState;
+  tell;
   nowS;
   sentTiles = 0;
   droppedTiles = 0;
@@ -1012,6 +1013,7 @@ var Publisher = class {
   link;
   isWelcome = false;
   wasWelcome = false;
+  isTaken = false;
   counters = new Counters();
   get roundTripS() {
     return this.link.roundTripS;
@@ -1059,8 +1061,13 @@ var Publisher = class {
     const zeroS = this.sampleZeroS || this.nowS();
     this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
   }
+  /** "taken" is told in place of "failed" where another stream was there first. */
+  onState(state, detail) {
+    this.tell(state === "failed" && this.isTaken ? "taken" : state, detail);
+  }
   /** After losing the room to another publisher during an outage, retry until it is free again. */
   whyFinal(code, reason) {
+    this.isTaken = code === CLOSE.busy && !this.wasWelcome;
     if (COMES_BACK.includes(code) || code === CLOSE.busy && this.wasWelcome) return null;
     const words = {
       [CLOSE.unauthorized]: "The token is missing or wrong.",
@@ -1178,10 +1185,10 @@ var TileCutter = class {
 };
 
 // src/speaker.ts
-var TILE2 = { frames: 8, log10_min: -5.5, log10_max: 1 };
 var FIGURES_S = 0.5;
 var RATE_WINDOW_S = 5;
 var MAX_LAG_S = 0.5;
+var MAX_GAP_S = 0.1;
 var MUTE_S = 2;
 var nowS = () => performance.now() / 1e3;
 var tell = (message, transfer = []) => self.postMessage(message, { transfer });
@@ -1191,21 +1198,9 @@ var Stream = class {
     this.writer = writer2;
     this.pictures = pictures;
     const { n_mels: height } = USUAL_MEL;
-    this.template = makeTemplate((pixels) => writer2.write(pixels, TILE2.frames, height, speak.quality), TILE2.frames, height);
+    this.template = makeTemplate((pixels) => writer2.write(pixels, USUAL_TILE.frames, height, speak.quality), USUAL_TILE.frames, height);
     this.resampler = speak.rateHz === RATE_HZ ? null : new Resampler(speak.rateHz / RATE_HZ);
-    const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
-    const settings = { mel: USUAL_MEL, tile: TILE2, template: this.template, session, live: true, report: false };
-    this.publisher = new Publisher(
-      `${speak.url}/publish/${encodeURIComponent(speak.room)}`,
-      speak.token,
-      { kind: "hello", ...settings, agent: "audio-avif-web" },
-      (state, detail) => {
-        this.hasBegun ||= state === "playing";
-        tell({ kind: "status", state, detail });
-        if (state === "failed") this.close();
-      },
-      nowS
-    );
+    this.publisher = this.publish(speak.rooms);
     speak.microphone.onmessage = ({ data }) => this.hear(data);
     this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1e3);
   }
@@ -1215,7 +1210,7 @@ var Stream = class {
   publisher;
   template;
   mel = new LogMelStream(USUAL_MEL);
-  cutter = new TileCutter(TILE2);
+  cutter = new TileCutter(USUAL_TILE);
   resampler;
   timer;
   samples = 0;
@@ -1223,6 +1218,25 @@ var Stream = class {
   hasBegun = false;
   isOver = false;
   spent = [];
+  publish([room, ...others]) {
+    const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
+    const settings = { mel: USUAL_MEL, tile: USUAL_TILE, template: this.template, session, live: true, report: false };
+    return new Publisher(
+      `${this.speak.url}/publish/${encodeURIComponent(room)}`,
+      this.speak.token,
+      { kind: "hello", ...settings, agent: "audio-avif-web" },
+      (state, detail) => {
+        if (state === "taken" && others.length) {
+          this.publisher = this.publish(others);
+          return;
+        }
+        this.hasBegun ||= state === "playing";
+        tell({ kind: "status", state, detail, room });
+        if (state === "failed" || state === "taken") this.close();
+      },
+      nowS
+    );
+  }
   /** End the stream with a bye. */
   stop() {
     if (this.isOver) return;
@@ -1235,23 +1249,25 @@ var Stream = class {
     clearInterval(this.timer);
     this.speak.microphone.onmessage = null;
   }
-  hear(chunk) {
+  hear(piece) {
     if (!this.hasBegun) return;
-    const samples = this.resampler ? this.resampler.push(chunk) : chunk;
+    const samples = this.resampler ? this.resampler.push(piece.samples) : piece.samples;
     this.samples += samples.length;
-    const zeroS = nowS() - this.samples / RATE_HZ;
+    const lagS = (Date.now() - piece.atMs) / 1e3;
+    const zeroS = nowS() - lagS - this.samples / RATE_HZ;
     const { publisher } = this;
-    publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
+    const hasStoodStill = zeroS > publisher.sampleZeroS + MAX_GAP_S;
+    publisher.sampleZeroS = hasStoodStill ? zeroS : Math.min(publisher.sampleZeroS, zeroS);
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
+    const isLate = lagS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);
     }
   }
   send({ firstFrame, frames, pixels }) {
-    const [width, height] = [TILE2.frames, USUAL_MEL.n_mels];
+    const [width, height] = [USUAL_TILE.frames, USUAL_MEL.n_mels];
     if (!this.publisher.isReady) {
       this.publisher.droppedTiles++;
       return;
@@ -1267,8 +1283,8 @@ var Stream = class {
   }
   /** Shows the tiles as listeners get them. */
   async show(still, firstFrame, frames) {
-    const pixels = await this.pictures.read(still.slice(), TILE2.frames, USUAL_MEL.n_mels);
-    tell({ kind: "tile", firstFrame, frames, width: TILE2.frames, pixels }, [pixels.buffer]);
+    const pixels = await this.pictures.read(still.slice(), USUAL_TILE.frames, USUAL_MEL.n_mels);
+    tell({ kind: "tile", firstFrame, frames, width: USUAL_TILE.frames, pixels }, [pixels.buffer]);
   }
   tellFigures() {
     const now = nowS();
@@ -1290,14 +1306,14 @@ var stream = null;
 var writer = null;
 async function start(speak) {
   wanted = speak;
-  tell({ kind: "status", state: "trying", detail: "" });
+  tell({ kind: "status", state: "trying", detail: "", room: "" });
   try {
     writer ??= await PictureWriter.load();
     const pictures = new PictureReader();
     if (wanted === speak) stream = new Stream(speak, writer, pictures);
   } catch (error) {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    tell({ kind: "status", state: "failed", detail: `The AVIF encoder did not load (${why}).` });
+    tell({ kind: "status", state: "failed", detail: `The AVIF encoder did not load (${why}).`, room: "" });
   }
 }
 self.onmessage = ({ data }) => {

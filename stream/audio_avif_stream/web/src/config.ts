@@ -35,6 +35,9 @@ export const USUAL_MEL: MelConfig = {
   floor: 1e-10,
 };
 
+/** The tiles that pages send. */
+export const USUAL_TILE: TileConfig = { frames: 8, log10_min: -5.5, log10_max: 1 };
+
 const INTEGERS = new Set(["rate_hz", "n_fft", "hop_samples", "n_mels", "frames"]);
 
 /** Numbers of exactly these keys from untrusted JSON. */

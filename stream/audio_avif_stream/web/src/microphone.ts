@@ -1,11 +1,14 @@
 /** The speaking page's AudioWorklet: passes the microphone's samples to the worker, piece by piece. */
 
+import type { Piece } from "./capture.js";
+
 declare class AudioWorkletProcessor {
   readonly port: MessagePort;
 }
 declare function registerProcessor(name: string, processor: new () => AudioWorkletProcessor): void;
 
 const PIECE_SAMPLES = 512;
+const NOTHING = new Float32Array(128); // while the page changes microphones, so that the time goes on
 
 class Microphone extends AudioWorkletProcessor {
   private worker: MessagePort | null = null;
@@ -21,10 +24,10 @@ class Microphone extends AudioWorkletProcessor {
   }
 
   process([[input]]: [[Float32Array?]]): boolean {
-    for (const sample of input ?? []) {
+    for (const sample of input ?? NOTHING) {
       this.piece[this.count++] = sample;
       if (this.count < PIECE_SAMPLES) continue;
-      this.worker?.postMessage(this.piece, [this.piece.buffer]);
+      this.worker?.postMessage({ samples: this.piece, atMs: Date.now() } satisfies Piece, [this.piece.buffer]);
       this.piece = new Float32Array(PIECE_SAMPLES);
       this.count = 0;
     }

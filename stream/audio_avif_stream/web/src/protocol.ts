@@ -33,6 +33,9 @@ export type State =
   | "refused" // the server rejects this page or all
   | "failed"; // an error that ends listening
 
+/** The state of a publisher; "taken" is an end, too: another stream is in the room. */
+export type PublisherState = State | "taken";
+
 export interface Status {
   kind: "status";
   state: State;

@@ -2,7 +2,7 @@
 
 import { WireError } from "./errors.js";
 import { Link, PING_S } from "./link.js";
-import type { State } from "./protocol.js";
+import type { PublisherState, State } from "./protocol.js";
 import { Counters } from "./counters.js";
 import { CLOSE, type Hello, type Tile, byeBytes, helloBytes, parse, pingBytes, placeBytes, tileBytes } from "./wire.js";
 
@@ -23,13 +23,14 @@ export class Publisher {
   private readonly link: Link;
   private isWelcome = false;
   private wasWelcome = false;
+  private isTaken = false;
   private counters = new Counters();
 
   constructor(
     url: string,
     token: string,
     private readonly hello: Hello,
-    readonly onState: (state: State, detail: string) => void,
+    private readonly tell: (state: PublisherState, detail: string) => void,
     private readonly nowS: () => number,
   ) {
     this.link = new Link(url, token, SILENT_S, this, nowS);
@@ -89,8 +90,14 @@ export class Publisher {
     this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
   }
 
+  /** "taken" is told in place of "failed" where another stream was there first. */
+  onState(state: State, detail: string): void {
+    this.tell(state === "failed" && this.isTaken ? "taken" : state, detail);
+  }
+
   /** After losing the room to another publisher during an outage, retry until it is free again. */
   whyFinal(code: number, reason: string): string | null {
+    this.isTaken = code === CLOSE.busy && !this.wasWelcome;
     if (COMES_BACK.includes(code) || (code === CLOSE.busy && this.wasWelcome)) return null;
     const words: Record<number, string> = {
       [CLOSE.unauthorized]: "The token is missing or wrong.",

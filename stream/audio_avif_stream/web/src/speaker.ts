@@ -1,12 +1,13 @@
 /** The speaking page's worker: microphone to log-mel to tiles to AVIF stills to a room. */
 
-import { RATE_HZ, type TileConfig, USUAL_MEL } from "./config.js";
+import type { Piece } from "./capture.js";
+import { RATE_HZ, USUAL_MEL, USUAL_TILE } from "./config.js";
 import type { StillTemplate } from "./container.js";
 import { LogMelStream } from "./features.js";
 import { makeTemplate } from "./frame_headers.js";
 import { PictureReader } from "./pictures.js";
 import { PictureWriter } from "./picture_writer.js";
-import type { State } from "./protocol.js";
+import type { PublisherState } from "./protocol.js";
 import { END_S, Publisher } from "./publisher.js";
 import { Resampler } from "./resample.js";
 import { type PixelTile, TileCutter } from "./tiles.js";
@@ -14,10 +15,11 @@ import { type PixelTile, TileCutter } from "./tiles.js";
 export interface Speak {
   kind: "speak";
   url: string;
-  room: string;
+  /** The rooms to publish in: the first that no other stream is in. */
+  rooms: string[];
   token: string;
   quality: number;
-  /** The port of the microphone's samples, and their rate. */
+  /** The port of the microphone's pieces, and the rate of their samples. */
   microphone: MessagePort;
   rateHz: number;
   /** Report samples and stills, for tests. */
@@ -27,26 +29,26 @@ export interface Speak {
 export type ToSpeaker = Speak | { kind: "stop" };
 
 export type FromSpeaker =
-  | { kind: "status"; state: State; detail: string }
+  | { kind: "status"; state: PublisherState; detail: string; room: string }
   | { kind: "tile"; firstFrame: number; frames: number; width: number; pixels: Uint8Array }
   | { kind: "figures"; sentTiles: number; droppedTiles: number; kbps: number; roundTripMs: number | null; isMute: boolean }
   | { kind: "recorded"; samples: Float32Array }
   | { kind: "recordedTile"; firstFrame: number; still: Uint8Array; pixels: Uint8Array };
 
-const TILE: TileConfig = { frames: 8, log10_min: -5.5, log10_max: 1 };
 const FIGURES_S = 0.5;
 const RATE_WINDOW_S = 5;
 const MAX_LAG_S = 0.5;
+const MAX_GAP_S = 0.1;
 const MUTE_S = 2;
 
 const nowS = (): number => performance.now() / 1000;
 const tell = (message: FromSpeaker, transfer: Transferable[] = []): void => self.postMessage(message, { transfer });
 
 class Stream {
-  private readonly publisher: Publisher;
+  private publisher: Publisher;
   private readonly template: StillTemplate;
   private readonly mel = new LogMelStream(USUAL_MEL);
-  private readonly cutter = new TileCutter(TILE);
+  private readonly cutter = new TileCutter(USUAL_TILE);
   private readonly resampler: Resampler | null;
   private readonly timer: number;
   private samples = 0;
@@ -61,23 +63,31 @@ class Stream {
     private readonly pictures: PictureReader,
   ) {
     const { n_mels: height } = USUAL_MEL;
-    this.template = makeTemplate((pixels) => writer.write(pixels, TILE.frames, height, speak.quality), TILE.frames, height);
+    this.template = makeTemplate((pixels) => writer.write(pixels, USUAL_TILE.frames, height, speak.quality), USUAL_TILE.frames, height);
     this.resampler = speak.rateHz === RATE_HZ ? null : new Resampler(speak.rateHz / RATE_HZ);
+    this.publisher = this.publish(speak.rooms);
+    speak.microphone.onmessage = ({ data }: MessageEvent<Piece>) => this.hear(data);
+    this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
+  }
+
+  private publish([room, ...others]: string[]): Publisher {
     const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
-    const settings = { mel: USUAL_MEL, tile: TILE, template: this.template, session, live: true, report: false };
-    this.publisher = new Publisher(
-      `${speak.url}/publish/${encodeURIComponent(speak.room)}`,
-      speak.token,
+    const settings = { mel: USUAL_MEL, tile: USUAL_TILE, template: this.template, session, live: true, report: false };
+    return new Publisher(
+      `${this.speak.url}/publish/${encodeURIComponent(room)}`,
+      this.speak.token,
       { kind: "hello", ...settings, agent: "audio-avif-web" },
       (state, detail) => {
+        if (state === "taken" && others.length) {
+          this.publisher = this.publish(others);
+          return;
+        }
         this.hasBegun ||= state === "playing";
-        tell({ kind: "status", state, detail });
-        if (state === "failed") this.close();
+        tell({ kind: "status", state, detail, room });
+        if (state === "failed" || state === "taken") this.close();
       },
       nowS,
     );
-    speak.microphone.onmessage = ({ data }: MessageEvent<Float32Array>) => this.hear(data);
-    this.timer = self.setInterval(() => this.tellFigures(), FIGURES_S * 1000);
   }
 
   /** End the stream with a bye. */
@@ -94,16 +104,18 @@ class Stream {
     this.speak.microphone.onmessage = null;
   }
 
-  private hear(chunk: Float32Array): void {
+  private hear(piece: Piece): void {
     if (!this.hasBegun) return;
-    const samples = this.resampler ? this.resampler.push(chunk) : chunk;
+    const samples = this.resampler ? this.resampler.push(piece.samples) : piece.samples;
     this.samples += samples.length;
-    const zeroS = nowS() - this.samples / RATE_HZ;
+    const lagS = (Date.now() - piece.atMs) / 1000;
+    const zeroS = nowS() - lagS - this.samples / RATE_HZ;
     const { publisher } = this;
-    publisher.sampleZeroS = publisher.sampleZeroS ? Math.min(publisher.sampleZeroS, zeroS) : zeroS;
+    const hasStoodStill = zeroS > publisher.sampleZeroS + MAX_GAP_S; // the device left samples out
+    publisher.sampleZeroS = hasStoodStill ? zeroS : Math.min(publisher.sampleZeroS, zeroS);
     this.silentSamples = samples.every((x) => x === 0) ? this.silentSamples + samples.length : 0;
     if (this.speak.isRecorded) tell({ kind: "recorded", samples: samples.slice() });
-    const isLate = zeroS - publisher.sampleZeroS > MAX_LAG_S;
+    const isLate = lagS > MAX_LAG_S;
     for (const tile of this.cutter.push(this.mel.push(samples))) {
       if (isLate) publisher.droppedTiles++;
       else this.send(tile);
@@ -111,7 +123,7 @@ class Stream {
   }
 
   private send({ firstFrame, frames, pixels }: PixelTile): void {
-    const [width, height] = [TILE.frames, USUAL_MEL.n_mels];
+    const [width, height] = [USUAL_TILE.frames, USUAL_MEL.n_mels];
     if (!this.publisher.isReady) {
       this.publisher.droppedTiles++;
       return;
@@ -128,8 +140,8 @@ class Stream {
 
   /** Shows the tiles as listeners get them. */
   private async show(still: Uint8Array, firstFrame: number, frames: number): Promise<void> {
-    const pixels = await this.pictures.read(still.slice(), TILE.frames, USUAL_MEL.n_mels);
-    tell({ kind: "tile", firstFrame, frames, width: TILE.frames, pixels }, [pixels.buffer]);
+    const pixels = await this.pictures.read(still.slice(), USUAL_TILE.frames, USUAL_MEL.n_mels);
+    tell({ kind: "tile", firstFrame, frames, width: USUAL_TILE.frames, pixels }, [pixels.buffer]);
   }
 
   private tellFigures(): void {
@@ -154,14 +166,14 @@ let writer: PictureWriter | null = null;
 
 async function start(speak: Speak): Promise<void> {
   wanted = speak;
-  tell({ kind: "status", state: "trying", detail: "" });
+  tell({ kind: "status", state: "trying", detail: "", room: "" });
   try {
     writer ??= await PictureWriter.load();
     const pictures = new PictureReader();
     if (wanted === speak) stream = new Stream(speak, writer, pictures);
   } catch (error) {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    tell({ kind: "status", state: "failed", detail: `The AVIF encoder did not load (${why}).` });
+    tell({ kind: "status", state: "failed", detail: `The AVIF encoder did not load (${why}).`, room: "" });
   }
 }
 

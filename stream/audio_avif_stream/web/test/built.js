@@ -1,18 +1,146 @@
-// src/awake.ts
-var LONGEST_STEP_S = 1;
-var AwakeClock = class {
-  constructor(clockS) {
-    this.clockS = clockS;
-    this.readS = clockS();
+// src/rounding.ts
+function roundHalfToEven(value) {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 ? below + 1 : below;
+}
+
+// src/jitter.ts
+var TileCounts = class {
+  received = 0;
+  repeated = 0;
+  late = 0;
+  lost = 0;
+  recovered = 0;
+  damaged = 0;
+  skipped = 0;
+};
+var CAPACITY = 128;
+var TileQueue = class {
+  counts = new TileCounts();
+  tiles = /* @__PURE__ */ new Map();
+  copies = /* @__PURE__ */ new Map();
+  next = null;
+  get size() {
+    return this.tiles.size;
   }
-  clockS;
-  awakeS = 0;
-  readS;
-  nowS() {
-    const nowS = this.clockS();
-    this.awakeS += Math.min(nowS - this.readS, LONGEST_STEP_S);
-    this.readS = nowS;
-    return this.awakeS;
+  /** Whether a copy of this tile is needed. */
+  needs(sequence) {
+    return this.next !== null && sequence >= this.next && !this.tiles.has(sequence) && !this.copies.has(sequence);
+  }
+  push(packet, copies = []) {
+    this.next ??= packet.sequence;
+    if (this.tiles.has(packet.sequence)) this.counts.repeated++;
+    else if (packet.sequence < this.next) this.counts.late++;
+    else {
+      this.counts.received++;
+      this.tiles.set(packet.sequence, packet);
+      if (this.tiles.size > CAPACITY) this.skipTo(this.sorted()[1]);
+    }
+    for (const copy of copies) if (copy.sequence >= this.next) this.copies.set(copy.sequence, copy);
+    while (this.copies.size > CAPACITY) this.copies.delete(Math.min(...this.copies.keys()));
+  }
+  sorted() {
+    return [...this.tiles.keys()].sort((a, b) => a - b);
+  }
+  /** The next tile in order or a copy of it, if either has arrived. */
+  pop() {
+    if (this.next === null) return null;
+    const tile = this.tiles.get(this.next) ?? null;
+    const copy = this.copies.get(this.next) ?? null;
+    this.tiles.delete(this.next);
+    this.copies.delete(this.next);
+    if (!tile && copy) this.counts.recovered++;
+    if (tile ?? copy) this.next++;
+    return tile ?? copy;
+  }
+  /** Stop waiting for the tiles before the oldest that is here; return how many are lost. */
+  giveUpMissing() {
+    if (!this.tiles.size || this.next === null) return 0;
+    const missing = Math.min(...this.tiles.keys(), ...this.copies.keys()) - this.next;
+    this.counts.lost += missing;
+    this.next += missing;
+    return missing;
+  }
+  /** Drop the tiles before this one: their time has passed. */
+  skipTo(sequence) {
+    const passed = this.sorted().filter((number) => number < sequence);
+    for (const number of passed) this.tiles.delete(number);
+    for (const number of this.copies.keys()) if (number < sequence) this.copies.delete(number);
+    if (this.next !== null && sequence > this.next) {
+      this.counts.skipped += passed.length;
+      this.counts.lost += sequence - this.next - passed.length;
+      this.next = sequence;
+    }
+  }
+  /** Drop all but the `count` newest tiles; return whether any were dropped. */
+  keepNewest(count) {
+    if (this.tiles.size <= count) return false;
+    const numbers = this.sorted();
+    this.skipTo(count ? numbers[numbers.length - count] : numbers[numbers.length - 1] + 1);
+    return true;
+  }
+  /** End the stream after `tiles` tiles; those at its end that never came are lost. */
+  end(tiles) {
+    this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
+  }
+};
+var WINDOW_S = 10;
+var WINDOW_TILES = 20;
+var LATER_PERCENT = 5;
+var MAX_TILES = 512;
+var CLOCK_JUMP_S = 1;
+var ArrivalWatch = class {
+  constructor(frameS2) {
+    this.frameS = frameS2;
+  }
+  frameS;
+  baseS = 0;
+  latenessS = 0;
+  transits = [];
+  last = null;
+  reset() {
+    this.transits = [];
+    this.last = null;
+    this.baseS = this.latenessS = 0;
+  }
+  push(firstFrame, nowS) {
+    const transitS = nowS - firstFrame * this.frameS;
+    if (this.transits.length && transitS < this.baseS - CLOCK_JUMP_S) this.reset();
+    const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
+    this.last = { nowS, frame: firstFrame };
+    this.transits.push({ nowS, transitS, counts });
+    if (this.transits.length > MAX_TILES) this.transits.shift();
+    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S) this.transits.shift();
+    this.baseS = Math.min(...this.transits.map((each) => each.transitS));
+    const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
+    counted.sort((a, b) => a - b);
+    const later = Math.floor(this.transits.length * LATER_PERCENT / 100);
+    this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
+  }
+};
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+var WATCH_S = 1;
+var DepthWatch = class {
+  depthsS = [];
+  maxCount;
+  constructor(tileS) {
+    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S / tileS));
+  }
+  reset() {
+    this.depthsS = [];
+  }
+  push(depthS) {
+    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
+    return median(this.depthsS);
+  }
+  /** Record that the buffer was deliberately made deeper by `changeS`. */
+  adjust(changeS) {
+    this.depthsS = this.depthsS.map((depthS) => depthS + changeS);
   }
 };
 
@@ -37,6 +165,148 @@ function fadeIn(logMel, frameS2) {
   return logMel.map((frame, i) => frame.map((x) => x + Math.min(i * DECAY_LOG10_PER_S * frameS2 - 1, 0)));
 }
 
+// src/time_scaling.ts
+var MAX_CHANGE = 0.15;
+function resampleFrames(before, logMel, count) {
+  const known2 = [before, ...logMel];
+  return Array.from({ length: count }, (_, i) => {
+    const place = (i + 1) * logMel.length / count;
+    const left = Math.min(Math.floor(place), logMel.length - 1);
+    return mix(known2[left], known2[left + 1], place - left);
+  });
+}
+var FrameStretcher = class {
+  shortenedFrames = 0;
+  lengthenedFrames = 0;
+  allowance = 0;
+  /** Return a tile with the wanted and allowed number of frames added or removed. */
+  push(before, logMel, wanted) {
+    const share = MAX_CHANGE * logMel.length;
+    this.allowance = Math.min(this.allowance + share, Math.max(1, share));
+    const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
+    if (!change) return logMel;
+    this.allowance -= Math.abs(change);
+    this.shortenedFrames += Math.max(0, -change);
+    this.lengthenedFrames += Math.max(0, change);
+    return resampleFrames(before, logMel, logMel.length + change);
+  }
+};
+
+// src/playout.ts
+var CATCH_UP_S = 0.3;
+var TOLERANCE_FRAMES = 0.75;
+var TOLERANCE_IN_SPEECH_FRAMES = 2;
+var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var Pacer = class {
+  constructor(config, tileS, frameS2) {
+    this.config = config;
+    this.tileS = tileS;
+    this.frameS = frameS2;
+    this.arrivals = new ArrivalWatch(frameS2);
+    this.depth = new DepthWatch(tileS);
+  }
+  config;
+  tileS;
+  frameS;
+  /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
+  processingS = 0;
+  arrivals;
+  depth;
+  stretcher = new FrameStretcher();
+  /** How many copies come with a tile. */
+  copies = 0;
+  /** How much sound to hold ready against jitter, and until copies have come. */
+  get targetS() {
+    const { minS, maxS, concealAtS } = this.config;
+    const marginS = Math.min(minS, concealAtS + this.frameS);
+    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    return jitterS + Math.min(this.copies * this.tileS, maxS);
+  }
+  /** How much sound should be waiting when a tile arrives on time. */
+  get depthS() {
+    return this.targetS + this.processingS;
+  }
+  /** Frames left out to catch up. */
+  get shortenedFrames() {
+    return this.stretcher.shortenedFrames;
+  }
+  /** Frames put in to fall back. */
+  get lengthenedFrames() {
+    return this.stretcher.lengthenedFrames;
+  }
+  /** Record a packet that arrived at `nowS`, and the number of its copies. */
+  push(firstFrame, copyCount, nowS) {
+    this.arrivals.push(firstFrame, nowS);
+    this.copies = Math.max(this.copies, copyCount);
+  }
+  /** Forget earlier arrivals: the next packet comes after silence. */
+  forgetArrivals() {
+    this.arrivals.reset();
+  }
+  /** Forget earlier depths of the buffer: the sound was interrupted. */
+  forgetDepths() {
+    this.depth.reset();
+  }
+  /** How much sound should be waiting now that a tile which begins at `firstFrame` is opened. */
+  dueS(firstFrame, nowS) {
+    return this.depthS - (nowS - firstFrame * this.frameS - this.arrivals.baseS);
+  }
+  /** How many tiles the buffer has room for, with a surplus that can be caught up with soon. */
+  roomTiles(bufferedS) {
+    const roomS = this.depthS + this.tileS + Math.max(this.tileS, CATCH_UP_S) - bufferedS;
+    return Math.max(0, Math.floor(roomS / this.tileS));
+  }
+  /**
+   * Make a tile shorter or longer where the buffer is too deep or too shallow; `before` is the frame spoken last.
+   * Quiet frames are changed sooner than speech, and a shallow buffer is filled sooner than a deep one is emptied.
+   */
+  pushFrames(before, logMel, surplusS, isQuiet) {
+    const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
+    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
+    const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
+    this.depth.adjust((paced.length - logMel.length) * this.frameS);
+    return paced;
+  }
+};
+
+// src/address.ts
+var MAX_BUFFER_MS = 2e3;
+function readAddress(hash) {
+  const parts = new URLSearchParams(hash.slice(1));
+  const bufferMs = Number(parts.get("buffer") || Number.NaN);
+  const isBuffer = bufferMs >= 0 && bufferMs <= MAX_BUFFER_MS;
+  return {
+    room: parts.get("room") ?? "",
+    token: parts.get("token") ?? "",
+    minBufferS: isBuffer ? bufferMs / 1e3 : BROWSER_PLAYOUT.minS
+  };
+}
+function writeAddress({ room, token, minBufferS }) {
+  const parts = new URLSearchParams({ room });
+  if (token) parts.set("token", token);
+  if (minBufferS !== BROWSER_PLAYOUT.minS) parts.set("buffer", String(Math.round(minBufferS * 1e3)));
+  return `#${parts}`;
+}
+
+// src/awake.ts
+var LONGEST_STEP_S = 1;
+var AwakeClock = class {
+  constructor(clockS) {
+    this.clockS = clockS;
+    this.readS = clockS();
+  }
+  clockS;
+  awakeS = 0;
+  readS;
+  nowS() {
+    const nowS = this.clockS();
+    this.awakeS += Math.min(nowS - this.readS, LONGEST_STEP_S);
+    this.readS = nowS;
+    return this.awakeS;
+  }
+};
+
 // src/errors.ts
 var WireError = class extends Error {
 };
@@ -56,6 +326,7 @@ var USUAL_MEL = {
   fmax_hz: 7600,
   floor: 1e-10
 };
+var USUAL_TILE = { frames: 8, log10_min: -5.5, log10_max: 1 };
 var INTEGERS = /* @__PURE__ */ new Set(["rate_hz", "n_fft", "hop_samples", "n_mels", "frames"]);
 function numbersOf(name, values, keys) {
   const given = values;
@@ -215,7 +486,7 @@ function naturalFluctuation(mel, count) {
 
 // src/noise.ts
 var QUIET_LOG10 = -3;
-var WINDOW_S = 1.5;
+var WINDOW_S2 = 1.5;
 var WINDOW_BLOCKS = 6;
 var SMOOTHING_S = 0.06;
 var AVERAGE_S = 0.3;
@@ -257,7 +528,7 @@ var FloorTracker = class {
       this.floor[band] = Math.min(Math.max(mean2, this.minimum[band]), this.minimum[band] + NEAR_LOG10);
     }
     this.frames++;
-    if (this.frames % Math.max(1, Math.round(WINDOW_S / WINDOW_BLOCKS / dt)) === 0) {
+    if (this.frames % Math.max(1, Math.round(WINDOW_S2 / WINDOW_BLOCKS / dt)) === 0) {
       this.blocks = [...this.blocks, this.block].slice(-WINDOW_BLOCKS);
       this.block = new Float32Array(this.mel.n_mels).fill(Infinity);
     }
@@ -362,6 +633,64 @@ var Background = class {
 function mean(frame) {
   return frame.reduce((sum, x) => sum + x, 0) / frame.length;
 }
+
+// src/call_state.ts
+var callRooms = (name) => [`${name}.1`, `${name}.2`];
+function otherRoom(name, own) {
+  const [first, second] = callRooms(name);
+  return own === first ? second : first;
+}
+var CallState = class {
+  constructor(name) {
+    this.name = name;
+  }
+  name;
+  own = { state: "trying", detail: "" };
+  other = null;
+  wasHeard = false;
+  /** Take the state of the direction to the other end. */
+  speak(state, detail) {
+    this.own = { state, detail };
+  }
+  /** Take the state of the direction from the other end. */
+  hear(state, detail) {
+    this.other = { state, detail };
+    if (state === "playing") this.wasHeard = true;
+    else if (state === "ended") this.wasHeard = false;
+  }
+  /** Whether to begin to listen: this end publishes, and nothing was heard of the other direction. */
+  get mayListen() {
+    return this.own.state === "playing" && !this.other;
+  }
+  get presence() {
+    const states = [this.own.state, this.other?.state];
+    const is = (...wanted) => states.some((state) => state && wanted.includes(state));
+    if (is("taken", "failed")) return "over";
+    if (is("lost", "refused")) return "reconnecting";
+    if (this.own.state !== "playing" || !this.other || is("trying", "connecting")) return this.wasHeard ? "reconnecting" : "beginning";
+    if (is("ended")) return "hung up";
+    if (is("waiting")) return this.wasHeard ? "gone" : "waiting";
+    return "connected";
+  }
+  /** Whether the user should know of a problem. */
+  get isProblem() {
+    return ["gone", "reconnecting", "over"].includes(this.presence);
+  }
+  get sentence() {
+    const isWrong = ({ state }) => ["failed", "taken", "lost", "refused"].includes(state);
+    const wrong = [this.own, this.other].find((side) => side && isWrong(side));
+    const words = {
+      beginning: this.own.state === "trying" ? "Getting ready \u2026" : `Connecting to ${this.name} \u2026`,
+      waiting: `Waiting for the other end: open the link of ${this.name} there.`,
+      connected: "Connected.",
+      gone: "The other end has left without hanging up, or has lost its connection. Waiting for it \u2026",
+      "hung up": "The other end has hung up. Waiting for the next call.",
+      reconnecting: wrong?.detail ?? "Connecting again \u2026",
+      over: this.own.state === "taken" ? `The call ${this.name} is full: two others are in it.` : wrong?.detail ?? ""
+    };
+    return words[this.presence];
+  }
+};
 
 // src/container.ts
 var SEQUENCE_HEADER = 1;
@@ -950,7 +1279,7 @@ var FIRST_RETRY_S = 0.5;
 var LONGEST_RETRY_S = 4;
 var FIRST_CONNECT_S = 10;
 var RECONNECT_S = 2;
-var WATCH_S = 0.25;
+var WATCH_S2 = 0.25;
 var HEALTH_S = 2;
 var TRIPS = 16;
 var NORMAL = 1e3;
@@ -1042,7 +1371,7 @@ var Link = class {
     let wasOpen = false;
     this.socket = socket;
     this.hear();
-    this.every(WATCH_S, () => this.watch());
+    this.every(WATCH_S2, () => this.watch());
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       if (this.isClosed) return;
@@ -1172,257 +1501,6 @@ var Connection = class {
   }
   ping() {
     this.link.send(pingBytes(this.nowS() * 1e6));
-  }
-};
-
-// src/rounding.ts
-function roundHalfToEven(value) {
-  const below = Math.floor(value);
-  if (value - below !== 0.5) return Math.round(value);
-  return below % 2 ? below + 1 : below;
-}
-
-// src/jitter.ts
-var TileCounts = class {
-  received = 0;
-  repeated = 0;
-  late = 0;
-  lost = 0;
-  recovered = 0;
-  damaged = 0;
-  skipped = 0;
-};
-var CAPACITY = 128;
-var TileQueue = class {
-  counts = new TileCounts();
-  tiles = /* @__PURE__ */ new Map();
-  copies = /* @__PURE__ */ new Map();
-  next = null;
-  get size() {
-    return this.tiles.size;
-  }
-  /** Whether a copy of this tile is needed. */
-  needs(sequence) {
-    return this.next !== null && sequence >= this.next && !this.tiles.has(sequence) && !this.copies.has(sequence);
-  }
-  push(packet, copies = []) {
-    this.next ??= packet.sequence;
-    if (this.tiles.has(packet.sequence)) this.counts.repeated++;
-    else if (packet.sequence < this.next) this.counts.late++;
-    else {
-      this.counts.received++;
-      this.tiles.set(packet.sequence, packet);
-      if (this.tiles.size > CAPACITY) this.skipTo(this.sorted()[1]);
-    }
-    for (const copy of copies) if (copy.sequence >= this.next) this.copies.set(copy.sequence, copy);
-    while (this.copies.size > CAPACITY) this.copies.delete(Math.min(...this.copies.keys()));
-  }
-  sorted() {
-    return [...this.tiles.keys()].sort((a, b) => a - b);
-  }
-  /** The next tile in order or a copy of it, if either has arrived. */
-  pop() {
-    if (this.next === null) return null;
-    const tile = this.tiles.get(this.next) ?? null;
-    const copy = this.copies.get(this.next) ?? null;
-    this.tiles.delete(this.next);
-    this.copies.delete(this.next);
-    if (!tile && copy) this.counts.recovered++;
-    if (tile ?? copy) this.next++;
-    return tile ?? copy;
-  }
-  /** Stop waiting for the tiles before the oldest that is here; return how many are lost. */
-  giveUpMissing() {
-    if (!this.tiles.size || this.next === null) return 0;
-    const missing = Math.min(...this.tiles.keys(), ...this.copies.keys()) - this.next;
-    this.counts.lost += missing;
-    this.next += missing;
-    return missing;
-  }
-  /** Drop the tiles before this one: their time has passed. */
-  skipTo(sequence) {
-    const passed = this.sorted().filter((number) => number < sequence);
-    for (const number of passed) this.tiles.delete(number);
-    for (const number of this.copies.keys()) if (number < sequence) this.copies.delete(number);
-    if (this.next !== null && sequence > this.next) {
-      this.counts.skipped += passed.length;
-      this.counts.lost += sequence - this.next - passed.length;
-      this.next = sequence;
-    }
-  }
-  /** Drop all but the `count` newest tiles; return whether any were dropped. */
-  keepNewest(count) {
-    if (this.tiles.size <= count) return false;
-    const numbers = this.sorted();
-    this.skipTo(count ? numbers[numbers.length - count] : numbers[numbers.length - 1] + 1);
-    return true;
-  }
-  /** End the stream after `tiles` tiles; those at its end that never came are lost. */
-  end(tiles) {
-    this.counts.lost += Math.max(0, tiles - 1 - Math.max((this.next ?? 0) - 1, ...this.tiles.keys()));
-  }
-};
-var WINDOW_S2 = 10;
-var WINDOW_TILES = 20;
-var LATER_PERCENT = 5;
-var MAX_TILES = 512;
-var CLOCK_JUMP_S = 1;
-var ArrivalWatch = class {
-  constructor(frameS2) {
-    this.frameS = frameS2;
-  }
-  frameS;
-  baseS = 0;
-  latenessS = 0;
-  transits = [];
-  last = null;
-  reset() {
-    this.transits = [];
-    this.last = null;
-    this.baseS = this.latenessS = 0;
-  }
-  push(firstFrame, nowS) {
-    const transitS = nowS - firstFrame * this.frameS;
-    if (this.transits.length && transitS < this.baseS - CLOCK_JUMP_S) this.reset();
-    const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
-    this.last = { nowS, frame: firstFrame };
-    this.transits.push({ nowS, transitS, counts });
-    if (this.transits.length > MAX_TILES) this.transits.shift();
-    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S2) this.transits.shift();
-    this.baseS = Math.min(...this.transits.map((each) => each.transitS));
-    const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
-    counted.sort((a, b) => a - b);
-    const later = Math.floor(this.transits.length * LATER_PERCENT / 100);
-    this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
-  }
-};
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-var WATCH_S2 = 1;
-var DepthWatch = class {
-  depthsS = [];
-  maxCount;
-  constructor(tileS) {
-    this.maxCount = Math.max(3, roundHalfToEven(WATCH_S2 / tileS));
-  }
-  reset() {
-    this.depthsS = [];
-  }
-  push(depthS) {
-    this.depthsS = [...this.depthsS, depthS].slice(-this.maxCount);
-    return median(this.depthsS);
-  }
-  /** Record that the buffer was deliberately made deeper by `changeS`. */
-  adjust(changeS) {
-    this.depthsS = this.depthsS.map((depthS) => depthS + changeS);
-  }
-};
-
-// src/time_scaling.ts
-var MAX_CHANGE = 0.15;
-function resampleFrames(before, logMel, count) {
-  const known2 = [before, ...logMel];
-  return Array.from({ length: count }, (_, i) => {
-    const place = (i + 1) * logMel.length / count;
-    const left = Math.min(Math.floor(place), logMel.length - 1);
-    return mix(known2[left], known2[left + 1], place - left);
-  });
-}
-var FrameStretcher = class {
-  shortenedFrames = 0;
-  lengthenedFrames = 0;
-  allowance = 0;
-  /** Return a tile with the wanted and allowed number of frames added or removed. */
-  push(before, logMel, wanted) {
-    const share = MAX_CHANGE * logMel.length;
-    this.allowance = Math.min(this.allowance + share, Math.max(1, share));
-    const change = Math.sign(wanted) * Math.min(Math.abs(wanted), Math.floor(this.allowance), logMel.length - 1);
-    if (!change) return logMel;
-    this.allowance -= Math.abs(change);
-    this.shortenedFrames += Math.max(0, -change);
-    this.lengthenedFrames += Math.max(0, change);
-    return resampleFrames(before, logMel, logMel.length + change);
-  }
-};
-
-// src/playout.ts
-var CATCH_UP_S = 0.3;
-var TOLERANCE_FRAMES = 0.75;
-var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
-var Pacer = class {
-  constructor(config, tileS, frameS2) {
-    this.config = config;
-    this.tileS = tileS;
-    this.frameS = frameS2;
-    this.arrivals = new ArrivalWatch(frameS2);
-    this.depth = new DepthWatch(tileS);
-  }
-  config;
-  tileS;
-  frameS;
-  /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
-  processingS = 0;
-  arrivals;
-  depth;
-  stretcher = new FrameStretcher();
-  /** How many copies come with a tile. */
-  copies = 0;
-  /** How much sound to hold ready against jitter, and until copies have come. */
-  get targetS() {
-    const { minS, maxS, concealAtS } = this.config;
-    const marginS = Math.min(minS, concealAtS + this.frameS);
-    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
-    return jitterS + Math.min(this.copies * this.tileS, maxS);
-  }
-  /** How much sound should be waiting when a tile arrives on time. */
-  get depthS() {
-    return this.targetS + this.processingS;
-  }
-  /** Frames left out to catch up. */
-  get shortenedFrames() {
-    return this.stretcher.shortenedFrames;
-  }
-  /** Frames put in to fall back. */
-  get lengthenedFrames() {
-    return this.stretcher.lengthenedFrames;
-  }
-  /** Record a packet that arrived at `nowS`, and the number of its copies. */
-  push(firstFrame, copyCount, nowS) {
-    this.arrivals.push(firstFrame, nowS);
-    this.copies = Math.max(this.copies, copyCount);
-  }
-  /** Forget earlier arrivals: the next packet comes after silence. */
-  forgetArrivals() {
-    this.arrivals.reset();
-  }
-  /** Forget earlier depths of the buffer: the sound was interrupted. */
-  forgetDepths() {
-    this.depth.reset();
-  }
-  /** How much sound should be waiting now that a tile which begins at `firstFrame` is opened. */
-  dueS(firstFrame, nowS) {
-    return this.depthS - (nowS - firstFrame * this.frameS - this.arrivals.baseS);
-  }
-  /** How many tiles the buffer has room for, with a surplus that can be caught up with soon. */
-  roomTiles(bufferedS) {
-    const roomS = this.depthS + this.tileS + Math.max(this.tileS, CATCH_UP_S) - bufferedS;
-    return Math.max(0, Math.floor(roomS / this.tileS));
-  }
-  /**
-   * Make a tile shorter or longer where the buffer is too deep or too shallow; `before` is the frame spoken last.
-   * Quiet frames are changed sooner than speech, and a shallow buffer is filled sooner than a deep one is emptied.
-   */
-  pushFrames(before, logMel, surplusS, isQuiet) {
-    const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
-    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
-    const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
-    this.depth.adjust((paced.length - logMel.length) * this.frameS);
-    return paced;
   }
 };
 
@@ -1967,14 +2045,14 @@ var MAX_UNSENT_BYTES = 4096;
 var END_S = 3;
 var COMES_BACK = [1001, 1006, 1011, 1012, 1013];
 var Publisher = class {
-  constructor(url, token, hello, onState, nowS) {
+  constructor(url, token, hello, tell, nowS) {
     this.hello = hello;
-    this.onState = onState;
+    this.tell = tell;
     this.nowS = nowS;
     this.link = new Link(url, token, SILENT_S2, this, nowS);
   }
   hello;
-  onState;
+  tell;
   nowS;
   sentTiles = 0;
   droppedTiles = 0;
@@ -1984,6 +2062,7 @@ var Publisher = class {
   link;
   isWelcome = false;
   wasWelcome = false;
+  isTaken = false;
   counters = new Counters();
   get roundTripS() {
     return this.link.roundTripS;
@@ -2031,8 +2110,13 @@ var Publisher = class {
     const zeroS = this.sampleZeroS || this.nowS();
     this.link.send(pingBytes(this.nowS() * 1e6, zeroS * 1e6, (this.link.serverAheadS ?? 0) * 1e6));
   }
+  /** "taken" is told in place of "failed" where another stream was there first. */
+  onState(state, detail) {
+    this.tell(state === "failed" && this.isTaken ? "taken" : state, detail);
+  }
   /** After losing the room to another publisher during an outage, retry until it is free again. */
   whyFinal(code, reason) {
+    this.isTaken = code === CLOSE.busy && !this.wasWelcome;
     if (COMES_BACK.includes(code) || code === CLOSE.busy && this.wasWelcome) return null;
     const words = {
       [CLOSE.unauthorized]: "The token is missing or wrong.",
@@ -2167,6 +2251,7 @@ export {
   BROWSER_PLAYOUT,
   Background,
   CLOSE,
+  CallState,
   Connection,
   Counters,
   Decoder,
@@ -2207,11 +2292,13 @@ export {
   TileError,
   TileQueue,
   USUAL_MEL,
+  USUAL_TILE,
   VERSION,
   WireError,
   bandAt,
   bearer,
   byeBytes,
+  callRooms,
   decay,
   extended,
   fadeIn,
@@ -2228,13 +2315,16 @@ export {
   naturalFluctuation,
   noiseEnvelope,
   openOutlet,
+  otherRoom,
   overNoise,
   parse,
   pingBytes,
   placeBytes,
+  readAddress,
   roundHalfToEven,
   short,
   tileBytes,
   tileOf,
-  toPixels
+  toPixels,
+  writeAddress
 };

@@ -1,6 +1,8 @@
 // What the tests look into; build.mjs makes built.js of it, so that they need nothing but node.
+export * from "../src/address.js";
 export * from "../src/awake.js";
 export * from "../src/background.js";
+export * from "../src/call_state.js";
 export * from "../src/concealment.js";
 export * from "../src/config.js";
 export * from "../src/connection.js";
