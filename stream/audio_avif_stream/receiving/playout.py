@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from audio_avif.codec.decoder import WARM_UP_TILES, Decoder, Frames, warm_up
-from audio_avif.codec.playout import PlayoutConfig
+from audio_avif.codec.playout import PlayoutConfig, Steadiness
 from audio_avif.errors import AudioAvifError
 from audio_avif.link.messages import MAX_DURATION_US, Bye, Hello, MediaPacket, Report
 from audio_avif.types import FloatArray
@@ -71,6 +71,8 @@ class Playout:
         self.played_samples = 0
         memory_tiles = max(2, round(_PROCESSING_MEMORY_S / decoder.tile_s))
         self._processing_s = deque([decoder.pacer.processing_s], maxlen=memory_tiles)
+        self._steadiness = Steadiness()
+        self._spoken_s = 0.0  # when the last sound was made
         self._clock = clock
         self._on_report = on_report
         self._tiles = tiles
@@ -117,14 +119,20 @@ class Playout:
         spoken_s = self._clock()
         if frames.silence_s:
             self.output.silence(max(0.0, frames.silence_s - (spoken_s - started_s)))
+            self._steadiness.reset()
         buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
+        written_s = self.played_samples / self.decoder.hello.mel.rate_hz
         self._write(chunk.samples)
         self.saver.push(frames.log_mel)
+        free_s, self._spoken_s = self._spoken_s, spoken_s
         if frames.tile is None:
             return
         self._processing_s.append(spoken_s - started_s)
         self.decoder.pacer.processing_s = median(self._processing_s)
         received_s = self._received_s.pop(frames.tile.sequence, started_s)
+        self._steadiness.push(spoken_s, written_s, buffered_s, spoken_s - max(received_s, free_s))
+        if self._steadiness.unsteady_s is not None:
+            self.decoder.pacer.unsteady_s = self._steadiness.unsteady_s
         for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:
             del self._received_s[passed]
         if chunk.samples.size:

@@ -233,7 +233,7 @@ function levelOf(analyser) {
 }
 
 // src/playout.ts
-var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
 // src/colours.ts
 var STOPS = {
@@ -623,7 +623,7 @@ async function listen() {
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { room: room.value, token: token.value, model: model.value, isRecorded: debug.isRecorded };
-  const heldS = minBufferS + (sound?.blockS ?? 0);
+  const heldS = minBufferS + (sound?.blockS ? sound.blockS + BROWSER_PLAYOUT.concealAtS : 0);
   ask({ kind: "open", url, ...asked, minBufferS: heldS, sound: port }, port ? [port] : []);
 }
 function stop(why = "") {

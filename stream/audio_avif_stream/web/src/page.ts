@@ -139,7 +139,7 @@ async function listen(): Promise<void> {
   const port = sound?.openPort() ?? null;
   const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
   const asked = { room: room.value, token: token.value, model: model.value as ModelName, isRecorded: debug.isRecorded };
-  const heldS = minBufferS + (sound?.blockS ?? 0);
+  const heldS = minBufferS + (sound?.blockS ? sound.blockS + BROWSER_PLAYOUT.concealAtS : 0); // it takes blocks whole
   ask({ kind: "open", url, ...asked, minBufferS: heldS, sound: port }, port ? [port] : []);
 }
 
