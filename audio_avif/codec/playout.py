@@ -13,9 +13,11 @@ from audio_avif.types import FloatArray
 
 _CATCH_UP_S = 0.3  # at 15 % faster this much too much is gone in two seconds; more of it is skipped
 _TOLERANCE_FRAMES = 0.75
+_TOLERANCE_BELOW_FRAMES = 0.5
 _TOLERANCE_IN_SPEECH_FRAMES = 1.25
 _KNOWN_S = 1.0
 _MAX_SEEN = 512
+_OF_LATE = 9
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ class PlayoutConfig:
         It is what the latest arrival needs, but no more than makes 95 of 100 safe: one that is alone is concealed.
         """
         usual_s = min(arrivals.lateness_s, self.max_s) + self.conceal_at_s + frame_s
-        latest_s = arrivals.latest_s + min(unsteady_s, self.conceal_at_s) + _TOLERANCE_FRAMES * frame_s
+        latest_s = arrivals.latest_s + min(unsteady_s, self.conceal_at_s) + _TOLERANCE_BELOW_FRAMES * frame_s
         return max(self.min_s, min(usual_s, latest_s))
 
 
 class Steadiness:
     """Finds how much sound must be waiting because this machine is not punctual, from the last ``memory_s``.
 
-    ``unsteady_s`` is the grain in which the output takes sound, with its gaps, and how much longer than usual a tile's
-    sound took to make; None until a second is known.
+    ``unsteady_s`` is how much sooner than of late the output was about to run dry, because it takes sound in blocks or
+    has paused since, and how much longer than usual a tile's sound took to make; None until a second is known.
     """
 
     def __init__(self) -> None:
@@ -76,7 +78,7 @@ class Steadiness:
             self._seen.popleft()
         ends_s = [end_s for _, end_s, _ in self._seen]
         delays_s = [delay_s for _, _, delay_s in self._seen]
-        unsteady_s = max(ends_s) - min(ends_s) + max(delays_s) - median(delays_s)
+        unsteady_s = max(0.0, median(ends_s[-_OF_LATE:]) - min(ends_s)) + max(delays_s) - median(delays_s)
         if now_s - self._began_s >= _KNOWN_S or (self.unsteady_s is not None and unsteady_s > self.unsteady_s):
             self.unsteady_s = unsteady_s
 
@@ -156,8 +158,8 @@ class Pacer:
         buffer is filled sooner than a deep one is emptied: of too little, none is lost yet.
         """
         surplus_s = self._depth.push(surplus_s + self.depth_s) - self.depth_s
-        tolerance_frames = _TOLERANCE_FRAMES if is_quiet or surplus_s < 0 else _TOLERANCE_IN_SPEECH_FRAMES
-        if abs(surplus_s) < tolerance_frames * self._frame_s:
+        above_frames = _TOLERANCE_FRAMES if is_quiet else _TOLERANCE_IN_SPEECH_FRAMES
+        if -_TOLERANCE_BELOW_FRAMES * self._frame_s <= surplus_s < above_frames * self._frame_s:
             return log_mel
         paced = self._stretcher.push(before, log_mel, -round(surplus_s / self._frame_s))
         self._depth.adjust((paced.shape[1] - log_mel.shape[1]) * self._frame_s)

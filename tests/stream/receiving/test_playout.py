@@ -14,8 +14,8 @@ from support.stage import FRAME_S, Stage, decoder_of, pause, tell_pixels, tile
 TILE_S = 8 * FRAME_S
 FIRST_S = 0.041
 """The buffer before this machine is known: time to make concealment, and a frame."""
-KNOWN_S = 0.037
-"""The buffer once the arrivals are known: three quarters of a frame instead."""
+KNOWN_S = 0.033
+"""The buffer once the arrivals are known: half a frame instead."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def settled_s(stage: Stage, tile_frames: int, after_s: float) -> float:
 def test_the_buffer_is_as_deep_as_this_machine_needs(tile_frames: int, unsteady_s: float) -> None:
     stage = known_of(unsteady_s, tile_frames)
     stream(stage, [0.0] * round(8 / tile_frames / FRAME_S), tile_frames)
-    needed_s = min(unsteady_s, 0.025) + 0.012
+    needed_s = min(unsteady_s, 0.025) + 0.008
     assert stage.decoder.pacer.target_s == pytest.approx(needed_s)
     assert settled_s(stage, tile_frames, 6.0) == pytest.approx(needed_s, abs=1.25 * FRAME_S)
     assert (stage.underruns, stage.decoder.background.concealed_frames) == (0, 0)
@@ -66,13 +66,13 @@ def test_the_buffer_is_as_deep_as_this_machine_needs(tile_frames: int, unsteady_
 def test_one_late_tile_deepens_the_buffer_at_once_and_for_ten_seconds() -> None:
     stage = known_of(0.0)
     stream(stage, [0.0] * 160)
-    assert stage.decoder.pacer.target_s == pytest.approx(0.012)
-    stream(stage, [0.03], first=160)
+    assert stage.decoder.pacer.target_s == pytest.approx(0.008)
+    stream(stage, [0.04], first=160)
     assert stage.decoder.pacer.target_s == pytest.approx(FIRST_S)  # no more than 95 of 100 tiles need
     stream(stage, [0.0] * 70, first=161)
     assert stage.decoder.pacer.target_s == pytest.approx(FIRST_S)
     stream(stage, [0.0] * 20, first=231)
-    assert stage.decoder.pacer.target_s == pytest.approx(0.012)
+    assert stage.decoder.pacer.target_s == pytest.approx(0.008)
     assert stage.underruns == 0
 
 

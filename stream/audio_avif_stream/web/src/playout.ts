@@ -8,7 +8,9 @@ import { FrameStretcher } from "./time_scaling.js";
 const CATCH_UP_S = 0.3; // at 15 % faster, this surplus is gone in two seconds; a larger one is skipped
 const KNOWN_S = 1;
 const MAX_SEEN = 512;
+const OF_LATE = 9;
 const TOLERANCE_FRAMES = 0.75;
+const TOLERANCE_BELOW_FRAMES = 0.5;
 const TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 
 /**
@@ -31,7 +33,10 @@ export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0, maxS: 1, concealAtS: 0.
 
 /** Finds how much sound must be waiting because this machine is not punctual, from the last `memoryS`. */
 export class Steadiness {
-  /** The grain of the output, with its gaps, and how much longer than usual a tile took; null in the first second. */
+  /**
+   * How much sooner than of late the output was about to run dry, and how much longer than usual a tile's sound took;
+   * null in the first second.
+   */
   unsteadyS: number | null = null;
   private seen: { nowS: number; endS: number; delayS: number }[] = [];
   private beganS: number | null = null;
@@ -50,7 +55,8 @@ export class Steadiness {
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const ends = this.seen.map((each) => each.endS);
     const delays = this.seen.map((each) => each.delayS);
-    const unsteadyS = Math.max(...ends) - Math.min(...ends) + Math.max(...delays) - median(delays);
+    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
+    const unsteadyS = soonerS + Math.max(...delays) - median(delays);
     const isKnown = nowS - this.beganS >= KNOWN_S;
     if (isKnown || (this.unsteadyS !== null && unsteadyS > this.unsteadyS)) this.unsteadyS = unsteadyS;
   }
@@ -82,7 +88,7 @@ export class Pacer {
   get targetS(): number {
     const { minS, maxS, concealAtS } = this.config;
     const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
-    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_FRAMES * this.frameS;
+    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_BELOW_FRAMES * this.frameS;
     const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
@@ -140,8 +146,8 @@ export class Pacer {
    */
   pushFrames(before: Frame, logMel: Frame[], surplusS: number, isQuiet: boolean): Frame[] {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
-    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
+    const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
     const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
     this.depth.adjust((paced.length - logMel.length) * this.frameS);
     return paced;

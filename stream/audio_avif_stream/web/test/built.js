@@ -1365,11 +1365,16 @@ var FrameStretcher = class {
 var CATCH_UP_S = 0.3;
 var KNOWN_S = 1;
 var MAX_SEEN = 512;
+var OF_LATE = 9;
 var TOLERANCE_FRAMES = 0.75;
+var TOLERANCE_BELOW_FRAMES = 0.5;
 var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Steadiness = class {
-  /** The grain of the output, with its gaps, and how much longer than usual a tile took; null in the first second. */
+  /**
+   * How much sooner than of late the output was about to run dry, and how much longer than usual a tile's sound took;
+   * null in the first second.
+   */
   unsteadyS = null;
   seen = [];
   beganS = null;
@@ -1386,7 +1391,8 @@ var Steadiness = class {
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const ends = this.seen.map((each) => each.endS);
     const delays = this.seen.map((each) => each.delayS);
-    const unsteadyS = Math.max(...ends) - Math.min(...ends) + Math.max(...delays) - median(delays);
+    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
+    const unsteadyS = soonerS + Math.max(...delays) - median(delays);
     const isKnown = nowS - this.beganS >= KNOWN_S;
     if (isKnown || this.unsteadyS !== null && unsteadyS > this.unsteadyS) this.unsteadyS = unsteadyS;
   }
@@ -1416,7 +1422,7 @@ var Pacer = class {
   get targetS() {
     const { minS, maxS, concealAtS } = this.config;
     const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
-    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_FRAMES * this.frameS;
+    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_BELOW_FRAMES * this.frameS;
     const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
@@ -1464,8 +1470,8 @@ var Pacer = class {
    */
   pushFrames(before, logMel, surplusS, isQuiet) {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
-    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
+    const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
     const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
     this.depth.adjust((paced.length - logMel.length) * this.frameS);
     return paced;
