@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "audio-avif-recv"
 
-# What each choice of --latency stands for: a vocoder, and sound held ready in ms.
+# What each choice of --latency stands for: a vocoder, and the least sound held ready in ms.
 LATENCIES = {"low": ("embedded-low", 0.0), "balanced": ("default", 0.0), "safe": ("default", 120.0)}
 
 
@@ -93,14 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         "--latency",
         choices=LATENCIES,
         default="balanced",
-        help="delay of vocoder and jitter buffer: low: 16 + 30 ms, less clear; balanced: 48 + 40 ms; "
-        "safe: 48 + 120 ms (default: balanced)",
+        help="delay of the vocoder: low: 16 ms, less clear; balanced: 48 ms; safe: 48 ms and a jitter buffer of at least "
+        "120 ms (default: balanced)",
     )
     parser.add_argument(
         "--buffer-ms",
         type=console.milliseconds,
         metavar="MS",
-        help="jitter buffer in ms (default: by --latency)",
+        help="jitter buffer in ms, at least (default: by --latency; the buffer grows as arrivals and machine require)",
     )
     parser.add_argument(
         "--web",
