@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from audio_avif.link.jitter import ArrivalWatch, DepthWatch, memory_s
+from audio_avif.link.jitter import ArrivalWatch, DepthWatch, recent_s
 from audio_avif.link.messages import Bundle, MediaPacket
 from audio_avif.signal.time_scaling import FrameStretcher
 from audio_avif.types import FloatArray
@@ -51,7 +51,7 @@ class PlayoutConfig:
 
 
 class Steadiness:
-    """Finds how much sound must be waiting because this machine is not punctual, from the last ``memory_s``.
+    """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
 
     ``unsteady_s`` is how much sooner than of late the output was about to run dry, because it takes sound in blocks or
     has paused since, and how much longer than usual a tile's sound took to make; None until a second is known.
@@ -74,7 +74,7 @@ class Steadiness:
         """
         self._seen.append((now_s, now_s + buffered_s - written_s, delay_s))
         self._began_s = now_s if self._began_s is None else self._began_s
-        while self._seen[0][0] < now_s - memory_s(now_s - self._began_s):
+        while self._seen[0][0] < now_s - recent_s(now_s - self._began_s):
             self._seen.popleft()
         ends_s = [end_s for _, end_s, _ in self._seen]
         delays_s = [delay_s for _, _, delay_s in self._seen]

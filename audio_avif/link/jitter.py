@@ -114,14 +114,14 @@ _MAX_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 
 
-def memory_s(age_s: float) -> float:
+def recent_s(age_s: float) -> float:
     """How much of its past a stream of this age is judged by: ten seconds; of a young one, whose start may have been
     disturbed, the later half."""
     return min(_WINDOW_S, max(_FIRST_WINDOW_S, age_s / 2))
 
 
 class ArrivalWatch:
-    """Follows how late tiles come: the 95th percentile over ``memory_s`` says what the buffer must hold.
+    """Follows how late tiles come: the 95th percentile over ``recent_s`` says what the buffer must hold.
 
     A tile's transit is its arrival less its place in the stream, by two clocks that need not agree; its lateness is
     its transit less the smallest transit in the window, so drifting clocks do no harm. Tiles that a stall has held back
@@ -157,7 +157,7 @@ class ArrivalWatch:
             counts = now_s - last_s >= 0.5 * (first_frame - last_frame) * self._frame_s
         self._last = (now_s, first_frame)
         self._began_s = now_s if self._began_s is None else self._began_s
-        earliest_s = now_s - memory_s(now_s - self._began_s)
+        earliest_s = now_s - recent_s(now_s - self._began_s)
         self._transits.append((now_s, transit_s, counts))
         while len(self._transits) > _WINDOW_TILES and self._transits[0][0] < earliest_s:
             self._transits.popleft()

@@ -93,8 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         "--latency",
         choices=LATENCIES,
         default="balanced",
-        help="delay of the vocoder: low: 16 ms, less clear; balanced: 48 ms; safe: 48 ms and a jitter buffer of at least "
-        "120 ms (default: balanced)",
+        help="delay of the vocoder: low: 16 ms, less clear; balanced: 48 ms; safe: 48 ms and a jitter buffer of "
+        "at least 120 ms (default: balanced)",
     )
     parser.add_argument(
         "--buffer-ms",

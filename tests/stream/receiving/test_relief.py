@@ -53,7 +53,7 @@ def relieved(took_s: float, lighter: Vocoder | None, tiles: int = 100) -> tuple[
 
 @pytest.mark.parametrize("took_s", [0.01, 0.1])
 def test_a_vocoder_that_keeps_up_stays(took_s: float, caplog: pytest.LogCaptureFixture) -> None:
-    relief, changes = relieved(took_s, GriffinLim())
+    _, changes = relieved(took_s, GriffinLim())
     assert (changes, caplog.records) == (0, [])
 
 

@@ -1218,7 +1218,7 @@ var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
 var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
-function memoryS(ageS) {
+function recentS(ageS) {
   return Math.min(WINDOW_S2, Math.max(FIRST_WINDOW_S, ageS / 2));
 }
 var ArrivalWatch = class {
@@ -1246,7 +1246,7 @@ var ArrivalWatch = class {
     const counts = !!this.last && nowS2 - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS: nowS2, frame: firstFrame };
     this.beganS ??= nowS2;
-    const earliestS = nowS2 - memoryS(nowS2 - this.beganS);
+    const earliestS = nowS2 - recentS(nowS2 - this.beganS);
     this.transits.push({ nowS: nowS2, transitS, counts });
     if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < earliestS) this.transits.shift();
@@ -1336,7 +1336,7 @@ var Steadiness = class {
   /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
   push(nowS2, writtenS, bufferedS, delayS) {
     this.beganS ??= nowS2;
-    const earliestS = nowS2 - memoryS(nowS2 - this.beganS);
+    const earliestS = nowS2 - recentS(nowS2 - this.beganS);
     this.seen.push({ nowS: nowS2, endS: nowS2 + bufferedS - writtenS, delayS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const ends = this.seen.map((each) => each.endS);

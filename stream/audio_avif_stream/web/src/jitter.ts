@@ -124,12 +124,12 @@ const MAX_TILES = 512;
 const CLOCK_JUMP_S = 1;
 
 /** How much of its past a stream of this age is judged by; a young one, whose start may be disturbed, by the later half. */
-export function memoryS(ageS: number): number {
+export function recentS(ageS: number): number {
   return Math.min(WINDOW_S, Math.max(FIRST_WINDOW_S, ageS / 2));
 }
 
 /**
- * Measures how late tiles come: the buffer must hold the 95th percentile of the last `memoryS`.
+ * Measures how late tiles come: the buffer must hold the 95th percentile of the last `recentS`.
  * A burst after a stall counts once.
  */
 export class ArrivalWatch {
@@ -157,7 +157,7 @@ export class ArrivalWatch {
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
     this.beganS ??= nowS;
-    const earliestS = nowS - memoryS(nowS - this.beganS);
+    const earliestS = nowS - recentS(nowS - this.beganS);
     this.transits.push({ nowS, transitS, counts });
     if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < earliestS) this.transits.shift();

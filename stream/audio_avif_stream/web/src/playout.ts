@@ -1,7 +1,7 @@
 /** The depth of the playout buffer, and the changes that keep it. As `audio_avif/codec/playout.py`. */
 
 import type { Frame } from "./features.js";
-import { ArrivalWatch, DepthWatch, median, memoryS } from "./jitter.js";
+import { ArrivalWatch, DepthWatch, median, recentS } from "./jitter.js";
 import { roundHalfToEven } from "./rounding.js";
 import { FrameStretcher } from "./time_scaling.js";
 
@@ -31,7 +31,7 @@ export interface PlayoutConfig {
 /** Browsers wake a worker later than an operating system wakes a thread, so concealment is made sooner than in Python. */
 export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
-/** Finds how much sound must be waiting because this machine is not punctual, from the last `memoryS`. */
+/** Finds how much sound must be waiting because this machine is not punctual, from the last `recentS`. */
 export class Steadiness {
   /**
    * How much sooner than of late the output was about to run dry, and how much longer than usual a tile's sound took;
@@ -50,7 +50,7 @@ export class Steadiness {
   /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
   push(nowS: number, writtenS: number, bufferedS: number, delayS: number): void {
     this.beganS ??= nowS;
-    const earliestS = nowS - memoryS(nowS - this.beganS);
+    const earliestS = nowS - recentS(nowS - this.beganS);
     this.seen.push({ nowS, endS: nowS + bufferedS - writtenS, delayS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const ends = this.seen.map((each) => each.endS);

@@ -1268,7 +1268,7 @@ var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
 var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
-function memoryS(ageS) {
+function recentS(ageS) {
   return Math.min(WINDOW_S2, Math.max(FIRST_WINDOW_S, ageS / 2));
 }
 var ArrivalWatch = class {
@@ -1296,7 +1296,7 @@ var ArrivalWatch = class {
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
     this.beganS ??= nowS;
-    const earliestS = nowS - memoryS(nowS - this.beganS);
+    const earliestS = nowS - recentS(nowS - this.beganS);
     this.transits.push({ nowS, transitS, counts });
     if (this.transits.length > MAX_TILES) this.transits.shift();
     while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < earliestS) this.transits.shift();
@@ -1386,7 +1386,7 @@ var Steadiness = class {
   /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
   push(nowS, writtenS, bufferedS, delayS) {
     this.beganS ??= nowS;
-    const earliestS = nowS - memoryS(nowS - this.beganS);
+    const earliestS = nowS - recentS(nowS - this.beganS);
     this.seen.push({ nowS, endS: nowS + bufferedS - writtenS, delayS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const ends = this.seen.map((each) => each.endS);
@@ -2278,7 +2278,6 @@ export {
   makeTemplate,
   median,
   melOf,
-  memoryS,
   mix,
   naturalFluctuation,
   noiseEnvelope,
@@ -2287,6 +2286,7 @@ export {
   parse,
   pingBytes,
   placeBytes,
+  recentS,
   roundHalfToEven,
   short,
   tileBytes,
