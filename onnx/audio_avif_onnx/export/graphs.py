@@ -93,7 +93,7 @@ def add_scan(graph: onnx.GraphProto, body: onnx.GraphProto, states: list[str], p
     the states become inputs and outputs of the graph, the samples of all steps its first output.
     """
     for name, inner in zip(states, list(body.input), strict=False):
-        shape = ["batch", *(size.dim_value for size in inner.type.tensor_type.shape.dim[1:])]
+        shape: list[str | int | None] = ["batch", *(size.dim_value for size in inner.type.tensor_type.shape.dim[1:])]
         graph.input.append(helper.make_tensor_value_info(STATE_PREFIX + name, TensorProto.FLOAT, shape))
         graph.output.append(helper.make_tensor_value_info(NEXT_PREFIX + name, TensorProto.FLOAT, shape))
     scan = helper.make_node(
