@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-_ESCAPE = "\x1b"  # begins an arrow or function key, whose letters are no keys
+_SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|.)?")  # an arrow or function key, or one with Alt (ECMA-48, 5.4)
 
 
 def has_keys() -> bool:
@@ -46,9 +47,8 @@ def keys(on_key: Callable[[str], object]) -> Iterator[None]:
             text = ""
         if not text:  # the terminal is closed
             loop.remove_reader(descriptor)
-        elif not text.startswith(_ESCAPE):
-            for key in text:
-                on_key(key)
+        for key in _SEQUENCE.sub("", text):
+            on_key(key)
 
     begin()
     loop.add_signal_handler(signal.SIGCONT, begin)

@@ -136,11 +136,11 @@ def test_a_relay_carries_a_call_and_refuses_a_third(tmp_path: Path, clips: tuple
 def test_a_call_goes_on_after_a_broken_connection(tmp_path: Path, clips: tuple[Path, Path]) -> None:
     heard, stats = (tmp_path / "0.wav", tmp_path / "1.wav"), tmp_path / "stats.jsonl"
     with (
-        hosting("--input", clips[0], "--output", heard[0], "--stats-json", stats) as (host, line),
+        hosting("--input", clips[0], "--output", heard[0]) as (host, line),
         impairing(Scenario("cut"), port_in(line)) as proxy,
     ):
         there = ("127.0.0.1", "--port", proxy.port)
-        with running(CALL, *there, "--input", clips[1], "--output", heard[1]) as guest:
+        with running(CALL, *there, "--input", clips[1], "--output", heard[1], "--stats-json", stats) as guest:
             wait_until(lambda: all(has_heard(each, 0.5) for each in heard), "sound at both ends")
             proxy.interrupt(0.3)
             guest.wait_for("reconnected after")
@@ -155,7 +155,7 @@ def test_a_call_goes_on_after_a_broken_connection(tmp_path: Path, clips: tuple[P
         host.signal(signal.SIGINT)
         assert host.ended().code == 0
     assert host.err.count("(the other end is here)") == 1, "the stream began anew"
-    assert json_lines(stats)[-1]["heard"]["reconnections"] == 1
+    assert json_lines(stats)[-1]["sent"]["reconnections"] == 1
 
 
 def test_tls_and_a_token_protect_both_directions(tmp_path: Path, clips: tuple[Path, Path]) -> None:
@@ -176,8 +176,8 @@ def test_tls_and_a_token_protect_both_directions(tmp_path: Path, clips: tuple[Pa
 
 
 def test_without_a_microphone_one_listens(tmp_path: Path, clips: tuple[Path, Path]) -> None:
-    (tmp_path / "asound.conf").write_text("")
-    env = {**os.environ, "ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "PULSE_SERVER": "unix:/nowhere"}
+    (tmp_path / "asound.conf").write_text("pcm.!default { type asym playback.pcm { type null } }\n")
+    env = {**os.environ, "ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")}
     heard = tmp_path / "heard.wav"
     with hosting("--output", heard, "--vocoder", "griffin-lim", env=env) as (host, line):
         with running(CALL, *line, "--input", clips[1], "--output", tmp_path / "silence.wav") as guest:
@@ -232,7 +232,7 @@ class Terminal:
         os.write(self.master, keys.encode())
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: text in self.shown.decode(errors="replace"), f"{text!r} in {self.shown[-500:]!r}")
+        wait_until(lambda: text in self.shown.decode(errors="replace"), f"{text!r} on the terminal")
 
     @property
     def modes(self) -> list[object]:
@@ -268,8 +268,7 @@ def test_keys_mute_change_the_volume_and_hang_up(tmp_path: Path, clips: tuple[Pa
         assert terminal.modes != before
         terminal.press("m")
         terminal.wait_for(" silent")
-        terminal.press("\x1b[Aq"[:3])  # an arrow is no key
-        terminal.press("+")
+        terminal.press("\x1b[A\x1bq+")  # neither an arrow nor a key with Alt hangs up
         terminal.wait_for("volume +3")
         terminal.press("-")
         terminal.press("-")
