@@ -197,7 +197,7 @@ def _open_output(
 
 
 def _removes_echo(options: argparse.Namespace) -> bool:
-    return options.input == "mic" and options.process.echo
+    return options.input == "mic" and bool(options.process.echo)
 
 
 def _open_source(

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import trustme
 
+from audio_avif.types import FloatArray
 from audio_avif_stream.telemetry import figures
 from audio_avif_tools.network.proxy import Scenario
 from audio_avif_tools.network.proxy import relaying as impairing
@@ -103,7 +104,7 @@ def test_two_ends_hear_each_other_by_the_printed_line(tmp_path: Path, clips: tup
     assert with_delay["is_other_here"] == 1 and with_delay["sent"]["round_trip_ms"] > 0
 
 
-def best_match(said: np.ndarray, heard: np.ndarray) -> float:  # type: ignore[type-arg]
+def best_match(said: FloatArray, heard: FloatArray) -> float:
     """How alike a second of what was heard is to the most similar one of what was said again and again."""
     again = np.concatenate([said, said[:RATE_HZ]])
     piece = heard[RATE_HZ // 2 :][:RATE_HZ]
@@ -318,7 +319,7 @@ def test_a_closed_terminal_ends_the_call(tmp_path: Path, clips: tuple[Path, Path
 def test_the_way_there_and_back_is_what_the_figures_say(sound_card: VirtualSoundCard, tmp_path: Path) -> None:
     """One end's microphone hears its own speaker, so the other end hears itself, that much later."""
     said, heard, stats = write_wav(tmp_path / "said.wav", speech(8.0)), tmp_path / "heard.wav", tmp_path / "stats"
-    echo = ("--input-device", "ear_mic", "--output-device", "ear")
+    echo = ("--input-device", "ear_mic", "--output-device", "ear", "--process", "none")
     with hosting(*echo, env=sound_card.env) as (host, line):
         with running(CALL, *line, "--input", said, "--output", heard, "--stats-json", stats) as guest:
             wait_until(lambda: has_heard(heard, 6.0), "the echo")
