@@ -8,7 +8,6 @@ import pty
 import re
 import select
 import signal
-import subprocess
 import termios
 import threading
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 from support.relay import relaying
 from support.stream_helpers import (
     RATE_HZ,
-    SCRIPTS,
     Process,
     json_lines,
     live_resemblance,
@@ -75,24 +73,18 @@ def has_heard(output: Path, seconds: float) -> bool:
 def test_two_ends_hear_each_other_by_the_printed_line(tmp_path: Path, clips: tuple[Path, Path]) -> None:
     said, heard = clips, (tmp_path / "0.wav", tmp_path / "1.wav")
     stats = tmp_path / "stats.jsonl"
-    env = {**os.environ, "AUDIO_AVIF_TOKEN": "of-both", "PATH": f"{SCRIPTS}:{os.environ['PATH']}"}
-    with (
-        hosting("--input", said[0], "--output", heard[0], "--stats-json", stats, env=env) as (host, line),
-        subprocess.Popen(
-            f"audio-avif-call {' '.join(line)} --input {said[1]} --output {heard[1]} --once",
-            shell=True, env=env, stderr=subprocess.PIPE, text=True,
-        ) as guest,
-    ):  # fmt: skip
+    env = {**os.environ, "AUDIO_AVIF_TOKEN": "of-both"}
+    with hosting("--input", said[0], "--output", heard[0], "--stats-json", stats, env=env) as (host, line):
         assert line[-1] == '"$AUDIO_AVIF_TOKEN"'
-        host.wait_for("(the other end is here)")
-        wait_until(lambda: all(has_heard(each, 2.5) for each in heard), "sound at both ends")
-        wait_until(lambda: any(each["there_and_back_ms"] for each in json_lines(stats)), "a delay")
-        host.signal(signal.SIGINT)
-        ended = host.ended()
-        _, guest_err = guest.communicate(timeout=60)
-    assert ended.code == 0 and guest.returncode == 0, ended.err + guest_err
-    assert "Traceback" not in ended.err + guest_err and "was refused" not in ended.err
-    assert guest_err.count("(the other end has left)") == 1
+        typed = [*line[:-1], "of-both"]
+        with running(CALL, *typed, "--input", said[1], "--output", heard[1], "--once") as guest:
+            wait_until(lambda: all(has_heard(each, 2.5) for each in heard), "sound at both ends")
+            wait_until(lambda: any(each["there_and_back_ms"] for each in json_lines(stats)), "a delay")
+            host.signal(signal.SIGINT)
+            ended, parted = host.ended(), guest.ended()
+    assert ended.code == 0 and parted.code == 0, ended.err + parted.err
+    assert "Traceback" not in ended.err + parted.err and "was refused" not in ended.err
+    assert ended.err.count("(the other end is here)") == parted.err.count("(the other end has left)") == 1
     # The guest came later, to some word of the host's.
     assert live_resemblance(read_wav(said[1])[: 2 * RATE_HZ], read_wav(heard[0])) > 0.85
     assert best_match(read_wav(said[0])[: 5 * RATE_HZ], read_wav(heard[1])) > 0.85
