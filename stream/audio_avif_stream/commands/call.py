@@ -188,11 +188,11 @@ def _open_output(
     options: argparse.Namespace, controls: Controls, echo: EchoReference, stack: AsyncExitStack
 ) -> ControlledOutput:
     from audio_avif_stream.calling.sound import ControlledOutput
-    from audio_avif_stream.receiving.outputs import ReferredOutput, open_output
+    from audio_avif_stream.receiving.outputs import TappedOutput, open_output
 
     opened = open_output(options.output, device_choice(options, options.output_device), options.buffer_ms / 1e3)
     stack.push(lambda kind, *_: opened.close(has_failed=kind is not None))
-    heard = ReferredOutput(opened, echo.write) if _removes_echo(options) else opened
+    heard = TappedOutput(opened, echo.write) if _removes_echo(options) else opened
     return ControlledOutput(heard, controls)
 
 

@@ -183,64 +183,28 @@ class TeeOutput:
             output.close(has_failed)
 
 
-class ReferredOutput:
+class TappedOutput(TeeOutput):
     """An output that tells ``on_sound(samples, heard_s)`` what is heard when, by ``clock``; for echo cancellation."""
 
     def __init__(
         self, output: Output, on_sound: Callable[[FloatArray, float], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._output = output
+        super().__init__([output])
         self._on_sound = on_sound
         self._clock = clock
-
-    @property
-    def underruns(self) -> int:
-        """Those of the output."""
-        return self._output.underruns
-
-    @property
-    def device_latency_s(self) -> float:
-        """That of the output."""
-        return self._output.device_latency_s
-
-    @property
-    def device(self) -> DeviceFigures:
-        """That of the output."""
-        return self._output.device
-
-    @property
-    def buffered_s(self) -> float:
-        """That of the output."""
-        return self._output.buffered_s
-
-    def begin(self, is_live: bool) -> None:
-        """Begin a stream."""
-        self._output.begin(is_live)
 
     def write(self, samples: FloatArray) -> None:
         """Tell when these are heard, and queue them."""
         self._tell(samples)
-        self._output.write(samples)
+        super().write(samples)
 
     def silence(self, seconds: float) -> None:
         """Play silence; of a long one the beginning is told, and where the next samples are heard tells the rest."""
         self._tell(np.zeros(round(min(seconds, 1.0) * RATE_HZ), np.float32))
-        self._output.silence(seconds)
+        super().silence(seconds)
 
     def _tell(self, samples: FloatArray) -> None:
-        self._on_sound(samples, self._clock() + self._output.buffered_s + self._output.device_latency_s)
-
-    def rest(self) -> None:
-        """Expect no sound until more is written."""
-        self._output.rest()
-
-    def end(self) -> None:
-        """Return when all has been played."""
-        self._output.end()
-
-    def close(self, has_failed: bool = False) -> None:
-        """Close the output."""
-        self._output.close(has_failed)
+        self._on_sound(samples, self._clock() + self.buffered_s + self.device_latency_s)
 
 
 def open_output(

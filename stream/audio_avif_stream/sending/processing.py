@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -34,10 +35,11 @@ class ProcessedSource:
         """Yield the source's blocks, processed, with what they are later by in their age; at the end what is left."""
         processor, age_s = self._processor, 0.0
         async for block in self._source.blocks():
-            samples, age_s = processor.push(block.samples, self._played_during(block)), block.age_s
+            played, age_s = self._played_during(block), block.age_s
+            samples = await asyncio.to_thread(processor.push, block.samples, played)
             if samples.size:
                 yield Block(samples, age_s + processor.waiting_samples / RATE_HZ)
-        if (rest := processor.flush()).size:
+        if (rest := await asyncio.to_thread(processor.flush)).size:
             yield Block(rest, age_s)
 
     def _played_during(self, block: Block) -> FloatArray | None:

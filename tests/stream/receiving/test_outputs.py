@@ -122,7 +122,7 @@ def test_what_is_heard_when_is_told(clock: Clock, tmp_path: Path) -> None:
     told: list[tuple[int, float]] = []
     wav = outputs.WavOutput(str(tmp_path / "heard.wav"), clock)
     wav.device_latency_s = 0.02
-    output = outputs.ReferredOutput(wav, lambda samples, heard_s: told.append((samples.size, heard_s)), clock)
+    output = outputs.TappedOutput(wav, lambda samples, heard_s: told.append((samples.size, heard_s)), clock)
     output.begin(is_live=True)
     output.write(np.ones(1600, np.float32))
     output.write(np.ones(800, np.float32))

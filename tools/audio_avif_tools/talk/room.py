@@ -83,20 +83,19 @@ def processed(config: ProcessingConfig, microphone: FloatArray, far: FloatArray)
 @dataclass(frozen=True)
 class EchoResult:
     """How much weaker the echo is against near speech, settled and from the second second after each jump, in dB;
-    STOI of double talk before and after; the share of a core; the residue ``[samples]`` while the far end talks alone.
+    STOI of double talk before and after; the residue ``[samples]`` while the far end talks alone.
     """
 
     settled_db: float
     jumped_db: float
     stoi_before: float
     stoi_after: float
-    core_share: float
     residue: FloatArray
 
 
 def measure(scene: Talk, config: ProcessingConfig) -> EchoResult:
     """Process the echo alone, near speech alone, and both."""
-    residue, share = processed(config, scene.echo + scene.silence, scene.far)
+    residue, _ = processed(config, scene.echo + scene.silence, scene.far)
     alone, _ = processed(config, scene.near + scene.silence, np.zeros_like(scene.far))
     both, _ = processed(config, scene.echo + scene.near + scene.silence, scene.far)
     talking = slice(DOUBLE_TALK_S * RATE_HZ, None)
@@ -114,7 +113,6 @@ def measure(scene: Talk, config: ProcessingConfig) -> EchoResult:
         weaker_db(*((at_s + 1, at_s + _SETTLED_S) for at_s in JUMPS_S)),
         stoi(scene.near[talking], (scene.echo + scene.near)[talking]),
         stoi(scene.near[talking], both[talking]),
-        share,
         residue,
     )
 
