@@ -29,7 +29,7 @@ def test_the_site_is_built_without_a_warning_and_holds_help_docstrings_and_outer
         return (tmp_path / name / "index.html").read_text(encoding="utf-8")
 
     commands = page("reference/commands")
-    assert commands.count("usage: audio-avif") == 11 and "<!-- help" not in commands
+    assert commands.count("usage: audio-avif") == 12 and "<!-- help" not in commands
     names = [name for name in audio_avif.__all__ if not name.startswith("__")]
     python = page("reference/python")
     assert [name for name in names if f'id="audio_avif.{name}"' not in python] == []
