@@ -122,8 +122,8 @@ class Decoder:
         """With less sound than this waiting to be played, concealment or a pause's noise is due."""
         pacer = self.pacer
         if self.background.pause is not None and self._cut_off_s <= 0:
-            return max(pacer.depth_s - self._frame_s, pacer.config.conceal_at_s / 2 + pacer.processing_s)
-        return pacer.config.conceal_at_s + pacer.processing_s
+            return max(pacer.depth_s - self._frame_s, pacer.urgent_s)
+        return pacer.urgent_s
 
     @property
     def is_waiting(self) -> bool:

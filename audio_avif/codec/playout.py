@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
-from audio_avif.link.jitter import ArrivalWatch, DepthWatch
+from audio_avif.link.jitter import ArrivalWatch, DepthWatch, recent_s
 from audio_avif.link.messages import Bundle, MediaPacket
 from audio_avif.signal.time_scaling import FrameStretcher
 from audio_avif.types import FloatArray
 
 _CATCH_UP_S = 0.3  # at 15 % faster this much too much is gone in two seconds; more of it is skipped
 _TOLERANCE_FRAMES = 0.75
-_TOLERANCE_IN_SPEECH_FRAMES = 2.0
+_TOLERANCE_BELOW_FRAMES = 0.5
+_TOLERANCE_IN_SPEECH_FRAMES = 1.25
+_KNOWN_S = 1.0
+_MAX_SEEN = 512
+_OF_LATE = 9
 
 
 @dataclass(frozen=True)
 class PlayoutConfig:
     """The playout buffer and the concealment of a live stream.
 
-    At least ``min_s`` of sound, and as much as 95 of 100 tiles need, up to ``max_s``, is held ready against jitter.
-    With less than ``conceal_at_s`` left and no tile here, concealment is spoken: ``max_conceal_s`` of it, then it fades
-    within ``fade_s`` until tiles come again. To the depths is added what is played while this machine makes sound of a
-    tile.
+    At least ``min_s`` of sound, and as much as the tiles need, up to ``max_s``, is held ready against jitter. With less
+    than ``conceal_at_s`` left and no tile here, or less where this machine is punctual, concealment is spoken:
+    ``max_conceal_s`` of it, then it fades within ``fade_s`` until tiles come again. To the depths is added what is
+    played while this machine makes sound of a tile.
     """
 
-    min_s: float = 0.04
+    min_s: float = 0.0
     max_s: float = 1.0
     conceal_at_s: float = 0.025
     max_conceal_s: float = 1.0
@@ -34,16 +40,54 @@ class PlayoutConfig:
         if not 0 <= self.min_s <= 10:
             raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.min_s}")
 
-    def target_s(self, lateness_s: float, frame_s: float) -> float:
-        """How much sound to hold ready where 95 of 100 tiles come at most ``lateness_s`` after the earliest."""
-        margin_s = min(self.min_s, self.conceal_at_s + frame_s)
-        return max(self.min_s, min(lateness_s, self.max_s) + margin_s)
+    def target_s(self, arrivals: ArrivalWatch, unsteady_s: float, frame_s: float) -> float:
+        """How much sound to hold ready for tiles that come like this, on a machine that is so unsteady.
+
+        It is what the latest arrival needs, but no more than makes 95 of 100 safe: one that is alone is concealed.
+        """
+        usual_s = min(arrivals.lateness_s, self.max_s) + self.conceal_at_s + frame_s
+        latest_s = arrivals.latest_s + min(unsteady_s, self.conceal_at_s) + _TOLERANCE_BELOW_FRAMES * frame_s
+        return max(self.min_s, min(usual_s, latest_s))
+
+
+class Steadiness:
+    """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
+
+    ``unsteady_s`` is how much sooner than of late the output was about to run dry, because it takes sound in blocks or
+    has paused since, and how much longer than usual a tile's sound took to make; None until a second is known.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, float, float]] = deque(maxlen=_MAX_SEEN)
+        self.unsteady_s: float | None = None
+        self._began_s: float | None = None
+
+    def reset(self) -> None:
+        """Forget what was before a silence; the value stays until a second is known again."""
+        self._seen.clear()
+        self._began_s = None
+
+    def push(self, now_s: float, written_s: float, buffered_s: float, delay_s: float) -> None:
+        """Record a tile's sound that was made ``delay_s`` after the tile came.
+
+        So far ``written_s`` were written to the output, of which ``buffered_s`` are still waiting.
+        """
+        self._seen.append((now_s, now_s + buffered_s - written_s, delay_s))
+        self._began_s = now_s if self._began_s is None else self._began_s
+        while self._seen[0][0] < now_s - recent_s(now_s - self._began_s):
+            self._seen.popleft()
+        ends_s = [end_s for _, end_s, _ in self._seen]
+        delays_s = [delay_s for _, _, delay_s in self._seen]
+        unsteady_s = max(0.0, median(ends_s[-_OF_LATE:]) - min(ends_s)) + max(delays_s) - median(delays_s)
+        if now_s - self._began_s >= _KNOWN_S or (self.unsteady_s is not None and unsteady_s > self.unsteady_s):
+            self.unsteady_s = unsteady_s
 
 
 class Pacer:
     """Keeps the playout buffer as deep as the arrivals require.
 
-    ``processing_s`` is how long this machine takes for a tile; the caller of the decoder measures and sets it.
+    ``processing_s`` is how long this machine takes for a tile, ``unsteady_s`` how much sound it needs because it is not
+    punctual; the caller of the decoder measures and sets them.
     """
 
     def __init__(self, config: PlayoutConfig, tile_s: float, frame_s: float) -> None:
@@ -55,17 +99,23 @@ class Pacer:
         self._stretcher = FrameStretcher()
         self._copies = 0  # that come with a tile
         self.processing_s = 0.0
+        self.unsteady_s = config.conceal_at_s
 
     @property
     def target_s(self) -> float:
         """How much sound to hold ready against jitter, and until copies of lost tiles have come."""
         copies_s = min(self._copies * self._tile_s, self.config.max_s)
-        return self.config.target_s(self._arrivals.lateness_s, self._frame_s) + copies_s
+        return self.config.target_s(self._arrivals, self.unsteady_s, self._frame_s) + copies_s
 
     @property
     def depth_s(self) -> float:
         """How much sound should be waiting when a tile arrives on time."""
         return self.target_s + self.processing_s
+
+    @property
+    def urgent_s(self) -> float:
+        """With less sound than this, concealment must be made, or it comes too late."""
+        return min(self.config.conceal_at_s, self.unsteady_s) + self.processing_s
 
     @property
     def shortened_frames(self) -> int:
@@ -108,8 +158,8 @@ class Pacer:
         buffer is filled sooner than a deep one is emptied: of too little, none is lost yet.
         """
         surplus_s = self._depth.push(surplus_s + self.depth_s) - self.depth_s
-        tolerance_frames = _TOLERANCE_FRAMES if is_quiet or surplus_s < 0 else _TOLERANCE_IN_SPEECH_FRAMES
-        if abs(surplus_s) < tolerance_frames * self._frame_s:
+        above_frames = _TOLERANCE_FRAMES if is_quiet else _TOLERANCE_IN_SPEECH_FRAMES
+        if -_TOLERANCE_BELOW_FRAMES * self._frame_s <= surplus_s < above_frames * self._frame_s:
             return log_mel
         paced = self._stretcher.push(before, log_mel, -round(surplus_s / self._frame_s))
         self._depth.adjust((paced.shape[1] - log_mel.shape[1]) * self._frame_s)

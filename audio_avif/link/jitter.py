@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from statistics import median
@@ -106,14 +107,21 @@ class TileQueue:
 
 
 _WINDOW_S = 10.0
+_FIRST_WINDOW_S = 1.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
 _LATER_PERCENT = 5
 _MAX_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 
 
+def recent_s(age_s: float) -> float:
+    """How much of its past a stream of this age is judged by: ten seconds; of a young one, whose start may have been
+    disturbed, the later half."""
+    return min(_WINDOW_S, max(_FIRST_WINDOW_S, age_s / 2))
+
+
 class ArrivalWatch:
-    """Follows how late tiles come: the 95th percentile over the last ten seconds says what the buffer must hold.
+    """Follows how late tiles come: the 95th percentile over ``recent_s`` says what the buffer must hold.
 
     A tile's transit is its arrival less its place in the stream, by two clocks that need not agree; its lateness is
     its transit less the smallest transit in the window, so drifting clocks do no harm. Tiles that a stall has held back
@@ -121,7 +129,8 @@ class ArrivalWatch:
     for seconds. After Ramjee et al. 1994 and the delay histogram of WebRTC's NetEq.
 
     ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the
-    greatest while there are fewer than 20 arrivals; both are 0 before the first.
+    greatest while there are fewer than 20 arrivals; both are 0 before the first. ``latest_s`` is the greatest lateness
+    of the window, infinite while there are fewer than 20 arrivals: so few tell nothing of the latest.
     """
 
     def __init__(self, frame_s: float) -> None:
@@ -133,7 +142,9 @@ class ArrivalWatch:
         """Forget the arrivals: the next tile comes by another path, or after a long break."""
         self._transits.clear()
         self._last: tuple[float, int] | None = None
+        self._began_s: float | None = None
         self.base_s = self.lateness_s = 0.0
+        self.latest_s = math.inf
 
     def push(self, first_frame: int, now_s: float) -> None:
         """Record the arrival of a tile."""
@@ -145,13 +156,17 @@ class ArrivalWatch:
             last_s, last_frame = self._last
             counts = now_s - last_s >= 0.5 * (first_frame - last_frame) * self._frame_s
         self._last = (now_s, first_frame)
+        self._began_s = now_s if self._began_s is None else self._began_s
+        earliest_s = now_s - recent_s(now_s - self._began_s)
         self._transits.append((now_s, transit_s, counts))
-        while len(self._transits) > _WINDOW_TILES and self._transits[0][0] < now_s - _WINDOW_S:
+        while len(self._transits) > _WINDOW_TILES and self._transits[0][0] < earliest_s:
             self._transits.popleft()
         self.base_s = min(transit_s for _, transit_s, _ in self._transits)
         counted = sorted(transit_s for _, transit_s, counts in self._transits if counts)
         later = len(self._transits) * _LATER_PERCENT // 100
         self.lateness_s = counted[max(0, len(counted) - 1 - later)] - self.base_s if counted else 0.0
+        is_known = counted and len(self._transits) >= _WINDOW_TILES
+        self.latest_s = counted[-1] - self.base_s if is_known else math.inf
 
 
 _WATCH_S = 1.0

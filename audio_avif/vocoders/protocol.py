@@ -15,8 +15,10 @@ class VocoderStream(Protocol):
     ``hop_samples * k`` lies at the centre of frame k.
     """
 
-    latency_samples: int
-    """How many samples the output ends before the newest frame's centre."""
+    @property
+    def latency_samples(self) -> int:
+        """How many samples the output ends before the newest frame's centre."""
+        ...
 
     def push(self, log_mel: FloatArray) -> FloatArray:
         """Take ``[n_mels, frames] float32, log10 magnitude``; return ``[samples] float32`` that are now final."""

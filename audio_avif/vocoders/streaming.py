@@ -26,7 +26,7 @@ def open_stream(vocoder: Vocoder) -> VocoderStream:
     raise TypeError(f"{type(vocoder).__name__} has no streaming form")
 
 
-class _Crossfade:
+class Crossfade:
     """Joins chunks that were computed with too little future to those that the next call computes in their place."""
 
     def __init__(self, samples: int) -> None:
@@ -60,7 +60,7 @@ class StateStream:
         info = vocoder.info
         hop = vocoder.mel.hop_samples
         self._vocoder = vocoder
-        self._crossfade = _Crossfade(hop if 0 < info.lookahead_frames < info.receptive_frames else 0)
+        self._crossfade = Crossfade(hop if 0 < info.lookahead_frames < info.receptive_frames else 0)
         self.latency_samples = info.lookahead_frames * hop + info.latency_samples
         self.reset()
 
@@ -115,7 +115,7 @@ class ContextStream:
         self._lookahead_frames = lookahead_frames
         self._hop = vocoder.mel.hop_samples
         exact = min(context_frames, lookahead_frames) >= vocoder.info.receptive_frames
-        self._crossfade = _Crossfade(0 if exact or not lookahead_frames else self._hop)
+        self._crossfade = Crossfade(0 if exact or not lookahead_frames else self._hop)
         self.latency_samples = lookahead_frames * self._hop
         self.reset()
 

@@ -77,6 +77,7 @@ def open_decoder(vector: Json) -> Decoder:
     teller = FrameTeller(vector["latency_samples"] // HOP)
     opened = Decoder(hello_of(vector["tile_frames"]), teller, PlayoutConfig(**vector["playout"]))
     opened.pacer.processing_s = vector["processing_s"]
+    opened.pacer.unsteady_s = vector["unsteady_s"]
     return opened
 
 
@@ -154,6 +155,7 @@ class Scenario:
     ends: bool = True
     tile_frames: int = 8
     processing_s: float = 0.0
+    unsteady_s: float = 0.025
     playout: PlayoutConfig = field(default_factory=PlayoutConfig)
 
 
@@ -209,6 +211,12 @@ def scenarios() -> dict[str, Scenario]:
     short_last = {**tile(14), "frames": 3, "pixels": [150, 160, 170]}
     return {
         "quiet_path": Scenario("every packet on time", [on_time(packet) for packet in plain], ends=False),
+        "punctual": Scenario(
+            "a machine and a path on which all is punctual, but for one packet",
+            [on_time(packet, 0.02 * (packet["sequence"] == 70)) for packet in tiles(range(90), 2)],
+            tile_frames=2,
+            unsteady_s=0.004,
+        ),
         "jitter": Scenario("up to 90 ms late", [on_time(packet, rng.uniform(0, 0.09)) for packet in plain]),
         "loss": Scenario("one tile in ten lost", [on_time(packet) for packet in lossy]),
         "bursts": Scenario("two and six tiles lost in a row", [on_time(packet) for packet in bursts]),
@@ -247,6 +255,7 @@ def scenarios() -> dict[str, Scenario]:
             "a browser's buffer, with jitter and loss",
             [on_time(packet, 0.01 * (packet["sequence"] * 7 % 5)) for packet in lossy],
             processing_s=0.012,
+            unsteady_s=0.02,
             playout=_BROWSER,
         ),
         "bye": Scenario(
@@ -320,6 +329,7 @@ def record(scenario: Scenario) -> Json:
         "tile_frames": scenario.tile_frames,
         "latency_samples": _LATENCY_FRAMES * HOP,
         "processing_s": scenario.processing_s,
+        "unsteady_s": scenario.unsteady_s,
         "playout": asdict(scenario.playout),
     }
     with comparable():

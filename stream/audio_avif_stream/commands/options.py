@@ -29,8 +29,8 @@ from audio_avif_stream.serving.security import Limits, is_token
 if TYPE_CHECKING:
     from audio_avif_stream.client.connection import Host
 
-# What each choice of --latency stands for: a vocoder, and sound held ready in ms.
-LATENCIES = {"low": ("embedded-low", 30.0), "balanced": ("default", 40.0), "safe": ("default", 120.0)}
+# What each choice of --latency stands for: a vocoder, and the least sound held ready in ms.
+LATENCIES = {"low": ("embedded-low", 0.0), "balanced": ("default", 0.0), "safe": ("default", 120.0)}
 
 _COUNT = console.integer_in(1, 2**31 - 1)
 
@@ -232,14 +232,14 @@ def hearing(latency: str) -> argparse.ArgumentParser:
         "--latency",
         choices=LATENCIES,
         default=latency,
-        help="delay of vocoder and jitter buffer: low: 16 + 30 ms, less clear; balanced: 48 + 40 ms; "
-        f"safe: 48 + 120 ms (default: {latency})",
+        help="delay of the vocoder: low: 16 ms, less clear; balanced: 48 ms; safe: 48 ms and a jitter buffer of "
+        f"at least 120 ms (default: {latency})",
     )
     group.add_argument(
         "--buffer-ms",
         type=console.milliseconds,
         metavar="MS",
-        help="jitter buffer in ms (default: by --latency)",
+        help="jitter buffer in ms, at least (default: by --latency; the buffer grows as arrivals and machine require)",
     )
     return parent
 

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from statistics import median
 
 from audio_avif.codec.decoder import WARM_UP_TILES, Decoder, Frames, warm_up
-from audio_avif.codec.playout import PlayoutConfig
+from audio_avif.codec.playout import PlayoutConfig, Steadiness
 from audio_avif.errors import AudioAvifError
 from audio_avif.link.messages import MAX_DURATION_US, Bye, Hello, MediaPacket, Report
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
+from audio_avif.vocoders.replaceable import ReplaceableStream
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.receiving.outputs import Output
+from audio_avif_stream.receiving.relief import Relief
 from audio_avif_stream.receiving.saving import Saver
 from audio_avif_stream.receiving.tile_folder import TileFolder
 from audio_avif_stream.runtime.realtime import normal_priority
@@ -34,19 +36,19 @@ _PROCESSING_MEMORY_S = 5.0
 
 def open_decoder(
     hello: Hello, vocoder: Vocoder, config: PlayoutConfig, clock: Callable[[], float] | None = time.monotonic
-) -> Decoder:
-    """Return a decoder that is warmed up and knows how long this machine takes for a tile.
+) -> tuple[Decoder, Relief]:
+    """Return a decoder that is warmed up and knows how long this machine takes for a tile, and the vocoder's relief.
 
     Without a clock the machine is taken for infinitely fast.
     """
-    speaking = open_stream(vocoder)
+    speaking = ReplaceableStream(open_stream(vocoder), hello.mel)
     decoder = Decoder(hello, speaking, config)
     if clock is not None:
         warm_up(hello, speaking)
         began_s = clock()
         warm_up(hello, speaking)
         decoder.pacer.processing_s = (clock() - began_s) / WARM_UP_TILES
-    return decoder
+    return decoder, Relief(speaking, vocoder)
 
 
 class Playout:
@@ -58,6 +60,7 @@ class Playout:
     def __init__(
         self,
         decoder: Decoder,
+        relief: Relief,
         output: Output,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -73,11 +76,19 @@ class Playout:
         self.played_samples = 0
         memory_tiles = max(2, round(_PROCESSING_MEMORY_S / decoder.tile_s))
         self._processing_s = deque([decoder.pacer.processing_s], maxlen=memory_tiles)
+        self._steadiness = Steadiness()
+        self._spoken_s = 0.0  # when the last sound was made
+        self._relief = relief
         self._clock = clock
         self._on_report = on_report
         self._on_frames = on_frames
         self._tiles = tiles
         self._received_s: dict[int, float] = {}
+
+    @property
+    def vocoder_name(self) -> str:
+        """The name of the vocoder in use."""
+        return self._relief.vocoder.name
 
     def begin(self) -> None:
         """Begin the stream."""
@@ -120,15 +131,24 @@ class Playout:
         spoken_s = self._clock()
         if frames.silence_s:
             self.output.silence(max(0.0, frames.silence_s - (spoken_s - started_s)))
+            self._steadiness.reset()
         buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
+        written_s = self.played_samples / self.decoder.hello.mel.rate_hz
         self._write(chunk.samples)
         self.saver.push(frames.log_mel)
         self._on_frames(frames)
+        free_s, self._spoken_s = self._spoken_s, spoken_s
+        sound_s = frames.log_mel.shape[1] * self.decoder.hello.mel.frame_s
+        if self.decoder.hello.live and self._relief.push(spoken_s - started_s, sound_s):
+            self._processing_s.clear()  # those of the vocoder before
         if frames.tile is None:
             return
         self._processing_s.append(spoken_s - started_s)
         self.decoder.pacer.processing_s = median(self._processing_s)
         received_s = self._received_s.pop(frames.tile.sequence, started_s)
+        self._steadiness.push(spoken_s, written_s, buffered_s, spoken_s - max(received_s, free_s))
+        if self._steadiness.unsteady_s is not None:
+            self.decoder.pacer.unsteady_s = self._steadiness.unsteady_s
         for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:
             del self._received_s[passed]
         if chunk.samples.size:
@@ -167,6 +187,11 @@ class Player:
     def output(self) -> Output:
         """The output."""
         return self.playout.output
+
+    @property
+    def vocoder_name(self) -> str:
+        """The name of the vocoder in use."""
+        return self.playout.vocoder_name
 
     @property
     def played_samples(self) -> int:

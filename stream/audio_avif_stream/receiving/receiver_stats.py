@@ -33,13 +33,12 @@ class _Target:
 class ReceiverStats:
     """Counts what was received of one stream, and what was played."""
 
-    def __init__(self, hello: Hello, vocoder: str) -> None:
+    def __init__(self, hello: Hello) -> None:
         self.rates = RateMeter()
         self.reconnections = 0
         self.newest_sequence = -1
         """The highest sequence number that has come, -1 before the first."""
         self._hello = hello
-        self._vocoder = vocoder
         self._whole_stills = 0
         self._end_frame: int | None = None  # of what has come
         self._delay_s: float | None = None
@@ -103,7 +102,7 @@ class ReceiverStats:
             "underruns": playout.output.underruns,
             "whole_stills": self._whole_stills,
             "played_s": round(playout.played_samples / hello.mel.rate_hz, 3),
-            "vocoder": self._vocoder,
+            "vocoder": playout.vocoder_name,
             "session": hello.session,
             "is_connected": int(is_connected),
             "reconnections": self.reconnections,

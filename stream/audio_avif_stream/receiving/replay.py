@@ -159,10 +159,10 @@ class _Stream:
         vocoder = stage.vocoder
         if hello.mel != vocoder.mel:
             raise ModelError(f"the stream's mel is {hello.mel}; vocoder {vocoder.name} needs {vocoder.mel}")
-        self.stats = ReceiverStats(hello, vocoder.name)
+        self.stats = ReceiverStats(hello)
         self._clock = clock
         self._playout = Playout(
-            open_decoder(hello, vocoder, stage.playout, None if clock.is_virtual else clock),
+            *open_decoder(hello, vocoder, stage.playout, None if clock.is_virtual else clock),
             stage.output,
             clock=clock,
             on_report=self.stats.report,

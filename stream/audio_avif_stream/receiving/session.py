@@ -44,7 +44,7 @@ class Session:
         self.carriage = Carriage(stage.recorder)
         self._stage = stage
         self._number = number
-        stats = ReceiverStats(hello, stage.vocoder.name)
+        stats = ReceiverStats(hello)
         self._display = FigureDisplay(stats, stage.live_line, stage.stats_json, time.monotonic())
         self._awake = AwakeClock(time.monotonic)
         now_s = self._awake.now_s()
@@ -220,7 +220,7 @@ class Session:
 
     async def _open(self, before: Session | None) -> None:
         stage, hello = self._stage, self.hello
-        decoder = await asyncio.to_thread(open_decoder, hello, stage.vocoder, stage.playout, time.monotonic)
+        decoder, relief = await asyncio.to_thread(open_decoder, hello, stage.vocoder, stage.playout, time.monotonic)
         while before is not None and not before.is_over.is_set() and not self._is_played.is_set():
             await _wait(before.is_over, _TICK_S)
         if self._is_ending:
@@ -229,6 +229,7 @@ class Session:
         loop = asyncio.get_running_loop()
         playout = Playout(
             decoder,
+            relief,
             stage.output,
             on_report=lambda report: _from_thread(loop, self._on_report, report),
             tiles=TileFolder(stage.save_tiles, self._number, hello),

@@ -223,7 +223,7 @@ def test_a_live_stream_starts_after_the_target_and_the_vocoders_delay() -> None:
     arrive(decoder, tile(0))
     frames = decoder.next_frames(0.0, decoder.now_s)
     assert frames is not None
-    assert frames.silence_s == pytest.approx(0.04 + 3 * FRAME_S)
+    assert frames.silence_s == pytest.approx(0.041 + 3 * FRAME_S)
     decoder.speak(frames)
     arrive(decoder, tile(1))
     later = decoder.next_frames(PLENTY_S, 0.0)
@@ -336,7 +336,7 @@ def test_bridging_falls_silent_and_the_next_tile_is_anchored_anew() -> None:
     arrive(decoder, tile(9))
     frames = decoder.next_frames(0.0, decoder.now_s)
     assert frames is not None
-    assert frames.silence_s == pytest.approx(0.04)
+    assert frames.silence_s == pytest.approx(0.041)
     chunk = decoder.speak(frames)
     assert (numbers(chunk)[-1], chunk.first_sample) == (79, 72 * HOP)
     assert decoder.background.concealed_frames == bridges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -200,9 +201,26 @@ def test_before_20_tiles_the_latest_counts() -> None:
 
 
 def test_then_the_95th_percentile_of_ten_seconds() -> None:
-    lateness_s = [0.001 * (k % 20) for k in range(78)]
-    assert watch_of(*lateness_s).lateness_s == pytest.approx(np.percentile(lateness_s, 95), abs=0.001)
+    lateness_s = [0.001 * (k % 20) for k in range(160)]
+    watch = watch_of(*lateness_s)
+    assert watch.lateness_s == pytest.approx(np.percentile(lateness_s, 95), abs=0.001)
+    assert watch.latest_s == pytest.approx(0.019)
     assert watch_of(*[0.5, 0.4, 0.3, 0.2, 0.1] * 4, *[0.0] * 100).lateness_s == pytest.approx(0)
+
+
+@pytest.mark.parametrize("tile_frames", [2, 4, 8])
+def test_a_start_that_was_late_is_soon_forgotten(tile_frames: int) -> None:
+    """For 1.2 s all tiles come late, as from a sender that loads its libraries."""
+    watch = ArrivalWatch(FRAME_S)
+    for number in range(round(4.0 / tile_frames / FRAME_S)):
+        due_s = number * tile_frames * FRAME_S
+        watch.push(number * tile_frames, due_s + max(0.0, 0.6 - 0.5 * due_s))
+    assert watch.lateness_s == pytest.approx(0, abs=1e-6) and watch.latest_s == pytest.approx(0, abs=1e-6)
+
+
+def test_of_few_tiles_the_latest_is_not_known() -> None:
+    assert watch_of(*[0.0] * 19).latest_s == math.inf
+    assert watch_of(*[0.0] * 10, 0.3, *[0.0] * 9).latest_s == pytest.approx(0.3)
 
 
 def test_a_stall_is_one_late_tile_however_many_it_holds_back() -> None:

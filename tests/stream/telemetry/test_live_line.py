@@ -13,7 +13,7 @@ from audio_avif_tools.shared.loopback import StreamRecord
 
 def test_the_live_line_fits_a_terminal() -> None:
     codec = Encoder()
-    stats = ReceiverStats(Hello(codec.mel, codec.tile, codec.template, "a"), "griffin-lim")
+    stats = ReceiverStats(Hello(codec.mel, codec.tile, codec.template, "a"))
     stats.rates.tile(3000, 6000, 1.0)
     figures = {"delay_ms": 876.5, "buffer_ms": 999.0, "lost_tiles": 99, "concealed_tiles": 99, "underruns": 99}
     assert "codec 24.0 wire 48.0 kbps" in stats.live_text(figures)

@@ -1,5 +1,5 @@
 // src/playout.ts
-var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
 // src/address.ts
 var MAX_BUFFER_MS = 2e3;
@@ -863,7 +863,8 @@ var Listening = class {
   start(wanted) {
     this.worker ??= this.startWorker();
     const port = this.sound?.openPort() ?? null;
-    const minBufferS2 = wanted.minBufferS + (this.sound?.blockS ?? 0);
+    const takenS = this.sound?.blockS ? this.sound.blockS + BROWSER_PLAYOUT.concealAtS : 0;
+    const minBufferS2 = wanted.minBufferS + takenS;
     this.ask({ kind: "open", url: serverUrl(), ...wanted, minBufferS: minBufferS2, sound: port }, port ? [port] : []);
   }
   /** Leave the room. */

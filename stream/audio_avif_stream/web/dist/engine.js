@@ -1213,10 +1213,14 @@ var TileQueue = class {
   }
 };
 var WINDOW_S2 = 10;
+var FIRST_WINDOW_S = 1;
 var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
 var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
+function recentS(ageS) {
+  return Math.min(WINDOW_S2, Math.max(FIRST_WINDOW_S, ageS / 2));
+}
 var ArrivalWatch = class {
   constructor(frameS2) {
     this.frameS = frameS2;
@@ -1224,26 +1228,35 @@ var ArrivalWatch = class {
   frameS;
   baseS = 0;
   latenessS = 0;
+  /** The greatest lateness; infinite while fewer than 20 arrivals are known. */
+  latestS = Infinity;
+  beganS = null;
   transits = [];
   last = null;
   reset() {
     this.transits = [];
     this.last = null;
+    this.beganS = null;
     this.baseS = this.latenessS = 0;
+    this.latestS = Infinity;
   }
   push(firstFrame, nowS2) {
     const transitS = nowS2 - firstFrame * this.frameS;
     if (this.transits.length && transitS < this.baseS - CLOCK_JUMP_S) this.reset();
     const counts = !!this.last && nowS2 - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS: nowS2, frame: firstFrame };
+    this.beganS ??= nowS2;
+    const earliestS = nowS2 - recentS(nowS2 - this.beganS);
     this.transits.push({ nowS: nowS2, transitS, counts });
     if (this.transits.length > MAX_TILES) this.transits.shift();
-    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS2 - WINDOW_S2) this.transits.shift();
+    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < earliestS) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
     counted.sort((a, b) => a - b);
     const later = Math.floor(this.transits.length * LATER_PERCENT / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
+    const isKnown = counted.length > 0 && this.transits.length >= WINDOW_TILES;
+    this.latestS = isKnown ? counted[counted.length - 1] - this.baseS : Infinity;
   }
 };
 function median(values) {
@@ -1300,14 +1313,46 @@ var FrameStretcher = class {
 
 // src/playout.ts
 var CATCH_UP_S = 0.3;
+var KNOWN_S = 1;
+var MAX_SEEN = 512;
+var OF_LATE = 9;
 var TOLERANCE_FRAMES = 0.75;
-var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var TOLERANCE_BELOW_FRAMES = 0.5;
+var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
+var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var Steadiness = class {
+  /**
+   * How much sooner than of late the output was about to run dry, and how much longer than usual a tile's sound took;
+   * null in the first second.
+   */
+  unsteadyS = null;
+  seen = [];
+  beganS = null;
+  /** Forget what was before a silence; the value stays until a second is known again. */
+  reset() {
+    this.seen = [];
+    this.beganS = null;
+  }
+  /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
+  push(nowS2, writtenS, bufferedS, delayS) {
+    this.beganS ??= nowS2;
+    const earliestS = nowS2 - recentS(nowS2 - this.beganS);
+    this.seen.push({ nowS: nowS2, endS: nowS2 + bufferedS - writtenS, delayS });
+    this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
+    const ends = this.seen.map((each) => each.endS);
+    const delays = this.seen.map((each) => each.delayS);
+    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
+    const unsteadyS = soonerS + Math.max(...delays) - median(delays);
+    const isKnown = nowS2 - this.beganS >= KNOWN_S;
+    if (isKnown || this.unsteadyS !== null && unsteadyS > this.unsteadyS) this.unsteadyS = unsteadyS;
+  }
+};
 var Pacer = class {
   constructor(config, tileS, frameS2) {
     this.config = config;
     this.tileS = tileS;
     this.frameS = frameS2;
+    this.unsteadyS = config.concealAtS;
     this.arrivals = new ArrivalWatch(frameS2);
     this.depth = new DepthWatch(tileS);
   }
@@ -1316,21 +1361,28 @@ var Pacer = class {
   frameS;
   /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
+  /** How much sound is needed because this machine is not punctual; the caller measures and sets it. */
+  unsteadyS;
   arrivals;
   depth;
   stretcher = new FrameStretcher();
   /** How many copies come with a tile. */
   copies = 0;
-  /** How much sound to hold ready against jitter, and until copies have come. */
+  /** How much sound to hold ready: what the latest tile needs, but no more than makes 95 of 100 safe; and for copies. */
   get targetS() {
     const { minS, maxS, concealAtS } = this.config;
-    const marginS = Math.min(minS, concealAtS + this.frameS);
-    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
+    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_BELOW_FRAMES * this.frameS;
+    const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
   /** How much sound should be waiting when a tile arrives on time. */
   get depthS() {
     return this.targetS + this.processingS;
+  }
+  /** With less sound than this, concealment must be made, or it comes too late. */
+  get urgentS() {
+    return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
   }
   /** Frames left out to catch up. */
   get shortenedFrames() {
@@ -1368,8 +1420,8 @@ var Pacer = class {
    */
   pushFrames(before, logMel, surplusS, isQuiet) {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
-    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
+    const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
     const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
     this.depth.adjust((paced.length - logMel.length) * this.frameS);
     return paced;
@@ -1463,11 +1515,8 @@ var Decoder = class {
   }
   /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS() {
-    const { depthS, processingS, config } = this.pacer;
-    if (this.background.pause && this.cutOffS <= 0) {
-      return Math.max(depthS - this.frameS, config.concealAtS / 2 + processingS);
-    }
-    return config.concealAtS + processingS;
+    const { depthS, urgentS } = this.pacer;
+    return this.background.pause && this.cutOffS <= 0 ? Math.max(depthS - this.frameS, urgentS) : urgentS;
   }
   /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting() {
@@ -1721,6 +1770,10 @@ var Sink = class {
     const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
+  /** Seconds of sound written so far, silence included. */
+  get writtenS() {
+    return this.written / RATE_HZ;
+  }
   /** Seconds of sound written and not yet played. */
   get bufferedS() {
     return (this.written - this.takenNow) / RATE_HZ;
@@ -1965,7 +2018,8 @@ var Room = class {
         decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
       } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }
-    this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.pacer.processingS] : [] };
+    const processingS = decoder ? [decoder.pacer.processingS] : [];
+    this.stream = { hello, decoder, queue: new TileQueue(), processingS, steadiness: new Steadiness() };
     tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
     this.tellState("playing");
   }
@@ -2023,9 +2077,12 @@ var Room = class {
         const speech = decoder.nextFrames(sink.bufferedS, startedS);
         if (!speech) break;
         const chunk = await decoder.speak(speech);
-        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS) - sink.bufferedS));
+        if (speech.silenceS) {
+          sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS) - sink.bufferedS));
+          this.stream.steadiness.reset();
+        }
+        this.measure(speech, decoder, sink);
         this.play(chunk);
-        this.measure(speech, decoder);
       }
       if (decoder.isWaiting) sink.rest();
     } catch (error) {
@@ -2034,14 +2091,19 @@ var Room = class {
       this.isSpeaking = false;
     }
   }
-  /** Record a tile's processing time, with the wait for the worker; 95 of 100 tiles take no longer than `processingS`. */
-  measure({ tile, logMel }, decoder) {
+  /**
+   * Record a tile's processing time, with the wait for the worker, and what its sound finds waiting; 95 of 100 tiles take
+   * no longer than `processingS`.
+   */
+  measure({ tile, logMel }, decoder, sink) {
     const now = nowS();
     if (tile && logMel.length <= tile.frames && this.stream) {
       const tookS = now - Math.max(tile.receivedS, this.spokenS);
       this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
       const sorted = [...this.stream.processingS].sort((a, b) => a - b);
       decoder.pacer.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
+      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS);
+      decoder.pacer.unsteadyS = this.stream.steadiness.unsteadyS ?? decoder.pacer.unsteadyS;
     }
     this.spokenS = now;
   }

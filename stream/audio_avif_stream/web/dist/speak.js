@@ -1,5 +1,5 @@
 // src/playout.ts
-var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
 // src/address.ts
 var MAX_BUFFER_MS = 2e3;

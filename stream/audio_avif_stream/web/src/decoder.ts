@@ -78,11 +78,8 @@ export class Decoder {
 
   /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS(): number {
-    const { depthS, processingS, config } = this.pacer;
-    if (this.background.pause && this.cutOffS <= 0) {
-      return Math.max(depthS - this.frameS, config.concealAtS / 2 + processingS);
-    }
-    return config.concealAtS + processingS;
+    const { depthS, urgentS } = this.pacer;
+    return this.background.pause && this.cutOffS <= 0 ? Math.max(depthS - this.frameS, urgentS) : urgentS;
   }
 
   /** Whether no sound is made before the next packet, even if the buffer is empty. */

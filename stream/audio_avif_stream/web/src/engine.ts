@@ -7,7 +7,7 @@ import { TileError } from "./errors.js";
 import { type Picture, TileCounts, TileQueue, median } from "./jitter.js";
 import { NoiseSource, fromPixel, noiseEnvelope } from "./noise.js";
 import { PictureReader } from "./pictures.js";
-import { BROWSER_PLAYOUT } from "./playout.js";
+import { BROWSER_PLAYOUT, Steadiness } from "./playout.js";
 import { TargetWatch } from "./target.js";
 import type { Figures, FromWorker, Open, State, ToWorker } from "./protocol.js";
 import { Sink } from "./sink.js";
@@ -32,6 +32,7 @@ interface Stream {
   /** Counts tiles of a stream that is only watched. */
   queue: TileQueue;
   processingS: number[];
+  steadiness: Steadiness;
 }
 
 /** A listener's time in one room. */
@@ -145,7 +146,8 @@ class Room {
         decoder.pacer.processingS = this.vocoder.costS(hello.tile.frames);
       } else tell({ kind: "caveat", detail: "The vocoder does not fit the stream's mel definition: the stream can be watched, not heard." });
     }
-    this.stream = { hello, decoder, queue: new TileQueue(), processingS: decoder ? [decoder.pacer.processingS] : [] };
+    const processingS = decoder ? [decoder.pacer.processingS] : [];
+    this.stream = { hello, decoder, queue: new TileQueue(), processingS, steadiness: new Steadiness() };
     tell({ kind: "stream", mel: hello.mel, tile: hello.tile, agent: hello.agent });
     this.tellState("playing");
   }
@@ -207,9 +209,12 @@ class Room {
         if (!speech) break;
         const chunk = await decoder.speak(speech);
         // The end of the previous stream may still be playing.
-        if (speech.silenceS) sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS) - sink.bufferedS));
+        if (speech.silenceS) {
+          sink.silence(Math.max(0, speech.silenceS - (nowS() - startedS) - sink.bufferedS));
+          this.stream.steadiness.reset();
+        }
+        this.measure(speech, decoder, sink);
         this.play(chunk);
-        this.measure(speech, decoder);
       }
       if (decoder.isWaiting) sink.rest();
     } catch (error) {
@@ -219,14 +224,19 @@ class Room {
     }
   }
 
-  /** Record a tile's processing time, with the wait for the worker; 95 of 100 tiles take no longer than `processingS`. */
-  private measure({ tile, logMel }: Speech, decoder: Decoder): void {
+  /**
+   * Record a tile's processing time, with the wait for the worker, and what its sound finds waiting; 95 of 100 tiles take
+   * no longer than `processingS`.
+   */
+  private measure({ tile, logMel }: Speech, decoder: Decoder, sink: Sink): void {
     const now = nowS();
     if (tile && logMel.length <= tile.frames && this.stream) {
       const tookS = now - Math.max(tile.receivedS, this.spokenS);
       this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
       const sorted = [...this.stream.processingS].sort((a, b) => a - b);
       decoder.pacer.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
+      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS);
+      decoder.pacer.unsteadyS = this.stream.steadiness.unsteadyS ?? decoder.pacer.unsteadyS;
     }
     this.spokenS = now;
   }

@@ -117,18 +117,27 @@ export class TileQueue {
 }
 
 const WINDOW_S = 10;
+const FIRST_WINDOW_S = 1;
 const WINDOW_TILES = 20;
 const LATER_PERCENT = 5;
 const MAX_TILES = 512;
 const CLOCK_JUMP_S = 1;
 
+/** How much of its past a stream of this age is judged by; a young one, whose start may be disturbed, by the later half. */
+export function recentS(ageS: number): number {
+  return Math.min(WINDOW_S, Math.max(FIRST_WINDOW_S, ageS / 2));
+}
+
 /**
- * Measures how late tiles come: the buffer must hold the 95th percentile of the last ten seconds.
+ * Measures how late tiles come: the buffer must hold the 95th percentile of the last `recentS`.
  * A burst after a stall counts once.
  */
 export class ArrivalWatch {
   baseS = 0;
   latenessS = 0;
+  /** The greatest lateness; infinite while fewer than 20 arrivals are known. */
+  latestS = Infinity;
+  private beganS: number | null = null;
   private transits: { nowS: number; transitS: number; counts: boolean }[] = [];
   private last: { nowS: number; frame: number } | null = null;
 
@@ -137,7 +146,9 @@ export class ArrivalWatch {
   reset(): void {
     this.transits = [];
     this.last = null;
+    this.beganS = null;
     this.baseS = this.latenessS = 0;
+    this.latestS = Infinity;
   }
 
   push(firstFrame: number, nowS: number): void {
@@ -145,14 +156,18 @@ export class ArrivalWatch {
     if (this.transits.length && transitS < this.baseS - CLOCK_JUMP_S) this.reset();
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
+    this.beganS ??= nowS;
+    const earliestS = nowS - recentS(nowS - this.beganS);
     this.transits.push({ nowS, transitS, counts });
     if (this.transits.length > MAX_TILES) this.transits.shift();
-    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S) this.transits.shift();
+    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < earliestS) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
     counted.sort((a, b) => a - b);
     const later = Math.floor((this.transits.length * LATER_PERCENT) / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
+    const isKnown = counted.length > 0 && this.transits.length >= WINDOW_TILES;
+    this.latestS = isKnown ? counted[counted.length - 1] - this.baseS : Infinity;
   }
 }
 

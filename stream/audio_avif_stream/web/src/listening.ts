@@ -1,6 +1,7 @@
 /** A page's listening: its sound device, its worker, and the spectrogram of what comes. */
 
 import { labelBands, serverUrl } from "./parts.js";
+import { BROWSER_PLAYOUT } from "./playout.js";
 import type { Figures, FromWorker, Open, State, ToWorker } from "./protocol.js";
 import { Sound } from "./sound.js";
 import type { Spectrogram } from "./spectrogram.js";
@@ -58,7 +59,8 @@ export class Listening {
   start(wanted: Wanted): void {
     this.worker ??= this.startWorker();
     const port = this.sound?.openPort() ?? null;
-    const minBufferS = wanted.minBufferS + (this.sound?.blockS ?? 0);
+    const takenS = this.sound?.blockS ? this.sound.blockS + BROWSER_PLAYOUT.concealAtS : 0; // blocks are taken whole
+    const minBufferS = wanted.minBufferS + takenS;
     this.ask({ kind: "open", url: serverUrl(), ...wanted, minBufferS, sound: port }, port ? [port] : []);
   }
 

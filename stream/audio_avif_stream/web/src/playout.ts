@@ -1,19 +1,24 @@
 /** The depth of the playout buffer, and the changes that keep it. As `audio_avif/codec/playout.py`. */
 
 import type { Frame } from "./features.js";
-import { ArrivalWatch, DepthWatch } from "./jitter.js";
+import { ArrivalWatch, DepthWatch, median, recentS } from "./jitter.js";
 import { roundHalfToEven } from "./rounding.js";
 import { FrameStretcher } from "./time_scaling.js";
 
 const CATCH_UP_S = 0.3; // at 15 % faster, this surplus is gone in two seconds; a larger one is skipped
+const KNOWN_S = 1;
+const MAX_SEEN = 512;
+const OF_LATE = 9;
 const TOLERANCE_FRAMES = 0.75;
-const TOLERANCE_IN_SPEECH_FRAMES = 2;
+const TOLERANCE_BELOW_FRAMES = 0.5;
+const TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 
 /**
  * The playout buffer and the concealment of a stream.
  *
- * At least `minS` of sound, and as much as 95 of 100 tiles need, up to `maxS`, is held ready against jitter. With less
- * than `concealAtS` left and no tile here, concealment is spoken: `maxConcealS` of it, then it fades within `fadeS`.
+ * At least `minS` of sound, and as much as the tiles need, up to `maxS`, is held ready against jitter. With less than
+ * `concealAtS` left and no tile here, or less where this machine is punctual, concealment is spoken: `maxConcealS` of
+ * it, then it fades within `fadeS`.
  */
 export interface PlayoutConfig {
   minS: number;
@@ -23,13 +28,46 @@ export interface PlayoutConfig {
   fadeS: number;
 }
 
-/** Browsers wake a worker later than an operating system wakes a thread, so the buffer is deeper than in Python. */
-export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+/** Browsers wake a worker later than an operating system wakes a thread, so concealment is made sooner than in Python. */
+export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+
+/** Finds how much sound must be waiting because this machine is not punctual, from the last `recentS`. */
+export class Steadiness {
+  /**
+   * How much sooner than of late the output was about to run dry, and how much longer than usual a tile's sound took;
+   * null in the first second.
+   */
+  unsteadyS: number | null = null;
+  private seen: { nowS: number; endS: number; delayS: number }[] = [];
+  private beganS: number | null = null;
+
+  /** Forget what was before a silence; the value stays until a second is known again. */
+  reset(): void {
+    this.seen = [];
+    this.beganS = null;
+  }
+
+  /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
+  push(nowS: number, writtenS: number, bufferedS: number, delayS: number): void {
+    this.beganS ??= nowS;
+    const earliestS = nowS - recentS(nowS - this.beganS);
+    this.seen.push({ nowS, endS: nowS + bufferedS - writtenS, delayS });
+    this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
+    const ends = this.seen.map((each) => each.endS);
+    const delays = this.seen.map((each) => each.delayS);
+    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
+    const unsteadyS = soonerS + Math.max(...delays) - median(delays);
+    const isKnown = nowS - this.beganS >= KNOWN_S;
+    if (isKnown || (this.unsteadyS !== null && unsteadyS > this.unsteadyS)) this.unsteadyS = unsteadyS;
+  }
+}
 
 /** Keeps the playout buffer as deep as the arrivals require. */
 export class Pacer {
   /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
+  /** How much sound is needed because this machine is not punctual; the caller measures and sets it. */
+  unsteadyS: number;
   private readonly arrivals: ArrivalWatch;
   private readonly depth: DepthWatch;
   private readonly stretcher = new FrameStretcher();
@@ -41,21 +79,28 @@ export class Pacer {
     private readonly tileS: number,
     private readonly frameS: number,
   ) {
+    this.unsteadyS = config.concealAtS;
     this.arrivals = new ArrivalWatch(frameS);
     this.depth = new DepthWatch(tileS);
   }
 
-  /** How much sound to hold ready against jitter, and until copies have come. */
+  /** How much sound to hold ready: what the latest tile needs, but no more than makes 95 of 100 safe; and for copies. */
   get targetS(): number {
     const { minS, maxS, concealAtS } = this.config;
-    const marginS = Math.min(minS, concealAtS + this.frameS);
-    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
+    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_BELOW_FRAMES * this.frameS;
+    const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
 
   /** How much sound should be waiting when a tile arrives on time. */
   get depthS(): number {
     return this.targetS + this.processingS;
+  }
+
+  /** With less sound than this, concealment must be made, or it comes too late. */
+  get urgentS(): number {
+    return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
   }
 
   /** Frames left out to catch up. */
@@ -101,8 +146,8 @@ export class Pacer {
    */
   pushFrames(before: Frame, logMel: Frame[], surplusS: number, isQuiet: boolean): Frame[] {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
-    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
+    const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
     const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
     this.depth.adjust((paced.length - logMel.length) * this.frameS);
     return paced;

@@ -49,6 +49,11 @@ export class Sink {
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
 
+  /** Seconds of sound written so far, silence included. */
+  get writtenS(): number {
+    return this.written / RATE_HZ;
+  }
+
   /** Seconds of sound written and not yet played. */
   get bufferedS(): number {
     return (this.written - this.takenNow) / RATE_HZ;

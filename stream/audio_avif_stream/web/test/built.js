@@ -86,10 +86,14 @@ var TileQueue = class {
   }
 };
 var WINDOW_S = 10;
+var FIRST_WINDOW_S = 1;
 var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
 var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
+function recentS(ageS) {
+  return Math.min(WINDOW_S, Math.max(FIRST_WINDOW_S, ageS / 2));
+}
 var ArrivalWatch = class {
   constructor(frameS2) {
     this.frameS = frameS2;
@@ -97,26 +101,35 @@ var ArrivalWatch = class {
   frameS;
   baseS = 0;
   latenessS = 0;
+  /** The greatest lateness; infinite while fewer than 20 arrivals are known. */
+  latestS = Infinity;
+  beganS = null;
   transits = [];
   last = null;
   reset() {
     this.transits = [];
     this.last = null;
+    this.beganS = null;
     this.baseS = this.latenessS = 0;
+    this.latestS = Infinity;
   }
   push(firstFrame, nowS) {
     const transitS = nowS - firstFrame * this.frameS;
     if (this.transits.length && transitS < this.baseS - CLOCK_JUMP_S) this.reset();
     const counts = !!this.last && nowS - this.last.nowS >= 0.5 * (firstFrame - this.last.frame) * this.frameS;
     this.last = { nowS, frame: firstFrame };
+    this.beganS ??= nowS;
+    const earliestS = nowS - recentS(nowS - this.beganS);
     this.transits.push({ nowS, transitS, counts });
     if (this.transits.length > MAX_TILES) this.transits.shift();
-    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < nowS - WINDOW_S) this.transits.shift();
+    while (this.transits.length > WINDOW_TILES && this.transits[0].nowS < earliestS) this.transits.shift();
     this.baseS = Math.min(...this.transits.map((each) => each.transitS));
     const counted = this.transits.filter((each) => each.counts).map((each) => each.transitS);
     counted.sort((a, b) => a - b);
     const later = Math.floor(this.transits.length * LATER_PERCENT / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
+    const isKnown = counted.length > 0 && this.transits.length >= WINDOW_TILES;
+    this.latestS = isKnown ? counted[counted.length - 1] - this.baseS : Infinity;
   }
 };
 function median(values) {
@@ -194,14 +207,46 @@ var FrameStretcher = class {
 
 // src/playout.ts
 var CATCH_UP_S = 0.3;
+var KNOWN_S = 1;
+var MAX_SEEN = 512;
+var OF_LATE = 9;
 var TOLERANCE_FRAMES = 0.75;
-var TOLERANCE_IN_SPEECH_FRAMES = 2;
-var BROWSER_PLAYOUT = { minS: 0.06, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var TOLERANCE_BELOW_FRAMES = 0.5;
+var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
+var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
+var Steadiness = class {
+  /**
+   * How much sooner than of late the output was about to run dry, and how much longer than usual a tile's sound took;
+   * null in the first second.
+   */
+  unsteadyS = null;
+  seen = [];
+  beganS = null;
+  /** Forget what was before a silence; the value stays until a second is known again. */
+  reset() {
+    this.seen = [];
+    this.beganS = null;
+  }
+  /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
+  push(nowS, writtenS, bufferedS, delayS) {
+    this.beganS ??= nowS;
+    const earliestS = nowS - recentS(nowS - this.beganS);
+    this.seen.push({ nowS, endS: nowS + bufferedS - writtenS, delayS });
+    this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
+    const ends = this.seen.map((each) => each.endS);
+    const delays = this.seen.map((each) => each.delayS);
+    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
+    const unsteadyS = soonerS + Math.max(...delays) - median(delays);
+    const isKnown = nowS - this.beganS >= KNOWN_S;
+    if (isKnown || this.unsteadyS !== null && unsteadyS > this.unsteadyS) this.unsteadyS = unsteadyS;
+  }
+};
 var Pacer = class {
   constructor(config, tileS, frameS2) {
     this.config = config;
     this.tileS = tileS;
     this.frameS = frameS2;
+    this.unsteadyS = config.concealAtS;
     this.arrivals = new ArrivalWatch(frameS2);
     this.depth = new DepthWatch(tileS);
   }
@@ -210,21 +255,28 @@ var Pacer = class {
   frameS;
   /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
+  /** How much sound is needed because this machine is not punctual; the caller measures and sets it. */
+  unsteadyS;
   arrivals;
   depth;
   stretcher = new FrameStretcher();
   /** How many copies come with a tile. */
   copies = 0;
-  /** How much sound to hold ready against jitter, and until copies have come. */
+  /** How much sound to hold ready: what the latest tile needs, but no more than makes 95 of 100 safe; and for copies. */
   get targetS() {
     const { minS, maxS, concealAtS } = this.config;
-    const marginS = Math.min(minS, concealAtS + this.frameS);
-    const jitterS = Math.max(minS, Math.min(this.arrivals.latenessS, maxS) + marginS);
+    const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
+    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_BELOW_FRAMES * this.frameS;
+    const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
   /** How much sound should be waiting when a tile arrives on time. */
   get depthS() {
     return this.targetS + this.processingS;
+  }
+  /** With less sound than this, concealment must be made, or it comes too late. */
+  get urgentS() {
+    return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
   }
   /** Frames left out to catch up. */
   get shortenedFrames() {
@@ -262,8 +314,8 @@ var Pacer = class {
    */
   pushFrames(before, logMel, surplusS, isQuiet) {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
-    const toleranceFrames = isQuiet || usualS < 0 ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (Math.abs(usualS) < toleranceFrames * this.frameS) return logMel;
+    const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
+    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
     const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
     this.depth.adjust((paced.length - logMel.length) * this.frameS);
     return paced;
@@ -1591,11 +1643,8 @@ var Decoder = class {
   }
   /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS() {
-    const { depthS, processingS, config } = this.pacer;
-    if (this.background.pause && this.cutOffS <= 0) {
-      return Math.max(depthS - this.frameS, config.concealAtS / 2 + processingS);
-    }
-    return config.concealAtS + processingS;
+    const { depthS, urgentS } = this.pacer;
+    return this.background.pause && this.cutOffS <= 0 ? Math.max(depthS - this.frameS, urgentS) : urgentS;
   }
   /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting() {
@@ -2159,6 +2208,10 @@ var Sink = class {
     const sinceS = this.leads.length ? Math.min(this.nowS() - reportedAtS, MAX_EXTRAPOLATED_S) : 0;
     return Math.min(this.written, this.taken + sinceS * RATE_HZ);
   }
+  /** Seconds of sound written so far, silence included. */
+  get writtenS() {
+    return this.written / RATE_HZ;
+  }
   /** Seconds of sound written and not yet played. */
   get bufferedS() {
     return (this.written - this.takenNow) / RATE_HZ;
@@ -2284,6 +2337,7 @@ export {
   STILL_OPTIONS,
   SUBPROTOCOL,
   Sink,
+  Steadiness,
   StillTemplate,
   StreamPosition,
   TargetWatch,
@@ -2321,6 +2375,7 @@ export {
   pingBytes,
   placeBytes,
   readAddress,
+  recentS,
   roundHalfToEven,
   short,
   tileBytes,
