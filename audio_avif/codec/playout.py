@@ -13,8 +13,9 @@ from audio_avif.types import FloatArray
 
 _CATCH_UP_S = 0.3  # at 15 % faster this much too much is gone in two seconds; more of it is skipped
 _TOLERANCE_FRAMES = 0.75
-_TOLERANCE_BELOW_FRAMES = 0.5
+_TOLERANCE_BELOW_FRAMES = 0.375
 _TOLERANCE_IN_SPEECH_FRAMES = 1.25
+_MARGIN_FRAMES = 0.5
 _KNOWN_S = 1.0
 _MAX_SEEN = 512
 _OF_LATE = 9
@@ -46,7 +47,7 @@ class PlayoutConfig:
         It is what the latest arrival needs, but no more than makes 95 of 100 safe: one that is alone is concealed.
         """
         usual_s = min(arrivals.lateness_s, self.max_s) + self.conceal_at_s + frame_s
-        latest_s = arrivals.latest_s + min(unsteady_s, self.conceal_at_s) + _TOLERANCE_BELOW_FRAMES * frame_s
+        latest_s = arrivals.latest_s + min(unsteady_s, self.conceal_at_s) + _MARGIN_FRAMES * frame_s
         return max(self.min_s, min(usual_s, latest_s))
 
 
@@ -161,6 +162,7 @@ class Pacer:
         above_frames = _TOLERANCE_FRAMES if is_quiet else _TOLERANCE_IN_SPEECH_FRAMES
         if -_TOLERANCE_BELOW_FRAMES * self._frame_s <= surplus_s < above_frames * self._frame_s:
             return log_mel
-        paced = self._stretcher.push(before, log_mel, -round(surplus_s / self._frame_s))
+        change_frames = -(round(surplus_s / self._frame_s) or -1)  # half a frame too little is one too few
+        paced = self._stretcher.push(before, log_mel, change_frames)
         self._depth.adjust((paced.shape[1] - log_mel.shape[1]) * self._frame_s)
         return paced

@@ -110,6 +110,7 @@ _WINDOW_S = 10.0
 _FIRST_WINDOW_S = 1.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
 _LATER_PERCENT = 5
+_LATER_THAN_LATEST = 5.0  # of n equally probable latenesses, the next exceeds the latest by more than 5/n once in e^5
 _MAX_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 
@@ -129,8 +130,8 @@ class ArrivalWatch:
     for seconds. After Ramjee et al. 1994 and the delay histogram of WebRTC's NetEq.
 
     ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the
-    greatest while there are fewer than 20 arrivals; both are 0 before the first. ``latest_s`` is the greatest lateness
-    of the window, infinite while there are fewer than 20 arrivals: so few tell nothing of the latest.
+    greatest while there are fewer than 20 arrivals; both are 0 before the first. ``latest_s`` is how late
+    the next may come: the greatest of n latenesses and 5/n of it. It is infinite while there are fewer than 20 arrivals.
     """
 
     def __init__(self, frame_s: float) -> None:
@@ -166,7 +167,8 @@ class ArrivalWatch:
         later = len(self._transits) * _LATER_PERCENT // 100
         self.lateness_s = counted[max(0, len(counted) - 1 - later)] - self.base_s if counted else 0.0
         is_known = counted and len(self._transits) >= _WINDOW_TILES
-        self.latest_s = counted[-1] - self.base_s if is_known else math.inf
+        beyond = 1 + _LATER_THAN_LATEST / len(self._transits)
+        self.latest_s = (counted[-1] - self.base_s) * beyond if is_known else math.inf
 
 
 _WATCH_S = 1.0

@@ -204,7 +204,8 @@ def test_then_the_95th_percentile_of_ten_seconds() -> None:
     lateness_s = [0.001 * (k % 20) for k in range(160)]
     watch = watch_of(*lateness_s)
     assert watch.lateness_s == pytest.approx(np.percentile(lateness_s, 95), abs=0.001)
-    assert watch.latest_s == pytest.approx(0.019)
+    assert watch.latest_s == pytest.approx(0.019, rel=0.07)  # and somewhat more: the next may be later
+    assert watch.latest_s > 0.0195
     assert watch_of(*[0.5, 0.4, 0.3, 0.2, 0.1] * 4, *[0.0] * 100).lateness_s == pytest.approx(0)
 
 
@@ -220,7 +221,7 @@ def test_a_start_that_was_late_is_soon_forgotten(tile_frames: int) -> None:
 
 def test_of_few_tiles_the_latest_is_not_known() -> None:
     assert watch_of(*[0.0] * 19).latest_s == math.inf
-    assert watch_of(*[0.0] * 10, 0.3, *[0.0] * 9).latest_s == pytest.approx(0.3)
+    assert watch_of(*[0.0] * 10, 0.3, *[0.0] * 9).latest_s == pytest.approx(0.3 * (1 + 5 / 20))
 
 
 def test_a_stall_is_one_late_tile_however_many_it_holds_back() -> None:

@@ -82,11 +82,11 @@ def record(path: Path, stream: Stream, late_s: dict[int, float] | None = None, l
 def heard(
     path: Path, to: Path, speed: str = "full", stats_json: Path | None = None, config: PlayoutConfig | None = None
 ) -> FloatArray:
-    """Replay into a WAV file, and read it."""
+    """Replay into a WAV file, and read it; the buffer is deep enough from the start, so that it changes no frame."""
     clock = replay_clock(speed, [str(to)])
     output = open_output([str(to)], DeviceChoice(), 0.04, clock)
     with JsonLines(None if stats_json is None else str(stats_json)) as lines:
-        replay(path, Stage(VOCODER, output, config or PlayoutConfig(), LiveLine(False), lines), clock)
+        replay(path, Stage(VOCODER, output, config or PlayoutConfig(0.05), LiveLine(False), lines), clock)
     output.close()
     return read_wav(to)
 

@@ -120,6 +120,7 @@ const WINDOW_S = 10;
 const FIRST_WINDOW_S = 1;
 const WINDOW_TILES = 20;
 const LATER_PERCENT = 5;
+const LATER_THAN_LATEST = 5; // of n equally probable latenesses, the next exceeds the latest by more than 5/n once in e^5
 const MAX_TILES = 512;
 const CLOCK_JUMP_S = 1;
 
@@ -135,7 +136,7 @@ export function recentS(ageS: number): number {
 export class ArrivalWatch {
   baseS = 0;
   latenessS = 0;
-  /** The greatest lateness; infinite while fewer than 20 arrivals are known. */
+  /** How late the next tile may come: the greatest of n latenesses and 5/n of it; infinite below 20 arrivals. */
   latestS = Infinity;
   private beganS: number | null = null;
   private transits: { nowS: number; transitS: number; counts: boolean }[] = [];
@@ -167,7 +168,8 @@ export class ArrivalWatch {
     const later = Math.floor((this.transits.length * LATER_PERCENT) / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
     const isKnown = counted.length > 0 && this.transits.length >= WINDOW_TILES;
-    this.latestS = isKnown ? counted[counted.length - 1] - this.baseS : Infinity;
+    const beyond = 1 + LATER_THAN_LATEST / this.transits.length;
+    this.latestS = isKnown ? (counted[counted.length - 1] - this.baseS) * beyond : Infinity;
   }
 }
 

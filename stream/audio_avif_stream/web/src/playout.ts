@@ -10,8 +10,9 @@ const KNOWN_S = 1;
 const MAX_SEEN = 512;
 const OF_LATE = 9;
 const TOLERANCE_FRAMES = 0.75;
-const TOLERANCE_BELOW_FRAMES = 0.5;
+const TOLERANCE_BELOW_FRAMES = 0.375;
 const TOLERANCE_IN_SPEECH_FRAMES = 1.25;
+const MARGIN_FRAMES = 0.5;
 
 /**
  * The playout buffer and the concealment of a stream.
@@ -88,7 +89,7 @@ export class Pacer {
   get targetS(): number {
     const { minS, maxS, concealAtS } = this.config;
     const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
-    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_BELOW_FRAMES * this.frameS;
+    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + MARGIN_FRAMES * this.frameS;
     const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
@@ -148,7 +149,8 @@ export class Pacer {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
     const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
     if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
-    const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
+    const changeFrames = -(roundHalfToEven(usualS / this.frameS) || -1); // half a frame too little is one too few
+    const paced = this.stretcher.push(before, logMel, changeFrames);
     this.depth.adjust((paced.length - logMel.length) * this.frameS);
     return paced;
   }

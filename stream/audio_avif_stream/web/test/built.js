@@ -89,6 +89,7 @@ var WINDOW_S = 10;
 var FIRST_WINDOW_S = 1;
 var WINDOW_TILES = 20;
 var LATER_PERCENT = 5;
+var LATER_THAN_LATEST = 5;
 var MAX_TILES = 512;
 var CLOCK_JUMP_S = 1;
 function recentS(ageS) {
@@ -101,7 +102,7 @@ var ArrivalWatch = class {
   frameS;
   baseS = 0;
   latenessS = 0;
-  /** The greatest lateness; infinite while fewer than 20 arrivals are known. */
+  /** How late the next tile may come: the greatest of n latenesses and 5/n of it; infinite below 20 arrivals. */
   latestS = Infinity;
   beganS = null;
   transits = [];
@@ -129,7 +130,8 @@ var ArrivalWatch = class {
     const later = Math.floor(this.transits.length * LATER_PERCENT / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
     const isKnown = counted.length > 0 && this.transits.length >= WINDOW_TILES;
-    this.latestS = isKnown ? counted[counted.length - 1] - this.baseS : Infinity;
+    const beyond = 1 + LATER_THAN_LATEST / this.transits.length;
+    this.latestS = isKnown ? (counted[counted.length - 1] - this.baseS) * beyond : Infinity;
   }
 };
 function median(values) {
@@ -211,8 +213,9 @@ var KNOWN_S = 1;
 var MAX_SEEN = 512;
 var OF_LATE = 9;
 var TOLERANCE_FRAMES = 0.75;
-var TOLERANCE_BELOW_FRAMES = 0.5;
+var TOLERANCE_BELOW_FRAMES = 0.375;
 var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
+var MARGIN_FRAMES = 0.5;
 var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Steadiness = class {
   /**
@@ -266,7 +269,7 @@ var Pacer = class {
   get targetS() {
     const { minS, maxS, concealAtS } = this.config;
     const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
-    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + TOLERANCE_BELOW_FRAMES * this.frameS;
+    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + MARGIN_FRAMES * this.frameS;
     const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
@@ -316,7 +319,8 @@ var Pacer = class {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
     const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
     if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
-    const paced = this.stretcher.push(before, logMel, -roundHalfToEven(usualS / this.frameS));
+    const changeFrames = -(roundHalfToEven(usualS / this.frameS) || -1);
+    const paced = this.stretcher.push(before, logMel, changeFrames);
     this.depth.adjust((paced.length - logMel.length) * this.frameS);
     return paced;
   }
