@@ -130,8 +130,8 @@ class ArrivalWatch:
     for seconds. After Ramjee et al. 1994 and the delay histogram of WebRTC's NetEq.
 
     ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the
-    greatest while there are fewer than 20 arrivals; both are 0 before the first. ``latest_s`` is how late
-    the next may come: the greatest of n latenesses and 5/n of it. It is infinite while there are fewer than 20 arrivals.
+    greatest while there are fewer than 20 arrivals; both are 0 before the first. ``latest_s`` is how late the next may
+    come: the greatest of n latenesses and 5/n of it, infinite while there are fewer than 20 arrivals.
     """
 
     def __init__(self, frame_s: float) -> None:

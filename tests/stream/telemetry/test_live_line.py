@@ -59,4 +59,4 @@ def test_control_messages_are_wire_and_not_codec() -> None:
 )
 def test_lost_tiles_are_counted_once(receiver: dict[str, int], reports: int, lost: int) -> None:
     summary = {"sent_tiles": 45, "dropped_tiles": 5, "tile_frames": 2, "vocoder_latency_samples": 768}
-    assert StreamRecord([{}] * reports, summary, receiver).lost_tiles == lost
+    assert StreamRecord([{}] * reports, summary, [receiver] if receiver else []).lost_tiles == lost

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from audio_avif.types import FloatArray
-from audio_avif_tools.bench.command import Row, bench_encode, bench_resampling, time_ratio, write_page
+from audio_avif_tools.bench.processing import bench_encode, bench_resampling, time_ratio
+from audio_avif_tools.bench.rows import Row, write_page
 from audio_avif_tools.shared.signals import demo_clip
 
 

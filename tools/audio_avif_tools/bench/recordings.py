@@ -19,6 +19,7 @@ from audio_avif.edge.sound_files import WavWriter, read_audio
 from audio_avif.errors import AudioAvifError
 from audio_avif.metrics import SCORES
 from audio_avif.types import FloatArray
+from audio_avif_tools.bench.rows import Row
 
 _PEER_S = 300  # Griffin-Lim is slow and takes much memory: it gets the first minutes, and its time is scaled
 _SCORED_S = 10
@@ -38,7 +39,22 @@ class Codec:
     scores: dict[str, float]
 
 
-def bench_files(sound: FloatArray, minutes: float) -> list[Codec]:
+def bench_hour(sound: FloatArray, minutes: float) -> list[Row]:
+    """Measure the file codec on a long recording, and other codecs on the same one."""
+    rows = []
+    for index, codec in enumerate(_codecs(sound, minutes)):
+        limits = (40.0, 120.0, 500.0, 500.0) if index == 0 else (None,) * 4
+        figures = (codec.encode_s, codec.decode_s, codec.encode_mb, codec.decode_mb)
+        names = ("encoding, s per hour", "decoding, s per hour", "encoding, maximum MB", "decoding, maximum MB")
+        for name, figure, limit in zip(names, figures, limits, strict=True):
+            target, is_met = ("", None) if limit is None else (f"< {limit:.0f}", figure < limit)
+            rows.append(Row(f"{codec.name}: {name}", f"{figure:.0f}", target, is_met))
+        scores = f"{codec.kbps:.1f}; {codec.scores['pesq_wb']:.2f}; {codec.scores['stoi']:.3f}"
+        rows.append(Row(f"{codec.name}: kbps of the whole file; PESQ-WB; STOI", scores))
+    return rows
+
+
+def _codecs(sound: FloatArray, minutes: float) -> list[Codec]:
     """Run each codec on ``minutes`` of repeated ``sound``, as whole programs that may use all cores."""
     seconds = 60 * minutes
     with tempfile.TemporaryDirectory() as name:

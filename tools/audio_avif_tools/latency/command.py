@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PROGRAM = "audio-avif-latency"
 # The first tiles measure the start-up, not a running stream.
 _SETTLING_TILES = 8
+_SETTLING_S = 10.0
 _DEVICE_KEYS = ("device_latency_ms", "device_asked_ms", "device_xruns")
 _BUFFER_KEYS = ("buffer_ms", "target_ms", "target_raised_by")
 
@@ -56,7 +57,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from audio_avif_tools.shared.delays import summarize
+    from audio_avif_tools.shared.delays import drift_ms, summarize
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("streaming", total=options.seconds * 62.5 / options.tile_frames)
@@ -76,10 +77,12 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
         "lost_tiles": record.lost_tiles,
         "vocoder": record.summary["vocoder"],
     }
+    result["drift_ms"] = drift_ms(delays_ms)
     result["stages_sum_ms"] = round(statistics.median(tile["mouth_to_ear_ms"] for tile in tiles), 2)
     result["input"] = {key: record.summary[key] for key in _DEVICE_KEYS}
     if record.receiver:
         result |= {key: record.receiver[key] for key in ("concealed_ms", "underruns", *_BUFFER_KEYS)}
+        result["settled_underruns"] = record.settled_underruns(_SETTLING_S)
         result["output"] = {key: record.receiver[key] for key in _DEVICE_KEYS}
     return result, delays_ms
 

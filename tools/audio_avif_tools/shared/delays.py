@@ -42,6 +42,14 @@ def summarize(tiles: Sequence[dict[str, Any]], mouth_to_ear_ms: Sequence[float])
     }
 
 
+def drift_ms(mouth_to_ear_ms: Sequence[float]) -> float:
+    """The median delay in the last tenth of a stream less that in the second tenth; the first is still settling."""
+    tenth = max(1, len(mouth_to_ear_ms) // 10)
+    return round(
+        float(np.median(mouth_to_ear_ms[-tenth:]) - np.median(mouth_to_ear_ms[tenth:][:tenth] or mouth_to_ear_ms)), 2
+    )
+
+
 def print_table(result: dict[str, Any], title: str) -> None:
     """Print a table of the delays in ms."""
     from rich.console import Console

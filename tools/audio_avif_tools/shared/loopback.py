@@ -24,11 +24,24 @@ _STOP_S = 20.0
 
 @dataclass
 class StreamRecord:
-    """The record of one stream: a trace line for each tile, the sender's summary and the receiver's last figures."""
+    """The record of one stream: a trace line for each tile, the sender's summary and the receiver's figures.
+
+    ``course`` has the receiver's figures of every second, ``receiver`` the last; both are empty for one elsewhere.
+    """
 
     tiles: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
-    receiver: dict[str, Any] = field(default_factory=dict)
+    course: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def receiver(self) -> dict[str, Any]:
+        """The receiver's last figures."""
+        return self.course[-1] if self.course else {}
+
+    def settled_underruns(self, after_s: float) -> int:
+        """Underruns after so much of the stream was played."""
+        before = [line["underruns"] for line in self.course if line["played_s"] <= after_s]
+        return int(self.receiver["underruns"] - (before[-1] if before else 0))
 
     @property
     def lost_tiles(self) -> int:
@@ -46,10 +59,17 @@ class StreamRecord:
 class Program:
     """A command of this project as a process whose standard error is read as it is written."""
 
-    def __init__(self, module: str, arguments: Sequence[str], *, stdout: int | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        stdout: int | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         # -P: import the installed package, not a checkout in the current folder.
         command = [sys.executable, "-P", "-m", f"audio_avif_stream.commands.{module}", *arguments]
-        self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
         self.said: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         assert self.process.stderr is not None
@@ -117,7 +137,7 @@ def run_stream(
                 receiver.process.wait(_STOP_S)
                 if receiver.process.returncode:
                     raise AudioAvifError(receiver.last_words())
-                record.receiver = json.loads(stats.read_text().splitlines()[-1])
+                record.course = [json.loads(line) for line in stats.read_text().splitlines()]
         finally:
             if receiver is not None:
                 receiver.stop()
