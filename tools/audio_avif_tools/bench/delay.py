@@ -16,6 +16,7 @@ from typing import Any
 
 from audio_avif_tools.bench.rows import Row
 from audio_avif_tools.shared.programs import run_quietly
+from audio_avif_tools.shared.sound_servers import PipeWire, PulseAudio, SoundServer
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 
 _LONG_S = 600
@@ -45,16 +46,20 @@ SETTINGS = (
 
 
 def bench_delay(seconds: int) -> list[Row]:
-    """Measure each setting on a machine that does nothing else, then ten minutes of one."""
+    """Measure each setting on a machine that does nothing else, through each sound server; then ten minutes of one."""
     if (reason := VirtualSoundCard.missing()) is not None:
         return [Row(reason, "")]
     rows = []
-    for setting in SETTINGS:
-        result = _measure(setting, seconds)
-        rows += [
-            _delay_row(str(setting), result, setting.target_ms),
-            Row(_losses_title(seconds), _losses(result), "0; 0; 0", result["underruns"] == 0),
-        ]
+    for server in (PulseAudio(), PipeWire()):
+        if (reason := VirtualSoundCard.missing(server)) is not None:
+            rows.append(Row(reason, ""))
+            continue
+        for setting in SETTINGS:
+            result = _measure(setting, seconds, server=server)
+            rows += [
+                _delay_row(f"{server.name}, {setting}", result, setting.target_ms),
+                Row(_losses_title(seconds), _losses(result), "0; 0; 0", result["underruns"] == 0),
+            ]
     result = _measure(SETTINGS[1], _LONG_S)
     drift_ms = result["drift_ms"]
     what = f"{SETTINGS[1]}, {_LONG_S // 60} min: delay at the end less delay at the start, ms"
@@ -101,9 +106,11 @@ def _delay_row(what: str, result: dict[str, Any], target_ms: float) -> Row:
     return Row(f"{what}: ms, p50 / p95 / p99", figures, f"p95 <= {target_ms:.0f}", delay["p95_ms"] <= target_ms)
 
 
-def _measure(setting: Setting, seconds: int, prefix: list[str] | None = None) -> dict[str, Any]:
+def _measure(
+    setting: Setting, seconds: int, prefix: list[str] | None = None, server: SoundServer | None = None
+) -> dict[str, Any]:
     """The result of an acoustic ``audio-avif-latency``, run by the command ``prefix``, on a sound card of its own."""
-    with VirtualSoundCard() as card, tempfile.TemporaryDirectory() as name:
+    with VirtualSoundCard(server) as card, tempfile.TemporaryDirectory() as name:
         json_file = Path(name) / "latency.json"
         command = [*(prefix or []), sys.executable, "-P", "-m", "audio_avif_tools.latency.command", "--acoustic"]
         command += ["--play-device", "mouth", "--send-device", "mouth_mic"]

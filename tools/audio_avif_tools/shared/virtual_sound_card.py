@@ -1,27 +1,21 @@
 """A sound card without hardware, for tests and measurements on Linux.
 
-A private PulseAudio daemon has two null sinks, and ALSA names them for PortAudio: sound played on ``mouth`` is
-recorded from ``mouth_mic``, sound played on ``ear`` from ``ear_mic``. The daemon uses a temporary folder and its own
-socket; the user's sound server is not touched.
+A private sound server has two null sinks, and ALSA names them for PortAudio: sound played on ``mouth`` is recorded from
+``mouth_mic``, sound played on ``ear`` from ``ear_mic``. The server uses a temporary folder and its own socket; the
+user's sound server is not touched.
 """
 
 from __future__ import annotations
 
-import ctypes.util
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-SINKS = ("mouth", "ear")
-RATE_HZ = 44_100
-"""PortAudio's rate for ALSA devices without a rate of their own, so that sound is not resampled twice."""
-_START_S = 60.0
+from audio_avif_tools.shared.sound_servers import PulseAudio, SoundServer
+
 _STOP_S = 5.0
-_ABANDONED_S = 3600
 
 
 class VirtualSoundCard:
@@ -31,45 +25,34 @@ class VirtualSoundCard:
     its environment when it starts, so only a process started with ``env`` sees the card.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, server: SoundServer | None = None) -> None:
+        """The sound server is PulseAudio unless another is given."""
         self.env: dict[str, str] = {}
+        self._server = server or PulseAudio()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._daemon: subprocess.Popen[bytes] | None = None
+        self._daemons: list[subprocess.Popen[bytes]] = []
 
     @staticmethod
-    def missing() -> str | None:
+    def missing(server: SoundServer | None = None) -> str | None:
         """Return in one sentence why the card cannot run here and what to do; None where it can."""
         if not sys.platform.startswith("linux"):
             return "the virtual sound card needs Linux"
-        absent = [
-            package
-            for package, present in (
-                ("pulseaudio", shutil.which("pulseaudio")),
-                ("libasound2-plugins", _alsa_plugin()),
-                ("libportaudio2", ctypes.util.find_library("portaudio")),
-            )
-            if not present
-        ]
-        if absent:
+        if absent := (server or PulseAudio()).absent():
             return f"the virtual sound card needs {', '.join(absent)}: apt-get install {' '.join(absent)}"
         return None
 
     def __enter__(self) -> VirtualSoundCard:
-        """Start the daemon. Raises RuntimeError where it does not come up."""
+        """Start the sound server. Raises RuntimeError where it does not come up."""
         self._folder = tempfile.TemporaryDirectory(prefix="audio-avif-card-")
         folder = Path(self._folder.name)
-        socket = folder / "native"
-        (folder / "asound.conf").write_text(_alsa_config(), encoding="ascii")
+        (folder / "asound.conf").write_text(self._server.alsa_config(), encoding="ascii")
         self.env = {
             **os.environ,
             "HOME": str(folder),
             "XDG_RUNTIME_DIR": str(folder),
-            "XDG_CONFIG_HOME": str(folder),
-            "PULSE_RUNTIME_PATH": str(folder / "pulse"),
-            "PULSE_SERVER": f"unix:{socket}",
-            "PULSE_SINK": "ear",
-            "PULSE_SOURCE": "mouth.monitor",
+            "XDG_CONFIG_HOME": str(folder / "config"),
             "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
+            **self._server.environment(folder),
         }
         try:
             self.start()
@@ -79,89 +62,34 @@ class VirtualSoundCard:
         return self
 
     def start(self) -> None:
-        """Start the daemon, the first time or after ``kill``. Raises RuntimeError where it does not come up."""
+        """Start the sound server, the first time or after ``kill``. Raises RuntimeError where it does not come up."""
         assert self._folder is not None, "the sound card runs only within its with block"
-        log_path, socket = Path(self._folder.name) / "log", self._socket
-        socket.unlink(missing_ok=True)
-        with log_path.open("wb") as log:
-            self._daemon = subprocess.Popen(
-                _daemon_command(socket), env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        self._wait_until_up(log_path)
+        folder = Path(self._folder.name)
+        for daemon in self._server.start(folder, self.env, folder / "log"):
+            self._daemons.append(daemon)
 
     def kill(self) -> None:
-        """Kill the daemon, as where a card is unplugged or a sound server crashes."""
-        assert self._daemon is not None, "the sound card runs only within its with block"
-        self._daemon.kill()
-        self._daemon.wait()
-
-    @property
-    def _socket(self) -> Path:
-        return Path(self.env["PULSE_SERVER"].removeprefix("unix:"))
+        """Kill the sound server, as where a card is unplugged or a sound server crashes."""
+        for daemon in reversed(self._daemons):
+            daemon.kill()
+            daemon.wait()
+        self._daemons.clear()
 
     @property
     def pid(self) -> int:
-        """The daemon's process id; ending the process simulates an unplugged card."""
-        assert self._daemon is not None, "the sound card runs only within its with block"
-        return self._daemon.pid
+        """The process id of the server's first daemon; ending it simulates an unplugged card."""
+        assert self._daemons, "the sound card runs only within its with block"
+        return self._daemons[0].pid
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._daemon is not None:
-            self._daemon.terminate()
+        for daemon in reversed(self._daemons):
+            daemon.terminate()
             try:
-                self._daemon.wait(_STOP_S)
+                daemon.wait(_STOP_S)
             except subprocess.TimeoutExpired:
-                self._daemon.kill()
-                self._daemon.wait()
-            self._daemon = None
+                daemon.kill()
+                daemon.wait()
+        self._daemons.clear()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
-
-    def _wait_until_up(self, log: Path) -> None:
-        assert self._daemon is not None
-        deadline_s = time.monotonic() + _START_S
-        while time.monotonic() < deadline_s and self._daemon.poll() is None:
-            # The daemon opens its socket last, after the sinks are there.
-            if self._socket.is_socket():
-                return
-            time.sleep(0.02)
-        raise RuntimeError(f"PulseAudio did not start: {log.read_text(errors='replace').strip()[-500:]}")
-
-
-def _daemon_command(socket: Path) -> list[str]:
-    command = [
-        "pulseaudio",
-        "-n",
-        "--daemonize=no",
-        "--use-pid-file=no",
-        f"--exit-idle-time={_ABANDONED_S}",
-        "--disable-shm=no",
-    ]
-    # A sound card keeps time on a busy machine, so the daemon runs above the programs under test, as PulseAudio does
-    # by default. It runs without that priority where the system does not allow it.
-    command += ["--realtime=yes", "--high-priority=yes"]
-    command += ["--log-level=error", "--log-target=stderr"]
-    # Without norewinds an idle sink sleeps for up to two seconds, and the first sound comes late or never.
-    for sink in SINKS:
-        command += ["-L", f"module-null-sink sink_name={sink} rate={RATE_HZ} channels=2 norewinds=1"]
-    return [*command, "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
-
-
-def _alsa_config() -> str:
-    """Return one-way devices by name, and the default device without which ALSA aborts the program."""
-    pcms = [f"pcm.{sink} {{ type asym playback.pcm {{ type pulse device {sink} }} }}" for sink in SINKS]
-    pcms += [f"pcm.{sink}_mic {{ type asym capture.pcm {{ type pulse device {sink}.monitor }} }}" for sink in SINKS]
-    return "\n".join([*pcms, "pcm.!default { type pulse }", "ctl.!default { type pulse }", ""])
-
-
-def _alsa_plugin() -> Path | None:
-    """Find ALSA's PulseAudio plugin, which lies beside the C library of this architecture."""
-    for folder in (
-        *Path("/usr/lib").glob("*-linux-*/alsa-lib"),
-        Path("/usr/lib64/alsa-lib"),
-        Path("/usr/lib/alsa-lib"),
-    ):
-        if (plugin := folder / "libasound_module_pcm_pulse.so").exists():
-            return plugin
-    return None
