@@ -21,7 +21,8 @@ from audio_avif.edge.console import run
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import MAX_CLIP_S, SCORES, Score
 from audio_avif.signal.features import log_mel
-from audio_avif.still.avif import decode_still, encode_with
+from audio_avif.still.avif import decode_still, encode_still
+from audio_avif.still.frame_headers import make_template
 from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import TileCutter, from_pixels
 from audio_avif.types import FloatArray
@@ -34,11 +35,9 @@ from audio_avif_onnx.train.progress import Display, stop_signals
 Synthesize = Callable[[FloatArray], FloatArray]
 
 SPEED = 4
-EXAMINED_TILE = TileConfig(8, -11.0, 4.0)
-"""The value range in which the shipped models were scored, not the default, so that merits stay comparable. For the
-same reason tiles are compressed with libavif's default options."""
+EXAMINED_TILE = TileConfig(8)
 CLEAN = "clean"
-QUALITIES = (48, 66, 77)
+QUALITIES = (45, 54, 62)
 """AVIF qualities of such tiles at speed 4: about 3, 4.5 and 6 kbps of payload on the public clips."""
 MERIT_WEIGHTS = {"pesq_wb": 1.0, "stoi": 10.0, "dnsmos": 1.0}
 _WORST = {"pesq_wb": 1.0, "stoi": 0.0, "dnsmos": 1.0}  # stands where a score has no answer, as for silence
@@ -48,12 +47,17 @@ def receive(clean: FloatArray, quality: int, mel: MelConfig, tile: TileConfig) -
     """Send ``[n_mels, frames]`` through tiles of that quality; return the received mel and the payload bytes."""
     cutter = TileCutter(mel.n_mels, tile)
     config = EncoderConfig(quality, SPEED)
-    stills = [encode_with(cut.pixels, config, {}) for cut in [*cutter.push(clean), *cutter.flush()]]
+    stills = [encode_still(cut.pixels, config) for cut in [*cutter.push(clean), *cutter.flush()]]
     pixels = np.concatenate([decode_still(still, tile.frames, mel.n_mels) for still in stills], axis=1)
-    template = StillTemplate.of(stills[0])
-    payload = [template.strip(still) for still in stills]
-    size = sum(len(still if unit is None else unit) for still, unit in zip(stills, payload, strict=True))
+    template = make_template(mel.n_mels, tile.frames, SPEED, quality)
+    size = sum(_payload_bytes(still, template) for still in stills)
     return from_pixels(pixels, tile)[:, : clean.shape[1]], size
+
+
+def _payload_bytes(still: bytes, template: StillTemplate) -> int:
+    """The bytes of a still that a stream sends for each tile."""
+    body = template.strip(still)
+    return len(still) if body is None else len(template.shorten(body)[1])
 
 
 def rtisi_la(received: FloatArray) -> FloatArray:
