@@ -23,10 +23,10 @@ from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.replaceable import ReplaceableStream
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.receiving.outputs import Output
-from audio_avif_stream.receiving.relief import Relief
 from audio_avif_stream.receiving.saving import Saver
 from audio_avif_stream.receiving.tile_folder import TileFolder
 from audio_avif_stream.runtime.realtime import normal_priority
+from audio_avif_stream.runtime.relief import Relief
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pytest
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.replaceable import ReplaceableStream
-from audio_avif_stream.receiving.relief import Relief, find_lighter
+from audio_avif_stream.runtime.relief import Relief, find_lighter
 from support.stage import MEL, FrameTeller
 from support.stream_helpers import json_lines, running, send, speech, wait_until, write_wav
 
