@@ -35,7 +35,9 @@ from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.protocol import VocoderStream
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
 from audio_avif.vocoders.streaming import open_stream
+from audio_avif_tools.bench.call import bench_call
 from audio_avif_tools.bench.recordings import bench_files
+from audio_avif_tools.bench.rows import Row
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.loopback import run_stream
 from audio_avif_tools.shared.machine import machine
@@ -55,21 +57,6 @@ class Models:
 
     streaming: Path
     refed: Path
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement, its result and its target."""
-
-    what: str
-    result: str
-    target: str = ""
-    is_met: bool | None = None
-
-    def cells(self) -> str:
-        """The row as Markdown."""
-        verdict = "" if self.is_met is None else ("yes" if self.is_met else "**no**")
-        return f"| {self.what} | {self.result} | {self.target} | {verdict} |"
 
 
 def _quantiles(seconds: Sequence[float]) -> tuple[float, float]:
@@ -371,6 +358,7 @@ def _run(options: argparse.Namespace) -> None:
             ),
             ("Beside Opus, in the same run", "peers", lambda: bench_peers(sound)),
             ("Mouth to ear", "delay", lambda: bench_acoustic(options.acoustic_seconds)),
+            ("A call", "call", lambda: bench_call(options.acoustic_seconds)),
             ("Memory", "memory", lambda: bench_memory(models.streaming, options.minutes, sound)),
             ("Files, all cores", "files", lambda: bench_hour(sound, options.file_minutes)),
         ]
@@ -393,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
     parser.add_argument(
         "--only",
-        choices=("sending", "receiving", "peers", "delay", "memory", "files"),
+        choices=("sending", "receiving", "peers", "delay", "call", "memory", "files"),
         help="measure only this section and keep the others of the page",
     )
     parser.add_argument("--minutes", type=float, default=10, help="length of the memory run in minutes (default: 10)")

@@ -1,6 +1,6 @@
 """A sound card without hardware, for tests and measurements on Linux.
 
-A private PulseAudio daemon has two null sinks, and ALSA names them for PortAudio: sound played on ``mouth`` is
+A private PulseAudio daemon has null sinks, and ALSA names them for PortAudio: sound played on ``mouth`` is
 recorded from ``mouth_mic``, sound played on ``ear`` from ``ear_mic``. The daemon uses a temporary folder and its own
 socket; the user's sound server is not touched.
 """
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 SINKS = ("mouth", "ear")
@@ -27,12 +28,13 @@ _ABANDONED_S = 3600
 class VirtualSoundCard:
     """A sound card that runs during the ``with`` block; child processes started with ``env`` see it.
 
-    Their default devices are ``ear`` for playing and ``mouth_mic`` for recording. PortAudio reads
+    Their default devices are the second sink for playing and the first one's monitor for recording. PortAudio reads
     its environment when it starts, so only a process started with ``env`` sees the card.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sinks: Sequence[str] = SINKS) -> None:
         self.env: dict[str, str] = {}
+        self._sinks = sinks
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +61,7 @@ class VirtualSoundCard:
         self._folder = tempfile.TemporaryDirectory(prefix="audio-avif-card-")
         folder = Path(self._folder.name)
         socket = folder / "native"
-        (folder / "asound.conf").write_text(_alsa_config(), encoding="ascii")
+        (folder / "asound.conf").write_text(_alsa_config(self._sinks), encoding="ascii")
         self.env = {
             **os.environ,
             "HOME": str(folder),
@@ -67,8 +69,8 @@ class VirtualSoundCard:
             "XDG_CONFIG_HOME": str(folder),
             "PULSE_RUNTIME_PATH": str(folder / "pulse"),
             "PULSE_SERVER": f"unix:{socket}",
-            "PULSE_SINK": "ear",
-            "PULSE_SOURCE": "mouth.monitor",
+            "PULSE_SINK": self._sinks[1],
+            "PULSE_SOURCE": f"{self._sinks[0]}.monitor",
             "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
         }
         try:
@@ -85,7 +87,7 @@ class VirtualSoundCard:
         socket.unlink(missing_ok=True)
         with log_path.open("wb") as log:
             self._daemon = subprocess.Popen(
-                _daemon_command(socket), env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                _daemon_command(socket, self._sinks), env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._wait_until_up(log_path)
 
@@ -129,7 +131,7 @@ class VirtualSoundCard:
         raise RuntimeError(f"PulseAudio did not start: {log.read_text(errors='replace').strip()[-500:]}")
 
 
-def _daemon_command(socket: Path) -> list[str]:
+def _daemon_command(socket: Path, sinks: Sequence[str]) -> list[str]:
     command = [
         "pulseaudio",
         "-n",
@@ -143,15 +145,15 @@ def _daemon_command(socket: Path) -> list[str]:
     command += ["--realtime=yes", "--high-priority=yes"]
     command += ["--log-level=error", "--log-target=stderr"]
     # Without norewinds an idle sink sleeps for up to two seconds, and the first sound comes late or never.
-    for sink in SINKS:
+    for sink in sinks:
         command += ["-L", f"module-null-sink sink_name={sink} rate={RATE_HZ} channels=2 norewinds=1"]
     return [*command, "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
 
 
-def _alsa_config() -> str:
+def _alsa_config(sinks: Sequence[str]) -> str:
     """Return one-way devices by name, and the default device without which ALSA aborts the program."""
-    pcms = [f"pcm.{sink} {{ type asym playback.pcm {{ type pulse device {sink} }} }}" for sink in SINKS]
-    pcms += [f"pcm.{sink}_mic {{ type asym capture.pcm {{ type pulse device {sink}.monitor }} }}" for sink in SINKS]
+    pcms = [f"pcm.{sink} {{ type asym playback.pcm {{ type pulse device {sink} }} }}" for sink in sinks]
+    pcms += [f"pcm.{sink}_mic {{ type asym capture.pcm {{ type pulse device {sink}.monitor }} }}" for sink in sinks]
     return "\n".join([*pcms, "pcm.!default { type pulse }", "ctl.!default { type pulse }", ""])
 
 
