@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import re
 import select
 import signal
 import termios
@@ -18,17 +17,16 @@ import numpy as np
 import pytest
 import trustme
 
-from audio_avif.types import FloatArray
 from audio_avif_stream.telemetry import figures
 from audio_avif_tools.network.proxy import Scenario
 from audio_avif_tools.network.proxy import relaying as impairing
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
+from support.calls import CALL, best_match, has_heard, hosting, port_in
 from support.relay import relaying
 from support.stream_helpers import (
     RATE_HZ,
     Process,
     json_lines,
-    live_resemblance,
     read_wav,
     run,
     running,
@@ -37,7 +35,6 @@ from support.stream_helpers import (
     write_wav,
 )
 
-CALL = "audio-avif-call"
 pytestmark = pytest.mark.slow
 
 
@@ -49,25 +46,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tuple(  # type: ignore[return-value]
         write_wav(folder / f"{number}.wav", np.tile(piece, 12)) for number, piece in enumerate(pieces)
     )
-
-
-@contextmanager
-def hosting(*arguments: object, **popen: object) -> Iterator[tuple[Process, list[str]]]:
-    """An end that listens, and the command line that it prints for the other."""
-    with running(CALL, "--listen", "--host", "127.0.0.1", "--port", 0, *arguments, **popen) as process:
-        line = re.compile(r"^  audio-avif-call (.*)$", re.MULTILINE)
-        wait_until(lambda: line.search(process.err) is not None or process.popen.poll() is not None, "the line")
-        found = line.search(process.err)
-        assert found is not None, process.err
-        yield process, found[1].split()
-
-
-def port_in(line: list[str]) -> int:
-    return int(line[line.index("--port") + 1])
-
-
-def has_heard(output: Path, seconds: float) -> bool:
-    return output.exists() and output.stat().st_size > 44 + 2 * RATE_HZ * seconds
 
 
 def test_two_ends_hear_each_other_by_the_printed_line(tmp_path: Path, clips: tuple[Path, Path]) -> None:
@@ -94,14 +72,6 @@ def test_two_ends_hear_each_other_by_the_printed_line(tmp_path: Path, clips: tup
     with_delay = next(each for each in seconds if each["there_and_back_ms"])
     assert with_delay["there_and_back_ms"] == pytest.approx(2 * with_delay["heard"]["delay_ms"], abs=0.1)
     assert with_delay["is_other_here"] == 1 and with_delay["sent"]["round_trip_ms"] > 0
-
-
-def best_match(said: FloatArray, heard: FloatArray) -> float:
-    """How alike a second of what was heard is to the most similar one of what was said again and again."""
-    again = np.concatenate([said, said[:RATE_HZ]])
-    piece = heard[RATE_HZ // 2 :][:RATE_HZ]
-    starts = range(0, said.size, RATE_HZ // 5)
-    return max(live_resemblance(piece, again[max(0, at - RATE_HZ // 8) : at + RATE_HZ * 3 // 2]) for at in starts)
 
 
 def test_a_relay_carries_a_call_and_refuses_a_third(tmp_path: Path, clips: tuple[Path, Path]) -> None:
