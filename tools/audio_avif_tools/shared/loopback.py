@@ -44,14 +44,14 @@ class StreamRecord:
 
 
 class Program:
-    """A command of this project as a process whose standard error is read as it is written; it reads no keys."""
+    """A command of this project as a process whose standard error is read as it is written."""
 
-    def __init__(self, module: str, arguments: Sequence[str], *, stdout: int | None = None) -> None:
+    def __init__(
+        self, module: str, arguments: Sequence[str], *, stdin: int = subprocess.DEVNULL, stdout: int | None = None
+    ) -> None:
         # -P: import the installed package, not a checkout in the current folder.
         command = [sys.executable, "-P", "-m", f"audio_avif_stream.commands.{module}", *arguments]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True
-        )
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True)
         self.said: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         assert self.process.stderr is not None
