@@ -163,9 +163,8 @@ def checks(outcomes: Sequence[Outcome], outages: int, seconds: float) -> list[Ch
     silently = [max(0, cut - told) for cut, told in map(accounted_for, outcomes)]
     resumed = [outcome.sent("reconnections") for outcome in outcomes]
     settled_s = [max((each.settled_s for each in outcome.recoveries()), default=0.0) for outcome in outcomes]
-    growth_mb = {
-        program: outcomes[0].growth_mb(program, min(_SETTLED_S, seconds / 3)) for program in outcomes[0].memory_mb
-    }
+    memory_mb = outcomes[0].memory_mb
+    growth_mb = [outcomes[0].growth_mb(program, min(_SETTLED_S, seconds / 3)) for program in memory_mb]
     return [
         Check("no tile lost silently", _pair(silently), not any(silently)),
         Check(f"{outages} reconnections of each end", _pair(resumed), all(count == outages for count in resumed)),
@@ -174,7 +173,11 @@ def checks(outcomes: Sequence[Outcome], outages: int, seconds: float) -> list[Ch
             _pair(["never" if value == math.inf else f"{value:.1f}" for value in settled_s]),
             all(value <= 5 for value in settled_s),
         ),
-        *(Check(f"{program}: grows by <= 5 MB", f"{mb:+.1f}", mb <= 5) for program, mb in growth_mb.items()),
+        Check(
+            f"memory of {'; '.join(memory_mb)} grows by <= 5 MB",
+            _pair([f"{growth:+.1f}" for growth in growth_mb]),
+            all(growth <= 5 for growth in growth_mb),
+        ),
     ]
 
 

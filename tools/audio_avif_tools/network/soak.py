@@ -36,9 +36,8 @@ _SETTLED_S = 120.0
 _WINDOW_S = 10.0
 _TEXT = """\
 Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor,
-and `audio-avif-recv` plays on another, as with a microphone and a loudspeaker. PulseAudio's threads
-have real-time priority where the system permits it, as they do by default. Delay and memory after
-the first two minutes are compared with those of minute 2."""
+and `audio-avif-recv` plays on another. PulseAudio's threads have real-time priority where the
+system permits it. Delay and memory after the first two minutes are compared with those of minute 2."""
 
 
 def run_soak(seconds: float, sound: FloatArray, on_tile: Callable[[], None] = lambda: None) -> Outcome:
