@@ -56,7 +56,7 @@ impair: $(VENV)/.installed-test
 
 soak: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh card
-	@$(ONE_THREAD) $(BIN)/python -m audio_avif_tools.network.soak $(if $(CORPUS),--corpus $(CORPUS)) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(ONE_THREAD) $(BIN)/python -m audio_avif_tools.network.$(if $(CALL),call_soak,soak) $(if $(CORPUS),--corpus $(CORPUS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(ONLY),--only $(ONLY)) $(if $(INPUTS),--inputs $(INPUTS))

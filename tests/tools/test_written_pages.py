@@ -14,7 +14,7 @@ from audio_avif_tools.analyze.stages import MEASURES, Row, Split
 from audio_avif_tools.bench import rows as bench
 from audio_avif_tools.bitrate import pauses, rate
 from audio_avif_tools.compare import layouts, tables
-from audio_avif_tools.network import impair, reliability_page, soak
+from audio_avif_tools.network import call_soak, impair, reliability_page, soak
 from audio_avif_tools.quality import page as quality_page
 from audio_avif_tools.shared.pages import paragraph, read_block
 from audio_avif_tools.talk import command as talk
@@ -71,8 +71,12 @@ def test_the_block_on_quality() -> None:
 
 @pytest.mark.parametrize(
     ("section", "texts"),
-    [(reliability_page.PATHS, impair._TEXTS), (reliability_page.SOAK, [soak._TEXT])],
-    ids=["paths", "soak"],
+    [
+        (reliability_page.PATHS, impair._TEXTS),
+        (reliability_page.SOAK, [soak._TEXT]),
+        (reliability_page.CALL, [call_soak._TEXT]),
+    ],
+    ids=["paths", "soak", "call"],
 )
 def test_the_blocks_on_reliability(section: str, texts: Sequence[str]) -> None:
     command = reliability_page.COMMANDS[section]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,9 +16,10 @@ import pytest
 from audio_avif.link.messages import CLOSE_BUSY
 from audio_avif.metrics import stoi
 from audio_avif.types import FloatArray
+from support.calls import best_match, has_heard, hosting
 from support.chromium import Tab, chromium, heard_by, in_chromium, says
 from support.relay import Speaker, port_of
-from support.stream_helpers import running, speech, write_wav
+from support.stream_helpers import read_wav, running, speech, wait_until, write_wav
 
 MIN_STOI = 0.80
 SETTLED_SAMPLES, SCORED_SAMPLES = 8_000, 3 * 16_000
@@ -97,6 +100,45 @@ def test_two_browsers_hear_each_other_and_one_hangs_up_and_calls_again(port: int
         assert max(likenesses) > 0.5, likenesses  # and not the other one's
         scores = [stoi(at_microphone[second], at_ear[second]) for second in seconds]
         assert max(scores) > MIN_STOI, scores  # a busy machine conceals some of the others
+
+
+@in_chromium
+@pytest.mark.slow
+def test_a_browser_and_a_command_hear_each_other(tmp_path: Path) -> None:
+    """By the link that the command prints; the browser hangs up, and the command waits for the next call."""
+    said = {"command": speech(5.0), "browser": speech(5.0, start_s=5.8)}
+    clips = {name: write_wav(tmp_path / f"{name}.wav", np.tile(samples, 24)) for name, samples in said.items()}
+    heard = tmp_path / "heard.wav"
+    flag = f"--use-file-for-fake-audio-capture={clips['browser']}"
+    with (
+        hosting("--input", clips["command"], "--output", heard, "--buffer-ms", 1000) as (host, _),
+        chromium(tmp_path / "profile", *MICROPHONE, flag) as tab,
+    ):
+        host.wait_for("in a browser")
+        link = re.search(r"^  (http\S+) in a browser", host.err, re.MULTILINE)
+        assert link is not None, host.err
+        tab.open(f"{link[1]}&buffer=1000")
+        tab.get(f"audioAvif.isRecorded = true; {UNPROCESSED}; {UNDRAWN}")
+        tab.get(CALL)
+        is_now(tab, "connected")
+        host.wait_for("(the other end is here)")
+        begins = tab.wait_for("audioAvif.chunks[0]?.firstSample") + SETTLED_SAMPLES
+        tab.wait_for(f"audioAvif.figures?.heardFrame * 256 > {begins + SCORED_SAMPLES}")
+        wait_until(lambda: has_heard(heard, 3.0), "sound of the browser")
+        tab.get(CALL)
+        says(tab, "You have hung up.")
+        host.wait_for("(the other end has left)")
+        at_ear = heard_by(tab, begins + SCORED_SAMPLES)[begins:]
+        assert tab.complaints == []
+        host.signal(signal.SIGINT)
+        assert host.ended().code == 0, host.err
+
+    at_mouth = np.tile(said["command"], 24)[begins:][:SCORED_SAMPLES]
+    seconds = [slice(at, at + 16_000) for at in range(0, SCORED_SAMPLES, 16_000)]
+    scores = [stoi(at_mouth[second], at_ear[second]) for second in seconds]
+    assert max(scores) > MIN_STOI, scores  # a busy machine conceals some of the others
+    at_other_ear = read_wav(heard)
+    assert best_match(said["browser"], at_other_ear) > best_match(said["command"], at_other_ear) + 0.15
 
 
 def scored(speaker: Tab, listener: Tab) -> tuple[FloatArray, FloatArray]:

@@ -34,6 +34,8 @@ class Call:
         self.receiver = receiver
         self.sender: Sender | None = None
         """The newest one."""
+        self.is_hung_up = False
+        """Whether the user has ended the call."""
         self._name = name
         self._relay = relay
         self._make_sender = make_sender
@@ -41,7 +43,11 @@ class Call:
         self._is_over = asyncio.Event()
 
     def hang_up(self) -> None:
-        """End the call; the other end is told."""
+        """End the call, as the user wants; the other end is told."""
+        self.is_hung_up = True
+        self._end()
+
+    def _end(self) -> None:
         self._is_over.set()
         self.receiver.finished.set()
         if self.sender is not None:
@@ -77,18 +83,18 @@ class Call:
         try:
             await self.sender.run()
         except BaseException:
-            self.hang_up()
+            self._end()
             raise
         if not self._is_over.is_set():
             self.receiver.is_once = True
             if not self.receiver.is_playing:
-                self.hang_up()
+                self._end()
 
     async def _play(self, room: str) -> None:
         try:
-            await listen_to(self.receiver, [replace(self._relay, path=f"/listen/{room}")], room)
+            await listen_to(self.receiver, [replace(self._relay, path=f"/listen/{room}")], room, "the other end")
         finally:
-            self.hang_up()
+            self._end()
 
 
 class Presence:

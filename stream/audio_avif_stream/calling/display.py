@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+from audio_avif.edge import console
 from audio_avif.signal.howling import HowlingWatch
 from audio_avif_stream.calling.call import Call, Presence
 from audio_avif_stream.calling.sound import ControlledOutput, ControlledSource, Controls
@@ -46,18 +47,22 @@ class CallDisplay:
         try:
             while True:
                 figures = self._update(loop.time())
-                self._line.update(text_of(figures), loop.time())
+                if not self._call.is_hung_up:
+                    self._line.update(text_of(figures), loop.time())
                 ticks += 1
                 if ticks % 10 == 0:
                     self._stats_json.write(figures)
                 await asyncio.sleep(_TICK_S)
         finally:
             self._line.close()
+            if self._call.is_hung_up:
+                console.tell("(you have hung up)")
             self._stats_json.write({**self._update(loop.time()), "is_final": True})
 
     def _update(self, now_s: float) -> dict[str, Any]:
         said_db, heard_db = (meter.take_db() for meter in self._meters)
-        self._presence.update(self._call.receiver.is_playing)
+        if not self._call.is_hung_up:
+            self._presence.update(self._call.receiver.is_playing)
         if self._howling.push(said_db, heard_db, now_s):
             log.warning(_HOWLING)
         sent = None if self._call.sender is None else self._call.sender.latest

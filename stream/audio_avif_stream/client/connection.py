@@ -33,6 +33,8 @@ class Address:
     tls: ssl.SSLContext | None = None
     token: str | None = field(default=None, repr=False)
     path: str = ""
+    server: str = ""
+    """What may listen there, in place of a receiver, or of a relay where there is a path."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -45,7 +47,7 @@ class Address:
     @property
     def program(self) -> str:
         """The program that should listen there."""
-        return "audio-avif-relay" if self.path else "audio-avif-recv"
+        return self.server or ("audio-avif-relay" if self.path else "audio-avif-recv")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
     except (InvalidURI, ValueError) as error:
         raise RefusedForGood(f"{address} is not an address; --host takes a name or an IP address") from error
     except InvalidMessage as error:
-        or_tls = f" (for TLS give --host wss://{address})" if address.tls is None else ""
+        or_tls = f" (for TLS give wss://{address})" if address.tls is None else ""
         raise ConnectionFailed(f"{address} is not a WebSocket server; check the port{or_tls}") from error
     except InvalidStatus as error:
         if error.response.status_code == 401:
@@ -119,6 +121,8 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
             ) from error
         if error.response.status_code == 404 and not address.path:
             raise RefusedForGood(f"{address} is a relay; give a room with --room") from error
+        if error.response.status_code == 404:
+            raise ConnectionFailed(f"{address} has no rooms; is {address.program} running there?") from error
         is_other_version = error.response.status_code == 400
         why = f"it does not speak {SUBPROTOCOL}" if is_other_version else str(error)
         raise ConnectionFailed(_is_no_receiver(address, why)) from error

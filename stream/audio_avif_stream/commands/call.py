@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "audio-avif-call"
 _EVERYWHERE = "0.0.0.0"
+_SERVERS = "audio-avif-call --listen or audio-avif-relay"
 _MAX_LISTENERS = 8  # a connection that died counts until it is noticed
 _KEYS = "keys: m mute, + and - volume, q hang up"
 
@@ -259,7 +260,7 @@ async def _relay(options: argparse.Namespace, stack: AsyncExitStack) -> Address:
 
     if not options.listen:
         tls = client_context(options.ca) if options.peer.is_secure else None
-        return Address(options.peer.name, options.peer.port, tls, options.token)
+        return Address(options.peer.name, options.peer.port, tls, options.token, server=_SERVERS)
     config = RelayConfig(
         options.host or _EVERYWHERE,
         DEFAULT_PORT if options.port is None else options.port,

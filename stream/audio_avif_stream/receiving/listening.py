@@ -217,14 +217,16 @@ class RoomStreams:
             stream.line.put(replace(ping, receiver_ahead_us=ahead_us).to_bytes())
 
 
-async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: str) -> None:
+async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: str, awaited: str | None = None) -> None:
     """Play what is published in a room, connected to one of these relays, until the receiver is finished.
+
+    ``awaited`` names whoever has not come yet (default: someone to publish in the room).
 
     Raises ConnectionFailed where none can be reached at first, or one refuses, and what made playing fail.
     """
     streams = RoomStreams(receiver)
     try:
-        await unless(receiver.finished, _keep_connected(streams, relays, room_name))
+        await unless(receiver.finished, _keep_connected(streams, relays, room_name, awaited))
     finally:
         await receiver.close()
         streams.close()
@@ -232,7 +234,7 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
         raise receiver.error
 
 
-async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_name: str) -> None:
+async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_name: str, awaited: str | None) -> None:
     """Stay connected to one of the relays.
 
     Raises ConnectionFailed where every relay fails at first, RefusedForGood where one refuses.
@@ -241,6 +243,7 @@ async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_
     backoff = Backoff(_MAX_BACKOFF_S, attempts=len(relays))
     turns = itertools.cycle(relays)
     failures, has_been_connected = 0, False
+    awaited = awaited or f"someone to publish in room {room_name}"
 
     async def attempt() -> tuple[Address, ClientConnection]:
         relay = next(turns)
@@ -259,7 +262,7 @@ async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_
         console.tell(f"(listening to room {room_name} at {relay})")
         notify_ready()
         streams.reconnected()
-        why = await _listen(streams, connection, room_name)
+        why = await _listen(streams, connection, awaited)
         streams.broke_off()
         if loop.time() - connected_s > _MAX_BACKOFF_S:  # else it may be full, and say so at once
             backoff.reset()
@@ -267,7 +270,7 @@ async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_
         await asyncio.sleep(backoff.next_s())
 
 
-async def _listen(streams: RoomStreams, connection: ClientConnection, room_name: str) -> str:
+async def _listen(streams: RoomStreams, connection: ClientConnection, awaited: str) -> str:
     """Receive from a relay until the connection ends; return why. Raises RefusedForGood where the relay refuses."""
     loop = asyncio.get_running_loop()
     awake = AwakeClock()
@@ -281,7 +284,7 @@ async def _listen(streams: RoomStreams, connection: ClientConnection, room_name:
             await asyncio.sleep(_PING_S)
             if not (has_heard or is_told) and loop.time() - began_s > _WAITING_S:
                 is_told = True
-                console.tell(f"(waiting for someone to publish in room {room_name})")
+                console.tell(f"(waiting for {awaited})")
         connection.transport.abort()
 
     watching = asyncio.create_task(watch())

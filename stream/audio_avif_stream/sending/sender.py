@@ -181,7 +181,7 @@ class Sender:
     def _conclude(self) -> None:
         if not self._stream.stats.tiles:
             return
-        figures = self._stream.stats.figures()
+        figures = self.latest = self._stream.stats.figures()
         self._outputs.trace.write({"summary": figures})
         self._outputs.stats_json.write({**figures, "is_final": True})
         console.tell(conclusion(figures))

@@ -142,10 +142,15 @@ class Admission:
         return self._arrivals.get(connection.transport.get_extra_info("socket").fileno())
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer 400 to a request in another version of the protocol, 401 to one without the token; else None."""
+        """Answer 400 to a request in another version of the protocol, 401 to one without the token, 404 to one for a
+        room; else None.
+        """
         self.hear(connection)
         if (refusal := self.check_version(connection, request)) is not None:
             return refusal
+        if request.path.startswith(("/publish/", "/listen/")):
+            self.complaints.tell("room", f"{address_of(connection)} asked for a room, which a relay has; refused")
+            return connection.respond(http.HTTPStatus.NOT_FOUND, "This receiver has no rooms.\n")
         if self.token is None:
             return None
         if not shows_token(request.headers.get_all("Authorization"), self.token):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import re
 import select
 import signal
 import termios
@@ -18,18 +17,18 @@ import numpy as np
 import pytest
 import trustme
 
-from audio_avif.types import FloatArray
 from audio_avif_stream.telemetry import figures
 from audio_avif_tools.network.proxy import Scenario
 from audio_avif_tools.network.proxy import relaying as impairing
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
+from support.calls import CALL, best_match, has_heard, hosting, port_in
 from support.relay import relaying
 from support.stream_helpers import (
     RATE_HZ,
     Process,
     json_lines,
-    live_resemblance,
     read_wav,
+    receiving,
     run,
     running,
     speech,
@@ -37,7 +36,6 @@ from support.stream_helpers import (
     write_wav,
 )
 
-CALL = "audio-avif-call"
 pytestmark = pytest.mark.slow
 
 
@@ -49,25 +47,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tuple(  # type: ignore[return-value]
         write_wav(folder / f"{number}.wav", np.tile(piece, 12)) for number, piece in enumerate(pieces)
     )
-
-
-@contextmanager
-def hosting(*arguments: object, **popen: object) -> Iterator[tuple[Process, list[str]]]:
-    """An end that listens, and the command line that it prints for the other."""
-    with running(CALL, "--listen", "--host", "127.0.0.1", "--port", 0, *arguments, **popen) as process:
-        line = re.compile(r"^  audio-avif-call (.*)$", re.MULTILINE)
-        wait_until(lambda: line.search(process.err) is not None or process.popen.poll() is not None, "the line")
-        found = line.search(process.err)
-        assert found is not None, process.err
-        yield process, found[1].split()
-
-
-def port_in(line: list[str]) -> int:
-    return int(line[line.index("--port") + 1])
-
-
-def has_heard(output: Path, seconds: float) -> bool:
-    return output.exists() and output.stat().st_size > 44 + 2 * RATE_HZ * seconds
 
 
 def test_two_ends_hear_each_other_by_the_printed_line(tmp_path: Path, clips: tuple[Path, Path]) -> None:
@@ -84,6 +63,8 @@ def test_two_ends_hear_each_other_by_the_printed_line(tmp_path: Path, clips: tup
             ended, parted = host.ended(), guest.ended()
     assert ended.code == 0 and parted.code == 0, ended.err + parted.err
     assert "Traceback" not in ended.err + parted.err and "was refused" not in ended.err
+    assert "(you have hung up)" in ended.err and "(the other end has left)" not in ended.err
+    assert "(you have hung up)" not in parted.err
     assert ended.err.count("(the other end is here)") == parted.err.count("(the other end has left)") == 1
     words = [read_wav(each)[: 5 * RATE_HZ] for each in said]
     for own, other, ear in ((words[1], words[0], heard[0]), (words[0], words[1], heard[1])):
@@ -96,20 +77,12 @@ def test_two_ends_hear_each_other_by_the_printed_line(tmp_path: Path, clips: tup
     assert with_delay["is_other_here"] == 1 and with_delay["sent"]["round_trip_ms"] > 0
 
 
-def best_match(said: FloatArray, heard: FloatArray) -> float:
-    """How alike a second of what was heard is to the most similar one of what was said again and again."""
-    again = np.concatenate([said, said[:RATE_HZ]])
-    piece = heard[RATE_HZ // 2 :][:RATE_HZ]
-    starts = range(0, said.size, RATE_HZ // 5)
-    return max(live_resemblance(piece, again[max(0, at - RATE_HZ // 8) : at + RATE_HZ * 3 // 2]) for at in starts)
-
-
 def test_a_relay_carries_a_call_and_refuses_a_third(tmp_path: Path, clips: tuple[Path, Path]) -> None:
     heard = [tmp_path / f"{number}.wav" for number in range(3)]
     with relaying() as (_, port):
         there = ("127.0.0.1", "--port", port, "--room", "us", "--vocoder", "griffin-lim")
         with running(CALL, *there, "--input", clips[0], "--output", heard[0]) as first:
-            first.wait_for("(waiting for someone")
+            first.wait_for("(waiting for the other end)")
             with running(CALL, *there, "--input", clips[1], "--output", heard[1]) as second:
                 wait_until(lambda: all(has_heard(each, 0.5) for each in heard[:2]), "sound at both ends")
                 third = run(CALL, *there, "--input", clips[1], "--output", heard[2])
@@ -160,7 +133,7 @@ def test_tls_and_a_token_protect_both_directions(tmp_path: Path, clips: tuple[Pa
     authority.cert_pem.write_to_path(str(ca))
     secure = ("--tls-cert", cert, "--tls-key", key, "--token", "secret")
     with hosting("--input", clips[0], "--output", heard[0], "--vocoder", "griffin-lim", *secure) as (host, line):
-        host.wait_for("(waiting for someone")
+        host.wait_for("(waiting for the other end)")
         there = (line[0].replace("127.0.0.1", "localhost"), "--ca", ca, "--input", clips[1], "--output", heard[1])
         refused = run(CALL, *there, "--token", "wrong")
         with running(CALL, *there, "--token", "secret", "--vocoder", "griffin-lim"):
@@ -193,6 +166,17 @@ def test_without_a_microphone_one_listens(tmp_path: Path, clips: tuple[Path, Pat
 def test_wrong_usage_is_told(arguments: tuple[str, ...], sentence: str) -> None:
     ended = run(CALL, *arguments)
     assert ended.code == 2 and sentence in ended.err
+
+
+def test_a_call_to_something_else_is_told_in_one_sentence(tmp_path: Path, clips: tuple[Path, Path]) -> None:
+    options = ("--input", clips[0], "--output", tmp_path / "heard.wav", "--vocoder", "griffin-lim")
+    with receiving("--output", tmp_path / "other.wav") as (receiver, port):
+        ended = run(CALL, "127.0.0.1", "--port", port, *options)
+        servers = "is audio-avif-call --listen or audio-avif-relay running there?"
+        assert ended.sentence(CALL) == f"127.0.0.1:{port} has no rooms; {servers}"
+        receiver.wait_for("127.0.0.1 asked for a room, which a relay has; refused")
+    ended = run(CALL, "127.0.0.1", "--port", port, *options)
+    assert ended.sentence(CALL) == f"cannot connect to 127.0.0.1:{port} (Connection refused); {servers}"
 
 
 def test_push_to_talk_needs_a_terminal(clips: tuple[Path, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from audio_avif.types import FloatArray
+from audio_avif_tools.bench.call import call_rows
 from audio_avif_tools.bench.processing import bench_encode, bench_resampling, time_ratio
 from audio_avif_tools.bench.rows import Row, write_page
 from audio_avif_tools.shared.signals import demo_clip
@@ -58,3 +59,14 @@ def test_rows_hold_figures_and_verdicts(tmp_path: Path) -> None:
     assert text.count("## ") == 2
     assert rows[0].cells().replace(" | ", "|")[2:-2] in text
     assert "numpy" in text and "cores" in text
+
+
+def test_each_direction_of_a_call_is_held_against_one_direction() -> None:
+    def delay(p50_ms: float, p95_ms: float) -> dict[str, float]:
+        return {"p50_ms": p50_ms, "p95_ms": p95_ms, "p99_ms": p95_ms}
+
+    call = {"to_caller": delay(160, 170), "from_caller": delay(160, 181), "lost_tiles": 0, "underruns": 1}
+    shares = {"caller": 0.15, "host": 0.2}
+    rows = list(call_rows({"one_direction": delay(160, 170), "calls": {"none": call}, "shares": shares}))
+    assert [row.is_met for row in rows] == [None, False, None, True]
+    assert [row.result for row in rows] == ["160 / 170", "160 / 170; 160 / 181", "1; 0", "0.150 / 0.200"]

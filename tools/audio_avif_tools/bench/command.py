@@ -16,6 +16,7 @@ from audio_avif.config import RATE_HZ
 from audio_avif.edge import console
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.types import FloatArray
+from audio_avif_tools.bench.call import bench_call
 from audio_avif_tools.bench.delay import bench_busy, bench_delay
 from audio_avif_tools.bench.memory import bench_memory
 from audio_avif_tools.bench.processing import (
@@ -54,6 +55,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Bench], list[Row]]]] = {
     "delay": ("Mouth to ear", lambda bench: bench_delay(bench.options.acoustic_seconds)),
     "busy": ("Mouth to ear on a busy machine", lambda bench: bench_busy(bench.options.acoustic_seconds)),
     "restart": ("A sound server that is restarted", lambda bench: bench_restart()),
+    "call": ("A call", lambda bench: bench_call(bench.options.acoustic_seconds)),
     "memory": (
         "Memory",
         lambda bench: bench_memory(bench.models.streaming, bench.options.minutes, bench.sound),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.devices import Microphone, Speaker
 from audio_avif.errors import AudioAvifError, DeviceError
+from audio_avif.link.messages import DEFAULT_PORT
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.loopback import Program, StreamRecord, run_stream
 from audio_avif_tools.shared.signals import CHIRP_SAMPLES, chirp_starts, chirp_train, correlation, envelope
@@ -51,21 +53,64 @@ class Recording:
         return np.concatenate(self._parts), float(np.median(self._zero_s))
 
 
+@dataclass(frozen=True)
+class Loop:
+    """The devices of a measurement, each None for the default one, and the receiver's address where it runs elsewhere.
+
+    The chirps are played on ``play`` into the sender's microphone ``send``; ``receive`` is the receiver's loudspeaker,
+    and ``record`` a microphone near it.
+    """
+
+    seconds: int
+    play: str | None = None
+    send: str | None = None
+    receive: str | None = None
+    record: str | None = None
+    host: str | None = None
+    port: int = DEFAULT_PORT
+
+    @property
+    def has_one_microphone(self) -> bool:
+        """Whether one device records both the chirps and the receiver."""
+        return self.record == self.send
+
+
+def record_chirps(
+    play: Sequence[str | None], record: Sequence[str | None], seconds: float
+) -> list[tuple[FloatArray, float]]:
+    """Play the chirps on all devices ``play`` at once and record from all devices ``record`` meanwhile.
+
+    Return the samples of each recording and the time of its first one in s. Raises DeviceError.
+    """
+    signal = chirp_train(seconds)
+    recordings = [Recording(device) for device in record]
+    with ExitStack() as stack:
+        speakers = [stack.enter_context(Speaker(device)) for device in play]
+        for recording in recordings:
+            recording.start()
+        written = [0] * len(speakers)
+        quiet_until_s = time.monotonic() + seconds + _LONGEST_S
+        while time.monotonic() < quiet_until_s:
+            for number, speaker in enumerate(speakers):
+                if speaker.buffered_s < 0.2 and written[number] < signal.size:
+                    speaker.write(signal[written[number] : written[number] + RATE_HZ // 10])
+                    written[number] += RATE_HZ // 10
+            for recording in recordings:
+                recording.poll()
+            time.sleep(_POLL_S)
+    return [recording.close() for recording in recordings]
+
+
 class ChirpRun(threading.Thread):
     """Play and record the chirps in a thread of its own; interrupt the sender at the end."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, loop: Loop) -> None:
         super().__init__(name="chirps", daemon=True)
         self.is_streaming = threading.Event()
         self.sender: Program | None = None
         self.heard: list[tuple[FloatArray, float]] = []
         self.error: AudioAvifError | None = None
-        self._options = options
-
-    @property
-    def has_one_microphone(self) -> bool:
-        """Whether one device records both the chirps and the receiver."""
-        return bool(self._options.record_device == self._options.send_device)
+        self._loop = loop
 
     def begin(self, sender: Program) -> None:
         """Start the thread for this sender."""
@@ -75,63 +120,46 @@ class ChirpRun(threading.Thread):
     def run(self) -> None:
         """Wait for the stream, play and record the chirps, and interrupt the sender."""
         assert self.sender is not None
+        loop = self._loop
         try:
             while not self.is_streaming.wait(0.1):
                 if self.sender.process.poll() is not None:
                     return
-            recordings = [Recording(self._options.send_device)]
-            if not self.has_one_microphone:
-                recordings.append(Recording(self._options.record_device))
-            self._play(recordings)
-            self.heard = [recording.close() for recording in recordings]
+            record = [loop.send] if loop.has_one_microphone else [loop.send, loop.record]
+            self.heard = record_chirps([loop.play], record, loop.seconds)
         except AudioAvifError as error:
             self.error = error
         finally:
             self.sender.stop()
 
-    def _play(self, recordings: list[Recording]) -> None:
-        signal = chirp_train(self._options.seconds)
-        with Speaker(self._options.play_device) as speaker:
-            for recording in recordings:
-                recording.start()
-            written = 0
-            quiet_until_s = time.monotonic() + self._options.seconds + _LONGEST_S
-            while time.monotonic() < quiet_until_s:
-                if speaker.buffered_s < 0.2 and written < signal.size:
-                    speaker.write(signal[written : written + RATE_HZ // 10])
-                    written += RATE_HZ // 10
-                for recording in recordings:
-                    recording.poll()
-                time.sleep(_POLL_S)
-
 
 def measure_acoustic(
-    options: argparse.Namespace, send: list[str], receive: list[str], on_tile: Callable[[dict[str, Any]], None]
+    loop: Loop, send: list[str], receive: list[str], on_tile: Callable[[dict[str, Any]], None]
 ) -> tuple[StreamRecord, list[float]]:
     """Play chirps while sender and receiver run; return the stream's record and the delay of each chirp in ms.
 
     The reference is a recording from the sender's own microphone device, so the delays of this tool's devices cancel.
     Raises DeviceError, or AudioAvifError where the chirps are not found in the recordings.
     """
-    chirps = ChirpRun(options)
+    chirps = ChirpRun(loop)
 
     def notice(tile: dict[str, Any]) -> None:
         chirps.is_streaming.set()
         on_tile(tile)
 
-    send = [*send, "--input", "mic", *_device(options.send_device)]
-    if options.host is None:
+    send = [*send, "--input", "mic", *_device(loop.send)]
+    if loop.host is None:
         record = run_stream(
-            send, ["--output", "speaker", *_device(options.receive_device), *receive], notice, on_sending=chirps.begin
+            send, ["--output", "speaker", *_device(loop.receive), *receive], notice, on_sending=chirps.begin
         )
     else:
         record = run_stream(
-            ["--host", options.host, "--port", str(options.port), *send], None, notice, on_sending=chirps.begin
+            ["--host", loop.host, "--port", str(loop.port), *send], None, notice, on_sending=chirps.begin
         )
     chirps.join()
     if chirps.error is not None:
         raise chirps.error
-    return record, find_delays_ms(chirps.heard[0], chirps.heard[-1], options.seconds, chirps.has_one_microphone)
+    return record, find_delays_ms(chirps.heard[0], chirps.heard[-1], loop.seconds, loop.has_one_microphone)
 
 
 def _device(name: str | None) -> list[str]:

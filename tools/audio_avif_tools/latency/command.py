@@ -17,6 +17,7 @@ from audio_avif.edge import console
 from audio_avif.errors import FileError
 
 if TYPE_CHECKING:
+    from audio_avif_tools.latency.acoustic import Loop
     from audio_avif_tools.shared.loopback import StreamRecord
 
 PROGRAM = "audio-avif-latency"
@@ -52,6 +53,13 @@ def _receive_options(options: argparse.Namespace) -> list[str]:
     return [text for option, value in given.items() if value is not None for text in (option, str(value))]
 
 
+def _loop(options: argparse.Namespace) -> Loop:
+    from audio_avif_tools.latency.acoustic import Loop
+
+    devices = (options.play_device, options.send_device, options.receive_device, options.record_device)
+    return Loop(options.seconds, *devices, options.host, options.port)
+
+
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
     """Run the requested measurement with a progress bar; return the result and each delay in ms."""
     from rich.console import Console
@@ -65,7 +73,8 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
         if options.acoustic:
             from audio_avif_tools.latency.acoustic import measure_acoustic
 
-            record, delays_ms = measure_acoustic(options, _send_options(options), _receive_options(options), on_tile)
+            loop = _loop(options)
+            record, delays_ms = measure_acoustic(loop, _send_options(options), _receive_options(options), on_tile)
         else:
             record, delays_ms = measure_stream(options, on_tile), []
     tiles = record.tiles[_SETTLING_TILES:] or record.tiles

@@ -1,4 +1,4 @@
-"""Writes the reliability page: tables of impaired paths and of the long run, and pictures of delay over time."""
+"""Writes the reliability page: tables of impaired paths and of long runs, and pictures of delay over time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, read_block, replace_block
 
 PAGE = Path("docs/measurements/reliability.md")
-PATHS, SOAK = "Impaired paths", "The long run"
-COMMANDS = {PATHS: "make impair", SOAK: "make soak"}
+PATHS, SOAK, CALL = "Impaired paths", "The long run", "A long call"
+COMMANDS = {PATHS: "make impair", SOAK: "make soak", CALL: "make soak CALL=1"}
 _HEADS = {
     PATHS: ("scenario", "delay p50 / p95, ms", "concealed, ms/min", "STOI", "recovered in, s", "required", "met"),
     SOAK: ("what", "measured", "met"),
+    CALL: ("what", "measured", "met"),
 }
 _COLOURS = 32
 

@@ -11,14 +11,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from audio_avif import __version__
-from audio_avif.config import RATE_HZ
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError
 from audio_avif.types import FloatArray
@@ -27,6 +26,7 @@ from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome
 from audio_avif_tools.network.proxy import Counts
 from audio_avif_tools.network.reliability_page import PAGE, SOAK, Check, plot, update, verdict
 from audio_avif_tools.shared.loopback import Program
+from audio_avif_tools.shared.talking import talking
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 
 PROGRAM = "audio-avif soak"
@@ -34,36 +34,10 @@ PICTURE = "images/reliability-soak.png"
 _STOP_S = 20.0
 _SETTLED_S = 120.0
 _WINDOW_S = 10.0
-_AHEAD_S = 0.3  # how much speech is queued at the virtual mouth
 _TEXT = """\
 Speech is played on one null sink of a private PulseAudio, `audio-avif-send` records its monitor,
-and `audio-avif-recv` plays on another, as with a microphone and a loudspeaker. PulseAudio's threads
-have real-time priority where the system permits it, as they do by default. Delay and memory after
-the first two minutes are compared with those of minute 2."""
-
-
-@contextmanager
-def _talking(sound: FloatArray) -> Iterator[None]:
-    """Play ``sound [samples]`` repeatedly on the virtual mouth."""
-    from audio_avif.edge.devices import Speaker
-
-    over = threading.Event()
-
-    def talk(speaker: Speaker) -> None:
-        at, block = 0, RATE_HZ // 10
-        while not over.wait(0.02):
-            while speaker.buffered_s < _AHEAD_S:
-                speaker.write(np.take(sound, np.arange(at, at + block), mode="wrap"))
-                at = (at + block) % sound.size
-
-    with Speaker("mouth") as speaker:
-        talker = threading.Thread(target=talk, args=(speaker,), daemon=True)
-        talker.start()
-        try:
-            yield
-        finally:
-            over.set()
-            talker.join()
+and `audio-avif-recv` plays on another. PulseAudio's threads have real-time priority where the
+system permits it. Delay and memory after the first two minutes are compared with those of minute 2."""
 
 
 def run_soak(seconds: float, sound: FloatArray, on_tile: Callable[[], None] = lambda: None) -> Outcome:
@@ -79,7 +53,7 @@ def run_soak(seconds: float, sound: FloatArray, on_tile: Callable[[], None] = la
         receiver = Program("recv", options)
         stack.callback(receiver.stop)
         port = receiver.wait_for(r"--port (\d+)")[1]
-        stack.enter_context(_talking(sound))
+        stack.enter_context(talking(sound, "mouth"))
         options = ["--host", "127.0.0.1", "--port", port, "--input", "mic", "--device", "mouth_mic", "--trace", "-"]
         sender = Program("send", options, stdout=subprocess.PIPE)
         stack.callback(sender.stop)

@@ -64,12 +64,15 @@ class Program:
         module: str,
         arguments: Sequence[str],
         *,
+        stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         # -P: import the installed package, not a checkout in the current folder.
         command = [sys.executable, "-P", "-m", f"audio_avif_stream.commands.{module}", *arguments]
-        self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
+        )
         self.said: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         assert self.process.stderr is not None

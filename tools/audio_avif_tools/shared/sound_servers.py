@@ -1,4 +1,4 @@
-"""Sound servers with two null sinks, ``mouth`` and ``ear``, private to one folder: PulseAudio and PipeWire."""
+"""Sound servers with null sinks, private to one folder: PulseAudio and PipeWire."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 SINKS = ("mouth", "ear")
@@ -21,6 +21,10 @@ class SoundServer(ABC):
     """How a sound server is started, and how programs reach it through ALSA."""
 
     name: str
+
+    def __init__(self, sinks: Sequence[str] = SINKS) -> None:
+        """Programs play to the second sink and record the first, unless they name another."""
+        self._sinks = sinks
 
     @abstractmethod
     def absent(self) -> list[str]:
@@ -54,14 +58,16 @@ class PulseAudio(SoundServer):
         return {
             "PULSE_RUNTIME_PATH": str(folder / "pulse"),
             "PULSE_SERVER": f"unix:{folder / 'native'}",
-            "PULSE_SINK": "ear",
-            "PULSE_SOURCE": "mouth.monitor",
+            "PULSE_SINK": self._sinks[1],
+            "PULSE_SOURCE": f"{self._sinks[0]}.monitor",
         }
 
     def alsa_config(self) -> str:
         """ALSA's configuration."""
-        pcms = [f"pcm.{sink} {{ type asym playback.pcm {{ type pulse device {sink} }} }}" for sink in SINKS]
-        pcms += [f"pcm.{sink}_mic {{ type asym capture.pcm {{ type pulse device {sink}.monitor }} }}" for sink in SINKS]
+        pcms = [f"pcm.{sink} {{ type asym playback.pcm {{ type pulse device {sink} }} }}" for sink in self._sinks]
+        pcms += [
+            f"pcm.{sink}_mic {{ type asym capture.pcm {{ type pulse device {sink}.monitor }} }}" for sink in self._sinks
+        ]
         return "\n".join([*pcms, "pcm.!default { type pulse }", "ctl.!default { type pulse }", ""])
 
     def start(self, folder: Path, env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -73,15 +79,14 @@ class PulseAudio(SoundServer):
         # The daemon opens its socket last, after the sinks are there.
         _wait_until(self.name, socket.is_socket, daemon, log)
 
-    @staticmethod
-    def _command(socket: Path) -> list[str]:
+    def _command(self, socket: Path) -> list[str]:
         command = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", f"--exit-idle-time={_ABANDONED_S}"]
         # A sound card keeps time on a busy machine, so the daemon runs above the programs under test, as PulseAudio
         # does by default. It runs without that priority where the system does not allow it.
         command += ["--disable-shm=no", "--realtime=yes", "--high-priority=yes"]
         command += ["--log-level=error", "--log-target=stderr"]
         # Without norewinds an idle sink sleeps for up to two seconds, and the first sound comes late or never.
-        for sink in SINKS:
+        for sink in self._sinks:
             command += ["-L", f"module-null-sink sink_name={sink} rate={RATE_HZ} channels=2 norewinds=1"]
         return [*command, "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
 
@@ -109,18 +114,23 @@ class PipeWire(SoundServer):
 
     def alsa_config(self) -> str:
         """ALSA's configuration."""
-        pcms = [f'pcm.{sink} {{ type asym playback.pcm {{ type pipewire playback_node "{sink}" }} }}' for sink in SINKS]
-        pcms += [
-            f'pcm.{sink}_mic {{ type asym capture.pcm {{ type pipewire capture_node "{sink}" }} }}' for sink in SINKS
+        pcms = [
+            f'pcm.{sink} {{ type asym playback.pcm {{ type pipewire playback_node "{sink}" }} }}'
+            for sink in self._sinks
         ]
-        default = 'pcm.!default { type asym playback.pcm "ear" capture.pcm "mouth_mic" }'
+        pcms += [
+            f'pcm.{sink}_mic {{ type asym capture.pcm {{ type pipewire capture_node "{sink}" }} }}'
+            for sink in self._sinks
+        ]
+        speaker, microphone = self._sinks[1], f"{self._sinks[0]}_mic"
+        default = f'pcm.!default {{ type asym playback.pcm "{speaker}" capture.pcm "{microphone}" }}'
         return "\n".join([*pcms, default, "ctl.!default { type pipewire }", ""])
 
     def start(self, folder: Path, env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
         """Start a message bus, the server and its session manager."""
         sinks = folder / "config" / "pipewire" / "pipewire.conf.d" / "sinks.conf"
         sinks.parent.mkdir(parents=True, exist_ok=True)
-        sinks.write_text(self._sinks(), encoding="ascii")
+        sinks.write_text(self._sinks_config(), encoding="ascii")
         env = env | {"XDG_STATE_HOME": str(folder / "state")}
         for socket in ("bus", "pipewire-0"):
             (folder / socket).unlink(missing_ok=True)
@@ -136,13 +146,12 @@ class PipeWire(SoundServer):
             yield daemon
             _wait_until(command[0], is_up, daemon, log)
 
-    @staticmethod
-    def _sinks() -> str:
+    def _sinks_config(self) -> str:
         """PipeWire's configuration of the null sinks."""
         sinks = [
             f"{{ factory = adapter args = {{ factory.name = support.null-audio-sink node.name = {sink} "
             f"media.class = Audio/Sink object.linger = true audio.position = [ FL FR ] }} }}"
-            for sink in SINKS
+            for sink in self._sinks
         ]
         return "context.objects = [ " + " ".join(sinks) + " ]\n"
 

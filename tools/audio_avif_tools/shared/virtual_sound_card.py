@@ -1,6 +1,6 @@
 """A sound card without hardware, for tests and measurements on Linux.
 
-A private sound server has two null sinks, and ALSA names them for PortAudio: sound played on ``mouth`` is recorded from
+A private sound server has null sinks, and ALSA names them for PortAudio: sound played on ``mouth`` is recorded from
 ``mouth_mic``, sound played on ``ear`` from ``ear_mic``. The server uses a temporary folder and its own socket; the
 user's sound server is not touched.
 """
@@ -21,7 +21,7 @@ _STOP_S = 5.0
 class VirtualSoundCard:
     """A sound card that runs during the ``with`` block; child processes started with ``env`` see it.
 
-    Their default devices are ``ear`` for playing and ``mouth_mic`` for recording. PortAudio reads
+    Their default devices are the server's second sink for playing and its first for recording. PortAudio reads
     its environment when it starts, so only a process started with ``env`` sees the card.
     """
 

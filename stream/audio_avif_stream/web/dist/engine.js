@@ -1677,6 +1677,31 @@ var Decoder = class {
   }
 };
 
+// src/inbox.ts
+var CAPACITY2 = 128;
+var isPacket = ({ kind }) => kind === "tile" || kind === "pause" || kind === "bundle";
+var Inbox = class {
+  constructor(capacity = CAPACITY2) {
+    this.capacity = capacity;
+  }
+  capacity;
+  /** Tiles and pauses that were left out; the gap in their numbers counts them as lost, too. */
+  leftOutTiles = 0;
+  waiting = [];
+  put(message, receivedS) {
+    this.waiting.push({ message, receivedS });
+    if (this.waiting.length > this.capacity) this.leaveOut();
+  }
+  take() {
+    return this.waiting.shift();
+  }
+  leaveOut() {
+    const index = this.waiting.findIndex(({ message: message2 }) => isPacket(message2) || message2.kind === "ping");
+    const [{ message }] = this.waiting.splice(Math.max(0, index), 1);
+    if (isPacket(message)) this.leftOutTiles++;
+  }
+};
+
 // src/pictures.ts
 var TRIAL = "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOltZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAAA5waXRtAAAAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ0AAAArAAAAKGlpbmYAAAAAAAEAAAAaaW5mZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGhpcHJwAAAASWlwY28AAAAUaXNwZQAAAAAAAAAIAAAAUAAAAA5waXhpAAAAAAEIAAAADGF2MUOBABwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAM21kYXQSAAoIGAm89pgIaDUyHRbCzu44FlYA/GT2llcoKki0vNU0tcTdKcvk9AoZ";
 var TRIAL_PERIOD = 251;
@@ -1947,8 +1972,8 @@ var Room = class {
   /** The session whose end was played; a restarted relay may report that end again. */
   endedSession = null;
   clock = null;
-  work = Promise.resolve();
-  waiting = 0;
+  inbox = new Inbox();
+  isHandling = false;
   isSpeaking = false;
   isSlow = false;
   spokenS = 0;
@@ -1967,12 +1992,21 @@ var Room = class {
     if (this.state !== state || detail) tell({ kind: "status", state, detail });
     this.state = state;
   }
-  /** Handles messages one after another, and makes sound when none is waiting. */
   take(message, receivedS) {
-    this.waiting++;
-    this.work = this.work.then(() => this.handle(message, receivedS)).catch((error) => this.fail(error)).finally(() => {
-      if (!--this.waiting) void this.speak();
-    });
+    this.inbox.put(message, receivedS);
+    if (!this.isHandling) void this.work();
+  }
+  /** Handles messages one after another, and makes sound when none is waiting. */
+  async work() {
+    this.isHandling = true;
+    try {
+      for (let next = this.inbox.take(); next; next = this.inbox.take()) await this.handle(next.message, next.receivedS);
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.isHandling = false;
+    }
+    void this.speak();
   }
   fail(error) {
     this.close();
@@ -2122,9 +2156,10 @@ var Room = class {
     const frame = stream ? frameS(stream.hello.mel) : 0;
     const heardSample = stream && sink ? sink.heardSample : null;
     const costs = stream?.processingS ?? [];
-    if (stream && !this.isSlow && costs.length === PROCESSING_TILES && median(costs) > stream.hello.tile.frames * frame) {
+    const isBehind = costs.length === PROCESSING_TILES && stream && median(costs) > stream.hello.tile.frames * frame;
+    if (!this.isSlow && (isBehind || this.inbox.leftOutTiles)) {
       this.isSlow = true;
-      tell({ kind: "caveat", detail: "This device is too slow for the vocoder: some of the sound is left out." });
+      tell({ kind: "caveat", detail: "This device is too slow for the stream: some of the sound is left out." });
     }
     const aheadS = this.connection.serverAheadS;
     let delayMs = null;
@@ -2142,6 +2177,7 @@ var Room = class {
       delayMs,
       receivedTiles: this.past.received + counts.received,
       lostTiles: this.past.lost + counts.lost,
+      leftOutTiles: this.inbox.leftOutTiles,
       concealedMs: (this.pastConcealedS + (stream?.decoder?.background.concealedFrames ?? 0) * frame) * 1e3,
       kbps: this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8 / 1e3 / spanS,
       underruns: sink?.underruns ?? 0,

@@ -4,6 +4,7 @@ import { USUAL_MEL, frameS, isUsual } from "./config.js";
 import { Connection } from "./connection.js";
 import { Decoder, type Speech } from "./decoder.js";
 import { TileError } from "./errors.js";
+import { Inbox } from "./inbox.js";
 import { type Picture, TileCounts, TileQueue, median } from "./jitter.js";
 import { NoiseSource, fromPixel, noiseEnvelope } from "./noise.js";
 import { PictureReader } from "./pictures.js";
@@ -44,8 +45,8 @@ class Room {
   /** The session whose end was played; a restarted relay may report that end again. */
   private endedSession: string | null = null;
   private clock: Ping | null = null;
-  private work: Promise<void> = Promise.resolve();
-  private waiting = 0;
+  private readonly inbox = new Inbox();
+  private isHandling = false;
   private isSpeaking = false;
   private isSlow = false;
   private spokenS = 0;
@@ -85,15 +86,22 @@ class Room {
     this.state = state;
   }
 
-  /** Handles messages one after another, and makes sound when none is waiting. */
   private take(message: FromSender, receivedS: number): void {
-    this.waiting++;
-    this.work = this.work
-      .then(() => this.handle(message, receivedS))
-      .catch((error: unknown) => this.fail(error))
-      .finally(() => {
-        if (!--this.waiting) void this.speak();
-      });
+    this.inbox.put(message, receivedS);
+    if (!this.isHandling) void this.work();
+  }
+
+  /** Handles messages one after another, and makes sound when none is waiting. */
+  private async work(): Promise<void> {
+    this.isHandling = true;
+    try {
+      for (let next = this.inbox.take(); next; next = this.inbox.take()) await this.handle(next.message, next.receivedS);
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.isHandling = false;
+    }
+    void this.speak();
   }
 
   private fail(error: unknown): void {
@@ -253,9 +261,10 @@ class Room {
     const frame = stream ? frameS(stream.hello.mel) : 0;
     const heardSample = stream && sink ? sink.heardSample : null;
     const costs = stream?.processingS ?? [];
-    if (stream && !this.isSlow && costs.length === PROCESSING_TILES && median(costs) > stream.hello.tile.frames * frame) {
+    const isBehind = costs.length === PROCESSING_TILES && stream && median(costs) > stream.hello.tile.frames * frame;
+    if (!this.isSlow && (isBehind || this.inbox.leftOutTiles)) {
       this.isSlow = true;
-      tell({ kind: "caveat", detail: "This device is too slow for the vocoder: some of the sound is left out." });
+      tell({ kind: "caveat", detail: "This device is too slow for the stream: some of the sound is left out." });
     }
     const aheadS = this.connection.serverAheadS;
     let delayMs: number | null = null;
@@ -273,6 +282,7 @@ class Room {
       delayMs,
       receivedTiles: this.past.received + counts.received,
       lostTiles: this.past.lost + counts.lost,
+      leftOutTiles: this.inbox.leftOutTiles,
       concealedMs: (this.pastConcealedS + (stream?.decoder?.background.concealedFrames ?? 0) * frame) * 1000,
       kbps: (this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8) / 1000 / spanS,
       underruns: sink?.underruns ?? 0,

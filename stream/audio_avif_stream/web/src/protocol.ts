@@ -51,6 +51,8 @@ export interface Figures {
   delayMs: number | null;
   receivedTiles: number;
   lostTiles: number;
+  /** Of those, the ones that came while too many others waited to be decoded. */
+  leftOutTiles: number;
   concealedMs: number;
   kbps: number;
   underruns: number;

@@ -1885,6 +1885,31 @@ var History = class {
   }
 };
 
+// src/inbox.ts
+var CAPACITY2 = 128;
+var isPacket = ({ kind }) => kind === "tile" || kind === "pause" || kind === "bundle";
+var Inbox = class {
+  constructor(capacity = CAPACITY2) {
+    this.capacity = capacity;
+  }
+  capacity;
+  /** Tiles and pauses that were left out; the gap in their numbers counts them as lost, too. */
+  leftOutTiles = 0;
+  waiting = [];
+  put(message, receivedS) {
+    this.waiting.push({ message, receivedS });
+    if (this.waiting.length > this.capacity) this.leaveOut();
+  }
+  take() {
+    return this.waiting.shift();
+  }
+  leaveOut() {
+    const index = this.waiting.findIndex(({ message: message2 }) => isPacket(message2) || message2.kind === "ping");
+    const [{ message }] = this.waiting.splice(Math.max(0, index), 1);
+    if (isPacket(message)) this.leftOutTiles++;
+  }
+};
+
 // src/resample.ts
 var HALF_TAPS = 16;
 var PHASES = 512;
@@ -1952,14 +1977,14 @@ var Resampler = class {
 };
 
 // src/ring.ts
-var CAPACITY2 = 8 * 16e3;
+var CAPACITY3 = 8 * 16e3;
 var FADE = 0.95;
 var Ring = class {
   /** Number of samples taken out. */
   taken = 0;
   /** Number of underruns. */
   underruns = 0;
-  samples = new Float32Array(CAPACITY2);
+  samples = new Float32Array(CAPACITY3);
   readAt = 0;
   count = 0;
   isDue = false;
@@ -1967,10 +1992,10 @@ var Ring = class {
   /** Queue samples; a full ring drops the oldest. */
   write(samples) {
     for (const sample of samples) {
-      this.samples[(this.readAt + this.count) % CAPACITY2] = sample;
-      if (this.count < CAPACITY2) this.count++;
+      this.samples[(this.readAt + this.count) % CAPACITY3] = sample;
+      if (this.count < CAPACITY3) this.count++;
       else {
-        this.readAt = (this.readAt + 1) % CAPACITY2;
+        this.readAt = (this.readAt + 1) % CAPACITY3;
         this.taken++;
       }
     }
@@ -1984,7 +2009,7 @@ var Ring = class {
   next = () => {
     if (this.count) {
       this.last = this.samples[this.readAt];
-      this.readAt = (this.readAt + 1) % CAPACITY2;
+      this.readAt = (this.readAt + 1) % CAPACITY3;
       this.count--;
       this.taken++;
     } else {
@@ -2319,6 +2344,7 @@ export {
   FrameStretcher,
   HISTORY_FRAMES,
   History,
+  Inbox,
   Kind,
   Link,
   ListenerProtocol,

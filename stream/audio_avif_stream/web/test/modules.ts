@@ -13,6 +13,7 @@ export * from "../src/errors.js";
 export * from "../src/features.js";
 export * from "../src/frame_headers.js";
 export * from "../src/history.js";
+export * from "../src/inbox.js";
 export * from "../src/jitter.js";
 export * from "../src/link.js";
 export * from "../src/noise.js";
