@@ -1767,6 +1767,24 @@ var TargetWatch = class {
   }
 };
 
+// src/rate.ts
+var WINDOW_S3 = 5;
+var RateMeter = class {
+  spent = [];
+  push(bytes, nowS2) {
+    this.spent.push({ atS: nowS2, bytes });
+    this.forget(nowS2);
+  }
+  kbps(nowS2) {
+    this.forget(nowS2);
+    const spanS = this.spent.length ? Math.max(1, nowS2 - this.spent[0].atS) : 1;
+    return this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8 / 1e3 / spanS;
+  }
+  forget(nowS2) {
+    while (this.spent.length && this.spent[0].atS <= nowS2 - WINDOW_S3) this.spent.shift();
+  }
+};
+
 // src/sink.ts
 var MAX_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
@@ -1938,7 +1956,6 @@ var Vocoder = class _Vocoder {
 
 // src/engine.ts
 var FIGURES_S = 0.25;
-var RATE_WINDOW_S = 5;
 var PROCESSING_TILES = 40;
 var REORDER_TILES = 8;
 var nowS = () => performance.now() / 1e3;
@@ -1977,7 +1994,7 @@ var Room = class {
   isSpeaking = false;
   isSlow = false;
   spokenS = 0;
-  spent = [];
+  rate = new RateMeter();
   past = new TileCounts();
   pastConcealedS = 0;
   state = "trying";
@@ -2029,7 +2046,7 @@ var Room = class {
     const tile = message.kind === "bundle" ? message.tile : message;
     const copies = message.kind === "bundle" ? message.copies : [];
     const bytes = [tile, ...copies].reduce((sum, each) => sum + (each.kind === "tile" ? each.payload : each.levels).length, 0);
-    this.spent.push({ atS: receivedS, bytes });
+    this.rate.push(bytes, receivedS);
     const packet = tile.kind === "pause" ? this.openPause(stream.hello, tile) : await this.openTile(stream.hello, tile, receivedS);
     const queue = stream.decoder ?? stream.queue;
     const opened = [];
@@ -2167,8 +2184,6 @@ var Room = class {
       const zeroS = (clock.sampleZeroUs + clock.receiverAheadUs) / 1e6 - aheadS;
       delayMs = (now + deviceS - zeroS - heardSample / stream.hello.mel.rate_hz) * 1e3;
     }
-    this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
-    const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
     const pacer = stream?.decoder?.pacer;
     const figures = {
       bufferMs: stream && sink ? sink.bufferedS * 1e3 : null,
@@ -2179,7 +2194,7 @@ var Room = class {
       lostTiles: this.past.lost + counts.lost,
       leftOutTiles: this.inbox.leftOutTiles,
       concealedMs: (this.pastConcealedS + (stream?.decoder?.background.concealedFrames ?? 0) * frame) * 1e3,
-      kbps: this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8 / 1e3 / spanS,
+      kbps: this.rate.kbps(now),
       underruns: sink?.underruns ?? 0,
       heardFrame: heardSample === null || !stream ? null : heardSample / stream.hello.mel.hop_samples,
       heardAtMs: performance.timeOrigin + now * 1e3 + deviceS * 1e3

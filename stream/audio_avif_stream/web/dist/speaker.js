@@ -1078,6 +1078,24 @@ var Publisher = class {
   }
 };
 
+// src/rate.ts
+var WINDOW_S = 5;
+var RateMeter = class {
+  spent = [];
+  push(bytes, nowS2) {
+    this.spent.push({ atS: nowS2, bytes });
+    this.forget(nowS2);
+  }
+  kbps(nowS2) {
+    this.forget(nowS2);
+    const spanS = this.spent.length ? Math.max(1, nowS2 - this.spent[0].atS) : 1;
+    return this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8 / 1e3 / spanS;
+  }
+  forget(nowS2) {
+    while (this.spent.length && this.spent[0].atS <= nowS2 - WINDOW_S) this.spent.shift();
+  }
+};
+
 // src/resample.ts
 var HALF_TAPS = 16;
 var PHASES = 512;
@@ -1186,7 +1204,6 @@ var TileCutter = class {
 
 // src/speaker.ts
 var FIGURES_S = 0.5;
-var RATE_WINDOW_S = 5;
 var MAX_LAG_S = 0.5;
 var MAX_GAP_S = 0.1;
 var MUTE_S = 2;
@@ -1217,7 +1234,7 @@ var Stream = class {
   silentSamples = 0;
   hasBegun = false;
   isOver = false;
-  spent = [];
+  rate = new RateMeter();
   publish([room, ...others]) {
     const session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (x) => x.toString(16).padStart(2, "0")).join("");
     const settings = { mel: USUAL_MEL, tile: USUAL_TILE, template: this.template, session, live: true, report: false };
@@ -1277,7 +1294,7 @@ var Stream = class {
     const isShort = body && frames === width;
     const { header, payload } = isShort ? this.template.shorten(body) : { header: null, payload: body ?? still };
     this.publisher.send({ firstFrame, frames, payload, isWholeStill: !body, header });
-    this.spent.push({ atS: nowS(), bytes: payload.length });
+    this.rate.push(payload.length, nowS());
     if (this.speak.isRecorded) tell({ kind: "recordedTile", firstFrame, still, pixels });
     void this.show(still, firstFrame, frames);
   }
@@ -1288,14 +1305,12 @@ var Stream = class {
   }
   tellFigures() {
     const now = nowS();
-    this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
-    const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
     const { sentTiles, droppedTiles, roundTripS } = this.publisher;
     tell({
       kind: "figures",
       sentTiles,
       droppedTiles,
-      kbps: this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8 / 1e3 / spanS,
+      kbps: this.rate.kbps(now),
       roundTripMs: roundTripS === null ? null : roundTripS * 1e3,
       isMute: this.silentSamples > MUTE_S * RATE_HZ
     });

@@ -11,12 +11,12 @@ import { PictureReader } from "./pictures.js";
 import { BROWSER_PLAYOUT, Steadiness } from "./playout.js";
 import { TargetWatch } from "./target.js";
 import type { Figures, FromWorker, Open, State, ToWorker } from "./protocol.js";
+import { RateMeter } from "./rate.js";
 import { Sink } from "./sink.js";
 import { Vocoder } from "./vocoder.js";
 import type { FromSender, Hello, Pause, Ping, Tile } from "./wire.js";
 
 const FIGURES_S = 0.25;
-const RATE_WINDOW_S = 5;
 const PROCESSING_TILES = 40;
 const REORDER_TILES = 8;
 
@@ -50,7 +50,7 @@ class Room {
   private isSpeaking = false;
   private isSlow = false;
   private spokenS = 0;
-  private spent: { atS: number; bytes: number }[] = [];
+  private readonly rate = new RateMeter();
   private past = new TileCounts();
   private pastConcealedS = 0;
   private state: State = "trying";
@@ -126,7 +126,7 @@ class Room {
     const tile = message.kind === "bundle" ? message.tile : message;
     const copies = message.kind === "bundle" ? message.copies : [];
     const bytes = [tile, ...copies].reduce((sum, each) => sum + (each.kind === "tile" ? each.payload : each.levels).length, 0);
-    this.spent.push({ atS: receivedS, bytes });
+    this.rate.push(bytes, receivedS);
     const packet = tile.kind === "pause" ? this.openPause(stream.hello, tile) : await this.openTile(stream.hello, tile, receivedS);
     const queue = stream.decoder ?? stream.queue;
     const opened: Picture[] = [];
@@ -272,8 +272,6 @@ class Room {
       const zeroS = (clock.sampleZeroUs + clock.receiverAheadUs) / 1e6 - aheadS;
       delayMs = (now + deviceS - zeroS - heardSample / stream.hello.mel.rate_hz) * 1000;
     }
-    this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
-    const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
     const pacer = stream?.decoder?.pacer;
     const figures: Figures = {
       bufferMs: stream && sink ? sink.bufferedS * 1000 : null,
@@ -284,7 +282,7 @@ class Room {
       lostTiles: this.past.lost + counts.lost,
       leftOutTiles: this.inbox.leftOutTiles,
       concealedMs: (this.pastConcealedS + (stream?.decoder?.background.concealedFrames ?? 0) * frame) * 1000,
-      kbps: (this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8) / 1000 / spanS,
+      kbps: this.rate.kbps(now),
       underruns: sink?.underruns ?? 0,
       heardFrame: heardSample === null || !stream ? null : heardSample / stream.hello.mel.hop_samples,
       heardAtMs: performance.timeOrigin + now * 1000 + deviceS * 1000,

@@ -9,6 +9,7 @@ import { PictureReader } from "./pictures.js";
 import { PictureWriter } from "./picture_writer.js";
 import type { PublisherState } from "./protocol.js";
 import { END_S, Publisher } from "./publisher.js";
+import { RateMeter } from "./rate.js";
 import { Resampler } from "./resample.js";
 import { type PixelTile, TileCutter } from "./tiles.js";
 
@@ -36,7 +37,6 @@ export type FromSpeaker =
   | { kind: "recordedTile"; firstFrame: number; still: Uint8Array; pixels: Uint8Array };
 
 const FIGURES_S = 0.5;
-const RATE_WINDOW_S = 5;
 const MAX_LAG_S = 0.5;
 const MAX_GAP_S = 0.1;
 const MUTE_S = 2;
@@ -55,7 +55,7 @@ class Stream {
   private silentSamples = 0;
   private hasBegun = false;
   private isOver = false;
-  private spent: { atS: number; bytes: number }[] = [];
+  private readonly rate = new RateMeter();
 
   constructor(
     private readonly speak: Speak,
@@ -133,7 +133,7 @@ class Stream {
     const isShort = body && frames === width;
     const { header, payload } = isShort ? this.template.shorten(body) : { header: null, payload: body ?? still };
     this.publisher.send({ firstFrame, frames, payload, isWholeStill: !body, header });
-    this.spent.push({ atS: nowS(), bytes: payload.length });
+    this.rate.push(payload.length, nowS());
     if (this.speak.isRecorded) tell({ kind: "recordedTile", firstFrame, still, pixels });
     void this.show(still, firstFrame, frames);
   }
@@ -146,14 +146,12 @@ class Stream {
 
   private tellFigures(): void {
     const now = nowS();
-    this.spent = this.spent.filter((each) => each.atS > now - RATE_WINDOW_S);
-    const spanS = this.spent.length ? Math.max(1, now - this.spent[0].atS) : 1;
     const { sentTiles, droppedTiles, roundTripS } = this.publisher;
     tell({
       kind: "figures",
       sentTiles,
       droppedTiles,
-      kbps: (this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8) / 1000 / spanS,
+      kbps: this.rate.kbps(now),
       roundTripMs: roundTripS === null ? null : roundTripS * 1000,
       isMute: this.silentSamples > MUTE_S * RATE_HZ,
     });

@@ -2205,6 +2205,24 @@ var Publisher = class {
   }
 };
 
+// src/rate.ts
+var WINDOW_S3 = 5;
+var RateMeter = class {
+  spent = [];
+  push(bytes, nowS) {
+    this.spent.push({ atS: nowS, bytes });
+    this.forget(nowS);
+  }
+  kbps(nowS) {
+    this.forget(nowS);
+    const spanS = this.spent.length ? Math.max(1, nowS - this.spent[0].atS) : 1;
+    return this.spent.reduce((sum, each) => sum + each.bytes, 0) * 8 / 1e3 / spanS;
+  }
+  forget(nowS) {
+    while (this.spent.length && this.spent[0].atS <= nowS - WINDOW_S3) this.spent.shift();
+  }
+};
+
 // src/sink.ts
 var MAX_EXTRAPOLATED_S = 0.1;
 var CLOCK_REPORTS = 64;
@@ -2362,6 +2380,7 @@ export {
   Player,
   Publisher,
   RATE_HZ,
+  RateMeter,
   Resampler,
   Ring,
   STILL_OPTIONS,

@@ -23,6 +23,7 @@ export * from "../src/player.js";
 export * from "../src/playout.js";
 export * from "../src/position.js";
 export * from "../src/publisher.js";
+export * from "../src/rate.js";
 export * from "../src/resample.js";
 export * from "../src/ring.js";
 export * from "../src/rounding.js";
