@@ -234,7 +234,9 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
         raise receiver.error
 
 
-async def _keep_connected(streams: RoomStreams, relays: Sequence[Address], room_name: str, awaited: str | None) -> None:
+async def _keep_connected(
+    streams: RoomStreams, relays: Sequence[Address], room_name: str, awaited: str | None = None
+) -> None:
     """Stay connected to one of the relays.
 
     Raises ConnectionFailed where every relay fails at first, RefusedForGood where one refuses.
