@@ -19,6 +19,7 @@ _MARGIN_FRAMES = 0.5
 _KNOWN_S = 1.0
 _MAX_SEEN = 512
 _OF_LATE = 9
+_WAKES_S = 0.001  # a thread that waits is woken so much later
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class PlayoutConfig:
 class Steadiness:
     """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
 
-    ``unsteady_s`` is how much sooner than of late the output was about to run dry, because it takes sound in blocks or
-    has paused since, and how much longer than usual a tile's sound took to make; None until a second is known.
+    ``unsteady_s`` is how much the output needs at least, how much sooner than of late it was about to run dry because
+    it paused since, and how much longer than usual a tile's sound took to make; None until a second is known.
     """
 
     def __init__(self) -> None:
@@ -68,10 +69,11 @@ class Steadiness:
         self._seen.clear()
         self._began_s = None
 
-    def push(self, now_s: float, written_s: float, buffered_s: float, delay_s: float) -> None:
+    def push(self, now_s: float, written_s: float, buffered_s: float, grain_s: float, delay_s: float) -> None:
         """Record a tile's sound that was made ``delay_s`` after the tile came.
 
-        So far ``written_s`` were written to the output, of which ``buffered_s`` are still waiting.
+        So far ``written_s`` were written to the output, of which ``buffered_s`` are still waiting, and at least
+        ``grain_s`` must be.
         """
         self._seen.append((now_s, now_s + buffered_s - written_s, delay_s))
         self._began_s = now_s if self._began_s is None else self._began_s
@@ -79,7 +81,8 @@ class Steadiness:
             self._seen.popleft()
         ends_s = [end_s for _, end_s, _ in self._seen]
         delays_s = [delay_s for _, _, delay_s in self._seen]
-        unsteady_s = max(0.0, median(ends_s[-_OF_LATE:]) - min(ends_s)) + max(delays_s) - median(delays_s)
+        sooner_s = max(0.0, median(ends_s[-_OF_LATE:]) - min(ends_s))
+        unsteady_s = grain_s + _WAKES_S + sooner_s + max(delays_s) - median(delays_s)
         if now_s - self._began_s >= _KNOWN_S or (self.unsteady_s is not None and unsteady_s > self.unsteady_s):
             self.unsteady_s = unsteady_s
 

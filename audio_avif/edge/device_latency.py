@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STEPS_S = (0.010, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096)
+STEPS_S = (0.005, 0.010, 0.016, 0.024, 0.032, 0.048, 0.064, 0.096)
+_LOW_S = {"input": 0.005, "output": 0.010}
+"""What is asked for first. A sound server gives a microphone's sound in pieces as long as its latency, so that tiles
+come late by up to a piece; outputs begin higher, since with 5 ms they ran dry."""
 MIN_LATENCY_S, MAX_LATENCY_S = 0.002, 0.5
 """What a user may ask for."""
 
@@ -36,8 +39,10 @@ class LatencySteps:
     latency of the device mends sound that was not there.
     """
 
-    def __init__(self, fixed_s: float | None = None, remembered: Remembered | None = None, low_s: float = 0.0) -> None:
-        """``low_s`` is what the device itself calls low; nothing below it is asked for."""
+    def __init__(
+        self, fixed_s: float | None = None, remembered: Remembered | None = None, low_s: float = 0.010
+    ) -> None:
+        """Nothing below ``low_s`` is asked for."""
         self._fixed_s = fixed_s
         self._low_s = low_s
         start_s = remembered.latency_s if remembered else 0.0
@@ -89,7 +94,7 @@ class LatencySteps:
         self._has_lowered = False
         while self._step + 1 < len(STEPS_S):
             self._step += 1
-            if STEPS_S[self._step] > self._low_s:  # a step below what the device calls low changes nothing
+            if STEPS_S[self._step] > self._low_s:  # a step below the least that is asked for changes nothing
                 break
 
     def _lower(self) -> None:
@@ -98,6 +103,11 @@ class LatencySteps:
             self._has_lowered = True
 
     _has_lowered = False  # since it was raised last
+
+
+def low_latency_s(kind: str, devices_own_s: float) -> float:
+    """The least to ask of an ``input`` or ``output``: what the device itself calls low counts where it is long."""
+    return devices_own_s if devices_own_s > _LOW_S["output"] else _LOW_S[kind]
 
 
 def plausible_latency_s(reported_s: float, otherwise_s: float) -> float:

@@ -307,6 +307,7 @@ class Speaker(_Stream):
         self.asked_frames = 0
         """Samples that the device has taken, silence included."""
         self._silent_frames = 0  # handed over since the last sound
+        self._taken_at_s = 0.0  # when the device took its last block, by PortAudio's clock
 
     def _callback(self, block: FloatArray, frames: int, time: Any, status: Any) -> None:
         self.xruns += bool(status.output_underflow) and self.playing  # nobody hears silence interrupted
@@ -321,6 +322,7 @@ class Speaker(_Stream):
         self._was_short = is_short
         block[:] = mono[:, None]
         self._learn_latency(time.outputBufferDacTime - time.currentTime)
+        self._taken_at_s = time.currentTime
 
     def write(self, samples: FloatArray) -> None:
         """Queue ``[samples] float32`` at 16 kHz; what finds no room is dropped and counted. Never waits.
@@ -347,9 +349,31 @@ class Speaker(_Stream):
         return self.asked_frames / self.rate_hz
 
     @property
+    def waiting_s(self) -> float:
+        """Sound that the device has not taken yet, in seconds."""
+        return self._ring.fill / self.rate_hz
+
+    @property
     def buffered_s(self) -> float:
-        """Sound written but not yet taken by the device, in seconds."""
-        return self._ring.fill / self.rate_hz + self._resampler.latency_s
+        """How long the next sample that is written waits for the device to take it, in seconds."""
+        until_block_s = self.block_samples / self.rate_hz - self._since_block_s()
+        return self.waiting_s + until_block_s + self._resampler.latency_s
+
+    def _since_block_s(self) -> float:
+        """How long ago the device took a block, at most the length of one; 0 where PortAudio's clock is not at hand."""
+        taken_at_s = self._taken_at_s
+        if not taken_at_s or not self._gate.acquire(blocking=False):
+            return 0.0
+        try:
+            since_s = 0.0 if self._is_closing else float(self._stream.time) - taken_at_s
+            return min(max(0.0, since_s), self.block_samples / self.rate_hz)
+        finally:
+            self._gate.release()
+
+    @property
+    def grain_s(self) -> float:
+        """How much of ``buffered_s`` must be left: the device takes whole blocks, the resampler keeps the newest."""
+        return self.block_samples / self.rate_hz + self._resampler.latency_s
 
     def close(self, *, drain: bool = False) -> None:
         """Close the device: at once, or after waiting until all that was written has been played."""

@@ -35,6 +35,11 @@ class Output(Protocol):
         ...
 
     @property
+    def grain_s(self) -> float:
+        """How much sound must be waiting: what the device takes at once, and what is not played without more."""
+        ...
+
+    @property
     def device(self) -> DeviceFigures:
         """The figures of the device, if there is one."""
         ...
@@ -141,6 +146,11 @@ class TeeOutput:
     def device_latency_s(self) -> float:
         """That of the first output."""
         return self._first.device_latency_s
+
+    @property
+    def grain_s(self) -> float:
+        """What the first output needs."""
+        return self._first.grain_s
 
     @property
     def device(self) -> DeviceFigures:

@@ -62,6 +62,11 @@ class SpeakerOutput:
         return 0.0 if self._speaker is None else self._speaker.device_latency_s
 
     @property
+    def grain_s(self) -> float:
+        """How much sound must be waiting at least."""
+        return 0.0 if self._speaker is None else self._speaker.grain_s
+
+    @property
     def device(self) -> DeviceFigures:
         """The device's figures."""
         return self._keeper.figures
@@ -131,7 +136,7 @@ class SpeakerOutput:
             if speaker is None:
                 assert before is not None
                 self._absence.begin(True)
-                self._absence.silence(before.buffered_s)
+                self._absence.silence(before.waiting_s)
             elif before is not None:
                 speaker.take_over(before)
                 speaker.playing = before.playing

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from audio_avif.edge.backlog import BacklogWatch
 from audio_avif.edge.device_choice import Device, DeviceChoice, find_device, list_devices
-from audio_avif.edge.device_latency import LatencySteps
+from audio_avif.edge.device_latency import LatencySteps, low_latency_s
 from audio_avif.edge.device_life import DeviceLife, Event
 from audio_avif.edge.devices import DeviceSettings, Microphone, Speaker
 from audio_avif.edge.latency_memory import LatencyMemory
@@ -110,7 +110,8 @@ class LearnedLatency:
     def choose(self, device: Device) -> float:
         """The latency to ask of a device that is about to be opened."""
         remembered = self._memory.recall(device, self._kind)
-        self.steps = LatencySteps(self._fixed_s, remembered, device.low_latency_s(self._kind))
+        low_s = low_latency_s(self._kind, device.low_latency_s(self._kind))
+        self.steps = LatencySteps(self._fixed_s, remembered, low_s)
         return self.steps.latency_s
 
     def opened(self, now_s: float) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from audio_avif.edge.device_latency import STEPS_S, LatencySteps, Remembered, plausible_latency_s
+from audio_avif.edge.device_latency import STEPS_S, LatencySteps, Remembered, low_latency_s, plausible_latency_s
 
 
 def opened(*arguments: object, **options: object) -> LatencySteps:
@@ -38,6 +38,13 @@ def test_xruns_far_apart_or_just_after_the_opening_raise_nothing() -> None:
     for at_s in (10.0, 50.0, 100.0):
         steps.push(1, at_s)
     assert steps.latency_s == 0.010
+
+
+def test_a_microphone_begins_lower_than_a_loudspeaker_unless_the_device_says_otherwise() -> None:
+    for kind, low_s in (("input", 0.005), ("output", 0.010)):
+        assert opened(low_s=low_latency_s(kind, 0.0)).latency_s == low_s
+        assert opened(low_s=low_latency_s(kind, 0.0087)).latency_s == low_s
+        assert opened(low_s=low_latency_s(kind, 0.020)).latency_s == 0.020
 
 
 def test_it_ends_at_the_highest_step() -> None:
