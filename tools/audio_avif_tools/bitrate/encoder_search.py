@@ -24,8 +24,8 @@ from audio_avif.still.avif import AOM_OPTIONS, encode_with
 from audio_avif.still.tiles import to_pixels
 from audio_avif.types import FloatArray, Pixels
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
+from audio_avif_tools.bitrate.coding import SCORED, Coder, mel_errors_db, scores_of
 from audio_avif_tools.bitrate.options import tile_options
-from audio_avif_tools.bitrate.rate import SCORED, Coder, mel_errors_db, scores_of
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, replace_block, table, write_csv
