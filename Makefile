@@ -22,15 +22,17 @@ demo: $(VENV)/.installed-demo
 
 # Workers share the cores: threads of one that wait for each other would cost the others time.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# Tests start hundreds of programs: each would compile its modules again if none were kept.
+TESTING := $(ONE_THREAD) PYTHONDONTWRITEBYTECODE=
 
 # Quick tests first; those that wait in real time wait beside each other, in more workers than cores.
 test: $(VENV)/.installed-test
 	@sh tools/install-system-packages.sh test
-	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder $(or $(PYTEST),--cov)
+	@$(TESTING) $(BIN)/python -m pytest -n $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder $(or $(PYTEST),--cov)
 
 # What a developer runs all day: the tests that wait for nothing, in under a minute.
 test-quick: $(VENV)/.installed-test
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n auto -m "not slow and not device" $(or $(PYTEST),tests/core tests/tools)
+	@$(TESTING) $(BIN)/python -m pytest -q -n auto -m "not slow and not device" $(or $(PYTEST),tests/core tests/tools)
 
 # All that can be said of the code without running it.
 check: $(VENV)/.installed-test $(WEB)/node_modules/.installed

@@ -50,7 +50,7 @@ LAYERS = {
         ["quality", "latency", "report"],
         ["bitrate", "files", "spectrograms"],
         ["bench"],
-        ["network", "compare", "analyze", "demo", "talk"],
+        ["network", "compare", "analyze", "demo", "microphone"],
     ],
     "audio_avif_onnx": [["models"], ["export"], ["train"]],
 }

@@ -14,10 +14,10 @@ from audio_avif_tools.analyze.stages import MEASURES, Row, Split
 from audio_avif_tools.bench import rows as bench
 from audio_avif_tools.bitrate import pauses, rate
 from audio_avif_tools.compare import layouts, tables
+from audio_avif_tools.microphone import command as microphone
 from audio_avif_tools.network import call_soak, impair, reliability_page, soak
 from audio_avif_tools.quality import page as quality_page
 from audio_avif_tools.shared.pages import paragraph, read_block
-from audio_avif_tools.talk import command as talk
 from fuzz import __main__ as fuzzing
 from support.paths import DOCS
 
@@ -43,7 +43,7 @@ def test_a_sentence_that_a_command_would_not_write_is_found() -> None:
         unexplained("By hand.\n", ["Fixed."], [])
 
 
-@pytest.mark.parametrize("module", [rate, pauses, talk], ids=["rate", "pauses", "microphone"])
+@pytest.mark.parametrize("module", [rate, pauses, microphone], ids=["rate", "pauses", "microphone"])
 def test_a_block_that_is_a_text_with_fields(module: object) -> None:
     page, template, program = (getattr(module, key) for key in ("PAGE", "_BLOCK", "PROGRAM"))
     parts = Formatter().parse(template.strip())

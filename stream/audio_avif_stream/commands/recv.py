@@ -32,7 +32,10 @@ from audio_avif_stream.commands.options import (
 from audio_avif_stream.serving.security import Limits
 
 if TYPE_CHECKING:
+    import ssl
+
     from audio_avif_stream.receiving.receiver import Receiver
+    from audio_avif_stream.receiving.web_view import WebView
 
 PROGRAM = "audio-avif-recv"
 
@@ -162,12 +165,10 @@ def _run(options: argparse.Namespace) -> None:
         print_devices()
         return
 
-    import platformdirs
-
     from audio_avif.codec.playout import PlayoutConfig
     from audio_avif.vocoders.registry import load_vocoder
     from audio_avif_stream.receiving.outputs import open_output
-    from audio_avif_stream.receiving.receiver import BindAddress, Receiver, listen
+    from audio_avif_stream.receiving.receiver import Receiver
     from audio_avif_stream.receiving.replay import replay, replay_clock
     from audio_avif_stream.receiving.saving import Saver
     from audio_avif_stream.receiving.stage import Stage
@@ -221,10 +222,20 @@ def _run(options: argparse.Namespace) -> None:
         if options.connect is not None:
             listening = _listen_to_relays(receiver, options)
         else:
-            token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
-            address = BindAddress(options.host, options.port, options.token, options.no_token, tls, token_file)
-            listening = listen(receiver, address, web_view)
+            listening = _listen_for_senders(receiver, options, tls, web_view)
         asyncio.run(listening if watch is None else watch.beside(listening))
+
+
+async def _listen_for_senders(
+    receiver: Receiver, options: argparse.Namespace, tls: ssl.SSLContext | None, web_view: WebView | None
+) -> None:
+    import platformdirs
+
+    from audio_avif_stream.receiving.receiver import BindAddress, listen
+
+    token_file = platformdirs.user_state_path("audio-avif", appauthor=False) / "token"
+    address = BindAddress(options.host, options.port, options.token, options.no_token, tls, token_file)
+    await listen(receiver, address, web_view)
 
 
 async def _listen_to_relays(receiver: Receiver, options: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif_tools.analyze.autoencoder import AudioLdmMel, Autoencoder, load_network, open_autoencoder, our_mels
 from audio_avif_tools.analyze.command import main
-from audio_avif_tools.bitrate.rate import mel_errors_db
+from audio_avif_tools.bitrate.coding import mel_errors_db
 from audio_avif_tools.shared.signals import demo_clip
 
 pytestmark = pytest.mark.slow

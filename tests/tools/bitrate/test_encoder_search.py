@@ -11,7 +11,9 @@ import soundfile
 
 from audio_avif.config import RATE_HZ
 from audio_avif_tools.bitrate import encoder_search
-from audio_avif_tools.bitrate.encoder_search import DEFAULTS, TODAY, Curve, candidates, change_percent, finalists, main
+from audio_avif_tools.bitrate.candidates import DEFAULTS, TODAY, Candidate, candidates
+from audio_avif_tools.bitrate.curves import Curve, change_percent
+from audio_avif_tools.bitrate.encoder_search import finalists, main
 from support.speech import speech_like
 
 NOTHING = np.zeros(0)
@@ -21,7 +23,7 @@ scored = pytest.mark.skipif(
 )
 
 
-def curve(kbps: list[float], errors_db: list[float], candidate: encoder_search.Candidate = TODAY) -> Curve:
+def curve(kbps: list[float], errors_db: list[float], candidate: Candidate = TODAY) -> Curve:
     return Curve(candidate, 8, np.array(kbps), np.array(errors_db), 1e-3)
 
 

@@ -19,7 +19,9 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from audio_avif.link.messages import Bundle, Bye, PausePacket, TilePacket
-from audio_avif_tools.network.proxy import ClientFrames, Loss, Proxy, Scenario, Way, disconnects, relaying
+from audio_avif_tools.network.client_frames import ClientFrames
+from audio_avif_tools.network.proxy import Proxy, relaying
+from audio_avif_tools.network.scenario import Loss, Scenario, Way, disconnects
 from support.stream_helpers import wait_until
 
 PATIENCE_S = 60.0

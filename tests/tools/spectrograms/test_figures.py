@@ -28,8 +28,8 @@ def with_silence(samples: FloatArray) -> FloatArray:
     return np.pad(samples, RATE_HZ // 2)
 
 
-def picture(samples: FloatArray, config: SpectrogramConfig, range_db: float, colour: str) -> Pixels:
-    values = spectrogram(samples, config)
+def picture(values: FloatArray, config: SpectrogramConfig, range_db: float, colour: str) -> Pixels:
+    """The picture of a spectrogram's ``values`` whose brightest colour is their peak."""
     peak = max(-60.0, peak_db(values, config))
     return to_colours(to_shares(values, replace(config, low_db=peak - range_db, high_db=peak)), colour)
 
@@ -88,7 +88,8 @@ def test_a_gray_picture_needs_no_three_channels() -> None:
 
 
 def test_white_margins_without_labels_are_a_figure() -> None:
-    inner = picture(SPEECH, SpectrogramConfig(n_fft=256), 80, "gray")
+    config = SpectrogramConfig(n_fft=256)
+    inner = picture(spectrogram(SPEECH, config), config, 80, "gray")
     pixels = np.pad(inner, ((20, 20), (30, 30), (0, 0)), constant_values=255)
     assert find_axes(pixels) is not None
     assert find_axes(pixels, silent_is_bright=True) is None
@@ -134,8 +135,9 @@ def test_spectrograms_that_fill_the_picture_are_no_figures(config: SpectrogramCo
         if config.rate_hz != RATE_HZ:  # nothing above half: a wide black border at the top
             samples = np.fft.irfft(np.pad(np.fft.rfft(samples), (0, samples.size // 2)), 2 * samples.size)
             samples = np.asarray(2 * samples, np.float32)
+        values = spectrogram(samples, config)
         for colour, range_db in product(["gray", "viridis", "magma", "jet", "gray_r"], [80, 40, 25]):
-            pixels = picture(samples, config, range_db, colour)
+            pixels = picture(values, config, range_db, colour)
             assert find_axes(pixels, colour == "gray_r") is None, (number, colour, range_db)
             if colour == "gray" and range_db == 80:
                 assert find_axes(as_file(pixels, "JPEG")) is None, number

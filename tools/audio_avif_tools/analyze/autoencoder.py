@@ -22,7 +22,7 @@ from audio_avif.signal.features import hann, mel_basis
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import magnitudes
 from audio_avif_tools.analyze.stages import AUTOENCODER, PCM_KBPS, Shown
-from audio_avif_tools.bitrate.rate import mel_errors_db
+from audio_avif_tools.bitrate.coding import mel_errors_db
 from audio_avif_tools.shared.fidelity import mean_of
 
 FLOAT16_BITS = 16

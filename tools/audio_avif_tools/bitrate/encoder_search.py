@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif.config import MAX_TILE_FRAMES, EncoderConfig, TileConfig
 from audio_avif.edge import console
@@ -20,12 +19,14 @@ from audio_avif.edge.sound_files import require_writable
 from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import SCORES
 from audio_avif.signal.features import log_mel
-from audio_avif.still.avif import AOM_OPTIONS, encode_with
+from audio_avif.still.avif import AOM_OPTIONS
 from audio_avif.still.tiles import to_pixels
 from audio_avif.types import FloatArray, Pixels
 from audio_avif.vocoders.registry import DEFAULT, load_vocoder
+from audio_avif_tools.bitrate.candidates import DEFAULTS, OPTIONS, SPEEDS, TODAY, Candidate, candidates
+from audio_avif_tools.bitrate.coding import SCORED, Coder, mel_errors_db, scores_of
+from audio_avif_tools.bitrate.curves import Curve, Doubles, change_percent, kbps_for_error
 from audio_avif_tools.bitrate.options import tile_options
-from audio_avif_tools.bitrate.rate import SCORED, Coder, mel_errors_db, scores_of
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, replace_block, table, write_csv
@@ -37,119 +38,6 @@ TILE_FRAMES = (2, 4, 8, 16, 64)
 QUALITIES = (20, 36, 52, 68, 84)
 SCORED_KBPS = (3.0, 4.4, 6.0)
 COMPARED_KBPS = (3.0, 6.0, 12.0)
-SPEEDS = (3, 4, 5, 7, 8)
-OPTIONS = (
-    "tune=ssim",
-    "tune=iq",
-    "tune=ssimulacra2",
-    "tune-content=default",
-    "tune-content=film",
-    "enable-filter-intra=1",
-    "sharpness=1",
-    "sharpness=3",
-    "enable-adaptive-sharpness=1",
-    "enable-qm=1",
-    "enable-qm=1 qm-min=10 qm-max=15",
-    "dist-metric=qm-psnr",
-    "deltaq-mode=0",
-    "deltaq-mode=2",
-    "deltaq-mode=3",
-    "deltaq-mode=4",
-    "deltaq-mode=6",
-    "aq-mode=1",
-    "aq-mode=2",
-    "aq-mode=3",
-    "enable-cdef=0",
-    "enable-cdef=1",
-    "enable-restoration=0",
-    "enable-restoration=1",
-    "loopfilter-control=0",
-    "enable-palette=0",
-    "enable-palette=1",
-    "enable-intrabc=1",
-    "screen-detection-mode=1",
-    "screen-detection-mode=2",
-    "sb-size=64",
-    "sb-size=128",
-    "min-partition-size=8",
-    "min-partition-size=16",
-    "max-partition-size=8",
-    "max-partition-size=16",
-    "max-partition-size=32",
-    "enable-rect-partitions=0",
-    "enable-ab-partitions=0",
-    "enable-1to4-partitions=0",
-    "enable-tx64=0",
-    "enable-rect-tx=0",
-    "enable-flip-idtx=0",
-    "reduced-tx-type-set=1",
-    "use-intra-dct-only=1",
-    "use-intra-default-tx-only=1",
-    "enable-angle-delta=0",
-    "enable-smooth-intra=0",
-    "enable-paeth-intra=0",
-    "enable-directional-intra=0",
-    "enable-diagonal-intra=0",
-    "enable-intra-edge-filter=0",
-    "quant-b-adapt=1",
-    "disable-trellis-quant=0",
-    "disable-trellis-quant=1",
-    "disable-trellis-quant=2",
-    "coeff-cost-upd-freq=1",
-    "coeff-cost-upd-freq=2",
-    "coeff-cost-upd-freq=3",
-    "mode-cost-upd-freq=1",
-    "mode-cost-upd-freq=2",
-    "mode-cost-upd-freq=3",
-    "cdf-update-mode=0",
-    "cdf-update-mode=2",
-    "end-usage=cq",
-)
-"""Candidates on top of today's options, without options for colour, several pictures, noise or threads."""
-
-Doubles = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A set of libaom options, and a speed."""
-
-    name: str
-    options: tuple[tuple[str, str], ...]
-    speed: int = EncoderConfig.speed
-
-    def encode(self, pixels: Pixels, config: EncoderConfig) -> bytes:
-        """Encode a still at the quality of ``config``. Raises ValueError where libavif refuses an option."""
-        return encode_with(pixels, replace(config, speed=self.speed), dict(self.options))
-
-
-DEFAULTS = Candidate("libavif's defaults", ())
-TODAY = Candidate("today's options", tuple(AOM_OPTIONS.items()))
-
-
-def candidates(texts: Iterable[str], speeds: Iterable[int]) -> list[Candidate]:
-    """Return each candidate ``name=value name=value`` and each speed on top of today's options."""
-    found = [replace(TODAY, name=f"speed {speed}", speed=speed) for speed in speeds]
-    for text in texts:
-        changes = (change.split("=") for change in text.split())
-        options = AOM_OPTIONS | {name: value for name, value in changes}
-        found.append(Candidate(text, tuple(options.items())))
-    return found
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The result of a candidate at one tile width: kbps and heard mel error ``[qualities]``, and seconds per tile.
-
-    It has no rates where libavif refuses the candidate, or where its stills equal those of today's options.
-    """
-
-    candidate: Candidate
-    tile_frames: int
-    kbps: Doubles
-    errors_db: Doubles
-    tile_s: float = 0.0
-    is_refused: bool = False
 
 
 @lru_cache(maxsize=1)
@@ -210,25 +98,6 @@ def _tried(clips: tuple[Clip, ...], tile_frames: int) -> list[tuple[tuple[Pixels
     ]
     given = [(tile, EncoderConfig(quality)) for tile in tiles for quality in QUALITIES[::2]]
     return [(each, TODAY.encode(*each)) for each in given]
-
-
-def kbps_for_error(curve: Curve, errors_db: Doubles) -> Doubles:
-    """Return the rates at which a curve has these errors, interpolated over their logarithm; NaN beyond its ends."""
-    # Skip a quality with no less error than a lower one: it is not the best at its rate.
-    is_best = np.concatenate([[True], curve.errors_db[1:] < np.minimum.accumulate(curve.errors_db)[:-1]])
-    best_db, kbps = curve.errors_db[is_best], curve.kbps[is_best]
-    found = np.exp(np.interp(-errors_db, -best_db, np.log(kbps)))
-    return np.where((errors_db <= best_db[0]) & (errors_db >= best_db[-1]), found, np.nan)
-
-
-def change_percent(first: Curve, other: Curve) -> float:
-    """Return the extra rate of ``other`` over ``first`` at equal error, geometric mean over the qualities of ``first``.
-
-    NaN where ``other`` has none of those errors.
-    """
-    ratios = kbps_for_error(other, first.errors_db) / first.kbps
-    known = ratios[np.isfinite(ratios)]
-    return 100 * float(np.expm1(np.log(known).mean())) if known.size else np.nan
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from audio_avif.still.frame_headers import make_template
 from audio_avif.still.template import StillTemplate
 from audio_avif.still.tiles import from_pixels, to_pixels
 from audio_avif.types import DoubleArray, FloatArray
-from audio_avif_tools.bitrate.encoder_search import DEFAULTS, TODAY, Curve, change_percent, kbps_for_error
+from audio_avif_tools.bitrate.candidates import DEFAULTS, TODAY
+from audio_avif_tools.bitrate.coding import mel_errors_db
+from audio_avif_tools.bitrate.curves import Curve, change_percent, kbps_for_error
 from audio_avif_tools.bitrate.options import tile_options
-from audio_avif_tools.bitrate.rate import mel_errors_db
 from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
 from audio_avif_tools.shared.processes import run_jobs
 

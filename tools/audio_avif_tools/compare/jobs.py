@@ -22,7 +22,7 @@ from audio_avif.signal.features import log_mel
 from audio_avif.types import AnyPixels, FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
-from audio_avif_tools.bitrate.rate import mel_errors_db
+from audio_avif_tools.bitrate.coding import mel_errors_db
 from audio_avif_tools.compare.image_codecs import CODECS, StillCodec, find_codec
 from audio_avif_tools.quality.jobs import SUFFIXES
 

@@ -17,7 +17,7 @@ from audio_avif.recording.layout import from_pixels, side_pays, to_pixels
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_picture
 from audio_avif.types import FloatArray
-from audio_avif_tools.bitrate.rate import mel_errors_db
+from audio_avif_tools.bitrate.coding import mel_errors_db
 from audio_avif_tools.compare.jobs import sound_of
 from audio_avif_tools.compare.tables import RATES_KBPS, cell
 from audio_avif_tools.shared.pages import table

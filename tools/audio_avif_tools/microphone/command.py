@@ -23,13 +23,13 @@ from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif_tools.bitrate.pauses import Scene, perform, streamed
+from audio_avif_tools.microphone.room import JUMPS_S, EchoResult, Talk, leveled, measure, processed, talk
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.delays import require_matplotlib
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, replace_block, table
-from audio_avif_tools.talk.room import JUMPS_S, EchoResult, Talk, leveled, measure, processed, talk
 
-PROGRAM = "python -m audio_avif_tools.talk"
+PROGRAM = "python -m audio_avif_tools.microphone"
 PAGE = Path("docs/measurements/microphone.md")
 PLOT = Path("images/microphone.png")
 CONFIGS = {name: ProcessingConfig.parse(name) for name in ("echo", "noise", "gain", "echo,noise,gain")}
@@ -186,7 +186,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m audio_avif_tools.talk``."""
+    """Entry point of ``python -m audio_avif_tools.microphone``."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="folder of speech clips")
     parser.add_argument(
