@@ -7,7 +7,7 @@ import numpy as np
 from audio_avif.codec import concealment
 from audio_avif.codec.noise import FloorTracker, NoiseSource, noise_envelope
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.link.messages import PausePacket
+from audio_avif.link.packets import PausePacket
 from audio_avif.types import FloatArray
 
 _QUIET_LOG10 = 0.5  # frames no louder than this above the background hold no speech

@@ -17,8 +17,10 @@ from audio_avif.codec.playout import Pacer, PlayoutConfig
 from audio_avif.codec.position import Chunk, StreamPosition
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
+from audio_avif.link.hello import Hello
 from audio_avif.link.jitter import TileCounts, TileQueue
-from audio_avif.link.messages import Bye, Hello, MediaPacket, PausePacket, TilePacket
+from audio_avif.link.messages import Bye
+from audio_avif.link.packets import MediaPacket, PausePacket, TilePacket
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels
 from audio_avif.types import FloatArray

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from audio_avif.codec.noise import PauseDetector, noise_levels
 from audio_avif.codec.rate_control import RateControl
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.link.messages import Bundle, Bye, MediaPacket, PausePacket, TilePacket
+from audio_avif.link.messages import Bye
+from audio_avif.link.packets import Bundle, MediaPacket, PausePacket, TilePacket
 from audio_avif.signal.features import LogMelStream
 from audio_avif.signal.samples import as_samples
 from audio_avif.still.avif import encode_still

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import MelConfig, TileConfig
-from audio_avif.link.messages import NOISE_LEVELS
+from audio_avif.link.packets import NOISE_LEVELS
 from audio_avif.signal.features import log_mel
 from audio_avif.still.tiles import from_pixels, to_pixels
 from audio_avif.types import DoubleArray, FloatArray

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from audio_avif.link.jitter import ArrivalWatch, DepthWatch, recent_s
-from audio_avif.link.messages import Bundle, MediaPacket
+from audio_avif.link.packets import Bundle, MediaPacket
 from audio_avif.signal.time_scaling import FrameStretcher
 from audio_avif.types import FloatArray
 

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from audio_avif.link.messages import Bundle, MediaPacket, PausePacket, TilePacket
+from audio_avif.link.packets import Bundle, MediaPacket, PausePacket, TilePacket
 
 
 @dataclass

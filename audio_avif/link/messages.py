@@ -14,14 +14,8 @@ from typing import ClassVar
 from audio_avif.errors import RemoteProtocolError
 from audio_avif.link.counters import MAX_COUNT, extended, short
 from audio_avif.link.fields import label, unpack_exactly, unpack_json
-from audio_avif.link.hello import VERSION as VERSION
 from audio_avif.link.hello import Hello as Hello
-from audio_avif.link.packets import NOISE_LEVELS as NOISE_LEVELS
-from audio_avif.link.packets import Bundle as Bundle
-from audio_avif.link.packets import MediaPacket as MediaPacket
-from audio_avif.link.packets import PausePacket as PausePacket
-from audio_avif.link.packets import TilePacket as TilePacket
-from audio_avif.link.packets import short_counters as short_counters
+from audio_avif.link.packets import MediaPacket
 
 SUBPROTOCOL = "audio-avif.v2"
 DEFAULT_PORT = 8765

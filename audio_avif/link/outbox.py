@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from audio_avif.link.messages import MediaPacket
+from audio_avif.link.packets import MediaPacket
 
 KEEP_S = 0.2
 """Older tiles of a live stream are not worth sending while newer ones wait."""

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 
 from audio_avif.errors import LocalProtocolError, RemoteProtocolError
 from audio_avif.link.counters import Counters
+from audio_avif.link.hello import Hello
 from audio_avif.link.messages import (
     MAX_MESSAGE_BYTES,
-    Bundle,
     Bye,
     Gap,
-    Hello,
-    MediaPacket,
-    PausePacket,
     Ping,
     Place,
     Pong,
@@ -22,9 +19,9 @@ from audio_avif.link.messages import (
     ReceiverMessage,
     Report,
     SenderMessage,
-    TilePacket,
     Welcome,
 )
+from audio_avif.link.packets import Bundle, MediaPacket, PausePacket, TilePacket
 
 _FROM_SENDER: dict[int, Callable[[bytes], SenderMessage]] = {
     Hello.TYPE: Hello.parse,

@@ -14,7 +14,9 @@ from typing import Protocol
 
 from audio_avif.errors import PeerRefused
 from audio_avif.link.counters import Counters
-from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Hello, MediaPacket, Ping, Place
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_BUSY, Bye, Gap, Ping, Place
+from audio_avif.link.packets import MediaPacket
 from audio_avif.link.takeover import DISPLACED, RESUMED, Tenure, Verdict
 
 KEEP_S = 1.0

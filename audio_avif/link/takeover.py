@@ -11,7 +11,8 @@ from enum import Enum, auto
 
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.errors import RemoteProtocolError
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Hello
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED
 from audio_avif.still.template import StillTemplate
 
 SILENT_S = 3.0

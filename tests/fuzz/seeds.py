@@ -18,7 +18,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.link.messages import Bundle, Hello, PausePacket, Place, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Place
+from audio_avif.link.packets import Bundle, PausePacket, TilePacket
 from audio_avif.recording.codec import FORMAT, FileConfig, encode, encode_cell
 from audio_avif.recording.grid import GridWriter
 from audio_avif.recording.layout import PictureInfo, to_pixels

@@ -20,7 +20,9 @@ from audio_avif.codec import decoder as codec
 from audio_avif.codec.decoder import Decoder
 from audio_avif.config import MelConfig
 from audio_avif.errors import FileError, RemoteProtocolError, TileError
-from audio_avif.link.messages import Bye, Hello, MediaPacket, Message
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Bye, Message
+from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif.recording.codec import CELL_FRAMES, PictureReader
 from audio_avif.recording.grid import MAX_SIDE, GridReader

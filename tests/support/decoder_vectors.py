@@ -27,7 +27,8 @@ from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import MelConfig
 from audio_avif.errors import TileError
-from audio_avif.link.messages import Bundle, Bye, MediaPacket, PausePacket, TilePacket
+from audio_avif.link.messages import Bye
+from audio_avif.link.packets import Bundle, MediaPacket, PausePacket, TilePacket
 from audio_avif.types import FloatArray, Pixels
 from support.paths import DATA
 from support.stage import FRAME_S, HOP, MEL, FrameTeller, hello_of

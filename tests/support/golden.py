@@ -15,21 +15,9 @@ from typing import Any
 import numpy as np
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.link.messages import (
-    Bundle,
-    Bye,
-    Gap,
-    Hello,
-    Message,
-    PausePacket,
-    Ping,
-    Place,
-    Pong,
-    Receipt,
-    Report,
-    TilePacket,
-    Welcome,
-)
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Bye, Gap, Message, Ping, Place, Pong, Receipt, Report, Welcome
+from audio_avif.link.packets import Bundle, PausePacket, TilePacket
 from audio_avif.still.avif import encode_still
 from audio_avif.still.template import StillTemplate
 from support.paths import DATA

@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from audio_avif.link.messages import SUBPROTOCOL, Hello, Ping, Pong
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import SUBPROTOCOL, Ping, Pong
 from support.stream_helpers import PATIENCE_S, Peer, Process, json_lines, running, wait_until
 
 COMMAND = "audio-avif-relay"

@@ -17,7 +17,9 @@ from websockets.typing import Subprotocol
 
 from audio_avif.codec.encoder import Encoder
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
-from audio_avif.link.messages import SUBPROTOCOL, Hello, MediaPacket, Ping, Pong
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import SUBPROTOCOL, Ping, Pong
+from audio_avif.link.packets import MediaPacket
 from audio_avif.types import FloatArray
 from audio_avif_stream.serving.web_pages import page
 

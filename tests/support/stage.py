@@ -18,7 +18,8 @@ from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import TileError
-from audio_avif.link.messages import Hello, MediaPacket, PausePacket, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.packets import MediaPacket, PausePacket, TilePacket
 from audio_avif.types import FloatArray, Pixels
 
 MEL = MelConfig()

@@ -29,7 +29,9 @@ from websockets.typing import Subprotocol
 
 from audio_avif.codec.encoder import Encoder
 from audio_avif.config import MelConfig
-from audio_avif.link.messages import SUBPROTOCOL, Bye, Hello, Receipt, TilePacket, Welcome
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import SUBPROTOCOL, Bye, Receipt, Welcome
+from audio_avif.link.packets import TilePacket
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from support.paths import CLIP as CLIP

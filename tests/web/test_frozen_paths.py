@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audio_avif_tools.network.proxy import Proxy, Scenario, relaying
+from audio_avif_tools.network.proxy import Proxy, relaying
+from audio_avif_tools.network.scenario import Scenario
 from support.chromium import Tab, chromium, in_chromium, says
 from support.relay import port_of
 from support.stream_helpers import RECEIVER, SENDER, json_lines, running, speech, wait_until, write_wav

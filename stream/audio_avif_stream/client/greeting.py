@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from audio_avif.errors import ConnectionFailed, RefusedForGood, RemoteProtocolError
+from audio_avif.link.hello import Hello
 from audio_avif.link.messages import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
@@ -17,7 +18,6 @@ from audio_avif.link.messages import (
     CLOSE_UNAUTHORIZED,
     CLOSE_UNKNOWN_ROOM,
     CLOSE_UNSUPPORTED,
-    Hello,
     Welcome,
 )
 from audio_avif.link.protocol import SenderProtocol

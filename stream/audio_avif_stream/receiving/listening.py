@@ -21,6 +21,7 @@ from websockets.frames import CloseCode
 from audio_avif.edge import console
 from audio_avif.errors import ConnectionFailed, PeerRefused, RefusedForGood, RemoteProtocolError
 from audio_avif.link.counters import Counters
+from audio_avif.link.hello import Hello
 from audio_avif.link.messages import (
     CLOSE_PROTOCOL_ERROR,
     CLOSE_TOO_MANY_MESSAGES,
@@ -28,12 +29,11 @@ from audio_avif.link.messages import (
     CLOSE_UNKNOWN_ROOM,
     Bye,
     Gap,
-    Hello,
     Ping,
     Place,
     Pong,
-    short_counters,
 )
+from audio_avif.link.packets import short_counters
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif.link.takeover import Verdict
 from audio_avif_stream.client.connection import Address, connect

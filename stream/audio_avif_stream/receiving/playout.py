@@ -17,7 +17,9 @@ from statistics import median
 from audio_avif.codec.decoder import WARM_UP_TILES, Decoder, Frames, warm_up
 from audio_avif.codec.playout import PlayoutConfig, Steadiness
 from audio_avif.errors import AudioAvifError
-from audio_avif.link.messages import MAX_DURATION_US, Bye, Hello, MediaPacket, Report
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import MAX_DURATION_US, Bye, Report
+from audio_avif.link.packets import MediaPacket
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.replaceable import ReplaceableStream

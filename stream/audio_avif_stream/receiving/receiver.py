@@ -18,13 +18,8 @@ from websockets.typing import Subprotocol
 
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError, ConnectionFailed, DeviceError, FileError, PeerRefused
-from audio_avif.link.messages import (
-    CLOSE_BUSY,
-    CLOSE_UNSUPPORTED,
-    DEFAULT_PORT,
-    SUBPROTOCOL,
-    Hello,
-)
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_UNSUPPORTED, DEFAULT_PORT, SUBPROTOCOL
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.takeover import Verdict
 from audio_avif_stream.receiving.session import Session

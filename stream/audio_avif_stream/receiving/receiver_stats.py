@@ -6,7 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from audio_avif.edge import console
-from audio_avif.link.messages import Bundle, Hello, MediaPacket, Ping, Report, TilePacket, wire_bytes
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Ping, Report, wire_bytes
+from audio_avif.link.packets import Bundle, MediaPacket, TilePacket
 from audio_avif_stream.receiving.playout import Player, Playout
 from audio_avif_stream.telemetry.live_line import JsonLines, RateMeter, TextLine
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from audio_avif.errors import FileError, ModelError, RemoteProtocolError
-from audio_avif.link.messages import Bye, Hello, MediaPacket, Ping, SenderMessage
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Bye, Ping, SenderMessage
+from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif_stream.receiving.playout import Playout, open_decoder
 from audio_avif_stream.receiving.receiver_stats import FigureDisplay, ReceiverStats

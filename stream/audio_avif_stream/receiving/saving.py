@@ -16,7 +16,7 @@ from typing import IO
 from audio_avif.edge import console
 from audio_avif.edge.sound_files import require_writable
 from audio_avif.errors import FileError
-from audio_avif.link.messages import Hello
+from audio_avif.link.hello import Hello
 from audio_avif.recording.codec import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
 from audio_avif.recording.grid import GridWriter, max_cells
 from audio_avif.types import FloatArray

@@ -13,7 +13,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from audio_avif.errors import AudioAvifError, PeerRefused
-from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, Bye, Hello, MediaPacket, Ping, Pong, Receipt, Report
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, Bye, Ping, Pong, Receipt, Report
+from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.takeover import DISPLACED, Tenure, Verdict
 from audio_avif_stream.receiving.carriage import Carriage

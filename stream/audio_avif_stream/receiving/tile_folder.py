@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 
 from audio_avif.errors import TileError
-from audio_avif.link.messages import Bundle, Hello, MediaPacket, PausePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.packets import Bundle, MediaPacket, PausePacket
 from audio_avif.still.boxes import inspect_still
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from audio_avif.edge import console
 from audio_avif.errors import RemoteProtocolError
-from audio_avif.link.messages import Bye, Gap, Hello
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Bye, Gap
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication
 from audio_avif_stream.receiving.stream_recording import Recorder

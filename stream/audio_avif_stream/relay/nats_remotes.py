@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from audio_avif.errors import PeerRefused, RemoteProtocolError
-from audio_avif.link.messages import Gap, Hello, MediaPacket, Ping, Pong
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Gap, Ping, Pong
+from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication, Room
 from audio_avif.link.takeover import SILENT_S

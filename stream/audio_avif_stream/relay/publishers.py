@@ -9,16 +9,9 @@ from dataclasses import replace
 from hashlib import sha256
 
 from audio_avif.errors import PeerRefused, RemoteProtocolError
-from audio_avif.link.messages import (
-    CLOSE_TOO_MANY_MESSAGES,
-    CLOSE_UNSUPPORTED,
-    Gap,
-    Hello,
-    MediaPacket,
-    Ping,
-    Pong,
-    Receipt,
-)
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, CLOSE_UNSUPPORTED, Gap, Ping, Pong, Receipt
+from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication, Rooms
 from audio_avif_stream.relay.nats_bridge import NatsBridge

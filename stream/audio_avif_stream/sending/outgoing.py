@@ -8,7 +8,8 @@ import secrets
 from audio_avif import __version__
 from audio_avif.codec.encoder import Encoder
 from audio_avif.link.congestion import Congestion
-from audio_avif.link.messages import Hello, Welcome
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Welcome
 from audio_avif.link.outbox import Outbox
 from audio_avif_stream.sending.sender_stats import SenderStats
 from audio_avif_stream.telemetry.trace import ClockOffset, Trace

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from audio_avif.link.messages import MediaPacket, Ping, wire_bytes
+from audio_avif.link.messages import Ping, wire_bytes
+from audio_avif.link.packets import MediaPacket
 from audio_avif_stream.sending.capture import Source
 from audio_avif_stream.sending.outgoing import OutgoingStream
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from audio_avif.codec.encoder import Encoder
 from audio_avif.link.congestion import Congestion
-from audio_avif.link.messages import Bundle, MediaPacket
 from audio_avif.link.outbox import Outbox
+from audio_avif.link.packets import Bundle, MediaPacket
 from audio_avif_stream.runtime.device_keeper import NO_DEVICE, DeviceFigures
 from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine, RateMeter
 from audio_avif_stream.telemetry.trace import ClockOffset

@@ -11,7 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from audio_avif.errors import ConnectionFailed, RefusedForGood, RemoteProtocolError
-from audio_avif.link.messages import MediaPacket, Ping, Pong, Receipt, Report, wire_bytes
+from audio_avif.link.messages import Ping, Pong, Receipt, Report, wire_bytes
+from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import SenderProtocol
 from audio_avif_stream.client.greeting import close_code, close_text, is_final
 from audio_avif_stream.runtime.awake import AwakeClock

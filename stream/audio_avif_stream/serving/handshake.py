@@ -12,7 +12,8 @@ from websockets.frames import CloseCode
 
 from audio_avif import __version__
 from audio_avif.errors import PeerRefused, RemoteProtocolError
-from audio_avif.link.messages import CLOSE_PROTOCOL_ERROR, Hello, Welcome
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_PROTOCOL_ERROR, Welcome
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif_stream.serving.admission import Complaints, address_of
 from audio_avif_stream.serving.connections import Connection, Line, close_reason

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from audio_avif.codec.decoder import Frames
-from audio_avif.link.messages import Hello
+from audio_avif.link.hello import Hello
 from audio_avif_stream.runtime.tasks import cancel
 from audio_avif_stream.telemetry.half_blocks import MAX_COLUMNS, Column, Columns, Pen, Picture, meter
 

@@ -20,7 +20,9 @@ from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import Pacer, PlayoutConfig
 from audio_avif.codec.position import Chunk
 from audio_avif.config import EncoderConfig, TileConfig
-from audio_avif.link.messages import Bundle, Bye, Hello, MediaPacket, PausePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Bye
+from audio_avif.link.packets import Bundle, MediaPacket, PausePacket
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import RtisiLa

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from audio_avif.codec import encoder as encoders
 from audio_avif.codec.encoder import Encoder
 from audio_avif.config import EncoderConfig, TileConfig
-from audio_avif.link.messages import Bye, Hello, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Bye
+from audio_avif.link.packets import TilePacket
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.boxes import inspect_still

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from audio_avif.codec.noise import FloorTracker, NoiseSource, PauseDetector, noise_envelope, noise_levels
 from audio_avif.config import MAX_TILE_FRAMES, RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge.sound_files import read_audio
-from audio_avif.link.messages import NOISE_LEVELS
+from audio_avif.link.packets import NOISE_LEVELS
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels, to_pixels

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from audio_avif.link.congestion import Congestion
-from audio_avif.link.messages import TilePacket, wire_bytes
+from audio_avif.link.messages import wire_bytes
 from audio_avif.link.outbox import Outbox
+from audio_avif.link.packets import TilePacket
 
 OVERHEAD_BYTES = wire_bytes(5)
 BLOCK, PING, RECEIPT = range(3)

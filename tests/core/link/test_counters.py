@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from audio_avif.errors import LocalProtocolError
 from audio_avif.link.counters import Counters
-from audio_avif.link.messages import Hello, MediaPacket, PausePacket, Place, TilePacket, short_counters
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Place
+from audio_avif.link.packets import MediaPacket, PausePacket, TilePacket, short_counters
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from support.golden import golden_messages
 from support.paths import DATA

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_avif.link.jitter import ArrivalWatch, DepthWatch, TileQueue
-from audio_avif.link.messages import Bundle, TilePacket
+from audio_avif.link.packets import Bundle, TilePacket
 
 
 def tile(sequence: int) -> TilePacket:

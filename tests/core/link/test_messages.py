@@ -13,22 +13,20 @@ from hypothesis import strategies as st
 
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.errors import LocalProtocolError, RemoteProtocolError
+from audio_avif.link.hello import Hello
 from audio_avif.link.messages import (
     MAX_MESSAGE_BYTES,
-    Bundle,
     Bye,
-    Hello,
     Message,
-    PausePacket,
     Ping,
     Place,
     Pong,
     Receipt,
     Report,
-    TilePacket,
     Welcome,
     wire_bytes,
 )
+from audio_avif.link.packets import Bundle, PausePacket, TilePacket
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif.still.avif import decode_still
 from support.golden import FOLDER, golden_messages, golden_still

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_avif.errors import FileError, PeerRefused, RemoteProtocolError
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, Place, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Ping, Place
+from audio_avif.link.packets import TilePacket
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import KEEP_S, Listener, Publication, Room, Rooms, Traffic
 from audio_avif_stream.relay.room_tokens import (

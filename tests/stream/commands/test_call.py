@@ -18,8 +18,8 @@ import pytest
 import trustme
 
 from audio_avif_stream.telemetry import figures
-from audio_avif_tools.network.proxy import Scenario
 from audio_avif_tools.network.proxy import relaying as impairing
+from audio_avif_tools.network.scenario import Scenario
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 from support.calls import CALL, best_match, has_heard, hosting, port_in
 from support.relay import relaying

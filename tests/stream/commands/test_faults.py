@@ -30,7 +30,9 @@ from websockets.typing import Subprotocol
 
 from audio_avif.config import MelConfig
 from audio_avif.errors import ConnectionFailed
-from audio_avif.link.messages import CLOSE_PROTOCOL_ERROR, CLOSE_UNSUPPORTED, SUBPROTOCOL, Bye, Hello, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_PROTOCOL_ERROR, CLOSE_UNSUPPORTED, SUBPROTOCOL, Bye
+from audio_avif.link.packets import TilePacket
 from audio_avif_stream.commands import send as send_module
 from audio_avif_stream.receiving.stream_recording import MAGIC
 from audio_avif_stream.sending import sender as sender_module

@@ -21,7 +21,9 @@ from websockets.sync.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from audio_avif.codec.encoder import Encoder
-from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, Ping, Place, Pong, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Ping, Place, Pong
+from audio_avif.link.packets import TilePacket
 from audio_avif_stream.client.connection import Address
 from audio_avif_stream.receiving import listening as listening_module
 from support.stream_helpers import PATIENCE_S, RECEIVER, Process, is_chatter, json_lines, running, speech, wait_until

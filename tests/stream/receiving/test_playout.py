@@ -7,7 +7,7 @@ import pytest
 
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import TileConfig
-from audio_avif.link.messages import Bundle
+from audio_avif.link.packets import Bundle
 from audio_avif.still.tiles import from_pixels
 from support.stage import FRAME_S, Stage, decoder_of, pause, tell_pixels, tile
 

@@ -15,7 +15,9 @@ from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig
 from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.errors import FileError, ModelError
-from audio_avif.link.messages import Bye, Hello, MediaPacket, Ping
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import Bye, Ping
+from audio_avif.link.packets import MediaPacket
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif_stream.receiving.outputs import open_output
 from audio_avif_stream.receiving.replay import replay, replay_clock

@@ -26,7 +26,8 @@ from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.errors import FileError
-from audio_avif.link.messages import Hello, MediaPacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.packets import MediaPacket
 from audio_avif.metrics import stoi
 from audio_avif.recording.codec import PictureReader, decode
 from audio_avif.recording.grid import GridWriter

@@ -20,7 +20,9 @@ from audio_avif.codec.encoder import Encoder
 from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.config import MelConfig, TileConfig
 from audio_avif.errors import PeerRefused
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED, Bye, Hello, Receipt, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_PROTOCOL_ERROR, CLOSE_REPLACED, Bye, Receipt
+from audio_avif.link.packets import TilePacket
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.takeover import SILENT_S, Verdict
 from audio_avif.vocoders.griffin_lim import GriffinLim

@@ -13,7 +13,8 @@ from dataclasses import replace
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from audio_avif.link.messages import CLOSE_UNAUTHORIZED, Bye, Hello, Ping
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_UNAUTHORIZED, Bye, Ping
 from audio_avif_stream.commands import recv
 from audio_avif_stream.receiving.stream_recording import Recorder
 from audio_avif_stream.receiving.web_view import WebView

@@ -22,7 +22,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from audio_avif.errors import MissingPackage, PeerRefused
-from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Hello, Ping, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import CLOSE_BUSY, CLOSE_REPLACED, Bye, Gap, Ping
+from audio_avif.link.packets import TilePacket
 from audio_avif.link.rooms import KEEP_S, Rooms
 from audio_avif.link.takeover import SILENT_S
 from audio_avif_stream.relay.nats_bridge import NatsBridge

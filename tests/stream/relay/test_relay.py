@@ -28,6 +28,7 @@ import pytest
 import trustme
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from audio_avif.link.hello import Hello
 from audio_avif.link.messages import (
     CLOSE_BUSY,
     CLOSE_PROTOCOL_ERROR,
@@ -39,11 +40,10 @@ from audio_avif.link.messages import (
     SUBPROTOCOL,
     Bye,
     Gap,
-    Hello,
     Ping,
     Pong,
-    TilePacket,
 )
+from audio_avif.link.packets import TilePacket
 from audio_avif.link.rooms import KEEP_S
 from audio_avif_stream.commands import recv, relay, send
 from audio_avif_stream.relay.server import Relay, RelayConfig

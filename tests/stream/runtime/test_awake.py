@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from audio_avif.codec.encoder import Encoder
-from audio_avif.link.messages import Hello
+from audio_avif.link.hello import Hello
 from audio_avif.link.protocol import SenderProtocol
 from audio_avif.link.rooms import Listener
 from audio_avif.link.takeover import SILENT_S, Verdict

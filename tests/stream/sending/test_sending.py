@@ -41,15 +41,16 @@ from audio_avif.link.messages import (
     Pong,
     Receipt,
     Welcome,
-    short_counters,
 )
 from audio_avif.link.outbox import Outbox
+from audio_avif.link.packets import short_counters
 from audio_avif_stream.client.connection import Host
 from audio_avif_stream.commands import send as send_module
 from audio_avif_stream.sending import transfer as transfer_module
 from audio_avif_stream.sending.sender_stats import SenderStats
 from audio_avif_stream.telemetry.trace import ClockOffset
-from audio_avif_tools.network.proxy import Proxy, Scenario, relaying
+from audio_avif_tools.network.proxy import Proxy, relaying
+from audio_avif_tools.network.scenario import Scenario
 from support.stream_helpers import (
     CLIP,
     PATIENCE_S,

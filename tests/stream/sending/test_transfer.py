@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from audio_avif.codec.encoder import Encoder
-from audio_avif.link.messages import Hello, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.packets import TilePacket
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
 from audio_avif_stream.sending.outgoing import OutgoingStream
 from audio_avif_stream.sending.transfer import Transfer

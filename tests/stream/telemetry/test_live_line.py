@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from audio_avif.codec.encoder import Encoder
-from audio_avif.link.messages import Hello
+from audio_avif.link.hello import Hello
 from audio_avif_stream.receiving.receiver_stats import ReceiverStats
 from audio_avif_stream.telemetry.live_line import RateMeter
 from audio_avif_tools.shared.loopback import StreamRecord

@@ -18,7 +18,7 @@ from PIL import Image
 from audio_avif.codec.encoder import Encoder
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge.sound_files import read_audio
-from audio_avif.link.messages import TilePacket
+from audio_avif.link.packets import TilePacket
 from audio_avif.metrics import SCORES
 from audio_avif.recording.codec import FileConfig, decode, encode
 from audio_avif.signal.features import log_mel

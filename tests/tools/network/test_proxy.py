@@ -18,7 +18,8 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
-from audio_avif.link.messages import Bundle, Bye, PausePacket, TilePacket
+from audio_avif.link.messages import Bye
+from audio_avif.link.packets import Bundle, PausePacket, TilePacket
 from audio_avif_tools.network.client_frames import ClientFrames
 from audio_avif_tools.network.proxy import Proxy, relaying
 from audio_avif_tools.network.scenario import Loss, Scenario, Way, disconnects

@@ -8,7 +8,7 @@ import pytest
 from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.encoder import Encoder
 from audio_avif.errors import AudioAvifError
-from audio_avif.link.messages import Hello
+from audio_avif.link.hello import Hello
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_tools.latency.acoustic import find_delays_ms

@@ -16,7 +16,8 @@ from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.encoder import Encoder
 from audio_avif.config import RATE_HZ, MelConfig, TileConfig
 from audio_avif.edge.sound_files import WavWriter
-from audio_avif.link.messages import Hello, TilePacket
+from audio_avif.link.hello import Hello
+from audio_avif.link.packets import TilePacket
 from audio_avif.signal.features import LogMelStream
 from audio_avif.signal.resampling import Resampler
 from audio_avif.still.avif import decode_still, encode_still

@@ -27,7 +27,8 @@ from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge import console
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.errors import FileError
-from audio_avif.link.messages import NOISE_LEVELS, Bundle, Hello
+from audio_avif.link.hello import Hello
+from audio_avif.link.packets import NOISE_LEVELS, Bundle
 from audio_avif.metrics import pesq_wb, stoi
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still, encode_still

@@ -11,7 +11,8 @@ import numpy as np
 
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge import console
-from audio_avif.link.messages import TilePacket, wire_bytes
+from audio_avif.link.messages import wire_bytes
+from audio_avif.link.packets import TilePacket
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_still
 from audio_avif.still.frame_headers import make_template

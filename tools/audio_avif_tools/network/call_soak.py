@@ -26,8 +26,9 @@ from audio_avif.errors import AudioAvifError
 from audio_avif.types import FloatArray
 from audio_avif_tools.network.impair import speech, watching_memory
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome
-from audio_avif_tools.network.proxy import Loss, Proxy, Scenario, disconnects, relaying
+from audio_avif_tools.network.proxy import Proxy, relaying
 from audio_avif_tools.network.reliability_page import CALL, PAGE, Check, plot, update, verdict
+from audio_avif_tools.network.scenario import Loss, Scenario, disconnects
 from audio_avif_tools.shared.loopback import Program
 
 PROGRAM = "audio-avif call soak"

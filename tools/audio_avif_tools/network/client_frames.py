@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from audio_avif.config import MAX_REDUNDANCY
-from audio_avif.link.messages import Bundle, short_counters
+from audio_avif.link.packets import Bundle, short_counters
 
 # In these lie the counters of any packet.
 _NEEDED_BYTES: Final = Bundle.HEAD_BYTES + MAX_REDUNDANCY * Bundle.COPY_HEAD_BYTES + 5

@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.typing import Subprotocol
 
 from audio_avif.codec.encoder import Encoder
-from audio_avif.link.messages import SUBPROTOCOL, Hello
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import SUBPROTOCOL
 
 _PATIENCE_S: Final = 20.0
 _STILL_OPEN: Final = f"still open after {_PATIENCE_S:.0f} s"

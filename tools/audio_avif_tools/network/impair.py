@@ -28,8 +28,9 @@ from audio_avif.errors import AudioAvifError
 from audio_avif.types import FloatArray
 from audio_avif_tools.network.hostile import Crowd
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome, join, timeline
-from audio_avif_tools.network.proxy import Loss, Proxy, Scenario, Window, disconnects, relaying
+from audio_avif_tools.network.proxy import Proxy, relaying
 from audio_avif_tools.network.reliability_page import PAGE, PATHS, Check, plot, update, verdict
+from audio_avif_tools.network.scenario import Loss, Scenario, Window, disconnects
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.loopback import Program
 from audio_avif_tools.shared.signals import demo_clip

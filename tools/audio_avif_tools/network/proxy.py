@@ -15,11 +15,7 @@ from typing import Any, Final
 
 from audio_avif.link.counters import extended
 from audio_avif_tools.network.client_frames import ClientFrames, Piece
-from audio_avif_tools.network.scenario import Loss as Loss
-from audio_avif_tools.network.scenario import Scenario as Scenario
-from audio_avif_tools.network.scenario import Way
-from audio_avif_tools.network.scenario import Window as Window
-from audio_avif_tools.network.scenario import disconnects as disconnects
+from audio_avif_tools.network.scenario import Scenario, Way
 
 _READ_BYTES: Final = 65_536
 _START_S: Final = 10.0

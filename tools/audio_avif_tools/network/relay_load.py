@@ -31,7 +31,9 @@ from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError, ConnectionFailed
 from audio_avif.link.counters import extended
-from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Hello, Ping, TilePacket, short_counters
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import SUBPROTOCOL, Bye, Gap, Ping
+from audio_avif.link.packets import TilePacket, short_counters
 
 PROGRAM = "audio-avif relay-load"
 _MAX_LISTENERS, _MAX_SECONDS = 10_000, 120

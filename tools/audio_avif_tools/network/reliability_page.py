@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from audio_avif.errors import FileError
-from audio_avif_tools.network.proxy import Window
+from audio_avif_tools.network.scenario import Window
 from audio_avif_tools.shared.delays import require_matplotlib
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, read_block, replace_block

@@ -21,7 +21,8 @@ from audio_avif.codec.decoder import Decoder
 from audio_avif.codec.encoder import Encoder
 from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.errors import ModelError
-from audio_avif.link.messages import Hello, wire_bytes
+from audio_avif.link.hello import Hello
+from audio_avif.link.messages import wire_bytes
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import AOM_OPTIONS
 from audio_avif.types import FloatArray
