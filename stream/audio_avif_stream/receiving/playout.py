@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _INBOX_PACKETS = 256
 _PROCESSING_MEMORY_S = 5.0
+_SHORTEST_WAIT_S = 0.001
 
 
 def open_decoder(
@@ -119,7 +120,7 @@ class Playout:
         """How long to wait for packets before concealment is due; None where there is no limit."""
         if self.decoder.is_waiting:
             return None
-        return max(0.0, self.output.buffered_s - self.decoder.urgent_s) + 0.001
+        return max(_SHORTEST_WAIT_S, self.output.buffered_s - self.decoder.urgent_s)
 
     def finish(self) -> None:
         """Play the last samples of a stream whose end the decoder has been told, and all that is still buffered."""
