@@ -10,7 +10,7 @@ import pytest
 from audio_avif.types import FloatArray
 from audio_avif_tools.bench.call import call_rows
 from audio_avif_tools.bench.processing import bench_encode, bench_resampling, time_ratio
-from audio_avif_tools.bench.rows import Row, write_page
+from audio_avif_tools.bench.rows import Row, section_text, write_page
 from audio_avif_tools.shared.signals import demo_clip
 
 
@@ -51,9 +51,10 @@ def test_rows_hold_figures_and_verdicts(tmp_path: Path) -> None:
     assert ours_ms < 8 < min(theirs_ms)
 
     page = tmp_path / "bench.md"
-    write_page({"Sending": rows, "Other": [Row("something", "7", "< 5", False)]}, "a clip", page)
+    other = section_text([Row("something", "7", "< 5", False)], "A note.")
+    write_page({"Sending": section_text(rows), "Other": other}, "a clip", page)
     assert "|something|7|< 5|**no**|" in page.read_text()
-    write_page({"Other": [Row("something else", "8")]}, "a clip", page)
+    write_page({"Other": section_text([Row("something else", "8")])}, "a clip", page)
     text = page.read_text()
     assert "something|" not in text and "|something else|8|||" in text
     assert text.count("## ") == 2

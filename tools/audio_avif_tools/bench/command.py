@@ -17,7 +17,7 @@ from audio_avif.edge import console
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.types import FloatArray
 from audio_avif_tools.bench.call import bench_call
-from audio_avif_tools.bench.delay import bench_busy, bench_delay
+from audio_avif_tools.bench.delay import NOTE, bench_busy, bench_delay
 from audio_avif_tools.bench.memory import bench_memory
 from audio_avif_tools.bench.processing import (
     Models,
@@ -29,7 +29,7 @@ from audio_avif_tools.bench.processing import (
 )
 from audio_avif_tools.bench.recordings import bench_hour
 from audio_avif_tools.bench.restart import bench_restart
-from audio_avif_tools.bench.rows import PAGE, Row, write_page
+from audio_avif_tools.bench.rows import PAGE, Row, section_text, write_page
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.signals import demo_clip
 
@@ -45,24 +45,29 @@ class Bench:
     options: argparse.Namespace
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Bench], list[Row]]]] = {
-    "sending": ("Sending", lambda bench: [*bench_encode(bench.sound), *bench_resampling()]),
-    "receiving": (
-        "Receiving, one thread, share of real time",
-        lambda bench: bench_receive(bench.sound, bench.models),
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its title, what is measured, and a note on what the rows hold."""
+
+    title: str
+    measure: Callable[[Bench], list[Row]]
+    note: str = ""
+
+
+SECTIONS = {
+    "sending": Section("Sending", lambda bench: [*bench_encode(bench.sound), *bench_resampling()]),
+    "receiving": Section(
+        "Receiving, one thread, share of real time", lambda bench: bench_receive(bench.sound, bench.models)
     ),
-    "peers": ("Beside Opus, in the same run", lambda bench: bench_peers(bench.sound)),
-    "delay": ("Mouth to ear", lambda bench: bench_delay(bench.options.acoustic_seconds)),
-    "busy": ("Mouth to ear on a busy machine", lambda bench: bench_busy(bench.options.acoustic_seconds)),
-    "restart": ("A sound server that is restarted", lambda bench: bench_restart()),
-    "call": ("A call", lambda bench: bench_call(bench.options.acoustic_seconds)),
-    "memory": (
-        "Memory",
-        lambda bench: bench_memory(bench.models.streaming, bench.options.minutes, bench.sound),
-    ),
-    "files": ("Files, all cores", lambda bench: bench_hour(bench.sound, bench.options.file_minutes)),
+    "peers": Section("Beside Opus, in the same run", lambda bench: bench_peers(bench.sound)),
+    "delay": Section("Mouth to ear", lambda bench: bench_delay(bench.options.acoustic_seconds), NOTE),
+    "busy": Section("All cores busy", lambda bench: bench_busy(bench.options.acoustic_seconds), NOTE),
+    "restart": Section("A restarted sound server", lambda bench: bench_restart()),
+    "call": Section("A call", lambda bench: bench_call(bench.options.acoustic_seconds)),
+    "memory": Section("Memory", lambda bench: bench_memory(bench.models.streaming, bench.options.minutes, bench.sound)),
+    "files": Section("Files, all cores", lambda bench: bench_hour(bench.sound, bench.options.file_minutes)),
 }
-"""Sections of the page by their names on the command line: title and measurement."""
+"""Sections of the page by their names on the command line."""
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -72,17 +77,17 @@ def _run(options: argparse.Namespace) -> None:
     clips = clean_clips(options.corpus)[:8]
     sound = np.concatenate([read_audio(clip) for clip in clips]) if clips else np.resize(demo_clip(), 60 * RATE_HZ)
     source = f"{len(clips)} clips of real speech" if clips else "the bundled synthetic clip"
-    sections: dict[str, list[Row]] = {}
+    sections: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         bench = Bench(sound, export_speecht5_size(Path(name)), options)
         chosen = [options.only] if options.only else list(SECTIONS)
         task = progress.add_task("bench", total=len(chosen))
-        for section in chosen:
-            title, measure = SECTIONS[section]
-            progress.update(task, description=section)
-            sections[title] = measure(bench)
+        for section in map(SECTIONS.__getitem__, chosen):
+            progress.update(task, description=section.title)
+            rows = section.measure(bench)
+            sections[section.title] = section_text(rows, section.note)
             progress.advance(task)
-            for row in sections[title]:
+            for row in rows:
                 progress.console.print(row.cells(), markup=False)
     write_page(sections, source, options.output)
     print(f"written to {options.output}")

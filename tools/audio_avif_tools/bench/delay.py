@@ -19,6 +19,9 @@ from audio_avif_tools.shared.programs import run_quietly
 from audio_avif_tools.shared.sound_servers import PipeWire, PulseAudio, SoundServer
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 
+NOTE = "Delay p50 / p95 / p99 in ms; underruns; those after the first 10 s; tiles lost."
+"""What the rows hold."""
+
 _LONG_S = 600
 _START_S = 30  # of a run, beside the stream itself
 _BURN = "import sys, time\nend_s = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end_s: pass"
@@ -34,7 +37,7 @@ class Setting:
     target_ms: float
 
     def __str__(self) -> str:
-        return f"{self.tile_frames}-frame tiles, --latency {self.latency}"
+        return f"{self.tile_frames} frames, {self.latency}"
 
 
 SETTINGS = (
@@ -56,54 +59,41 @@ def bench_delay(seconds: int) -> list[Row]:
             continue
         for setting in SETTINGS:
             result = _measure(setting, seconds, server=server)
-            rows += [
-                _delay_row(f"{server.name}, {setting}", result, setting.target_ms),
-                Row(_losses_title(seconds), _losses(result), "0; 0; 0", result["underruns"] == 0),
-            ]
-    result = _measure(SETTINGS[1], _LONG_S)
+            rows.append(_row(f"{server.name}, {setting}", result, setting.target_ms, result["underruns"]))
+    setting = SETTINGS[1]
+    result = _measure(setting, _LONG_S)
+    rows.append(_row(f"the same for {_LONG_S // 60} min, {setting}", result, setting.target_ms, result["underruns"]))
     drift_ms = result["drift_ms"]
-    what = f"{SETTINGS[1]}, {_LONG_S // 60} min: delay at the end less delay at the start, ms"
-    return [
-        *rows,
-        Row(what, f"{drift_ms:+.1f}", "within 8", abs(drift_ms) <= 8),
-        Row(_losses_title(_LONG_S), _losses(result), "0; 0; 0", result["underruns"] == 0),
-    ]
+    return [*rows, Row("delay at its end less at its start, ms", f"{drift_ms:+.1f}", "within 8", abs(drift_ms) <= 8)]
 
 
 def bench_busy(seconds: int) -> list[Row]:
     """Measure each setting with all cores kept busy by other programs, beside a quiet run of the same minute."""
     if (reason := VirtualSoundCard.missing()) is not None:
         return [Row(reason, "")]
-    manners: list[tuple[str, list[str], float]] = [("with real-time scheduling", [], 15.0)]
+    manners: list[tuple[str, list[str], float]] = [("real-time", [], 15.0)]
     if os.geteuid() == 0 and shutil.which(_WITHOUT_REAL_TIME[0]):
-        manners.append(("without real-time permission", _WITHOUT_REAL_TIME, 30.0))
+        manners.append(("without real-time", _WITHOUT_REAL_TIME, 30.0))
     rows = []
     for setting in SETTINGS:
-        quiet = _measure(setting, seconds)["mouth_to_ear"]["p95_ms"]
+        quiet = _measure(setting, seconds)
+        quiet_ms = quiet["mouth_to_ear"]["p95_ms"]
+        rows.append(Row(f"{setting}, quiet", _figures(quiet)))
         for manner, prefix, more_ms in manners:
             with _busy_cores(seconds + _START_S):
                 result = _measure(setting, seconds, prefix)
-            what = f"all cores busy, {setting}, {manner}"
-            settled = result["settled_underruns"]
-            rows += [
-                _delay_row(f"{what} (quiet: p95 {quiet:.0f})", result, quiet + more_ms),
-                Row(_losses_title(seconds), _losses(result), "-; 0; 0", settled == 0 and result["lost_tiles"] == 0),
-            ]
+            rows.append(_row(f"{setting}, {manner}", result, quiet_ms + more_ms, result["settled_underruns"]))
     return rows
 
 
-def _losses_title(seconds: int) -> str:
-    return f"underruns in those {seconds} s; of them after the first 10 s; tiles lost"
+def _row(what: str, result: dict[str, Any], target_ms: float, underruns: int) -> Row:
+    is_met = result["mouth_to_ear"]["p95_ms"] <= target_ms and underruns == 0 and result["lost_tiles"] == 0
+    return Row(what, _figures(result), f"p95 <= {target_ms:.0f}", is_met)
 
 
-def _losses(result: dict[str, Any]) -> str:
-    return f"{result['underruns']}; {result['settled_underruns']}; {result['lost_tiles']}"
-
-
-def _delay_row(what: str, result: dict[str, Any], target_ms: float) -> Row:
-    delay = result["mouth_to_ear"]
-    figures = " / ".join(f"{delay[f'p{p}_ms']:.0f}" for p in (50, 95, 99))
-    return Row(f"{what}: ms, p50 / p95 / p99", figures, f"p95 <= {target_ms:.0f}", delay["p95_ms"] <= target_ms)
+def _figures(result: dict[str, Any]) -> str:
+    delays = " / ".join(f"{result['mouth_to_ear'][f'p{p}_ms']:.0f}" for p in (50, 95, 99))
+    return f"{delays}; {result['underruns']}; {result['settled_underruns']}; {result['lost_tiles']}"
 
 
 def _measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +29,17 @@ class Row:
         return f"| {self.what} | {self.result} | {self.target} | {verdict} |"
 
 
-def write_page(sections: dict[str, list[Row]], source: str, path: Path) -> None:
-    """Write the tables; sections of an earlier page that were not measured again stay."""
+def section_text(rows: Sequence[Row], note: str = "") -> str:
+    """A section of the page, without its title."""
+    table = ["| what | measured | target | met |", "|---|---|---|---|", *(row.cells() for row in rows)]
+    return "\n".join(["", *([paragraph(note), ""] if note else []), *table])
+
+
+def write_page(sections: dict[str, str], source: str, path: Path) -> None:
+    """Write the sections by title; those of an earlier page that were not measured again stay."""
     earlier = read_block(path, COMMAND).split("\n## ")[1:]
     texts = {title: text.rstrip() for title, _, text in (section.partition("\n") for section in earlier)}
-    for title, rows in sections.items():
-        table = ["| what | measured | target | met |", "|---|---|---|---|", *(row.cells() for row in rows)]
-        texts[title] = "\n".join(["", *table])
+    texts |= sections
     date = time.strftime("%Y-%m-%d", time.gmtime())
     head = paragraph(f"Measured by `{COMMAND}` on {date}: {machine()}. Sound: {source}.")
     lines = [head, *(f"\n## {title}\n{text}" for title, text in texts.items())]
