@@ -34,7 +34,7 @@ _WITHIN = "Each system at its highest rate within the limit; a clip's last packe
 _RATES = """\
 *kbps* is what the packets hold, over the length of the clip: for a tile the AV1 frame without the
 container and headers that all tiles share, for other codecs their packets without a file format.
-*wire kbps* sends each packet as one message of this project's transport: a 10-byte header for a
+*wire kbps* sends each packet as one message of this project's transport: a 5-byte header for a
 tile, then the WebSocket frame, TCP with timestamps and IPv4, 58 or 60 bytes. Other codecs have a
 packet every 20 ms unless their name says more (Codec2 below 2.4 kbps: 40 ms); RTP would cost less.
 
