@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from audio_avif_tools.latency.call import SINKS
+from audio_avif_tools.shared.sound_servers import PulseAudio
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
 from support.timing import best_of_attempts, in_time
 
@@ -26,7 +27,7 @@ print(json.dumps(asdict(measure_delay(5, "none"))))
 def test_both_directions_of_a_call_are_late_by_what_its_buffers_hold() -> None:
     if reason := VirtualSoundCard.missing():
         pytest.skip(reason)
-    with VirtualSoundCard(SINKS) as card:
+    with VirtualSoundCard(PulseAudio(SINKS)) as card:
         done = subprocess.run([sys.executable, "-c", MEASURE], env=card.env, capture_output=True, text=True)
     in_time(done.returncode == 0, done.stderr)  # a busy machine may lose chirps
     result = json.loads(done.stdout)
