@@ -12,6 +12,7 @@ import pytest
 from audio_avif.metrics import SCORES
 from audio_avif_tools.analyze.stages import MEASURES, Row, Split
 from audio_avif_tools.bench import rows as bench
+from audio_avif_tools.bench.delay import NOTE
 from audio_avif_tools.bitrate import pauses, rate
 from audio_avif_tools.compare import layouts, tables
 from audio_avif_tools.microphone import command as microphone
@@ -85,7 +86,7 @@ def test_the_blocks_on_reliability(section: str, texts: Sequence[str]) -> None:
 
 
 def test_the_block_on_speed() -> None:
-    paragraphs = (r"## .+", rf"Measured by `make bench` {ON_A_MACHINE} Sound: .+\.")
+    paragraphs = (r"## .+", rf"Measured by `make bench` {ON_A_MACHINE} Sound: .+\.", re.escape(NOTE))
     assert unexplained(read_block(MEASUREMENTS / "bench.md", bench.COMMAND), [], paragraphs) == []
 
 
