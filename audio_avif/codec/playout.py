@@ -55,8 +55,8 @@ class PlayoutConfig:
 class Steadiness:
     """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
 
-    ``unsteady_s`` is how much the output needs at least, how much sooner than of late it was about to run dry because
-    it paused since, and how much longer than usual a tile's sound took to make; None until a second is known.
+    ``unsteady_s`` is a sum: what the output cannot play until more is written, how much sooner than of late the output
+    was about to run dry, and how much longer than usual a tile's sound took to make. It is None in the first second.
     """
 
     def __init__(self) -> None:
@@ -69,11 +69,11 @@ class Steadiness:
         self._seen.clear()
         self._began_s = None
 
-    def push(self, now_s: float, written_s: float, buffered_s: float, grain_s: float, delay_s: float) -> None:
+    def push(self, now_s: float, written_s: float, buffered_s: float, reserve_s: float, delay_s: float) -> None:
         """Record a tile's sound that was made ``delay_s`` after the tile came.
 
-        So far ``written_s`` were written to the output, of which ``buffered_s`` are still waiting, and at least
-        ``grain_s`` must be.
+        So far ``written_s`` were written to the output, of which ``buffered_s`` are still waiting; of these the output
+        cannot play the last ``reserve_s`` until more is written.
         """
         self._seen.append((now_s, now_s + buffered_s - written_s, delay_s))
         self._began_s = now_s if self._began_s is None else self._began_s
@@ -82,7 +82,7 @@ class Steadiness:
         ends_s = [end_s for _, end_s, _ in self._seen]
         delays_s = [delay_s for _, _, delay_s in self._seen]
         sooner_s = max(0.0, median(ends_s[-_OF_LATE:]) - min(ends_s))
-        unsteady_s = grain_s + _WAKES_S + sooner_s + max(delays_s) - median(delays_s)
+        unsteady_s = reserve_s + _WAKES_S + sooner_s + max(delays_s) - median(delays_s)
         if now_s - self._began_s >= _KNOWN_S or (self.unsteady_s is not None and unsteady_s > self.unsteady_s):
             self.unsteady_s = unsteady_s
 

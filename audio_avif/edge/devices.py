@@ -371,8 +371,8 @@ class Speaker(_Stream):
             self._gate.release()
 
     @property
-    def grain_s(self) -> float:
-        """How much of ``buffered_s`` must be left: the device takes whole blocks, the resampler keeps the newest."""
+    def reserve_s(self) -> float:
+        """How much of ``buffered_s`` cannot be played: less than a block, and what the resampler keeps."""
         return self.block_samples / self.rate_hz + self._resampler.latency_s
 
     def close(self, *, drain: bool = False) -> None:

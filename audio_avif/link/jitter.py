@@ -110,7 +110,8 @@ _WINDOW_S = 10.0
 _FIRST_WINDOW_S = 1.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
 _LATER_PERCENT = 5
-_LATER_THAN_LATEST = 5.0  # of n equally probable latenesses, the next exceeds the latest by more than 5/n once in e^5
+# Of n latenesses spread evenly over a range, the greatest falls short of its end by more than 5/n once in e^5 times.
+_LATER_THAN_LATEST = 5.0
 _MAX_TILES = 512  # an honest stream has no more in its window
 _CLOCK_JUMP_S = 1.0
 

@@ -14,7 +14,7 @@ class Clocked:
     """An output that takes sound at once, and behaves as if a device played it by the clock."""
 
     device_latency_s = 0.0
-    grain_s = 0.0
+    reserve_s = 0.0
     device = NO_DEVICE
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

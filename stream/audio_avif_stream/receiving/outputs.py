@@ -35,8 +35,8 @@ class Output(Protocol):
         ...
 
     @property
-    def grain_s(self) -> float:
-        """How much sound must be waiting: what the device takes at once, and what is not played without more."""
+    def reserve_s(self) -> float:
+        """How much of ``buffered_s`` the output cannot play until more is written."""
         ...
 
     @property
@@ -148,9 +148,9 @@ class TeeOutput:
         return self._first.device_latency_s
 
     @property
-    def grain_s(self) -> float:
-        """What the first output needs."""
-        return self._first.grain_s
+    def reserve_s(self) -> float:
+        """The reserve of the first output."""
+        return self._first.reserve_s
 
     @property
     def device(self) -> DeviceFigures:

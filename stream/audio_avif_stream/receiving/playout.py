@@ -149,7 +149,9 @@ class Playout:
         self._processing_s.append(spoken_s - started_s)
         self.decoder.pacer.processing_s = median(self._processing_s)
         received_s = self._received_s.pop(frames.tile.sequence, started_s)
-        self._steadiness.push(spoken_s, written_s, buffered_s, self.output.grain_s, spoken_s - max(received_s, free_s))
+        self._steadiness.push(
+            spoken_s, written_s, buffered_s, self.output.reserve_s, spoken_s - max(received_s, free_s)
+        )
         if self._steadiness.unsteady_s is not None:
             self.decoder.pacer.unsteady_s = self._steadiness.unsteady_s
         for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:

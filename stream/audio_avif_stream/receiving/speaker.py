@@ -62,9 +62,9 @@ class SpeakerOutput:
         return 0.0 if self._speaker is None else self._speaker.device_latency_s
 
     @property
-    def grain_s(self) -> float:
-        """How much sound must be waiting at least."""
-        return 0.0 if self._speaker is None else self._speaker.grain_s
+    def reserve_s(self) -> float:
+        """How much of ``buffered_s`` the device cannot play until more is written."""
+        return 0.0 if self._speaker is None else self._speaker.reserve_s
 
     @property
     def device(self) -> DeviceFigures:

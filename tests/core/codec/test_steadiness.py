@@ -12,11 +12,11 @@ WAKES_S = 0.001
 
 
 def watched(
-    count: int, *, block_s: float = 0.0, grain_s: float = 0.0, gap: tuple[int, float] = (0, 0.0), slow: int = -1
+    count: int, *, block_s: float = 0.0, reserve_s: float = 0.0, gap: tuple[int, float] = (0, 0.0), slow: int = -1
 ) -> Steadiness:
     """A watch after so many tiles, each made in 4 ms, tile ``slow`` in 14 ms.
 
-    The output takes blocks, and needs ``grain_s``; it played silence of ``gap[1]`` s before tile ``gap[0]``.
+    The output takes blocks, and needs ``reserve_s``; it played silence of ``gap[1]`` s before tile ``gap[0]``.
     """
     watch, silence_s = Steadiness(), 0.0
     for number in range(count):
@@ -26,14 +26,14 @@ def watched(
         if block_s:
             taken_s = taken_s // block_s * block_s
         written_s = 0.05 + number * TILE_S
-        watch.push(now_s, written_s, written_s - taken_s, grain_s, 0.014 if number == slow else 0.004)
+        watch.push(now_s, written_s, written_s - taken_s, reserve_s, 0.014 if number == slow else 0.004)
     return watch
 
 
 def test_nothing_is_said_within_the_first_second() -> None:
     assert watched(30).unsteady_s is None
     assert watched(40).unsteady_s == pytest.approx(WAKES_S)
-    assert watched(40, grain_s=0.008).unsteady_s == pytest.approx(0.008 + WAKES_S)
+    assert watched(40, reserve_s=0.008).unsteady_s == pytest.approx(0.008 + WAKES_S)
 
 
 def test_an_output_that_tells_only_whole_blocks_needs_half_of_one_more() -> None:

@@ -111,7 +111,7 @@ def test_what_waits_goes_over_to_a_device_that_was_opened_with_another_latency(s
     before.close()
     output.write(ones(0.04))
     stage.keeper.device = stage.open()
-    assert output.buffered_s - output.grain_s == pytest.approx(0.1)
+    assert output.buffered_s - output.reserve_s == pytest.approx(0.1)
     output.write(ones(0.02))
     heard = stage.play(0.12)
     assert heard.all() and output.underruns == 0
@@ -123,7 +123,7 @@ def test_a_device_with_another_rate_gets_silence_in_place_of_what_waited(stage: 
     output.write(ones(0.1))
     stage.portaudio.devices[0].rate_hz = 48_000
     stage.keeper.device = stage.open()
-    assert output.buffered_s - output.grain_s == pytest.approx(0.1, abs=0.004)
+    assert output.buffered_s - output.reserve_s == pytest.approx(0.1, abs=0.004)
     assert not stage.play(0.096).any()
 
 
@@ -143,7 +143,7 @@ def test_the_end_of_a_stream_is_played_by_a_device_that_was_opened_meanwhile(sta
 
     stage.portaudio.sleep = change_after_a_while  # type: ignore[method-assign]
     output.end()
-    assert output.buffered_s <= output.grain_s
+    assert output.buffered_s <= output.reserve_s
 
 
 def test_a_device_that_is_lost_for_good_is_told(stage: Stage) -> None:

@@ -30,6 +30,7 @@ from audio_avif_tools.bench.processing import (
 from audio_avif_tools.bench.recordings import bench_hour
 from audio_avif_tools.bench.restart import bench_restart
 from audio_avif_tools.bench.rows import PAGE, Row, section_text, write_page
+from audio_avif_tools.shared.arguments import folder
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.signals import demo_clip
 
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.bench.command``."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=f"Measure speed, delay and memory, and write {PAGE}.")
     parser.add_argument("--output", type=Path, default=PAGE, help="the page to write (default: %(default)s)")
-    parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
+    parser.add_argument("--corpus", type=folder, help="folder of speech clips to use in place of the bundled one")
     parser.add_argument(
         "--only",
         choices=tuple(SECTIONS),
@@ -116,8 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
-    if options.corpus is not None and not options.corpus.is_dir():
-        parser.error(f"there is no folder {options.corpus}")
     with console.sigterm_interrupts():
         return console.run(PROGRAM, lambda: _run(options))
 

@@ -62,7 +62,8 @@ def bench_delay(seconds: int) -> list[Row]:
             rows.append(_row(f"{server.name}, {setting}", result, setting.target_ms, result["underruns"]))
     setting = SETTINGS[1]
     result = _measure(setting, _LONG_S)
-    rows.append(_row(f"the same for {_LONG_S // 60} min, {setting}", result, setting.target_ms, result["underruns"]))
+    what = f"{PulseAudio.name}, {setting}, {_LONG_S // 60} min"
+    rows.append(_row(what, result, setting.target_ms, result["underruns"]))
     drift_ms = result["drift_ms"]
     return [*rows, Row("delay at its end less at its start, ms", f"{drift_ms:+.1f}", "within 8", abs(drift_ms) <= 8)]
 

@@ -29,6 +29,7 @@ from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome
 from audio_avif_tools.network.proxy import Proxy, relaying
 from audio_avif_tools.network.reliability_page import CALL, PAGE, Check, plot, update, verdict
 from audio_avif_tools.network.scenario import Loss, Scenario, disconnects
+from audio_avif_tools.shared.arguments import folder
 from audio_avif_tools.shared.loopback import Program
 
 PROGRAM = "audio-avif call soak"
@@ -234,14 +235,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=PROGRAM, description=f"Call for a long time over impaired paths and add the table to {PAGE}."
     )
     parser.add_argument("--output", type=Path, default=PAGE, help=f"page to write (default: {PAGE})")
-    parser.add_argument("--corpus", type=Path, help="folder of speech clips instead of the bundled one")
+    parser.add_argument("--corpus", type=folder, help="folder of speech clips instead of the bundled one")
     parser.add_argument(
         "--minutes", type=console.integer_in(1, 1440), default=30, metavar="N", help="length in minutes (default: 30)"
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
-    if options.corpus is not None and not options.corpus.is_dir():
-        parser.error(f"there is no folder {options.corpus}")
     with console.sigterm_interrupts():
         return console.run(PROGRAM, lambda: _run(options))
 

@@ -31,6 +31,7 @@ from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome, join, t
 from audio_avif_tools.network.proxy import Proxy, relaying
 from audio_avif_tools.network.reliability_page import PAGE, PATHS, Check, plot, update, verdict
 from audio_avif_tools.network.scenario import Loss, Scenario, Window, disconnects
+from audio_avif_tools.shared.arguments import folder
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.loopback import Program
 from audio_avif_tools.shared.signals import demo_clip
@@ -486,7 +487,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m audio_avif_tools.network.impair``."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=f"Stream speech over impaired paths and write {PAGE}.")
     parser.add_argument("--output", type=Path, default=PAGE, help=f"the page to write (default: {PAGE})")
-    parser.add_argument("--corpus", type=Path, help="folder of speech clips to use in place of the bundled one")
+    parser.add_argument("--corpus", type=folder, help="folder of speech clips to use in place of the bundled one")
     parser.add_argument("--only", choices=TRIALS, help="measure this scenario again and keep the others of the page")
     parser.add_argument(
         "--seconds",
@@ -496,8 +497,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
-    if options.corpus is not None and not options.corpus.is_dir():
-        parser.error(f"there is no folder {options.corpus}")
     with console.sigterm_interrupts():
         return console.run(PROGRAM, lambda: _run(options))
 

@@ -25,6 +25,7 @@ from audio_avif_tools.network.impair import speech, watching_memory
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome
 from audio_avif_tools.network.proxy import Counts
 from audio_avif_tools.network.reliability_page import PAGE, SOAK, Check, plot, update, verdict
+from audio_avif_tools.shared.arguments import folder
 from audio_avif_tools.shared.loopback import Program
 from audio_avif_tools.shared.talking import talking
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
@@ -150,14 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=f"Stream for a long time through a virtual sound card and add the table to {PAGE}.",
     )
     parser.add_argument("--output", type=Path, default=PAGE, help=f"page to write (default: {PAGE})")
-    parser.add_argument("--corpus", type=Path, help="folder of speech clips instead of the bundled one")
+    parser.add_argument("--corpus", type=folder, help="folder of speech clips instead of the bundled one")
     parser.add_argument(
         "--minutes", type=console.integer_in(1, 1440), default=30, metavar="N", help="length in minutes (default: 30)"
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args(arguments)
-    if options.corpus is not None and not options.corpus.is_dir():
-        parser.error(f"there is no folder {options.corpus}")
     with console.sigterm_interrupts():
         return console.run(PROGRAM, lambda: _run(options))
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 from audio_avif.edge import console
 
 ValueRange = Literal["fixed", "auto"] | tuple[float, float]
 """The log10 magnitudes of black and white, or the name of a rule for them."""
+
+
+def folder(text: str) -> Path:
+    """Parse the path of a folder. Raises ArgumentTypeError where there is none."""
+    if not Path(text).is_dir():
+        raise ArgumentTypeError(f"there is no folder {text}")
+    return Path(text)
 
 
 def integers_in(low: int, high: int) -> Callable[[str], list[int]]:

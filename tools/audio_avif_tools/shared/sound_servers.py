@@ -50,8 +50,7 @@ class PulseAudio(SoundServer):
 
     def absent(self) -> list[str]:
         """Debian packages that are needed and not installed."""
-        has_plugin = _alsa_plugin("pulse") is not None
-        return _absent({"pulseaudio": shutil.which("pulseaudio"), "libasound2-plugins": has_plugin})
+        return _absent({"pulseaudio": shutil.which("pulseaudio"), "libasound2-plugins": _alsa_plugin("pulse")})
 
     def environment(self, folder: Path) -> dict[str, str]:
         """Variables for programs that are to see the server in this folder."""
@@ -64,10 +63,7 @@ class PulseAudio(SoundServer):
 
     def alsa_config(self) -> str:
         """ALSA's configuration."""
-        pcms = [f"pcm.{sink} {{ type asym playback.pcm {{ type pulse device {sink} }} }}" for sink in self._sinks]
-        pcms += [
-            f"pcm.{sink}_mic {{ type asym capture.pcm {{ type pulse device {sink}.monitor }} }}" for sink in self._sinks
-        ]
+        pcms = [_devices(sink, f"pulse device {sink}", f"pulse device {sink}.monitor") for sink in self._sinks]
         return "\n".join([*pcms, "pcm.!default { type pulse }", "ctl.!default { type pulse }", ""])
 
     def start(self, folder: Path, env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -98,10 +94,10 @@ class PipeWire(SoundServer):
 
     def absent(self) -> list[str]:
         """Debian packages that are needed and not installed."""
-        programs = {"pipewire": "pipewire", "pipewire-bin": "pw-metadata", "wireplumber": "wireplumber"}
-        programs |= {"dbus-daemon": "dbus-daemon"}
+        programs = {"pipewire": "pipewire", "pipewire-bin": "pw-metadata"}
+        programs |= {name: name for name in ("wireplumber", "dbus-daemon")}
         found: dict[str, object] = {package: shutil.which(program) for package, program in programs.items()}
-        return _absent(found | {"pipewire-alsa": _alsa_plugin("pipewire") is not None})
+        return _absent(found | {"pipewire-alsa": _alsa_plugin("pipewire")})
 
     def environment(self, folder: Path) -> dict[str, str]:
         """Variables for programs that are to see the server in this folder."""
@@ -115,11 +111,7 @@ class PipeWire(SoundServer):
     def alsa_config(self) -> str:
         """ALSA's configuration."""
         pcms = [
-            f'pcm.{sink} {{ type asym playback.pcm {{ type pipewire playback_node "{sink}" }} }}'
-            for sink in self._sinks
-        ]
-        pcms += [
-            f'pcm.{sink}_mic {{ type asym capture.pcm {{ type pipewire capture_node "{sink}" }} }}'
+            _devices(sink, f'pipewire playback_node "{sink}"', f'pipewire capture_node "{sink}"')
             for sink in self._sinks
         ]
         speaker, microphone = self._sinks[1], f"{self._sinks[0]}_mic"
@@ -163,6 +155,14 @@ class PipeWire(SoundServer):
         except subprocess.TimeoutExpired:
             return False
         return b"default.audio.sink" in done.stdout
+
+
+def _devices(sink: str, playback: str, capture: str) -> str:
+    """ALSA's devices for a sink and its microphone."""
+    return (
+        f"pcm.{sink} {{ type asym playback.pcm {{ type {playback} }} }}\n"
+        f"pcm.{sink}_mic {{ type asym capture.pcm {{ type {capture} }} }}"
+    )
 
 
 def _absent(found: dict[str, object]) -> list[str]:

@@ -120,7 +120,8 @@ const WINDOW_S = 10;
 const FIRST_WINDOW_S = 1;
 const WINDOW_TILES = 20;
 const LATER_PERCENT = 5;
-const LATER_THAN_LATEST = 5; // of n equally probable latenesses, the next exceeds the latest by more than 5/n once in e^5
+// Of n latenesses spread evenly over a range, the greatest falls short of its end by more than 5/n once in e^5 times.
+const LATER_THAN_LATEST = 5;
 const MAX_TILES = 512;
 const CLOCK_JUMP_S = 1;
 

@@ -13,7 +13,7 @@ const TOLERANCE_FRAMES = 0.75;
 const TOLERANCE_BELOW_FRAMES = 0.375;
 const TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 const MARGIN_FRAMES = 0.5;
-const GRAIN_S = 0.005; // a worklet takes 128 samples at once, and a worker that waits is woken later
+const RESERVE_S = 0.005; // a worklet takes 128 samples at once, and a worker that waits is woken later
 
 /**
  * The playout buffer and the concealment of a stream.
@@ -36,8 +36,8 @@ export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0, maxS: 1, concealAtS: 0.
 /** Finds how much sound must be waiting because this machine is not punctual, from the last `recentS`. */
 export class Steadiness {
   /**
-   * How much the output needs at least, how much sooner than of late it was about to run dry, and how much longer than
-   * usual a tile's sound took; null in the first second.
+   * A sum: what the output cannot play until more is written, how much sooner than of late it was about to run dry, and
+   * how much longer than usual a tile's sound took. Null in the first second.
    */
   unsteadyS: number | null = null;
   private seen: { nowS: number; endS: number; delayS: number }[] = [];
@@ -58,7 +58,7 @@ export class Steadiness {
     const ends = this.seen.map((each) => each.endS);
     const delays = this.seen.map((each) => each.delayS);
     const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
-    const unsteadyS = GRAIN_S + soonerS + Math.max(...delays) - median(delays);
+    const unsteadyS = RESERVE_S + soonerS + Math.max(...delays) - median(delays);
     const isKnown = nowS - this.beganS >= KNOWN_S;
     if (isKnown || (this.unsteadyS !== null && unsteadyS > this.unsteadyS)) this.unsteadyS = unsteadyS;
   }

@@ -216,12 +216,12 @@ var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_BELOW_FRAMES = 0.375;
 var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 var MARGIN_FRAMES = 0.5;
-var GRAIN_S = 5e-3;
+var RESERVE_S = 5e-3;
 var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Steadiness = class {
   /**
-   * How much the output needs at least, how much sooner than of late it was about to run dry, and how much longer than
-   * usual a tile's sound took; null in the first second.
+   * A sum: what the output cannot play until more is written, how much sooner than of late it was about to run dry, and
+   * how much longer than usual a tile's sound took. Null in the first second.
    */
   unsteadyS = null;
   seen = [];
@@ -240,7 +240,7 @@ var Steadiness = class {
     const ends = this.seen.map((each) => each.endS);
     const delays = this.seen.map((each) => each.delayS);
     const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
-    const unsteadyS = GRAIN_S + soonerS + Math.max(...delays) - median(delays);
+    const unsteadyS = RESERVE_S + soonerS + Math.max(...delays) - median(delays);
     const isKnown = nowS - this.beganS >= KNOWN_S;
     if (isKnown || this.unsteadyS !== null && unsteadyS > this.unsteadyS) this.unsteadyS = unsteadyS;
   }
