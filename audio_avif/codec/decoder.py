@@ -21,6 +21,7 @@ from audio_avif.link.hello import Hello
 from audio_avif.link.jitter import TileCounts, TileQueue
 from audio_avif.link.messages import Bye
 from audio_avif.link.packets import MediaPacket, PausePacket, TilePacket
+from audio_avif.signal.time_scaling import SampleSplicer
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels
 from audio_avif.types import FloatArray
@@ -51,7 +52,8 @@ class Frames:
     """Log-mel ``[n_mels, frames]`` to be spoken next, ``silence_s`` after their tile arrived.
 
     ``tile`` is where they come from, None if they are noise or concealment. The first ``made_up`` frames are that in
-    any case: noise where ``is_pause``, else concealment.
+    any case: noise where ``is_pause``, else concealment. So much sound as ``splice_s`` should be put into their
+    samples, or left out where negative.
     """
 
     log_mel: FloatArray
@@ -59,6 +61,8 @@ class Frames:
     silence_s: float = 0.0
     made_up: int = 0
     is_pause: bool = False
+    is_quiet: bool = False
+    splice_s: float = 0.0
 
 
 class _Gap:
@@ -108,6 +112,8 @@ class Decoder:
         self._is_silent = True
         self._was_skipped = False
         self._is_ending = False
+        self._splicer = SampleSplicer()
+        self._quiet_samples = 0  # that the vocoder took in a row
 
     @property
     def counts(self) -> TileCounts:
@@ -211,7 +217,8 @@ class Decoder:
         """Put a tile's frames after the last ones spoken: fill a gap, keep the depth of the buffer."""
         gap = self._gap.frames_before(tile.first_frame)
         due_s = self.pacer.due_s(tile.first_frame, now_s)
-        silence_s, made_up, is_pause = 0.0, 0, self.background.pause is not None
+        silence_s, splice_s, made_up, is_pause = 0.0, 0.0, 0, self.background.pause is not None
+        is_quiet = self.background.is_quiet(log_mel)
         if self._is_silent:
             frames, silence_s = self._after_silence(log_mel, due_s)
         else:
@@ -221,14 +228,13 @@ class Decoder:
                 if gap or self._was_skipped:
                     self.pacer.forget_depths()
                 surplus_s = buffered_s + fill.shape[1] * self._frame_s - due_s
-                is_quiet = self.background.is_quiet(log_mel)
-                frames = self.pacer.push_frames(self._last_frame, log_mel, surplus_s, is_quiet)
+                frames, splice_s = self.pacer.push_frames(self._last_frame, log_mel, surplus_s, is_quiet)
             frames, made_up = np.concatenate([fill, frames], axis=1), fill.shape[1]
         self._position.leave_out(gap + log_mel.shape[1] - frames.shape[1])
         self.background.push(log_mel)
         self._went_on_to(tile.first_frame + tile.frames)
         self._was_skipped = False
-        return Frames(frames, tile, silence_s if self.hello.live else 0.0, made_up, is_pause)
+        return Frames(frames, tile, silence_s if self.hello.live else 0.0, made_up, is_pause, is_quiet, splice_s)
 
     def _after_silence(self, log_mel: FloatArray, due_s: float) -> tuple[FloatArray, float]:
         """The frames of the first tile after silence, and how long the silence goes on before them."""
@@ -261,7 +267,8 @@ class Decoder:
             frames = np.maximum(frames - np.float32(self._cut_off_s * _FADE_LOG10_PER_S), self.hello.tile.log10_min)
         self._is_silent = False
         self._gap.bridge(frames.shape[1])
-        return Frames(frames, None, 0.0, frames.shape[1], self.background.pause is not None)
+        is_pause = self.background.pause is not None
+        return Frames(frames, None, 0.0, frames.shape[1], is_pause, is_quiet=is_pause)
 
     def _piece_frames(self) -> int:
         """How many frames are concealed at once: few, but enough that a slow vocoder's sound stays ahead."""
@@ -282,13 +289,20 @@ class Decoder:
         noise = self.background.frames(spoken)
         self._position.leave_out(frames - spoken)
         self._went_on_to(end_frame)
-        return Frames(noise, None, 0.0, spoken, is_pause=True)
+        return Frames(noise, None, 0.0, spoken, is_pause=True, is_quiet=True)
 
     def speak(self, frames: Frames) -> Chunk:
         """Run the vocoder on the frames; return the samples that are now final."""
+        count = frames.log_mel.shape[1]
         self._last_frame = frames.log_mel[:, -1]
-        self._position.push(frames.log_mel.shape[1])
-        return self._position.emit(self._vocoder.push(frames.log_mel))
+        self._position.push(count)
+        self._quiet_samples = self._quiet_samples + count * self.hello.mel.hop_samples if frames.is_quiet else 0
+        is_quiet = self._quiet_samples >= self._position.held_samples
+        chunk = self._position.emit(self._vocoder.push(frames.log_mel))
+        rate_hz = self.hello.mel.rate_hz
+        samples = self._splicer.push(chunk.samples, round(frames.splice_s * rate_hz), is_quiet)
+        self.pacer.spliced((samples.size - chunk.samples.size) / rate_hz)
+        return Chunk(samples, chunk.first_sample)
 
     def end(self, bye: Bye | None) -> None:
         """End the stream; without a bye it was cut off. The frames that are here can still be asked for."""

@@ -15,6 +15,7 @@ _CATCH_UP_S = 0.3  # at 15 % faster this much too much is gone in two seconds; m
 _TOLERANCE_FRAMES = 0.75
 _TOLERANCE_BELOW_FRAMES = 0.375
 _TOLERANCE_IN_SPEECH_FRAMES = 1.25
+_TOLERANCE_OF_SPLICING_FRAMES = 0.2
 _MARGIN_FRAMES = 0.5
 _KNOWN_S = 1.0
 _MAX_SEEN = 512
@@ -102,6 +103,7 @@ class Pacer:
         self._depth = DepthWatch(tile_s)
         self._stretcher = FrameStretcher()
         self._copies = 0  # that come with a tile
+        self._shortened_s = self._lengthened_s = 0.0
         self.processing_s = 0.0
         self.unsteady_s = config.conceal_at_s
 
@@ -122,14 +124,14 @@ class Pacer:
         return min(self.config.conceal_at_s, self.unsteady_s) + self.processing_s
 
     @property
-    def shortened_frames(self) -> int:
-        """Frames left out to catch up."""
-        return self._stretcher.shortened_frames
+    def shortened_s(self) -> float:
+        """Sound left out to catch up."""
+        return self._shortened_s + self._stretcher.shortened_frames * self._frame_s
 
     @property
-    def lengthened_frames(self) -> int:
-        """Frames put in to fall back."""
-        return self._stretcher.lengthened_frames
+    def lengthened_s(self) -> float:
+        """Sound put in to fall back."""
+        return self._lengthened_s + self._stretcher.lengthened_frames * self._frame_s
 
     def push(self, packet: MediaPacket, now_s: float) -> None:
         """Record a packet that arrived at ``now_s``."""
@@ -155,17 +157,26 @@ class Pacer:
         room_s = self.depth_s + self._tile_s + max(self._tile_s, _CATCH_UP_S) - buffered_s
         return max(0, int(room_s / self._tile_s))
 
-    def push_frames(self, before: FloatArray, log_mel: FloatArray, surplus_s: float, is_quiet: bool) -> FloatArray:
+    def push_frames(
+        self, before: FloatArray, log_mel: FloatArray, surplus_s: float, is_quiet: bool
+    ) -> tuple[FloatArray, float]:
         """Make a tile ``[n_mels, frames]`` shorter or longer where the buffer is too deep or too shallow.
 
         ``before`` ``[n_mels]`` is the frame spoken last. Quiet frames are changed sooner than speech, and a shallow
-        buffer is filled sooner than a deep one is emptied: of too little, none is lost yet.
+        buffer is filled sooner than a deep one is emptied: of too little, none is lost yet. Returns the tile, and how
+        many seconds should be put into its samples, left out of them where negative: what is less than a frame.
         """
         surplus_s = self._depth.push(surplus_s + self.depth_s) - self.depth_s
         above_frames = _TOLERANCE_FRAMES if is_quiet else _TOLERANCE_IN_SPEECH_FRAMES
         if -_TOLERANCE_BELOW_FRAMES * self._frame_s <= surplus_s < above_frames * self._frame_s:
-            return log_mel
+            return log_mel, -surplus_s if abs(surplus_s) > _TOLERANCE_OF_SPLICING_FRAMES * self._frame_s else 0.0
         change_frames = -(round(surplus_s / self._frame_s) or -1)  # half a frame too little is one too few
         paced = self._stretcher.push(before, log_mel, change_frames)
         self._depth.adjust((paced.shape[1] - log_mel.shape[1]) * self._frame_s)
-        return paced
+        return paced, 0.0
+
+    def spliced(self, change_s: float) -> None:
+        """Record that so much sound was put in or, where negative, left out."""
+        self._depth.adjust(change_s)
+        self._shortened_s += max(0.0, -change_s)
+        self._lengthened_s += max(0.0, change_s)

@@ -138,8 +138,8 @@ def totals(opened: Decoder) -> Json:
         **asdict(opened.counts),
         "concealed_frames": opened.background.concealed_frames,
         "noise_frames": opened.background.noise_frames,
-        "shortened_frames": opened.pacer.shortened_frames,
-        "lengthened_frames": opened.pacer.lengthened_frames,
+        "shortened_samples": round(opened.pacer.shortened_s * MEL.rate_hz),
+        "lengthened_samples": round(opened.pacer.lengthened_s * MEL.rate_hz),
     }
 
 

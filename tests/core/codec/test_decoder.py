@@ -128,7 +128,8 @@ def test_a_file_comes_out_at_its_length_and_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 255, 256, 2047, 2048, 2049, 10_000])
-def test_a_stream_ends_at_its_last_sample(samples: int) -> None:
+def test_a_stream_ends_at_its_last_sample(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pacer, "push_frames", _keep_frames)
     encoder = Encoder(MEL, TILE, FAST)
     packets = encoder.push(SPEECH[:samples]) + encoder.flush()
     for live in (False, True):
@@ -160,11 +161,17 @@ def test_warm_up_leaves_no_trace() -> None:
 # Decoder, with pixels and samples that tell their frame
 
 
+def _keep_frames(
+    self: Pacer, before: FloatArray, log_mel: FloatArray, surplus_s: float, is_quiet: bool
+) -> tuple[FloatArray, float]:
+    return log_mel, 0.0
+
+
 @pytest.fixture
 def _telling_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes in these tests, so nothing is made faster or slower; ``test_playout`` is for that."""
     tell_pixels(monkeypatch)
-    monkeypatch.setattr(Pacer, "push_frames", lambda self, before, log_mel, surplus_s, is_quiet: log_mel)
+    monkeypatch.setattr(Pacer, "push_frames", _keep_frames)
 
 
 def ask(decoder: TimedDecoder, buffered_s: float = PLENTY_S) -> Chunk | None:
@@ -382,7 +389,7 @@ def test_a_file_may_begin_with_a_pause() -> None:
 @telling
 def test_no_sound_lies_before_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = decoder_of(playout=PlayoutConfig(min_s=0.6), tile_frames=64)
-    stretched = lambda before, log_mel, surplus_s, is_quiet: np.repeat(log_mel, 2, axis=1)  # noqa: E731
+    stretched = lambda before, log_mel, surplus_s, is_quiet: (np.repeat(log_mel, 2, axis=1), 0.0)  # noqa: E731
     monkeypatch.setattr(decoder.pacer, "push_frames", stretched)
     decoder.push(pause(0, 0, 64), 0.0)
     said_s = 0.0

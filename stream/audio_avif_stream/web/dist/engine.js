@@ -1288,6 +1288,15 @@ var DepthWatch = class {
 
 // src/time_scaling.ts
 var MAX_CHANGE = 0.15;
+var OVERLAP_SAMPLES = 64;
+var PLACE_STEP_SAMPLES = 16;
+var LAG_STEP_SAMPLES = 4;
+var MAX_LAG_SAMPLES = 160;
+var MIN_SHARE = 0.5;
+var PRICE_OF_LESS = 0.1;
+var MAX_DIFFERENCE = 0.2;
+var BETWEEN_TRIES_SAMPLES = 1600;
+var SILENCE = 1e-9;
 function resampleFrames(before, logMel, count) {
   const known2 = [before, ...logMel];
   return Array.from({ length: count }, (_, i) => {
@@ -1312,6 +1321,54 @@ var FrameStretcher = class {
     return resampleFrames(before, logMel, logMel.length + change);
   }
 };
+var SampleSplicer = class {
+  sinceTrySamples = BETWEEN_TRIES_SAMPLES;
+  /** Return `samples` with up to `wanted` put in, or left out where that is negative. */
+  push(samples, wanted2, isQuiet) {
+    this.sinceTrySamples += samples.length;
+    if (!wanted2 || this.sinceTrySamples < BETWEEN_TRIES_SAMPLES) return samples;
+    this.sinceTrySamples = 0;
+    const wantedSamples = Math.min(Math.abs(wanted2), MAX_LAG_SAMPLES);
+    const { place, lag } = bestJoin(samples, wantedSamples, isQuiet ? Infinity : MAX_DIFFERENCE);
+    if (!lag) return samples;
+    const [from, to] = wanted2 < 0 ? [place, place + lag] : [place + lag, place];
+    const spliced = new Float32Array(samples.length + from - to);
+    spliced.set(samples.subarray(0, from));
+    for (let i = 0; i < OVERLAP_SAMPLES; i++) {
+      const share = (i + 1) / (OVERLAP_SAMPLES + 1);
+      spliced[from + i] = samples[from + i] + (samples[to + i] - samples[from + i]) * share;
+    }
+    spliced.set(samples.subarray(to + OVERLAP_SAMPLES), from + OVERLAP_SAMPLES);
+    return spliced;
+  }
+};
+function bestJoin(samples, wantedSamples, maxDifference) {
+  let best = { place: 0, lag: 0 };
+  let leastCost = Infinity;
+  const minSamples = Math.max(1, Math.floor(MIN_SHARE * wantedSamples));
+  const maxSamples = Math.min(wantedSamples, samples.length - OVERLAP_SAMPLES);
+  for (let lag = maxSamples; lag >= minSamples; lag -= LAG_STEP_SAMPLES) {
+    let place = 0;
+    let least = Infinity;
+    for (let start = 0; start + lag + OVERLAP_SAMPLES <= samples.length; start += PLACE_STEP_SAMPLES) {
+      const difference = differenceAt(samples, start, lag);
+      if (difference < least) [place, least] = [start, difference];
+    }
+    const cost = least + PRICE_OF_LESS * (wantedSamples - lag) / wantedSamples;
+    if (least <= maxDifference && cost < leastCost) [best, leastCost] = [{ place, lag }, cost];
+  }
+  return best;
+}
+function differenceAt(samples, start, lag) {
+  let different = 0;
+  let energy = SILENCE;
+  for (let i = start; i < start + OVERLAP_SAMPLES; i++) {
+    const [left, right] = [samples[i], samples[i + lag]];
+    different += (left - right) ** 2;
+    energy += left ** 2 + right ** 2;
+  }
+  return different / energy;
+}
 
 // src/playout.ts
 var CATCH_UP_S = 0.3;
@@ -1321,6 +1378,7 @@ var OF_LATE = 9;
 var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_BELOW_FRAMES = 0.375;
 var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
+var TOLERANCE_OF_SPLICING_FRAMES = 0.2;
 var MARGIN_FRAMES = 0.5;
 var RESERVE_S = 5e-3;
 var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
@@ -1370,6 +1428,8 @@ var Pacer = class {
   arrivals;
   depth;
   stretcher = new FrameStretcher();
+  splicedOutS = 0;
+  splicedInS = 0;
   /** How many copies come with a tile. */
   copies = 0;
   /** How much sound to hold ready: what the latest tile needs, but no more than makes 95 of 100 safe; and for copies. */
@@ -1388,13 +1448,13 @@ var Pacer = class {
   get urgentS() {
     return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
   }
-  /** Frames left out to catch up. */
-  get shortenedFrames() {
-    return this.stretcher.shortenedFrames;
+  /** Sound left out to catch up. */
+  get shortenedS() {
+    return this.splicedOutS + this.stretcher.shortenedFrames * this.frameS;
   }
-  /** Frames put in to fall back. */
-  get lengthenedFrames() {
-    return this.stretcher.lengthenedFrames;
+  /** Sound put in to fall back. */
+  get lengthenedS() {
+    return this.splicedInS + this.stretcher.lengthenedFrames * this.frameS;
   }
   /** Record a packet that arrived at `nowS`, and the number of its copies. */
   push(firstFrame, copyCount, nowS2) {
@@ -1420,16 +1480,26 @@ var Pacer = class {
   }
   /**
    * Make a tile shorter or longer where the buffer is too deep or too shallow; `before` is the frame spoken last.
-   * Quiet frames are changed sooner than speech, and a shallow buffer is filled sooner than a deep one is emptied.
+   * Quiet frames are changed sooner than speech, and a shallow buffer is filled sooner than a deep one is emptied. What
+   * is less than a frame should be put into the samples: `spliceS`, left out of them where negative.
    */
   pushFrames(before, logMel, surplusS, isQuiet) {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
     const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
+    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) {
+      const isKept = Math.abs(usualS) <= TOLERANCE_OF_SPLICING_FRAMES * this.frameS;
+      return { frames: logMel, spliceS: isKept ? 0 : -usualS };
+    }
     const changeFrames = -(roundHalfToEven(usualS / this.frameS) || -1);
-    const paced = this.stretcher.push(before, logMel, changeFrames);
-    this.depth.adjust((paced.length - logMel.length) * this.frameS);
-    return paced;
+    const frames = this.stretcher.push(before, logMel, changeFrames);
+    this.depth.adjust((frames.length - logMel.length) * this.frameS);
+    return { frames, spliceS: 0 };
+  }
+  /** Record that so much sound was put in or, where negative, left out. */
+  spliced(changeS) {
+    this.depth.adjust(changeS);
+    this.splicedOutS += Math.max(0, -changeS);
+    this.splicedInS += Math.max(0, changeS);
   }
 };
 
@@ -1514,6 +1584,9 @@ var Decoder = class {
   isSilent = true;
   wasSkipped = false;
   isEnding = false;
+  splicer = new SampleSplicer();
+  /** Quiet samples that the vocoder took in a row. */
+  quietSamples = 0;
   /** Counts of the tiles. */
   get counts() {
     return this.tiles.counts;
@@ -1589,27 +1662,30 @@ var Decoder = class {
   join(tile, logMel, bufferedS, nowS2) {
     const gap = this.gapBefore(tile.firstFrame);
     const dueS = this.pacer.dueS(tile.firstFrame, nowS2);
-    const { frames, silenceS } = this.isSilent ? this.afterSilence(logMel, dueS) : { frames: this.afterSound(logMel, gap, dueS, bufferedS), silenceS: 0 };
-    this.position.leaveOut(gap + logMel.length - frames.length);
+    const isQuiet = this.background.isQuiet(logMel);
+    const speech = this.isSilent ? this.afterSilence(logMel, dueS) : this.afterSound(logMel, gap, dueS, bufferedS, isQuiet);
+    this.position.leaveOut(gap + logMel.length - speech.logMel.length);
     this.background.push(logMel);
     this.wentOnTo(tile.firstFrame + tile.frames);
     this.wasSkipped = false;
-    return { logMel: frames, tile, silenceS };
+    return { ...speech, tile, isQuiet };
   }
   /** The frames of the first tile after silence, and the remaining silence before them. */
   afterSilence(logMel, dueS) {
     this.pacer.forgetDepths();
     const silenceS = Math.max(0, dueS);
-    if (this.position.pushedSamples) return { frames: fadeIn(logMel, this.frameS), silenceS };
-    return { frames: logMel, silenceS: silenceS + this.vocoder.latencySamples / this.mel.rate_hz };
+    const spliceS = 0;
+    if (this.position.pushedSamples) return { logMel: fadeIn(logMel, this.frameS), silenceS, spliceS };
+    return { logMel, silenceS: silenceS + this.vocoder.latencySamples / this.mel.rate_hz, spliceS };
   }
   /** The frames that fill the gap before a tile, and its own, as many as the pace asks for. */
-  afterSound(logMel, gap, dueS, bufferedS) {
+  afterSound(logMel, gap, dueS, bufferedS, isQuiet) {
     const fill = this.fill(gap, logMel[0], roundHalfToEven((dueS - bufferedS) / this.frameS));
-    if (this.isEnding) return [...fill, ...logMel];
+    if (this.isEnding) return { logMel: [...fill, ...logMel], silenceS: 0, spliceS: 0 };
     if (gap || this.wasSkipped) this.pacer.forgetDepths();
     const surplusS = bufferedS + fill.length * this.frameS - dueS;
-    return [...fill, ...this.pacer.pushFrames(this.lastFrame, logMel, surplusS, this.background.isQuiet(logMel))];
+    const { frames, spliceS } = this.pacer.pushFrames(this.lastFrame, logMel, surplusS, isQuiet);
+    return { logMel: [...fill, ...frames], silenceS: 0, spliceS };
   }
   /** Frames for a gap before a tile: a short gap is filled, a longer one as far as the buffer needs. */
   fill(gap, after, needed) {
@@ -1637,7 +1713,7 @@ var Decoder = class {
     this.isSilent = false;
     this.bridgedFrames += frames.length;
     this.unheardOfFrames += frames.length;
-    return { logMel: frames, tile: null, silenceS: 0 };
+    return { logMel: frames, tile: null, silenceS: 0, isQuiet: this.background.pause !== null, spliceS: 0 };
   }
   /** Frames of concealment at once: few, but with a slow vocoder enough for its sound to stay ahead. */
   pieceFrames() {
@@ -1656,13 +1732,19 @@ var Decoder = class {
     const noise = this.background.frames(spoken);
     this.position.leaveOut(frames - spoken);
     this.wentOnTo(endFrame);
-    return { logMel: noise, tile: null, silenceS: 0 };
+    return { logMel: noise, tile: null, silenceS: 0, isQuiet: true, spliceS: 0 };
   }
   /** Run the vocoder on the frames; return the samples that are now final. */
   async speak(speech) {
     this.lastFrame = speech.logMel[speech.logMel.length - 1];
     this.position.push(speech.logMel.length);
-    return this.position.emit(await this.vocoder.push(speech.logMel));
+    this.quietSamples = speech.isQuiet ? this.quietSamples + speech.logMel.length * this.mel.hop_samples : 0;
+    const isQuiet = this.quietSamples >= this.position.heldSamples;
+    const chunk = this.position.emit(await this.vocoder.push(speech.logMel));
+    const wanted2 = roundHalfToEven(speech.spliceS * this.mel.rate_hz);
+    const samples = this.splicer.push(chunk.samples, wanted2, isQuiet);
+    this.pacer.spliced((samples.length - chunk.samples.length) / this.mel.rate_hz);
+    return { ...chunk, samples };
   }
   /** No more packets will come; without a bye the stream was cut off. Call `nextFrames` for the rest. */
   end(bye) {

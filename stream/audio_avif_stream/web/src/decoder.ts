@@ -11,6 +11,7 @@ import { type Packet, type Picture, type TileCounts, TileQueue } from "./jitter.
 import { BROWSER_PLAYOUT, Pacer } from "./playout.js";
 import { type Chunk, StreamPosition } from "./position.js";
 import { roundHalfToEven } from "./rounding.js";
+import { SampleSplicer } from "./time_scaling.js";
 
 const MAX_INTERPOLATED_FRAMES = 32; // half a second; in longer gaps it would sound like a held tone
 const MAX_FILL_FRAMES = 128; // limit for gaps that a hostile peer claims
@@ -25,12 +26,19 @@ export interface VocoderStream {
   flush(): Promise<Float32Array>;
 }
 
-/** The next frames for the vocoder, to be played after `silenceS` of silence; `tile` is null for noise and concealment. */
+/**
+ * The next frames for the vocoder, to be played after `silenceS` of silence; `tile` is null for noise and concealment.
+ * `spliceS` of sound should be put into their samples, left out where negative.
+ */
 export interface Speech {
   logMel: Frame[];
   tile: Picture | null;
   silenceS: number;
+  isQuiet: boolean;
+  spliceS: number;
 }
+
+type Paced = Pick<Speech, "logMel" | "silenceS" | "spliceS">;
 
 /**
  * Packets to samples: order, concealment, pace, vocoder.
@@ -56,6 +64,9 @@ export class Decoder {
   private isSilent = true;
   private wasSkipped = false;
   private isEnding = false;
+  private readonly splicer = new SampleSplicer();
+  /** Quiet samples that the vocoder took in a row. */
+  private quietSamples = 0;
 
   constructor(
     private readonly mel: MelConfig,
@@ -157,31 +168,34 @@ export class Decoder {
   private join(tile: Picture, logMel: Frame[], bufferedS: number, nowS: number): Speech {
     const gap = this.gapBefore(tile.firstFrame);
     const dueS = this.pacer.dueS(tile.firstFrame, nowS);
-    const { frames, silenceS } = this.isSilent
+    const isQuiet = this.background.isQuiet(logMel);
+    const speech = this.isSilent
       ? this.afterSilence(logMel, dueS)
-      : { frames: this.afterSound(logMel, gap, dueS, bufferedS), silenceS: 0 };
-    this.position.leaveOut(gap + logMel.length - frames.length);
+      : this.afterSound(logMel, gap, dueS, bufferedS, isQuiet);
+    this.position.leaveOut(gap + logMel.length - speech.logMel.length);
     this.background.push(logMel);
     this.wentOnTo(tile.firstFrame + tile.frames);
     this.wasSkipped = false;
-    return { logMel: frames, tile, silenceS };
+    return { ...speech, tile, isQuiet };
   }
 
   /** The frames of the first tile after silence, and the remaining silence before them. */
-  private afterSilence(logMel: Frame[], dueS: number): { frames: Frame[]; silenceS: number } {
+  private afterSilence(logMel: Frame[], dueS: number): Paced {
     this.pacer.forgetDepths();
     const silenceS = Math.max(0, dueS);
-    if (this.position.pushedSamples) return { frames: concealment.fadeIn(logMel, this.frameS), silenceS };
-    return { frames: logMel, silenceS: silenceS + this.vocoder.latencySamples / this.mel.rate_hz };
+    const spliceS = 0;
+    if (this.position.pushedSamples) return { logMel: concealment.fadeIn(logMel, this.frameS), silenceS, spliceS };
+    return { logMel, silenceS: silenceS + this.vocoder.latencySamples / this.mel.rate_hz, spliceS };
   }
 
   /** The frames that fill the gap before a tile, and its own, as many as the pace asks for. */
-  private afterSound(logMel: Frame[], gap: number, dueS: number, bufferedS: number): Frame[] {
+  private afterSound(logMel: Frame[], gap: number, dueS: number, bufferedS: number, isQuiet: boolean): Paced {
     const fill = this.fill(gap, logMel[0], roundHalfToEven((dueS - bufferedS) / this.frameS));
-    if (this.isEnding) return [...fill, ...logMel];
+    if (this.isEnding) return { logMel: [...fill, ...logMel], silenceS: 0, spliceS: 0 };
     if (gap || this.wasSkipped) this.pacer.forgetDepths();
     const surplusS = bufferedS + fill.length * this.frameS - dueS;
-    return [...fill, ...this.pacer.pushFrames(this.lastFrame, logMel, surplusS, this.background.isQuiet(logMel))];
+    const { frames, spliceS } = this.pacer.pushFrames(this.lastFrame, logMel, surplusS, isQuiet);
+    return { logMel: [...fill, ...frames], silenceS: 0, spliceS };
   }
 
   /** Frames for a gap before a tile: a short gap is filled, a longer one as far as the buffer needs. */
@@ -211,7 +225,7 @@ export class Decoder {
     this.isSilent = false;
     this.bridgedFrames += frames.length;
     this.unheardOfFrames += frames.length;
-    return { logMel: frames, tile: null, silenceS: 0 };
+    return { logMel: frames, tile: null, silenceS: 0, isQuiet: this.background.pause !== null, spliceS: 0 };
   }
 
   /** Frames of concealment at once: few, but with a slow vocoder enough for its sound to stay ahead. */
@@ -232,14 +246,20 @@ export class Decoder {
     const noise = this.background.frames(spoken);
     this.position.leaveOut(frames - spoken);
     this.wentOnTo(endFrame);
-    return { logMel: noise, tile: null, silenceS: 0 };
+    return { logMel: noise, tile: null, silenceS: 0, isQuiet: true, spliceS: 0 };
   }
 
   /** Run the vocoder on the frames; return the samples that are now final. */
   async speak(speech: Speech): Promise<Chunk> {
     this.lastFrame = speech.logMel[speech.logMel.length - 1];
     this.position.push(speech.logMel.length);
-    return this.position.emit(await this.vocoder.push(speech.logMel));
+    this.quietSamples = speech.isQuiet ? this.quietSamples + speech.logMel.length * this.mel.hop_samples : 0;
+    const isQuiet = this.quietSamples >= this.position.heldSamples;
+    const chunk = this.position.emit(await this.vocoder.push(speech.logMel));
+    const wanted = roundHalfToEven(speech.spliceS * this.mel.rate_hz);
+    const samples = this.splicer.push(chunk.samples, wanted, isQuiet);
+    this.pacer.spliced((samples.length - chunk.samples.length) / this.mel.rate_hz);
+    return { ...chunk, samples };
   }
 
   /** No more packets will come; without a bye the stream was cut off. Call `nextFrames` for the rest. */

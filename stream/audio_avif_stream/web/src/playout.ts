@@ -12,6 +12,7 @@ const OF_LATE = 9;
 const TOLERANCE_FRAMES = 0.75;
 const TOLERANCE_BELOW_FRAMES = 0.375;
 const TOLERANCE_IN_SPEECH_FRAMES = 1.25;
+const TOLERANCE_OF_SPLICING_FRAMES = 0.2;
 const MARGIN_FRAMES = 0.5;
 const RESERVE_S = 0.005; // a worklet takes 128 samples at once, and a worker that waits is woken later
 
@@ -73,6 +74,8 @@ export class Pacer {
   private readonly arrivals: ArrivalWatch;
   private readonly depth: DepthWatch;
   private readonly stretcher = new FrameStretcher();
+  private splicedOutS = 0;
+  private splicedInS = 0;
   /** How many copies come with a tile. */
   copies = 0;
 
@@ -105,14 +108,14 @@ export class Pacer {
     return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
   }
 
-  /** Frames left out to catch up. */
-  get shortenedFrames(): number {
-    return this.stretcher.shortenedFrames;
+  /** Sound left out to catch up. */
+  get shortenedS(): number {
+    return this.splicedOutS + this.stretcher.shortenedFrames * this.frameS;
   }
 
-  /** Frames put in to fall back. */
-  get lengthenedFrames(): number {
-    return this.stretcher.lengthenedFrames;
+  /** Sound put in to fall back. */
+  get lengthenedS(): number {
+    return this.splicedInS + this.stretcher.lengthenedFrames * this.frameS;
   }
 
   /** Record a packet that arrived at `nowS`, and the number of its copies. */
@@ -144,15 +147,31 @@ export class Pacer {
 
   /**
    * Make a tile shorter or longer where the buffer is too deep or too shallow; `before` is the frame spoken last.
-   * Quiet frames are changed sooner than speech, and a shallow buffer is filled sooner than a deep one is emptied.
+   * Quiet frames are changed sooner than speech, and a shallow buffer is filled sooner than a deep one is emptied. What
+   * is less than a frame should be put into the samples: `spliceS`, left out of them where negative.
    */
-  pushFrames(before: Frame, logMel: Frame[], surplusS: number, isQuiet: boolean): Frame[] {
+  pushFrames(
+    before: Frame,
+    logMel: Frame[],
+    surplusS: number,
+    isQuiet: boolean,
+  ): { frames: Frame[]; spliceS: number } {
     const usualS = this.depth.push(surplusS + this.depthS) - this.depthS;
     const aboveFrames = isQuiet ? TOLERANCE_FRAMES : TOLERANCE_IN_SPEECH_FRAMES;
-    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) return logMel;
+    if (usualS >= -TOLERANCE_BELOW_FRAMES * this.frameS && usualS < aboveFrames * this.frameS) {
+      const isKept = Math.abs(usualS) <= TOLERANCE_OF_SPLICING_FRAMES * this.frameS;
+      return { frames: logMel, spliceS: isKept ? 0 : -usualS };
+    }
     const changeFrames = -(roundHalfToEven(usualS / this.frameS) || -1); // half a frame too little is one too few
-    const paced = this.stretcher.push(before, logMel, changeFrames);
-    this.depth.adjust((paced.length - logMel.length) * this.frameS);
-    return paced;
+    const frames = this.stretcher.push(before, logMel, changeFrames);
+    this.depth.adjust((frames.length - logMel.length) * this.frameS);
+    return { frames, spliceS: 0 };
+  }
+
+  /** Record that so much sound was put in or, where negative, left out. */
+  spliced(changeS: number): void {
+    this.depth.adjust(changeS);
+    this.splicedOutS += Math.max(0, -changeS);
+    this.splicedInS += Math.max(0, changeS);
   }
 }

