@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_avif.codec import encoder as encoders
+from audio_avif.codec import tile_encoder
 from audio_avif.codec.encoder import Encoder
 from audio_avif.config import EncoderConfig, TileConfig
 from audio_avif.link.hello import Hello
@@ -93,7 +93,7 @@ def test_stills_that_do_not_fit_the_template_are_sent_whole_and_counted(monkeypa
         stills.append(still)
         return still
 
-    monkeypatch.setattr(encoders, "encode_still", varying)
+    monkeypatch.setattr(tile_encoder, "encode_still", varying)
     packets = encoder.push(SPEECH) + encoder.flush()
     assert encoder.whole_stills == sum(packet.is_whole_still for packet in packets) == len(packets) // 2
     assert [packet.is_whole_still for packet in packets[:4]] == [False, True, False, True]

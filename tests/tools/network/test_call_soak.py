@@ -11,8 +11,8 @@ import pytest
 
 from audio_avif.config import RATE_HZ
 from audio_avif_tools.network.call_soak import _TEXT, accounted_for, checks, rows, run_call, scenarios
+from audio_avif_tools.network.impaired_path import Counts
 from audio_avif_tools.network.outcome import HeardTile, Outcome
-from audio_avif_tools.network.proxy import Counts
 from audio_avif_tools.network.reliability_page import CALL, PATHS, update, verdict
 from audio_avif_tools.network.scenario import Loss, Scenario
 from audio_avif_tools.shared.signals import demo_clip

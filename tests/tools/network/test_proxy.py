@@ -1,4 +1,4 @@
-"""The impairment proxy does what its scenario says, and the same again with the same seed."""
+"""The impairment proxy does what its scenario says to connections over real sockets."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
-from audio_avif.link.messages import Bye
-from audio_avif.link.packets import Bundle, PausePacket, TilePacket
-from audio_avif_tools.network.client_frames import ClientFrames
+from audio_avif.link.packets import TilePacket
 from audio_avif_tools.network.proxy import Proxy, relaying
-from audio_avif_tools.network.scenario import Loss, Scenario, Way, disconnects
+from audio_avif_tools.network.scenario import Loss, Scenario
 from support.stream_helpers import wait_until
 
 PATIENCE_S = 60.0
@@ -35,118 +30,6 @@ def tile(sequence: int, payload: bytes = bytes(50)) -> TilePacket:
 
 def frame(body: bytes, opcode: Opcode = Opcode.BINARY) -> bytes:
     return Frame(opcode, body).serialize(mask=True)
-
-
-def way(scenario: Scenario, is_upstream: bool = True) -> Way:
-    return Way(scenario, random.Random(scenario.seed), is_upstream)
-
-
-# When bytes leave, without a clock.
-
-
-def test_delay_and_jitter_stay_within_their_bounds_and_keep_the_order() -> None:
-    scenario = Scenario("jitter", delay_ms=50, jitter_ms=20)
-    path = way(scenario)
-    came_s = [0.01 * number for number in range(2000)]
-    left_s = [path.leaves_s(at_s, 100) for at_s in came_s]
-    assert left_s == sorted(left_s)
-    delays_ms = [1e3 * (left - came) for came, left in zip(came_s, left_s, strict=True)]
-    assert min(delays_ms) >= 30 - 1e-6 and max(delays_ms) <= 70 + 1e-6
-    assert max(delays_ms) > 65
-    again = way(scenario)
-    assert [again.leaves_s(at_s, 100) for at_s in came_s] == left_s
-
-
-def test_a_cap_is_one_of_the_wire_and_only_upstream() -> None:
-    scenario = Scenario("cap", cap_kbps=8)
-    path = way(scenario)
-    # 48 bytes and 52 of TCP/IP at 8 kbps take a tenth of a second, and wait for those before them.
-    assert [path.leaves_s(0, 48) for _ in range(3)] == pytest.approx([0.1, 0.2, 0.3])
-    assert path.leaves_s(10, 48) == pytest.approx(10.1)
-    assert path.leaves_s(20, 2 * 1448) == pytest.approx(20 + 3.0)
-    assert way(scenario, is_upstream=False).leaves_s(0, 48) == 0
-
-
-def test_what_comes_into_a_stall_leaves_at_its_end() -> None:
-    path = way(Scenario("stall", delay_ms=100, stalls=((5, 2), (10, 1))))
-    assert path.leaves_s(4.0, 10) == pytest.approx(4.1)
-    assert path.leaves_s(4.95, 10) == pytest.approx(7.0)  # it was under way when the path fell silent
-    assert path.leaves_s(5.5, 10) == pytest.approx(7.1)
-    assert path.leaves_s(10.5, 10) == pytest.approx(11.1)
-
-
-def test_disconnects_are_seeded_and_apart() -> None:
-    windows = disconnects(30, 10, 2)
-    assert windows == disconnects(30, 10, 2) != disconnects(30, 10, 2, seed=1)
-    assert len(windows) == 30 and windows[-1][0] < 300
-    assert all(later[0] - sum(earlier) > 5 for earlier, later in pairwise(windows))
-    assert Scenario("cut", outages=windows).events == windows
-
-
-@pytest.mark.parametrize("loss", [Loss.independent(0.05), Loss.bursts(0.05, 3)])
-def test_losses_have_their_share_and_the_bursts_their_length(loss: Loss) -> None:
-    def pattern(seed: int) -> list[bool]:
-        proxy = Proxy(Scenario("loss", loss=loss, seed=seed), 0)
-        return [proxy.is_lost() for _ in range(40_000)]
-
-    lost = pattern(0)
-    assert lost == pattern(0) != pattern(1)
-    assert sum(lost) / len(lost) == pytest.approx(0.05, abs=0.006)
-    bursts = sum(now and not before for before, now in zip([False, *lost], lost, strict=False))
-    assert sum(lost) / bursts == pytest.approx(1 / loss.leave, rel=0.1)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"delay_ms": 10, "jitter_ms": 20},
-        {"cap_kbps": 0},
-        {"queue_bytes": 0},
-        {"stalls": ((5, 2), (6, 1))},
-        {"outages": ((5, 0),)},
-    ],
-)
-def test_impossible_scenarios_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError):
-        Scenario("wrong", **wrong)  # type: ignore[arg-type]
-
-
-# Frames.
-
-
-@given(st.lists(st.integers(1, 400), max_size=30))
-def test_frames_are_found_however_their_bytes_come(cuts: list[int]) -> None:
-    bodies = [
-        b"\x01hello" * 40,
-        tile(7).to_bytes(),
-        TilePacket(8, 64, 8, bytes(300), is_whole_still=True).to_bytes(),
-        PausePacket(9, 72, 8, bytes(8)).to_bytes(),
-        Bundle(tile(260), (tile(10, bytes(9)),)).to_bytes(),
-        Bundle(PausePacket(12, 96, 8, bytes(8)), (tile(11),)).to_bytes(),
-        Bye(13, 99).to_bytes(),
-    ]
-    frames = [frame(body) for body in bodies]
-    frames[1:1] = [frame(b"", Opcode.PING), frame(b"\x02text", Opcode.TEXT), frame(bytes(70_000))]
-    sent = HANDSHAKE + b"".join(frames)
-    finder, pieces, at = ClientFrames(), [], 0
-    for size in [*cuts, len(sent)]:
-        pieces += finder.push(sent[at : at + size])
-        at += size
-    assert b"".join(piece.data for piece in pieces) + finder.rest() == sent
-    assert [piece.sequence for piece in pieces if piece.sequence is not None] == [7, 8, 9, 260, 12]
-    assert sum(piece.is_start for piece in pieces) == len(frames)
-
-
-@given(st.binary(max_size=300), st.integers(1, 50))
-def test_what_is_no_websocket_passes_unchanged(data: bytes, size: int) -> None:
-    for start in (b"", HANDSHAKE):
-        finder, passed = ClientFrames(), b""
-        for at in range(0, len(start + data), size):
-            passed += b"".join(piece.data for piece in finder.push((start + data)[at : at + size]))
-        assert passed + finder.rest() == start + data
-
-
-# Real sockets.
 
 
 @contextmanager

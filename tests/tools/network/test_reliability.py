@@ -13,11 +13,12 @@ from audio_avif.config import RATE_HZ
 from audio_avif.metrics import stoi
 from audio_avif.types import FloatArray
 from audio_avif_tools.network.alignment import align
-from audio_avif_tools.network.impair import TOKEN, TRIALS, Trial, run_trial
+from audio_avif_tools.network.impaired_path import Counts
 from audio_avif_tools.network.outcome import HeardTile, Outcome, join, timeline
-from audio_avif_tools.network.proxy import Counts
 from audio_avif_tools.network.reliability_page import PATHS, SOAK, Check, update, verdict
 from audio_avif_tools.network.scenario import Loss, Scenario, Window
+from audio_avif_tools.network.trial_run import run_trial
+from audio_avif_tools.network.trials import TOKEN, TRIALS, Trial
 from audio_avif_tools.shared.signals import demo_clip
 from support.timing import best_of_attempts, in_time
 

@@ -58,6 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="sound files, and folders of them")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    _add_variants(parser)
+    _add_measurement(parser)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what is compared."""
     parser.add_argument(
         "--formats",
         type=_words,
@@ -95,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="width of a picture in frames of 16 ms (default: %(default)s, as in files; streams use 8)",
     )
+
+
+def _add_measurement(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose on what, how and in how many processes it is compared."""
     parser.add_argument(
         "--rate-of",
         choices=("file", "payload"),
@@ -121,8 +133,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="number of single-threaded processes (default: %(default)s, one for each processor)",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

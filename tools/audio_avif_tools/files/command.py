@@ -102,42 +102,50 @@ def _parser() -> argparse.ArgumentParser:
         help="number of threads and, for the report, processes (default: %(default)s, one for each processor)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    pictures = parser.add_argument_group("pictures from sound")
-    pictures.add_argument(
+    _add_pictures(parser.add_argument_group("pictures from sound"))
+    _add_either(parser.add_argument_group("either way"))
+    return parser
+
+
+def _add_pictures(group: argparse._ArgumentGroup) -> None:
+    """Add the options for the pictures that recordings become."""
+    group.add_argument(
         "--quality",
         type=integers_in(0, 100),
         metavar="Q,Q",
         help=f"quality, 0 to 100 (default: {PICTURE_QUALITY}, and {','.join(map(str, REPORT_QUALITIES))} for a report)",
     )
-    pictures.add_argument(
+    group.add_argument(
         "--speed",
         type=console.integer_in(0, 10),
         metavar="N",
         help="encoder speed, from 0 (slow, small files) to 10 (fast, large files) (default: 6)",
     )
-    pictures.add_argument(
+    group.add_argument(
         "--depth", type=int, choices=(8, 10, 12), help="bits per pixel (default: 8; more need audio-avif[formats])"
     )
-    either = parser.add_argument_group("either way")
-    either.add_argument(
+
+
+def _add_either(group: argparse._ArgumentGroup) -> None:
+    """Add the options for the pixels of pictures that are written, or read without metadata."""
+    group.add_argument(
         "--range",
         type=value_range,
         metavar="fixed|auto|MIN,MAX",
         help="log10 magnitudes of black and white: -5.5,1 (fixed, the default), each recording's own (auto), or "
         "MIN,MAX; for pictures without metadata, theirs",
     )
-    either.add_argument(
+    group.add_argument(
         "--layout",
         choices=("stacked", "planes"),
         help="channels one below the other (default), or as red, green and blue planes",
     )
-    either.add_argument(
+    group.add_argument(
         "--channels",
         type=console.integer_in(1, 4),
         metavar="N",
         help="number of channels of pictures without metadata (default: 1)",
     )
-    return parser
 
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

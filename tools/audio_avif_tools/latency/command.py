@@ -121,6 +121,19 @@ def _parser() -> argparse.ArgumentParser:
         epilog="--acoustic needs a loudspeaker near the sender's microphone and a microphone near the receiver's "
         "loudspeaker; in one room a single microphone may hear both.",
     )
+    _add_stream(parser)
+    _add_receiver(parser)
+    _add_acoustic(parser)
+    parser.add_argument("--json", metavar="FILE|-", help="JSON file for the result (- for standard output)")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="PNG, SVG or PDF file for a plot of the stages and the delays"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _add_stream(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the stream, and of a receiver elsewhere."""
     parser.add_argument("--host", help="host of a running audio-avif-recv to measure against")
     parser.add_argument("--port", type=console.port, default=8765, help="port of that receiver (default: 8765)")
     parser.add_argument(
@@ -144,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="Q",
         help="AVIF quality (default: %(default)s)",
     )
+
+
+def _add_receiver(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the receiver that is started here."""
     parser.add_argument(
         "--latency", choices=("low", "balanced", "safe"), help="the receiver's vocoder and buffer (default: balanced)"
     )
@@ -154,6 +171,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         help="the receiver's jitter buffer (default: by --latency)",
     )
+
+
+def _add_acoustic(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a measurement with sound."""
     parser.add_argument(
         "--acoustic",
         action="store_true",
@@ -169,12 +190,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--record-device", metavar="NAME", help="with --acoustic: microphone near the receiver's loudspeaker"
     )
-    parser.add_argument("--json", metavar="FILE|-", help="JSON file for the result (- for standard output)")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="PNG, SVG or PDF file for a plot of the stages and the delays"
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,12 +24,13 @@ from audio_avif.edge import console
 from audio_avif.edge.sound_files import to_s16le
 from audio_avif.errors import AudioAvifError
 from audio_avif.types import FloatArray
-from audio_avif_tools.network.impair import speech, watching_memory
+from audio_avif_tools.network.memory_watch import watching_memory
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome
 from audio_avif_tools.network.proxy import Proxy, relaying
 from audio_avif_tools.network.reliability_page import CALL, PAGE, Check, plot, update, verdict
 from audio_avif_tools.network.scenario import Loss, Scenario, disconnects
 from audio_avif_tools.shared.arguments import folder
+from audio_avif_tools.shared.clips import speech
 from audio_avif_tools.shared.loopback import Program
 
 PROGRAM = "audio-avif call soak"

@@ -16,7 +16,7 @@ from audio_avif.config import RATE_HZ, MelConfig
 from audio_avif.metrics import stoi
 from audio_avif.types import FloatArray
 from audio_avif_tools.network.alignment import align
-from audio_avif_tools.network.proxy import Counts
+from audio_avif_tools.network.impaired_path import Counts
 from audio_avif_tools.network.scenario import Window
 
 TILE_FRAMES = 8

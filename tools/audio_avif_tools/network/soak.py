@@ -21,11 +21,12 @@ from audio_avif import __version__
 from audio_avif.edge import console
 from audio_avif.errors import AudioAvifError
 from audio_avif.types import FloatArray
-from audio_avif_tools.network.impair import speech, watching_memory
+from audio_avif_tools.network.impaired_path import Counts
+from audio_avif_tools.network.memory_watch import watching_memory
 from audio_avif_tools.network.outcome import TILE_S, HeardTile, Outcome
-from audio_avif_tools.network.proxy import Counts
 from audio_avif_tools.network.reliability_page import PAGE, SOAK, Check, plot, update, verdict
 from audio_avif_tools.shared.arguments import folder
+from audio_avif_tools.shared.clips import speech
 from audio_avif_tools.shared.loopback import Program
 from audio_avif_tools.shared.talking import talking
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard

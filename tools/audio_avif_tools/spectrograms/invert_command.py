@@ -39,6 +39,18 @@ def _parser() -> argparse.ArgumentParser:
         help=".wav, .flac or .ogg file (default: PICTURE.wav, if there is none)",
     )
     add_definition(parser)
+    _add_reading(parser)
+    _add_synthesis(parser)
+    parser.add_argument(
+        "--reference",
+        metavar="IN.wav",
+        help="original recording: print scores of the sound against it (STOI, PESQ, mel)",
+    )
+    return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where in the input the spectrogram is, and what its values are."""
     parser.add_argument(
         "--layout",
         choices=("bands-first", "frames-first"),
@@ -56,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N|LOW,HIGH",
         help="decibels of magnitude of black and white: N below an unknown maximum, or LOW to HIGH (default: 80)",
     )
+
+
+def _add_synthesis(parser: argparse.ArgumentParser) -> None:
+    """Add the options of griffin-lim and of the vocoders in its place."""
     parser.add_argument(
         "--vocoder",
         default=WITHOUT_MODEL,
@@ -72,12 +88,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="initial phases of griffin-lim: a .npy array of angles [n-fft / 2 + 1, columns], or a sound file",
     )
-    parser.add_argument(
-        "--reference",
-        metavar="IN.wav",
-        help="original recording: print scores of the sound against it (STOI, PESQ, mel)",
-    )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
