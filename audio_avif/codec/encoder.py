@@ -58,6 +58,11 @@ class Encoder:
         """From a tile's first frame centre to the newest sample it needs."""
         return self._cutter.latency_frames * self.mel.hop_samples + self._frames.latency_samples
 
+    @property
+    def missing_samples(self) -> int:
+        """How many more samples complete the next tile."""
+        return self._frames.missing_samples(self._cutter.missing_frames)
+
     def push(self, audio: npt.ArrayLike) -> list[MediaPacket]:
         """Take mono ``[samples]`` at the configured rate, floats in -1..1 or integers of 8, 16 or 32 bits.
 

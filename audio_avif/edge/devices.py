@@ -250,6 +250,12 @@ class Microphone(_Stream):
         if self.has_stopped and self._on_data is not None:
             self._on_data()
 
+    @property
+    def waiting_samples(self) -> int:
+        """At least how many samples ``read`` has to return; any thread may ask."""
+        ready = self._ring.fill // self.channels * RATE_HZ // self.rate_hz
+        return ready if self.rate_hz == RATE_HZ else max(0, ready - 1)
+
     def read(self) -> tuple[FloatArray, float]:
         """Return the samples that came since the last call, ``[samples] float32`` at 16 kHz, and the newest one's age.
 

@@ -78,6 +78,12 @@ class MicrophoneProcessor:
         self.waiting_samples = 0
         """How many samples went in and have not come out."""
 
+    def missing_samples(self, ready: int) -> int:
+        """How many samples must go in before so many come out."""
+        pending = self._pending.shape[1]
+        frames = -(-(ready + self.latency_samples + pending - self.waiting_samples) // FRAME_SAMPLES)
+        return frames * FRAME_SAMPLES - pending
+
     def push(self, near: FloatArray, far: FloatArray | None = None) -> FloatArray:
         """Take the next samples of the microphone, and what was played meanwhile; return those that are ready.
 

@@ -99,6 +99,10 @@ class LogMelStream:
         self._pending = np.concatenate([self._pending, samples])
         return self._take((self._pending.size - self.config.n_fft) // self.config.hop_samples + 1)
 
+    def missing_samples(self, frames: int) -> int:
+        """How many more samples complete so many frames."""
+        return self.config.n_fft + (frames - 1) * self.config.hop_samples - self._pending.size
+
     def flush(self) -> FloatArray:
         """Return the last frames, whose windows reach beyond the end into silence."""
         if not self._samples_in:

@@ -55,6 +55,11 @@ class TileCutter:
         self._pending = np.zeros((self._n_mels, 0), np.float32)
         self._sequence = 0
 
+    @property
+    def missing_frames(self) -> int:
+        """How many more frames complete a tile."""
+        return self._config.frames - self._pending.shape[1]
+
     def push(self, log_mel: FloatArray) -> list[PixelTile]:
         """Take ``[n_mels, frames]``; return the tiles now full."""
         self._pending = np.concatenate([self._pending, log_mel], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from audio_avif.types import FloatArray
 from audio_avif_stream.receiving.outputs import Output, TeeOutput
 from audio_avif_stream.runtime.device_keeper import DeviceFigures
-from audio_avif_stream.sending.capture import Block, Source
+from audio_avif_stream.sending.capture import Block, Source, nothing_missing
 
 SILENT_DB = -99.0
 TALK_S = 0.8
@@ -73,10 +73,10 @@ class ControlledSource:
         self._source = source
         self._controls = controls
 
-    async def blocks(self) -> AsyncIterator[Block]:
+    async def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
         """Yield the source's blocks, or as much silence."""
         loop = asyncio.get_running_loop()
-        async for block in self._source.blocks():
+        async for block in self._source.blocks(missing):
             is_open = self._controls.is_open(loop.time())
             given = block if is_open else replace(block, samples=np.zeros_like(block.samples))
             self.meter.push(given.samples)

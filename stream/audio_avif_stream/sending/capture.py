@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _BLOCK_SAMPLES = 256
 _RING_S = 2.0
 _SILENT_BLOCK_S = 0.032
+_MAX_MISSING_SAMPLES = RATE_HZ // 50  # what is read later is processed and analysed later
 _LOUD = 0.01  # -40 dB of full scale: below it and for so long, a gap is not heard
 _QUIET_S = 0.5
 _ZERO_WARNING = (
@@ -44,11 +45,19 @@ class Block:
     age_s: float
 
 
+def nothing_missing() -> int:
+    """Ask for each block as soon as it is there."""
+    return 0
+
+
 class Source(Protocol):
     """Blocks of sound until the source ends or is closed."""
 
-    def blocks(self) -> AsyncIterator[Block]:
-        """Yield the blocks, once. Raises FileError or DeviceError where the source fails."""
+    def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
+        """Yield the blocks, once. Raises FileError or DeviceError where the source fails.
+
+        ``missing()`` more samples will be of use: a source may hold back fewer of them, to wake the program less often.
+        """
         ...
 
     @property
@@ -72,21 +81,35 @@ class MicrophoneSource:
         self._keeper = DeviceKeeper(system, choice, LatencyMemory(), self._wake)
         self._thread = DeviceThread(self._keeper)
         self._joined: Microphone | None = None  # the device whose sound is in place
+        self._missing_samples = 1
         self._heard_s = 0.0
 
     def _open(self, device: Device, settings: DeviceSettings) -> Microphone:
-        return Microphone(device, on_data=self._wake, settings=settings)
+        return Microphone(device, on_data=self._on_data, settings=settings)
+
+    def _on_data(self) -> None:
+        if self._is_worth_reading():
+            self._wake()
+
+    def _is_worth_reading(self) -> bool:
+        microphone = self._keeper.device
+        if microphone is None or microphone.has_stopped:
+            return True
+        return microphone.waiting_samples >= self._missing_samples
 
     def _wake(self) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._has_data.set)
 
-    async def blocks(self) -> AsyncIterator[Block]:
+    async def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
         """Yield what the device captures, or silence; warn of two seconds of exact zeros from a device."""
         zeros = ZeroWatch()
         await asyncio.to_thread(self._thread.start)
         continuity = Continuity(self._loop.time())
         while True:
+            self._missing_samples = min(max(missing(), 1), _MAX_MISSING_SAMPLES)
+            if self._keeper.device is not None and self._is_worth_reading():  # it came before the line above
+                self._has_data.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if self._keeper.device is not None else _SILENT_BLOCK_S):
                     await self._has_data.wait()
@@ -151,7 +174,7 @@ class FileSource:
             except RuntimeError:
                 return  # the event loop has closed: nobody reads the file any more
 
-    async def blocks(self) -> AsyncIterator[Block]:
+    async def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
         """Iterate over the file; a paced block comes when a microphone would have given it.
 
         Raises FileError for a file without sound; a pipe may end before anybody speaks.

@@ -10,7 +10,7 @@ from audio_avif.config import RATE_HZ, ProcessingConfig
 from audio_avif.edge.processing import EchoReference, MicrophoneProcessor
 from audio_avif.types import FloatArray
 from audio_avif_stream.runtime.device_keeper import DeviceFigures
-from audio_avif_stream.sending.capture import Block, Source
+from audio_avif_stream.sending.capture import Block, Source, nothing_missing
 
 
 class ProcessedSource:
@@ -31,10 +31,10 @@ class ProcessedSource:
         self._clock = clock  # of the reference too
         self._processor = MicrophoneProcessor(config)
 
-    async def blocks(self) -> AsyncIterator[Block]:
+    async def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
         """Yield the source's blocks, processed, with what they are later by in their age; at the end what is left."""
         processor, age_s = self._processor, 0.0
-        async for block in self._source.blocks():
+        async for block in self._source.blocks(lambda: processor.missing_samples(missing())):
             played, age_s = self._played_during(block), block.age_s
             samples = await asyncio.to_thread(processor.push, block.samples, played)
             if samples.size:

@@ -29,7 +29,7 @@ class Producer:
         stream, encoder = self._stream, self._stream.encoder
         stream.sample_zero_s = loop.time()  # until the first block says it better
         stopped = asyncio.create_task(self._stop.wait())
-        blocks = aiter(self._source.blocks())
+        blocks = aiter(self._source.blocks(lambda: encoder.missing_samples))
         try:
             while True:
                 block = asyncio.ensure_future(anext(blocks, None))

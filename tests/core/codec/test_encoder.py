@@ -43,6 +43,15 @@ def speech_packets() -> tuple[TilePacket, ...]:
 
 
 @settings(max_examples=20)
+@given(before=st.integers(0, 5000), frames=st.sampled_from([2, 8]))
+def test_as_many_samples_as_are_missing_complete_a_tile(before: int, frames: int) -> None:
+    encoder = Encoder(MEL, TileConfig(frames), FAST)
+    encoder.push(SPEECH[:before])
+    missing = encoder.missing_samples
+    assert not encoder.push(SPEECH[before : before + missing - 1])
+    assert len(encoder.push(SPEECH[:1])) == 1
+
+
 @given(sizes=st.lists(st.integers(0, 6000), max_size=8))
 def test_any_chunking_gives_the_same_packets(sizes: list[int]) -> None:
     encoder, expected = Encoder(MEL, TILE, FAST), speech_packets()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from audio_avif_stream.calling.sound import (
 )
 from audio_avif_stream.receiving.clocked import Clocked
 from audio_avif_stream.runtime.device_keeper import NO_DEVICE
-from audio_avif_stream.sending.capture import Block
+from audio_avif_stream.sending.capture import Block, nothing_missing
 from support.speech import tone
 
 
@@ -50,7 +50,7 @@ class Tones:
     def __init__(self, between: Any) -> None:
         self._between = between
 
-    async def blocks(self) -> AsyncIterator[Block]:
+    async def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
         for number in range(3):
             if number:
                 self._between()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from audio_avif.errors import MissingPackage
 from audio_avif.types import FloatArray
 from audio_avif_stream.commands.send import main, parse
 from audio_avif_stream.runtime.device_keeper import NO_DEVICE
-from audio_avif_stream.sending.capture import Block
+from audio_avif_stream.sending.capture import Block, nothing_missing
 from audio_avif_stream.sending.processing import ProcessedSource
 from support.speech import speech_like
 
@@ -48,6 +48,17 @@ def test_any_chunking_gives_the_same_sound(config: ProcessingConfig) -> None:
     assert whole.size == VOICE.size
     for sizes in ([1, 7, 500], [128], [160], [3000, 0, 33]):
         assert np.array_equal(in_chunks(config, VOICE, FAR, sizes), whole)
+
+
+@pytest.mark.parametrize("config", [ALL, ProcessingConfig(noise=True), ProcessingConfig()])
+@pytest.mark.parametrize("before", [0, 1, 80, 159, 160, 1000])
+def test_as_many_samples_as_are_missing_give_what_is_wanted(config: ProcessingConfig, before: int) -> None:
+    pytest.importorskip("livekit")
+    processor = MicrophoneProcessor(config)
+    processor.push(VOICE[:before], FAR[:before])
+    missing = processor.missing_samples(100)
+    sizes = [processor.push(VOICE[:size], FAR[:size]).size for size in (missing - 1, 1)]
+    assert sizes[0] < 100 <= sum(sizes)
 
 
 @pytest.mark.parametrize("config", [ProcessingConfig(echo=True), ProcessingConfig(noise=True), ALL])
@@ -98,7 +109,7 @@ class Room:
         self.now_s = 0.0
         self.is_closed = False
 
-    async def blocks(self) -> AsyncIterator[Block]:
+    async def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
         """Yield the sound in blocks whose age changes midway, as when a device is opened with more latency."""
         for at in range(0, self._captured.size, 128):
             block, age_s = self._captured[at : at + 128], 0.03 if at < self._captured.size // 2 else 0.2
