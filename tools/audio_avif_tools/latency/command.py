@@ -90,7 +90,9 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], list[float]]:
     result["stages_sum_ms"] = round(statistics.median(tile["mouth_to_ear_ms"] for tile in tiles), 2)
     result["input"] = {key: record.summary[key] for key in _DEVICE_KEYS}
     if record.receiver:
-        result |= {key: record.receiver[key] for key in ("concealed_ms", "underruns", *_BUFFER_KEYS)}
+        result |= {key: record.receiver[key] for key in ("concealed_ms", "underruns")}
+        playing = record.course[-2:][0]  # the last figures are those of the end, where the last tile comes late
+        result |= {key: playing[key] for key in _BUFFER_KEYS}
         result["settled_underruns"] = record.settled_underruns(_SETTLING_S)
         result["output"] = {key: record.receiver[key] for key in _DEVICE_KEYS}
     return result, delays_ms
