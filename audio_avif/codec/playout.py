@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from statistics import median
 
-from audio_avif.link.jitter import ArrivalWatch, DepthWatch, recent_s
+from audio_avif.link.jitter import ArrivalWatch, DepthWatch
 from audio_avif.link.packets import Bundle, MediaPacket
 from audio_avif.signal.time_scaling import FrameStretcher
 from audio_avif.types import FloatArray
@@ -17,10 +15,6 @@ _TOLERANCE_BELOW_FRAMES = 0.375
 _TOLERANCE_IN_SPEECH_FRAMES = 1.25
 _TOLERANCE_OF_SPLICING_FRAMES = 0.2
 _MARGIN_FRAMES = 0.5
-_KNOWN_S = 1.0
-_MAX_SEEN = 512
-_OF_LATE = 9
-_WAKES_S = 0.001  # a thread that waits is woken so much later
 
 
 @dataclass(frozen=True)
@@ -51,41 +45,6 @@ class PlayoutConfig:
         usual_s = min(arrivals.lateness_s, self.max_s) + self.conceal_at_s + frame_s
         latest_s = arrivals.latest_s + min(unsteady_s, self.conceal_at_s) + _MARGIN_FRAMES * frame_s
         return max(self.min_s, min(usual_s, latest_s))
-
-
-class Steadiness:
-    """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
-
-    ``unsteady_s`` is a sum: what the output cannot play until more is written, how much sooner than of late the output
-    was about to run dry, and how much longer than usual a tile's sound took to make. It is None in the first second.
-    """
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, float, float]] = deque(maxlen=_MAX_SEEN)
-        self.unsteady_s: float | None = None
-        self._began_s: float | None = None
-
-    def reset(self) -> None:
-        """Forget what was before a silence; the value stays until a second is known again."""
-        self._seen.clear()
-        self._began_s = None
-
-    def push(self, now_s: float, written_s: float, buffered_s: float, reserve_s: float, delay_s: float) -> None:
-        """Record a tile's sound that was made ``delay_s`` after the tile came.
-
-        So far ``written_s`` were written to the output, of which ``buffered_s`` are still waiting; of these the output
-        cannot play the last ``reserve_s`` until more is written.
-        """
-        self._seen.append((now_s, now_s + buffered_s - written_s, delay_s))
-        self._began_s = now_s if self._began_s is None else self._began_s
-        while self._seen[0][0] < now_s - recent_s(now_s - self._began_s):
-            self._seen.popleft()
-        ends_s = [end_s for _, end_s, _ in self._seen]
-        delays_s = [delay_s for _, _, delay_s in self._seen]
-        sooner_s = max(0.0, median(ends_s[-_OF_LATE:]) - min(ends_s))
-        unsteady_s = reserve_s + _WAKES_S + sooner_s + max(delays_s) - median(delays_s)
-        if now_s - self._began_s >= _KNOWN_S or (self.unsteady_s is not None and unsteady_s > self.unsteady_s):
-            self.unsteady_s = unsteady_s
 
 
 class Pacer:

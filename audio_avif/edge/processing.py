@@ -82,7 +82,7 @@ class MicrophoneProcessor:
         """How many samples must go in before so many come out."""
         pending = self._pending.shape[1]
         frames = -(-(ready + self.latency_samples + pending - self.waiting_samples) // FRAME_SAMPLES)
-        return frames * FRAME_SAMPLES - pending
+        return int(frames * FRAME_SAMPLES - pending)
 
     def push(self, near: FloatArray, far: FloatArray | None = None) -> FloatArray:
         """Take the next samples of the microphone, and what was played meanwhile; return those that are ready.

@@ -9,13 +9,12 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
 from audio_avif.codec.decoder import WARM_UP_TILES, Decoder, Frames, warm_up
-from audio_avif.codec.playout import PlayoutConfig, Steadiness
+from audio_avif.codec.machine_watch import MachineWatch, OutputState
+from audio_avif.codec.playout import PlayoutConfig
 from audio_avif.errors import AudioAvifError
 from audio_avif.link.hello import Hello
 from audio_avif.link.messages import MAX_DURATION_US, Bye, Report
@@ -25,15 +24,13 @@ from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.replaceable import ReplaceableStream
 from audio_avif.vocoders.streaming import open_stream
 from audio_avif_stream.receiving.outputs import Output
-from audio_avif_stream.receiving.saving import Saver
-from audio_avif_stream.receiving.tile_folder import TileFolder
+from audio_avif_stream.receiving.stage import StreamRecords
 from audio_avif_stream.runtime.realtime import normal_priority
 from audio_avif_stream.runtime.relief import Relief
 
 log = logging.getLogger(__name__)
 
 _INBOX_PACKETS = 256
-_PROCESSING_MEMORY_S = 5.0
 _SHORTEST_WAIT_S = 0.001
 
 
@@ -65,27 +62,20 @@ class Playout:
         decoder: Decoder,
         relief: Relief,
         output: Output,
+        records: StreamRecords,
         *,
         clock: Callable[[], float] = time.monotonic,
         on_report: Callable[[Report], None],
-        tiles: TileFolder,
-        saver: Saver,
-        on_frames: Callable[[Frames], None] = lambda frames: None,
     ) -> None:
-        """``on_frames`` is called with all frames that are spoken, in the thread that speaks them."""
         self.decoder = decoder
         self.output = output
-        self.saver = saver
+        self.records = records
         self.played_samples = 0
-        memory_tiles = max(2, round(_PROCESSING_MEMORY_S / decoder.tile_s))
-        self._processing_s = deque([decoder.pacer.processing_s], maxlen=memory_tiles)
-        self._steadiness = Steadiness()
+        self._machine = MachineWatch(decoder.pacer, decoder.tile_s)
         self._spoken_s = 0.0  # when the last sound was made
         self._relief = relief
         self._clock = clock
         self._on_report = on_report
-        self._on_frames = on_frames
-        self._tiles = tiles
         self._received_s: dict[int, float] = {}
 
     @property
@@ -96,11 +86,11 @@ class Playout:
     def begin(self) -> None:
         """Begin the stream."""
         self.output.begin(self.decoder.hello.live)
-        self.saver.begin(self.decoder.hello)
+        self.records.begin(self.decoder.hello)
 
     def arrive(self, packet: MediaPacket, received_s: float) -> None:
         """Take a packet that was received at that time of the clock."""
-        self._tiles.push(packet)
+        self.records.arrive(packet)
         self._received_s[packet.sequence] = received_s
         if len(self._received_s) > _INBOX_PACKETS:
             del self._received_s[next(iter(self._received_s))]
@@ -125,7 +115,7 @@ class Playout:
     def finish(self) -> None:
         """Play the last samples of a stream whose end the decoder has been told, and all that is still buffered."""
         self._write(self.decoder.flush().samples)
-        self.saver.end(self.played_samples)
+        self.records.end(self.played_samples)
         self.output.end()
 
     def _speak(self, frames: Frames, started_s: float) -> None:
@@ -134,32 +124,34 @@ class Playout:
         spoken_s = self._clock()
         if frames.silence_s:
             self.output.silence(max(0.0, frames.silence_s - (spoken_s - started_s)))
-            self._steadiness.reset()
-        buffered_s, device_s = self.output.buffered_s, self.output.device_latency_s
-        written_s = self.played_samples / self.decoder.hello.mel.rate_hz
+            self._machine.forget_depths()
+        before = self._output_state()
         self._write(chunk.samples)
-        self.saver.push(frames.log_mel)
-        self._on_frames(frames)
+        self.records.speak(frames)
         free_s, self._spoken_s = self._spoken_s, spoken_s
         sound_s = frames.log_mel.shape[1] * self.decoder.hello.mel.frame_s
         if self.decoder.hello.live and self._relief.push(spoken_s - started_s, sound_s):
-            self._processing_s.clear()  # those of the vocoder before
+            self._machine.forget_vocoder()
         if frames.tile is None:
             return
-        self._processing_s.append(spoken_s - started_s)
-        self.decoder.pacer.processing_s = median(self._processing_s)
-        received_s = self._received_s.pop(frames.tile.sequence, started_s)
-        self._steadiness.push(
-            spoken_s, written_s, buffered_s, self.output.reserve_s, spoken_s - max(received_s, free_s)
-        )
-        if self._steadiness.unsteady_s is not None:
-            self.decoder.pacer.unsteady_s = self._steadiness.unsteady_s
-        for passed in [sequence for sequence in self._received_s if sequence < frames.tile.sequence]:
-            del self._received_s[passed]
+        received_s = self._take_received_s(frames.tile.sequence, started_s)
+        self._machine.push(spoken_s, spoken_s - started_s, spoken_s - max(received_s, free_s), before)
         if chunk.samples.size:
-            durations_s = (started_s - received_s, decoded_s - started_s, spoken_s - decoded_s, buffered_s, device_s)
+            waited_s = started_s - received_s
+            durations_s = (waited_s, decoded_s - started_s, spoken_s - decoded_s, before.buffered_s, before.device_s)
             durations_us = [min(max(0, round(duration * 1e6)), MAX_DURATION_US) for duration in durations_s]
             self._on_report(Report(frames.tile.sequence, chunk.first_sample, round(received_s * 1e6), *durations_us))
+
+    def _output_state(self) -> OutputState:
+        written_s = self.played_samples / self.decoder.hello.mel.rate_hz
+        return OutputState(written_s, self.output.buffered_s, self.output.reserve_s, self.output.device_latency_s)
+
+    def _take_received_s(self, sequence: int, default_s: float) -> float:
+        """When this tile was received; it and those before it are forgotten."""
+        received_s = self._received_s.pop(sequence, default_s)
+        for passed in [each for each in self._received_s if each < sequence]:
+            del self._received_s[passed]
+        return received_s
 
     def _write(self, samples: FloatArray) -> None:
         self.output.write(samples)
@@ -238,7 +230,7 @@ class Player:
             log.debug("playout failed", exc_info=True)
             self.error = AudioAvifError(f"playing the stream failed: {error}")
         finally:
-            self.playout.saver.end(self.played_samples)
+            self.playout.records.end(self.played_samples)
             self._on_done()
 
     def _take_arrivals(self) -> bool:

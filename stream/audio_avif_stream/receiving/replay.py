@@ -18,7 +18,6 @@ from audio_avif_stream.receiving.playout import Playout, open_decoder
 from audio_avif_stream.receiving.receiver_stats import FigureDisplay, ReceiverStats
 from audio_avif_stream.receiving.stage import Stage
 from audio_avif_stream.receiving.stream_recording import Event, Kind, read_recording
-from audio_avif_stream.receiving.tile_folder import TileFolder
 
 log = logging.getLogger(__name__)
 
@@ -166,10 +165,9 @@ class _Stream:
         self._playout = Playout(
             *open_decoder(hello, vocoder, stage.playout, None if clock.is_virtual else clock),
             stage.output,
+            stage.records_of(hello, number),
             clock=clock,
             on_report=self.stats.report,
-            tiles=TileFolder(stage.save_tiles, number, hello),
-            saver=stage.saver,
         )
         self._playout.begin()
         self._shown_s = clock()

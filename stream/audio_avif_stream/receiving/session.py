@@ -22,7 +22,6 @@ from audio_avif_stream.receiving.carriage import Carriage
 from audio_avif_stream.receiving.playout import Player, Playout, open_decoder
 from audio_avif_stream.receiving.receiver_stats import FigureDisplay, ReceiverStats
 from audio_avif_stream.receiving.stage import Stage
-from audio_avif_stream.receiving.tile_folder import TileFolder
 from audio_avif_stream.runtime.awake import AwakeClock
 from audio_avif_stream.serving.admission import too_many_messages
 from audio_avif_stream.serving.connections import Line, say
@@ -233,10 +232,8 @@ class Session:
             decoder,
             relief,
             stage.output,
+            stage.records_of(hello, self._number),
             on_report=lambda report: _from_thread(loop, self._on_report, report),
-            tiles=TileFolder(stage.save_tiles, self._number, hello),
-            saver=stage.saver,
-            on_frames=(lambda frames: None) if stage.watch is None else stage.watch.begin(hello),
         )
         self.player = Player(playout, on_done=lambda: _from_thread(loop, self._is_played.set))
         self._tenure.hear(self._awake.now_s())  # while the vocoder warmed up, the sender waited

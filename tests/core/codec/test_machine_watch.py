@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from audio_avif.codec.playout import Steadiness
+from audio_avif.codec.machine_watch import Steadiness
 
 TILE_S = 0.032
 WAKES_S = 0.001
