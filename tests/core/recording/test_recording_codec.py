@@ -23,24 +23,21 @@ from audio_avif.config import MelConfig
 from audio_avif.errors import AudioAvifError, FileError, ModelError
 from audio_avif.metrics import stoi
 from audio_avif.recording import codec as files
-from audio_avif.recording.codec import (
-    CELL_FRAMES,
+from audio_avif.recording.codec import SoundPicture, decode, encode
+from audio_avif.recording.grid import GridWriter, max_cells
+from audio_avif.recording.grid_reader import GridReader
+from audio_avif.recording.layout import CELL_FRAMES, PictureInfo, from_pixels
+from audio_avif.recording.metadata import from_exif, to_exif
+from audio_avif.recording.picture_encoder import (
     FileConfig,
     PictureEncoder,
-    PictureReader,
-    RangeFinder,
-    SoundPicture,
-    decode,
-    encode,
     encode_cell,
     faded,
-    from_exif,
     max_seconds,
-    to_exif,
     write_picture,
 )
-from audio_avif.recording.grid import GridReader, GridWriter, max_cells
-from audio_avif.recording.layout import PictureInfo, from_pixels
+from audio_avif.recording.picture_reader import PictureReader
+from audio_avif.recording.value_range import RangeFinder
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip
