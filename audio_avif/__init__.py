@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from audio_avif.config import MelConfig as MelConfig
     from audio_avif.config import TileConfig as TileConfig
     from audio_avif.errors import AudioAvifError as AudioAvifError
-    from audio_avif.recording.codec import FileConfig as FileConfig
     from audio_avif.recording.codec import SoundPicture as SoundPicture
     from audio_avif.recording.codec import decode as decode
     from audio_avif.recording.codec import encode as encode
+    from audio_avif.recording.picture_encoder import FileConfig as FileConfig
     from audio_avif.steps import TARGET_SR as TARGET_SR
     from audio_avif.steps import get_device as get_device
     from audio_avif.steps import image_to_logmel as image_to_logmel
@@ -34,7 +34,8 @@ _HOME = {
     "codec.encoder": ("Encoder",),
     "config": ("EncoderConfig", "MelConfig", "TileConfig"),
     "errors": ("AudioAvifError",),
-    "recording.codec": ("FileConfig", "SoundPicture", "decode", "encode"),
+    "recording.codec": ("SoundPicture", "decode", "encode"),
+    "recording.picture_encoder": ("FileConfig",),
     "steps": (
         "TARGET_SR",
         "get_device",

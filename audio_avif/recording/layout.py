@@ -17,6 +17,9 @@ from audio_avif.config import MAX_RATE_HZ, MelConfig, TileConfig
 from audio_avif.signal.features import frame_count
 from audio_avif.types import AnyPixels, FloatArray
 
+CELL_FRAMES = 625
+"""Frames of a cell: ten seconds."""
+
 LAYOUTS = ("stacked", "planes")
 DEPTHS = (8, 10, 12)
 MAX_CHANNELS = 4

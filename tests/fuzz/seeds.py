@@ -21,9 +21,11 @@ from audio_avif.config import EncoderConfig, MelConfig, TileConfig
 from audio_avif.link.hello import Hello
 from audio_avif.link.messages import Place
 from audio_avif.link.packets import Bundle, PausePacket, TilePacket
-from audio_avif.recording.codec import FORMAT, FileConfig, encode, encode_cell
+from audio_avif.recording.codec import encode
 from audio_avif.recording.grid import GridWriter
 from audio_avif.recording.layout import PictureInfo, to_pixels
+from audio_avif.recording.metadata import FORMAT
+from audio_avif.recording.picture_encoder import FileConfig, encode_cell
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import encode_still
 from audio_avif.still.template import StillTemplate

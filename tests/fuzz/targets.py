@@ -24,8 +24,10 @@ from audio_avif.link.hello import Hello
 from audio_avif.link.messages import Bye, Message
 from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import ReceiverProtocol, SenderProtocol
-from audio_avif.recording.codec import CELL_FRAMES, PictureReader
-from audio_avif.recording.grid import MAX_SIDE, GridReader
+from audio_avif.recording.grid import MAX_SIDE
+from audio_avif.recording.grid_reader import GridReader
+from audio_avif.recording.layout import CELL_FRAMES
+from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.still.avif import decode_still
 from audio_avif.still.boxes import inspect_still
 from audio_avif.still.template import StillTemplate

@@ -18,7 +18,9 @@ from PIL import Image
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import FileError, TileError
 from audio_avif.recording import grid as grid_module
-from audio_avif.recording.grid import CELLS_PER_ROW, MAX_SIDE, Cell, GridReader, GridWriter, max_cells
+from audio_avif.recording.grid import CELLS_PER_ROW, MAX_SIDE, GridWriter, max_cells
+from audio_avif.recording.grid_boxes import Cell
+from audio_avif.recording.grid_reader import GridReader
 from audio_avif.still.avif import decode_picture, encode_still
 from audio_avif.still.boxes import inspect_still, iter_boxes
 from support.stills import FAST, saved

@@ -12,7 +12,8 @@ import soundfile
 
 from audio_avif import Encoder, decode, encode, wav_to_logmel
 from audio_avif.config import MelConfig, whole_rate_hz
-from audio_avif.recording.codec import FileConfig, PictureReader
+from audio_avif.recording.picture_encoder import FileConfig
+from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.signal.samples import as_samples, float_scale
 from support.speech import speech_like
 

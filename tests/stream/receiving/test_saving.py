@@ -29,9 +29,10 @@ from audio_avif.errors import FileError
 from audio_avif.link.hello import Hello
 from audio_avif.link.packets import MediaPacket
 from audio_avif.metrics import stoi
-from audio_avif.recording.codec import PictureReader, decode
+from audio_avif.recording.codec import decode
 from audio_avif.recording.grid import GridWriter
 from audio_avif.recording.layout import to_pixels
+from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.still.tiles import from_pixels
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif_stream.commands import recv

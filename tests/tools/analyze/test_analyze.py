@@ -20,7 +20,8 @@ from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig, TileConfig
 from audio_avif.edge.sound_files import read_audio
 from audio_avif.link.packets import TilePacket
 from audio_avif.metrics import SCORES
-from audio_avif.recording.codec import FileConfig, decode, encode
+from audio_avif.recording.codec import decode, encode
+from audio_avif.recording.picture_encoder import FileConfig
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import GriffinLim

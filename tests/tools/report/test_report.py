@@ -27,8 +27,10 @@ from PIL import Image
 
 from audio_avif.config import RATE_HZ
 from audio_avif.errors import FileError
-from audio_avif.recording.codec import FileConfig, PictureReader, encode, resampled
+from audio_avif.recording.codec import encode, resampled
 from audio_avif.recording.layout import PictureInfo
+from audio_avif.recording.picture_encoder import FileConfig
+from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif_tools.report import measurement as report_measure

@@ -26,7 +26,8 @@ from matplotlib import cbook, pyplot
 from PIL import Image
 
 from audio_avif.metrics import stoi
-from audio_avif.recording.codec import FileConfig, encode
+from audio_avif.recording.codec import encode
+from audio_avif.recording.picture_encoder import FileConfig
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.signals import demo_clip

@@ -305,7 +305,7 @@ def _analyze(options: argparse.Namespace, recordings: Sequence[Recording]) -> No
 
 
 def _pictures(options: argparse.Namespace) -> list[PictureStage]:
-    from audio_avif.recording.codec import CELL_FRAMES
+    from audio_avif.recording.layout import CELL_FRAMES
     from audio_avif_tools.analyze.stages import Avif, CleanMel, EightBit
 
     pictures: list[PictureStage] = [CleanMel(), EightBit(), Avif(options.quality, options.tile_frames or CELL_FRAMES)]

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ, EncoderConfig, MelConfig
 from audio_avif.metrics import SCORES, Score
-from audio_avif.recording.codec import CELL_FRAMES, FileConfig, faded
-from audio_avif.recording.layout import PictureInfo, from_pixels, to_pixels
+from audio_avif.recording.layout import CELL_FRAMES, PictureInfo, from_pixels, to_pixels
+from audio_avif.recording.picture_encoder import FileConfig, faded
 from audio_avif.recording.segments import speak
 from audio_avif.signal.features import frame_count, hann, log_mel
 from audio_avif.still.avif import decode_still, encode_still

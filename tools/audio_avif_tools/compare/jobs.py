@@ -15,9 +15,10 @@ from audio_avif.config import RATE_HZ, MelConfig, TileConfig
 from audio_avif.edge.sound_files import read_blocks
 from audio_avif.errors import FileError
 from audio_avif.metrics import MAX_CLIP_S, SCORES
-from audio_avif.recording.codec import RangeFinder, require_fit
+from audio_avif.recording.codec import require_fit
 from audio_avif.recording.layout import PictureInfo, from_pixels, to_pixels
 from audio_avif.recording.segments import speak
+from audio_avif.recording.value_range import RangeFinder
 from audio_avif.signal.features import log_mel
 from audio_avif.types import AnyPixels, FloatArray
 from audio_avif.vocoders.protocol import Vocoder

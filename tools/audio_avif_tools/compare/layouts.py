@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_avif.config import RATE_HZ
-from audio_avif.recording.codec import CELL_FRAMES, FileConfig, encode_cell
-from audio_avif.recording.layout import from_pixels, side_pays, to_pixels
+from audio_avif.recording.layout import CELL_FRAMES, from_pixels, side_pays, to_pixels
+from audio_avif.recording.picture_encoder import FileConfig, encode_cell
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import decode_picture
 from audio_avif.types import FloatArray

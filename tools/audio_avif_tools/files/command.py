@@ -188,7 +188,7 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
 
 
 def _settings(options: argparse.Namespace, parser: argparse.ArgumentParser, qualities: list[int]) -> Settings:
-    from audio_avif.recording.codec import FileConfig
+    from audio_avif.recording.picture_encoder import FileConfig
     from audio_avif_tools.files.jobs import Settings
 
     qualities = options.quality or qualities

@@ -12,8 +12,9 @@ from pathlib import Path
 from audio_avif.config import MelConfig
 from audio_avif.edge.sound_files import SoundHeader, read_channels, read_header, replacing, require_writable
 from audio_avif.errors import FileError
-from audio_avif.recording.codec import FileConfig, PictureEncoder, RangeFinder, encode_cell, max_seconds, write_picture
 from audio_avif.recording.grid import GridWriter
+from audio_avif.recording.picture_encoder import FileConfig, PictureEncoder, encode_cell, max_seconds, write_picture
+from audio_avif.recording.value_range import RangeFinder
 from audio_avif.signal.features import LogMelStream
 from audio_avif.types import AnyPixels
 from audio_avif_tools.shared.workers import Workers

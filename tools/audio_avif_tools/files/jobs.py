@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from audio_avif.errors import AudioAvifError, FileError
-from audio_avif.recording.codec import FileConfig, encode_cell
 from audio_avif.recording.layout import PictureInfo
+from audio_avif.recording.picture_encoder import FileConfig, encode_cell
 from audio_avif.types import AnyPixels
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif_tools.files.encoding import Encoded, encode_sound

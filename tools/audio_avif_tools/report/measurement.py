@@ -15,8 +15,8 @@ import numpy as np
 from audio_avif.config import RATE_HZ
 from audio_avif.errors import FileError
 from audio_avif.metrics import SCORES
-from audio_avif.recording.codec import PictureReader
 from audio_avif.recording.layout import PictureInfo
+from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.signal.features import LogMelStream
 from audio_avif.types import FloatArray
 from audio_avif_tools.report.figures import (

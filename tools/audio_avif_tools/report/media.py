@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from audio_avif.config import RATE_HZ, MelConfig
-from audio_avif.recording.codec import PictureReader
 from audio_avif.recording.layout import PictureInfo, to_pixels
+from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.signal.features import log_mel, mel_basis
 from audio_avif.types import FloatArray
 from audio_avif_tools.report.figures import SHOWN_S, Rendition, SourceFigures

@@ -11,8 +11,9 @@ from typing import IO
 from audio_avif.edge.file_kinds import AVIF, AVIF_SUFFIX, KIND_BYTES, kind_of
 from audio_avif.edge.sound_files import sound_writer
 from audio_avif.errors import FileError
-from audio_avif.recording.codec import PictureReader, require_fit
+from audio_avif.recording.codec import require_fit
 from audio_avif.recording.layout import PictureInfo
+from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.recording.segments import Part, PartJoiner, cut_parts, speak_part
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
