@@ -73,21 +73,32 @@ def _hello(template_bytes: bytes | None = None, text: str | None = None, **chang
     return struct.pack(">BBH", 0x01, 2, len(text.encode())) + text.encode() + rest
 
 
-def _malformed() -> Iterator[tuple[str, bytes, str]]:
-    """Name, bytes and what the error says."""
-    good = {name: message.to_bytes() for name, message in golden_messages().items()}
-    mel, tile = MelConfig().to_dict(), TileConfig(8, -11.0, 4.0).to_dict()
-    (json_bytes,) = struct.unpack_from(">H", good["hello"], 2)
-    template = good["hello"][4 + json_bytes :]
+Malformed = Iterator[tuple[str, bytes, str]]
+"""Name, bytes and what the error says."""
 
+
+def _malformed() -> Malformed:
+    good = {name: message.to_bytes() for name, message in golden_messages().items()}
     yield "empty", b"", "without a byte in it"
     yield "unknown_type", b"\x0a\0\0\0\0", "unknown type 0x0a"
+    yield from _malformed_hellos(good["hello"])
+    yield from _malformed_templates(good["hello"])
+    yield from _malformed_tiles(good["tile"], good["tile_whole_body"], good["noise"])
+    yield from _malformed_bundles(good)
+    yield from _malformed_messages(good)
+    yield from _malformed_answers(good)
 
-    yield "hello_truncated_header", good["hello"][:3], "truncated"
-    yield "hello_truncated_json", good["hello"][: 4 + json_bytes // 2], "JSON that cannot be read"
-    yield "hello_truncated_offsets", good["hello"][: 4 + json_bytes + 3], "ends before its template"
-    yield "hello_truncated_template", good["hello"][:-1], "length fields|no AVIF still|not where"
-    yield "hello_version_1", good["hello"][:1] + b"\x01" + good["hello"][2:], "speaks version 1 .* speaks 2"
+
+def _malformed_hellos(hello: bytes) -> Malformed:
+    mel, tile = MelConfig().to_dict(), TileConfig(8, -11.0, 4.0).to_dict()
+    (json_bytes,) = struct.unpack_from(">H", hello, 2)
+    template = hello[4 + json_bytes :]
+
+    yield "hello_truncated_header", hello[:3], "truncated"
+    yield "hello_truncated_json", hello[: 4 + json_bytes // 2], "JSON that cannot be read"
+    yield "hello_truncated_offsets", hello[: 4 + json_bytes + 3], "ends before its template"
+    yield "hello_truncated_template", hello[:-1], "length fields|no AVIF still|not where"
+    yield "hello_version_1", hello[:1] + b"\x01" + hello[2:], "speaks version 1 .* speaks 2"
     yield "hello_not_utf8", _hello(text="{}").replace(b"{}", b"\xff\xfe"), "JSON that cannot be read"
     yield "hello_json_list", _hello(text="[]"), "not an object"
     yield "hello_json_deep", _hello(template, "[" * 5_000), "JSON that cannot be read"
@@ -107,6 +118,11 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "hello_tile_frames", _hello(tile={**tile, "frames": 16}), "not 16x80"
     yield "hello_tile_too_wide", _hello(tile={**tile, "frames": 65}), "2 to 64 frames"
     yield "hello_tile_range", _hello(tile={**tile, "log10_min": 5}), "value range"
+
+
+def _malformed_templates(hello: bytes) -> Malformed:
+    (json_bytes,) = struct.unpack_from(">H", hello, 2)
+    template = hello[4 + json_bytes :]
     prefix_at = 6 + 2 * _HEADER_BYTES
     yield "hello_frame_headers_truncated", _hello(template[: prefix_at - 1]), "ends within its frame headers"
     yield "hello_frame_headers_empty", _hello(template[:5] + b"\0" + template[6:]), "2 frame headers of 0 bytes"
@@ -118,18 +134,22 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "hello_template_jpeg", _hello(template[:prefix_at] + b"\xff\xd8\xff\xe0" + bytes(300)), "no AVIF still"
     yield "hello_template_with_frame", _hello(_template_with_frame(template)), "not where"
 
-    whole = good["tile_whole_body"]
-    yield "tile_truncated", good["tile"][:4], "truncated"
-    yield "tile_without_payload", good["tile"][:5], "tile 7 is empty"
-    yield "tile_unknown_header", b"\x82" + good["tile"][1:], "tile 7 begins with frame header 2, which the hello lacks"
+
+def _malformed_tiles(tile: bytes, whole: bytes, noise: bytes) -> Malformed:
+    yield "tile_truncated", tile[:4], "truncated"
+    yield "tile_without_payload", tile[:5], "tile 7 is empty"
+    yield "tile_unknown_header", b"\x82" + tile[1:], "tile 7 begins with frame header 2, which the hello lacks"
     yield "tile_whole_body_truncated", whole[:4], "truncated"
     yield "tile_whole_body_without_payload", whole[:6], "tile 7 is empty"
     yield "tile_without_frames", whole[:5] + b"\0" + whole[6:], "tile 7 is empty"
     yield "tile_too_many_frames", whole[:5] + b"\x09" + whole[6:], "more frames than its picture"
-    yield "noise_truncated", good["noise"][:-1], "truncated"
-    yield "noise_long", good["noise"] + b"\0", "longer than its kind"
-    yield "noise_without_frames", good["noise"][:5] + b"\0" + good["noise"][6:], "pause 9 is empty"
-    yield "noise_too_many_frames", good["noise"][:5] + b"\x09" + good["noise"][6:], "more frames than its picture"
+    yield "noise_truncated", noise[:-1], "truncated"
+    yield "noise_long", noise + b"\0", "longer than its kind"
+    yield "noise_without_frames", noise[:5] + b"\0" + noise[6:], "pause 9 is empty"
+    yield "noise_too_many_frames", noise[:5] + b"\x09" + noise[6:], "more frames than its picture"
+
+
+def _malformed_bundles(good: dict[str, bytes]) -> Malformed:
     bundle, head, packet = good["bundle"], _copy_head(0x80, 1, 8, 1), good["tile"]
     yield "bundle_without_parts", b"\x07\0", "too few or too many"
     yield "bundle_without_copies", b"\x07\0" + packet, "too few or too many"
@@ -147,6 +167,9 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "bundle_out_of_order", b"\x07\x01" + _copy_head(0x80, 0, 8, 1) + packet + b"\x16", "not older than it"
     yield "bundle_before_the_stream", b"\x07\x01" + _copy_head(0x80, 8, 8, 1) + packet + b"\x16", "not older than it"
     yield "bundle_copy_too_wide", bundle[:-2] + b"\x09\x17", "tile 5 claims more frames"
+
+
+def _malformed_messages(good: dict[str, bytes]) -> Malformed:
     yield "bye_truncated", good["bye"][:-1], "truncated"
     yield "bye_long", good["bye"] + b"\0", "longer than its kind"
     yield "bye_tiles", b"\x04" + struct.pack(">QQ", 2**41, 1), "more samples than can be"
@@ -161,6 +184,8 @@ def _malformed() -> Iterator[tuple[str, bytes, str]]:
     yield "place_sequence", b"\x09" + struct.pack(">QQ", 2**41, 1), "longer than can be"
     yield "place_frame", b"\x09" + struct.pack(">QQ", 1, 2**63), "longer than can be"
 
+
+def _malformed_answers(good: dict[str, bytes]) -> Malformed:
     yield "welcome_truncated", good["welcome"][:-1], "JSON that cannot be read"
     yield (
         "welcome_no_vocoder",

@@ -12,8 +12,10 @@ import torch
 
 from audio_avif.errors import ModelError
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif_onnx.export import exporter, generator_graph
-from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator
+from audio_avif_onnx.export import exporter
+from audio_avif_onnx.export.causal import graph as causal_graph
+from audio_avif_onnx.export.causal.config import CausalConfig
+from audio_avif_onnx.export.causal.generator import CausalGenerator
 from audio_avif_onnx.export.hifigan.checkpoints import Checkpoint
 from audio_avif_onnx.export.hifigan.export import export_checkpoint
 from audio_avif_onnx.export.hifigan.finetuned import HifiGan, HifiGanConfig
@@ -124,7 +126,7 @@ def export_trained(
 
 def _graph(network: Vocoder | CausalGenerator, name: str, *, half: bool) -> onnx.ModelProto:
     if isinstance(network, CausalGenerator):
-        return generator_graph.build_graph(network, name, half=half)
+        return causal_graph.build_graph(network, name, half=half)
     return recurrent_graph.build_graph(network, name, half=half)
 
 

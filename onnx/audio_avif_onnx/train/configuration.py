@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from audio_avif_onnx.export.generator import CausalConfig
+from audio_avif_onnx.export.causal.config import CausalConfig
 from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
 from audio_avif_onnx.export.recurrent.config import HIGH_QUALITY, LOW_DELAY, RecurrentConfig
 

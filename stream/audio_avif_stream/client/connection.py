@@ -113,19 +113,7 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
         or_tls = f" (for TLS give wss://{address})" if address.tls is None else ""
         raise ConnectionFailed(f"{address} is not a WebSocket server; check the port{or_tls}") from error
     except InvalidStatus as error:
-        if error.response.status_code == 401:
-            raise RefusedForGood(
-                f"{address} requires a token; give with --token the one that {address.program} prints there"
-                if address.token is None
-                else f"{address} rejects this token; give with --token the one that {address.program} prints there"
-            ) from error
-        if error.response.status_code == 404 and not address.path:
-            raise RefusedForGood(f"{address} is a relay; give a room with --room") from error
-        if error.response.status_code == 404:
-            raise ConnectionFailed(f"{address} has no rooms; is {address.program} running there?") from error
-        is_other_version = error.response.status_code == 400
-        why = f"it does not speak {SUBPROTOCOL}" if is_other_version else str(error)
-        raise ConnectionFailed(_is_no_receiver(address, why)) from error
+        raise _refusal(address, error) from error
     except InvalidHandshake as error:
         raise ConnectionFailed(_is_no_receiver(address, str(error))) from error
     except OSError as error:
@@ -139,6 +127,22 @@ async def connect(address: Address, within_s: float = CONNECT_S) -> ClientConnec
         await connection.close()
         raise ConnectionFailed(_is_no_receiver(address, f"no {SUBPROTOCOL}"))
     return connection
+
+
+def _refusal(address: Address, answer: InvalidStatus) -> ConnectionFailed:
+    """The error for an answer of HTTP in place of a WebSocket."""
+    match answer.response.status_code:
+        case 401:
+            verb = "requires a token" if address.token is None else "rejects this token"
+            return RefusedForGood(f"{address} {verb}; give with --token the one that {address.program} prints there")
+        case 404 if not address.path:
+            return RefusedForGood(f"{address} is a relay; give a room with --room")
+        case 404:
+            return ConnectionFailed(f"{address} has no rooms; is {address.program} running there?")
+        case 400:
+            return ConnectionFailed(_is_no_receiver(address, f"it does not speak {SUBPROTOCOL}"))
+        case _:
+            return ConnectionFailed(_is_no_receiver(address, str(answer)))
 
 
 def _is_no_receiver(address: Address, why: str) -> str:

@@ -32,14 +32,37 @@ class FigureOutputs:
         return bool(self.trace) or bool(self.stats_json) or self.live_line.is_shown or self.has_metrics
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a stream that have figures of their own."""
+
+    encoder: Encoder
+    outbox: Outbox
+    congestion: Congestion
+    clock: ClockOffset
+
+
+class _Sent:
+    """How far the packets that were sent reach, and what the newest one took beside its payload."""
+
+    def __init__(self) -> None:
+        self.overhead_bytes = 0
+        self._end_frame = 0
+
+    def add(self, packet: MediaPacket, wire_bytes: int) -> int:
+        """Take a packet; return the number of frames that none before it reached."""
+        tile = packet.tile if isinstance(packet, Bundle) else packet
+        before, self._end_frame = self._end_frame, max(self._end_frame, tile.first_frame + tile.frames)
+        self.overhead_bytes = wire_bytes - packet.payload_bytes
+        return self._end_frame - before
+
+
 class SenderStats:
     """Counts what was sent of one stream, and what the receiver reported."""
 
     def __init__(self, encoder: Encoder, outbox: Outbox, congestion: Congestion, clock: ClockOffset) -> None:
         self.rates = RateMeter()
         self.tiles = 0
-        self.overhead_bytes = 0
-        """The newest message's wire bytes beside its payload."""
         self.limit_kbps: float | None = None
         self.is_connected = False
         self.reconnections = 0
@@ -48,36 +71,34 @@ class SenderStats:
         self.delay_ms: float | None = None
         self.device: Callable[[], DeviceFigures] = lambda: NO_DEVICE
         """The figures of the source's device."""
-        self._encoder = encoder
-        self._outbox = outbox
-        self._congestion = congestion
-        self._clock = clock
-        self._end_frame = 0  # of what was sent
+        self._parts = _Parts(encoder, outbox, congestion, clock)
+        self._sent = _Sent()
+
+    @property
+    def overhead_bytes(self) -> int:
+        """The newest message's wire bytes beside its payload."""
+        return self._sent.overhead_bytes
 
     def sent(self, packet: MediaPacket, wire_bytes: int) -> None:
         """Count a message; a pause lasts until the one that follows it."""
-        tile = packet.tile if isinstance(packet, Bundle) else packet
-        end_frame = tile.first_frame + tile.frames
-        sound_s = max(0, end_frame - self._end_frame) * self._encoder.mel.frame_s
+        sound_s = self._sent.add(packet, wire_bytes) * self._parts.encoder.mel.frame_s
         self.rates.tile(packet.payload_bytes, wire_bytes, sound_s)
-        self.overhead_bytes = wire_bytes - packet.payload_bytes
-        self._end_frame = max(self._end_frame, end_frame)
         self.tiles += 1
 
     def figures(self) -> dict[str, Any]:
         """What ``--stats-json`` shows, as ``figures.SENDER`` describes it; rates are means over the sound sent."""
-        encoder = self._encoder
+        encoder, outbox = self._parts.encoder, self._parts.outbox
         codec_kbps, wire_kbps = self.rates.mean_kbps()
         return {
             "codec_kbps": round(codec_kbps, 3),
             "wire_kbps": round(wire_kbps, 3),
             "quality": encoder.rate.quality,
             "limit_kbps": None if self.limit_kbps is None else round(self.limit_kbps, 3),
-            "queue_ms": round(self._congestion.queue_s * 1e3, 1),
-            "round_trip_ms": self._clock.round_trip_ms,
+            "queue_ms": round(self._parts.congestion.queue_s * 1e3, 1),
+            "round_trip_ms": self._parts.clock.round_trip_ms,
             "sent_tiles": self.tiles,
-            "dropped_tiles": self._outbox.dropped,
-            "waiting_tiles": self._outbox.waiting,
+            "dropped_tiles": outbox.dropped,
+            "waiting_tiles": outbox.waiting,
             "noise_tiles": encoder.noise_tiles,
             "whole_stills": encoder.whole_stills,
             "captured_s": round(encoder.samples / encoder.mel.rate_hz, 3),

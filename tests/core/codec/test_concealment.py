@@ -16,7 +16,7 @@ from audio_avif.signal.features import log_mel
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif.vocoders.streaming import open_stream
-from audio_avif_tools.bitrate.pauses import fill, lost_tiles, through_avif
+from audio_avif_tools.bitrate.losses import fill, lost_tiles, through_avif
 from audio_avif_tools.shared.signals import demo_clip
 from support.paths import CORPUS
 from support.speech import FloatArray

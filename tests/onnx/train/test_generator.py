@@ -23,9 +23,11 @@ from support.training import weights
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and import_module("onnx")
 from audio_avif_onnx.export import trained
+from audio_avif_onnx.export.causal.config import CausalConfig
+from audio_avif_onnx.export.causal.generator import CausalGenerator
+from audio_avif_onnx.export.causal.graph import build_graph
+from audio_avif_onnx.export.causal.windows import Pulses
 from audio_avif_onnx.export.command import main as export_command
-from audio_avif_onnx.export.generator import CausalConfig, CausalGenerator, Pulses
-from audio_avif_onnx.export.generator_graph import build_graph
 from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
 from audio_avif_onnx.export.hifigan.network import Generator, GeneratorConfig
 from audio_avif_onnx.train import configuration

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_avif import __version__
 from audio_avif.codec.rate_control import WINDOW_S
@@ -22,194 +21,29 @@ from audio_avif.errors import AudioAvifError, FileError
 from audio_avif.metrics import SCORES
 from audio_avif.signal.features import log_mel
 from audio_avif.types import FloatArray
-from audio_avif.vocoders.registry import DEFAULT, load_vocoder
-from audio_avif_tools.bitrate.coding import SCORED, Coded, Coder, FixedRange, RangePerTile, mel_errors_db, scores_of
-from audio_avif_tools.quality.jobs import Clip, choose_clips, sound_of
+from audio_avif.vocoders.registry import DEFAULT
+from audio_avif_tools.bitrate.coding import SCORED, Coder
+from audio_avif_tools.bitrate.rate_plot import plot
+from audio_avif_tools.bitrate.rate_tables import (
+    ACCURACY_HEADER,
+    COST_HEADER,
+    RANGE_HEADER,
+    accuracy_rows,
+    cost_rows,
+    range_rows,
+)
+from audio_avif_tools.quality.jobs import choose_clips, sound_of
 from audio_avif_tools.shared.delays import require_matplotlib
 from audio_avif_tools.shared.machine import machine
 from audio_avif_tools.shared.pages import paragraph, replace_block, table, write_csv
 
 PROGRAM = "python -m audio_avif_tools.bitrate.rate"
 PAGE = Path("docs/measurements/rate.md")
-TARGETS_KBPS = (2.0, 3.0, 4.4, 6.0, 8.0, 12.0, 16.0, 20.0, 24.0)
 TILE_FRAMES = (2, 4, 8, 16)
 _TILE_FRAMES = 8
-FIXED_QUALITIES = (*range(0, 98, 2), 98, 99, 100)
 RANGE_TARGETS_KBPS = (3.0, 4.4, 6.0)
-RANGES = ((-11.0, 4.0), (-8.0, 2.0), (-5.5, 1.0), (-4.5, 1.0))
 SCORED_S = 5
-_PLOTTED_KBPS = (3.0, 6.0, 12.0)
-_RATE_TICKS_KBPS = (2, 3, 4, 6, 8, 12, 16)
-_LIMIT_KBPS = 5.0
-_LIMITED_S = (4.0, 6.0)
-_ACCURACY_HEADER = (
-    "frames",
-    "asked, kbps",
-    "mean, kbps",
-    "worst, %",
-    "p95, %",
-    "within 5 %, %",
-    "mean quality",
-    "p95 of steps",
-    "greatest steps",
-    "trials per tile",
-)
-_COST_HEADER = (
-    "asked, kbps",
-    "error, dB, all",
-    "error, dB, heard",
-    "cost, dB, all",
-    "cost, dB, heard",
-    "p95, all",
-    "p95, heard",
-    "worst, all",
-    "worst, heard",
-)
-_RANGE_HEADER = ("range, log10", "asked, kbps", "mean, kbps", "error, dB, all", "error, dB, heard")
 _MEL = MelConfig()
-
-
-def accuracy_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
-    """Return the deviations from each target rate with tiles of one width."""
-    rows = []
-    coder = Coder(tile_frames)
-    for kbps in TARGETS_KBPS:
-        runs = [coder.controlled(frames, kbps, decodes=False) for frames in mels]
-        off = np.abs(np.concatenate([run.window_kbps() for run in runs]) / kbps - 1) * 100
-        changes = np.concatenate([np.diff(run.qualities) for run in runs])
-        rows.append(
-            [
-                str(tile_frames),
-                f"{kbps:g}",
-                f"{np.mean([run.kbps for run in runs]):.2f}",
-                f"{off.max():.1f}",
-                f"{np.percentile(off, 95):.1f}",
-                f"{np.mean(off <= 5) * 100:.1f}",
-                f"{np.mean(np.concatenate([run.qualities for run in runs])):.0f}",
-                f"{np.percentile(np.abs(changes), 95):.0f}",
-                f"{changes.max():+.0f} / {changes.min():+.0f}",
-                f"{np.mean([run.trials for run in runs]):.2f}",
-            ]
-        )
-    return rows
-
-
-def cost_rows(mels: Sequence[FloatArray], tile_frames: int) -> list[list[str]]:
-    """Return the cost of a steady rate in mel error against the best fixed quality of the same bytes per clip."""
-    coder = Coder(tile_frames)
-    curves = []
-    for frames in mels:
-        runs = [coder.fixed(frames, quality) for quality in FIXED_QUALITIES]
-        errors = np.array([mel_errors_db(frames, run.log_mel) for run in runs])
-        # Skip a higher quality with more error, and a lower one with more bytes.
-        curves.append((np.maximum.accumulate([run.kbps for run in runs]), np.minimum.accumulate(errors, axis=0)))
-    rows = []
-    for kbps in TARGETS_KBPS:
-        errors_db, best_db = [], []
-        for frames, (rates, errors) in zip(mels, curves, strict=True):
-            run = coder.controlled(frames, kbps)
-            errors_db.append(mel_errors_db(frames, run.log_mel))
-            best_db.append([np.interp(run.kbps, rates, errors[:, kind]) for kind in (0, 1)])
-        cost_db = np.array(errors_db) - np.array(best_db)
-        rows.append(
-            [
-                f"{kbps:g}",
-                *(f"{value:.2f}" for value in np.mean(errors_db, axis=0)),
-                *(f"{value:+.3f}" for value in cost_db.mean(axis=0)),
-                *(f"{value:+.2f}" for value in np.percentile(cost_db, 95, axis=0)),
-                *(f"{value:+.2f}" for value in cost_db.max(axis=0)),
-            ]
-        )
-    return rows
-
-
-def range_rows(
-    mels: Sequence[FloatArray], scored: Sequence[FloatArray], kbps: float, tile_frames: int
-) -> tuple[list[list[str]], npt.NDArray[np.float64]]:
-    """Compare value ranges at one rate: mel error of all clips, scores of some.
-
-    Also return the standard error of each score's difference from the first range's ``[ranges - 1, scores]``.
-    """
-    vocoder = load_vocoder(device="cpu", name=DEFAULT)
-    rows, scores_by_range = [], []
-    for limits in (*RANGES, None):
-
-        def coded(frames: FloatArray, limits: tuple[float, float] | None = limits) -> Coded:
-            values = RangePerTile() if limits is None else FixedRange(*limits)
-            return Coder(tile_frames, values).controlled(frames, kbps)
-
-        runs = [coded(frames) for frames in mels]
-        errors = [mel_errors_db(frames, run.log_mel) for frames, run in zip(mels, runs, strict=True)]
-        scores = [scores_of(sound, coded(log_mel(sound)).log_mel, vocoder) for sound in scored]
-        scores_by_range.append(np.array(scores, np.float64))
-        rows.append(
-            [
-                RangePerTile.name if limits is None else FixedRange(*limits).name,
-                f"{kbps:g}",
-                f"{np.mean([run.kbps for run in runs]):.2f}",
-                *(f"{value:.2f}" for value in np.mean(errors, axis=0)),
-                *(
-                    f"{value:.{SCORES[key].decimals}f}"
-                    for key, value in zip(SCORED, np.nanmean(scores, axis=0), strict=True)
-                ),
-            ]
-        )
-    differences = np.array(scores_by_range[1:]) - scores_by_range[0]
-    return rows, np.nanstd(differences, axis=1, ddof=1) / np.sqrt(len(scored))
-
-
-def plot(clip: Clip, path: Path, tile_frames: int = _TILE_FRAMES) -> None:
-    """Draw a clip's rate over time at a few targets, and the qualities chosen for it.
-
-    Raises FileError, or AudioAvifError without matplotlib.
-    """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    frames, coder = log_mel(sound_of(clip)), Coder(tile_frames)
-    figure = Figure(figsize=(9, 6.2), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    limits: dict[int, float | None] = {
-        round(_LIMITED_S[0] / coder.tile_s): _LIMIT_KBPS,
-        round(_LIMITED_S[1] / coder.tile_s): None,
-    }
-    for number, kbps in enumerate(_PLOTTED_KBPS):
-        colour = f"C{number}"
-        run = coder.controlled(frames, kbps, decodes=False)
-        ends_s = coder.tile_s * np.arange(1, run.sizes_bytes.size + 1)
-        windows_kbps = run.window_kbps()
-        above.axhspan(0.95 * kbps, 1.05 * kbps, color=colour, alpha=0.15, linewidth=0)
-        tiles_kbps = run.sizes_bytes / (125 * coder.tile_s)
-        above.step(ends_s, tiles_kbps, color=colour, alpha=0.35, linewidth=0.8)
-        above.plot(ends_s[-windows_kbps.size :], windows_kbps, color=colour, linewidth=2, label=f"{kbps:g} kbps asked")
-        below.step(ends_s, run.qualities, color=colour, linewidth=1.4)
-    limited = coder.controlled(frames, _PLOTTED_KBPS[-1], decodes=False, limits=limits)
-    ends_s = coder.tile_s * np.arange(1, limited.sizes_bytes.size + 1)
-    name = f"{_PLOTTED_KBPS[-1]:g} kbps asked, the path carries {_LIMIT_KBPS:g} for {_LIMITED_S[1] - _LIMITED_S[0]:g} s"
-    style = {"color": "0.25", "linewidth": 1.1, "linestyle": (0, (4, 1.5))}
-    during = (ends_s > _LIMITED_S[0] - 0.3) & (ends_s < _LIMITED_S[1] + 1)
-    limited_kbps = limited.sizes_bytes / (125 * coder.tile_s)
-    above.step(ends_s[during], limited_kbps[during], **style, label=f"{name} (per tile)")
-    below.step(ends_s[during], limited.qualities[during], **style)
-    above.set_yscale("log")
-    above.set_yticks(_RATE_TICKS_KBPS, [f"{tick:g}" for tick in _RATE_TICKS_KBPS])
-    above.set_yticks([], minor=True)
-    above.set_ylabel("payload, kbps")
-    above.set_title("Rate: mean of the last 2 s (thick), each tile (thin), 5 % about the target (band)", fontsize=10)
-    above.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=4, frameon=False)
-    below.set_ylabel("quality")
-    below.set_ylim(0, 100)
-    below.set_xlim(0, float(ends_s[-1]))
-    below.set_xlabel(f"s of {clip.name}")
-    for panel in (above, below):
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise FileError(f"the picture {path} cannot be written: {error.strerror or error}") from error
-
 
 _BLOCK = """\
 Measured on {date} by
@@ -291,7 +125,7 @@ def _run(options: argparse.Namespace) -> None:
         waiting: list[Future[Any]] = [*accuracy, *ranges, cost]
         for _ in progress.track(as_completed(waiting), total=len(waiting)):
             pass
-    plot(max(clean, key=lambda clip: clip.seconds), picture)
+    plot(max(clean, key=lambda clip: clip.seconds), picture, _TILE_FRAMES)
     minimum = _minimum_kbps(mels)
     silence = Coder(_TILE_FRAMES).fixed(np.full((_MEL.n_mels, 80), np.log10(_MEL.floor), np.float32), 100)
     errors = np.mean([future.result()[1] for future in ranges], axis=(0, 1))
@@ -302,10 +136,10 @@ def _run(options: argparse.Namespace) -> None:
         minimum=paragraph(f"- **Quality 0** takes {minimum}."),
         silence_kbps=silence.kbps,
         speech_kbps=np.mean([Coder(_TILE_FRAMES).fixed(frames, 100).kbps for frames in mels]),
-        accuracy=table(_ACCURACY_HEADER[1:], [row[1:] for row in rows if row[0] == f"{_TILE_FRAMES}"]),
+        accuracy=table(ACCURACY_HEADER[1:], [row[1:] for row in rows if row[0] == f"{_TILE_FRAMES}"]),
         data=data.name,
         picture=picture.relative_to(options.out.parent).as_posix(),
-        cost=table(_COST_HEADER, cost.result()),
+        cost=table(COST_HEADER, cost.result()),
         vocoder=DEFAULT,
         scored=len(scored),
         scored_s=SCORED_S,
@@ -316,8 +150,8 @@ def _run(options: argparse.Namespace) -> None:
         where=paragraph(f"on {machine()}. Sound: {len(clips)} clips, {sum(clip.seconds for clip in clips):.0f} s."),
     )
     replace_block(options.out, PROGRAM, block, "Rate control")
-    write_csv(data, _ACCURACY_HEADER, rows)
-    range_header = [*_RANGE_HEADER, *(SCORES[key].title for key in SCORED)]
+    write_csv(data, ACCURACY_HEADER, rows)
+    range_header = [*RANGE_HEADER, *(SCORES[key].title for key in SCORED)]
     write_csv(ranges_data, range_header, (row for future in ranges for row in future.result()[0]))
     print(f"written to {options.out}, {data}, {ranges_data} and {picture}")
 

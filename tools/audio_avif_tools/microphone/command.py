@@ -22,7 +22,8 @@ from audio_avif.metrics import dnsmos, pesq_wb
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import load_vocoder
-from audio_avif_tools.bitrate.pauses import Scene, perform, streamed
+from audio_avif_tools.bitrate.pause_cost import streamed
+from audio_avif_tools.bitrate.scenes import Scene, perform
 from audio_avif_tools.microphone.room import JUMPS_S, EchoResult, Talk, leveled, measure, processed, talk
 from audio_avif_tools.shared.clips import clean_clips
 from audio_avif_tools.shared.delays import require_matplotlib

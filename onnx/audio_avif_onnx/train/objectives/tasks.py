@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audio_avif.errors import ModelError
-from audio_avif_onnx.export.generator import PITCH_HZ, CausalConfig, CausalGenerator
+from audio_avif_onnx.export.causal.config import CausalConfig
+from audio_avif_onnx.export.causal.generator import CausalGenerator
+from audio_avif_onnx.export.causal.pitch import PITCH_HZ
 from audio_avif_onnx.export.hifigan.finetuned import HifiGanConfig
 from audio_avif_onnx.export.members import members
 from audio_avif_onnx.export.recurrent.config import RecurrentConfig

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from audio_avif.vocoders.onnx_model import NEXT_PREFIX, STATE_PREFIX, ModelInfo
-from audio_avif_onnx.export.generator import CausalGenerator
+from audio_avif_onnx.export.causal.generator import CausalGenerator
 from audio_avif_onnx.export.graphs import lift_weights, store_in_half, to_model, to_onnx
 
 _TRACED_FRAMES = 5
