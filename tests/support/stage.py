@@ -7,7 +7,7 @@ that number throughout.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class QuietRoom:
         """Hear nothing new."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _numbers(first: int, width: int, height: int) -> Pixels:
     """The picture of frames from ``first`` on."""
     numbers = (np.arange(first, first + width) % COUNTING).astype(np.uint8)
