@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 from statistics import median
@@ -137,12 +138,16 @@ class ArrivalWatch:
 
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
-        self._transits: deque[tuple[float, float, bool]] = deque(maxlen=_MAX_TILES)  # arrival, transit, counts?
+        self._arrivals: deque[tuple[float, float, bool]] = deque()  # arrival, transit, counts?
+        self._transits_s: list[float] = []  # of all arrivals, sorted
+        self._counted_s: list[float] = []  # of those that count, sorted
         self.reset()
 
     def reset(self) -> None:
         """Forget the arrivals: the next tile comes by another path, or after a long break."""
-        self._transits.clear()
+        self._arrivals.clear()
+        self._transits_s.clear()
+        self._counted_s.clear()
         self._last: tuple[float, int] | None = None
         self._began_s: float | None = None
         self.base_s = self.lateness_s = 0.0
@@ -151,7 +156,7 @@ class ArrivalWatch:
     def push(self, first_frame: int, now_s: float) -> None:
         """Record the arrival of a tile."""
         transit_s = now_s - first_frame * self._frame_s
-        if self._transits and transit_s < self.base_s - _CLOCK_JUMP_S:
+        if self._arrivals and transit_s < self.base_s - _CLOCK_JUMP_S:
             self.reset()  # one of the clocks has jumped: nothing comes so early
         counts = False
         if self._last is not None:
@@ -159,17 +164,31 @@ class ArrivalWatch:
             counts = now_s - last_s >= 0.5 * (first_frame - last_frame) * self._frame_s
         self._last = (now_s, first_frame)
         self._began_s = now_s if self._began_s is None else self._began_s
-        earliest_s = now_s - recent_s(now_s - self._began_s)
-        self._transits.append((now_s, transit_s, counts))
-        while len(self._transits) > _WINDOW_TILES and self._transits[0][0] < earliest_s:
-            self._transits.popleft()
-        self.base_s = min(transit_s for _, transit_s, _ in self._transits)
-        counted = sorted(transit_s for _, transit_s, counts in self._transits if counts)
-        later = len(self._transits) * _LATER_PERCENT // 100
+        self._remember(now_s, transit_s, counts)
+        self._forget_before(now_s - recent_s(now_s - self._began_s))
+        self.base_s, counted, arrivals = self._transits_s[0], self._counted_s, len(self._arrivals)
+        later = arrivals * _LATER_PERCENT // 100
         self.lateness_s = counted[max(0, len(counted) - 1 - later)] - self.base_s if counted else 0.0
-        is_known = counted and len(self._transits) >= _WINDOW_TILES
-        beyond = 1 + _LATER_THAN_LATEST / len(self._transits)
+        is_known = counted and arrivals >= _WINDOW_TILES
+        beyond = 1 + _LATER_THAN_LATEST / arrivals
         self.latest_s = (counted[-1] - self.base_s) * beyond if is_known else math.inf
+
+    def _remember(self, now_s: float, transit_s: float, counts: bool) -> None:
+        self._arrivals.append((now_s, transit_s, counts))
+        insort(self._transits_s, transit_s)
+        if counts:
+            insort(self._counted_s, transit_s)
+
+    def _forget_before(self, earliest_s: float) -> None:
+        """Forget older arrivals, except the last that a percentile needs, and more than an honest stream has."""
+        while (count := len(self._arrivals)) > _WINDOW_TILES:
+            arrival_s, transit_s, counts = self._arrivals[0]
+            if arrival_s >= earliest_s and count <= _MAX_TILES:
+                break
+            self._arrivals.popleft()
+            del self._transits_s[bisect_left(self._transits_s, transit_s)]
+            if counts:
+                del self._counted_s[bisect_left(self._counted_s, transit_s)]
 
 
 _WATCH_S = 1.0

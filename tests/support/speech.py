@@ -13,6 +13,11 @@ _RATE_HZ = 16_000
 
 def speech_like(duration_s: float, rate_hz: int = 16_000, seed: int = 0) -> FloatArray:
     """Voiced syllables with gliding pitch and formants, hiss between them and a few pauses: ``[samples]``, peak 0.5."""
+    return _made_once(duration_s, rate_hz, seed).copy()
+
+
+@lru_cache(maxsize=64)
+def _made_once(duration_s: float, rate_hz: int, seed: int) -> FloatArray:
     random = np.random.default_rng(seed)
     time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
     pitch_hz = 120 + 30 * np.sin(2 * np.pi * 0.7 * time_s + random.uniform(0, 6))

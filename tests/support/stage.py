@@ -7,7 +7,7 @@ that number throughout.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,10 @@ class FrameTeller:
     def push(self, log_mel: FloatArray) -> FloatArray:
         config = TileConfig()
         numbers = (log_mel[0] - config.log10_min) * 255 / (config.log10_max - config.log10_min)
-        held = np.concatenate([self._held, np.repeat(numbers, HOP)])
+        samples = np.repeat(numbers, HOP)
+        if not self.latency_samples:
+            return samples
+        held = np.concatenate([self._held, samples])
         ready = max(0, held.size - self.latency_samples)
         self._held = held[ready:]
         return held[:ready]
@@ -61,13 +64,22 @@ class QuietRoom:
         """Hear nothing new."""
 
 
+@cache
+def _numbers(first: int, width: int, height: int) -> Pixels:
+    """The picture of frames from ``first`` on."""
+    numbers = (np.arange(first, first + width) % COUNTING).astype(np.uint8)
+    pixels = np.tile(numbers, (height, 1))
+    pixels.setflags(write=False)
+    return pixels
+
+
 def tell_pixels(monkeypatch: Any) -> None:
     """Let pictures hold the numbers of their frames."""
 
     def decode(still: bytes, width: int, height: int) -> Pixels:
         if still[-1] == DAMAGED:
             raise TileError("damaged on purpose")
-        return np.tile((np.arange(still[-1], still[-1] + width) % COUNTING).astype(np.uint8), (height, 1))
+        return _numbers(still[-1], width, height)
 
     monkeypatch.setattr(decoder, "decode_still", decode)
     monkeypatch.setattr(background, "FloorTracker", QuietRoom)

@@ -47,12 +47,13 @@ from audio_avif_tools.shared.signals import demo_clip
 
 MISSING = [reason for reason in (Opus.missing(), Codec2.missing()) if reason is not None]
 MISSING += [reason for score in SCORES.values() if (reason := score.missing()) is not None]
+CLIP_S = 2.3
 needs_all = pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING))
 
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    """Three clips of which three fill one window of DNSMOS, two of them stereo at 48 kHz."""
+    """Three clips of which four times one fills a single window of DNSMOS, two of them stereo at 48 kHz."""
     folder = tmp_path / "clips"
     (folder / "more").mkdir(parents=True)
     soundfile.write(folder / "a_clean.wav", excerpt(0.0), RATE_HZ)
@@ -64,7 +65,7 @@ def clips(tmp_path: Path) -> Path:
 
 def excerpt(start_s: float) -> FloatArray:
     start = round(start_s * RATE_HZ)
-    return demo_clip()[start : start + round(3.1 * RATE_HZ)]
+    return demo_clip()[start : start + round(CLIP_S * RATE_HZ)]
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_clips_of_any_form_are_found_and_what_cannot_be_scored_is_named(clips: P
     (clips / "two\nlines.wav").touch()
     choice = choose_clips(clips)
     assert [clip.name for clip in choice.clips] == ["a_clean.wav", "more/b_noisy.flac", "more/c_clean.flac"]
-    assert [clip.seconds for clip in choice.clips] == pytest.approx([3.1] * 3, abs=0.01)
+    assert [clip.seconds for clip in choice.clips] == pytest.approx([CLIP_S] * 3, abs=0.01)
     reasons = ["broken.wav", "hush.wav is silent", "tick.wav is shorter", r"'two\nlines.wav' has more"]
     for reason, skipped in zip(reasons, choice.skipped, strict=True):
         assert skipped.startswith(reason)
