@@ -14,14 +14,14 @@ import numpy as np
 from audio_avif.codec import concealment
 from audio_avif.codec.background import Background
 from audio_avif.codec.playout import Pacer, PlayoutConfig
-from audio_avif.codec.position import Chunk, StreamPosition
+from audio_avif.codec.position import Chunk
+from audio_avif.codec.voice import Voice
 from audio_avif.config import EncoderConfig
 from audio_avif.errors import TileError
 from audio_avif.link.hello import Hello
 from audio_avif.link.jitter import TileCounts, TileQueue
 from audio_avif.link.messages import Bye
 from audio_avif.link.packets import MediaPacket, PausePacket, TilePacket
-from audio_avif.signal.time_scaling import SampleSplicer
 from audio_avif.still.avif import decode_still, encode_still
 from audio_avif.still.tiles import from_pixels
 from audio_avif.types import FloatArray
@@ -104,16 +104,12 @@ class Decoder:
         self.tile_s = hello.tile.frames * hello.mel.frame_s
         self.pacer = Pacer(playout or PlayoutConfig(), self.tile_s, hello.mel.frame_s)
         self.background = Background(hello.mel, hello.tile)
-        self._vocoder = vocoder
+        self._voice = Voice(hello, vocoder)
         self._tiles = TileQueue()
-        self._position = StreamPosition(hello.mel.hop_samples)
-        self._last_frame: FloatArray = np.full(hello.mel.n_mels, hello.tile.log10_min, np.float32)
         self._gap = _Gap()
         self._is_silent = True
         self._was_skipped = False
         self._is_ending = False
-        self._splicer = SampleSplicer()
-        self._quiet_samples = 0  # that the vocoder took in a row
 
     @property
     def counts(self) -> TileCounts:
@@ -123,7 +119,7 @@ class Decoder:
     @property
     def vocoder_latency_samples(self) -> int:
         """How many samples the vocoder's output ends before the newest frame's centre."""
-        return self._vocoder.latency_samples
+        return self._voice.latency_samples
 
     @property
     def urgent_s(self) -> float:
@@ -166,13 +162,13 @@ class Decoder:
 
         A tile that does not decode counts as damaged and is concealed like a lost one.
         """
-        buffered_s -= self._unfilled_s()
+        buffered_s -= self._voice.unfilled_s
         if self._is_timed:
             self._was_skipped |= self._tiles.keep_newest(self.pacer.room_tiles(buffered_s))
         while (packet := self._next_packet(buffered_s)) is not None:
             if self._gap.next_frame is None:
                 self._gap.next_frame = packet.first_frame  # the stream begins here, wherever that is
-                self._position.leave_out(packet.first_frame)
+                self._voice.position.leave_out(packet.first_frame)
             if packet.first_frame < self._gap.next_frame:
                 self.counts.damaged += 1
             elif isinstance(packet, PausePacket):
@@ -202,12 +198,6 @@ class Decoder:
             return None
         return from_pixels(pixels, self.hello.tile)[:, : tile.frames]
 
-    def _unfilled_s(self) -> float:
-        """How much of the silence at the start will be filled by frames that the vocoder has not taken yet."""
-        if not self._position.pushed_samples:
-            return 0.0
-        return max(0, self._vocoder.latency_samples - self._position.held_samples) / self.hello.mel.rate_hz
-
     def _went_on_to(self, next_frame: int) -> None:
         """Record that all frames before this one are spoken or left out."""
         self._gap.close(next_frame)
@@ -228,9 +218,9 @@ class Decoder:
                 if gap or self._was_skipped:
                     self.pacer.forget_depths()
                 surplus_s = buffered_s + fill.shape[1] * self._frame_s - due_s
-                frames, splice_s = self.pacer.push_frames(self._last_frame, log_mel, surplus_s, is_quiet)
+                frames, splice_s = self.pacer.push_frames(self._voice.last_frame, log_mel, surplus_s, is_quiet)
             frames, made_up = np.concatenate([fill, frames], axis=1), fill.shape[1]
-        self._position.leave_out(gap + log_mel.shape[1] - frames.shape[1])
+        self._voice.position.leave_out(gap + log_mel.shape[1] - frames.shape[1])
         self.background.push(log_mel)
         self._went_on_to(tile.first_frame + tile.frames)
         self._was_skipped = False
@@ -240,15 +230,15 @@ class Decoder:
         """The frames of the first tile after silence, and how long the silence goes on before them."""
         self.pacer.forget_depths()
         silence_s = max(0.0, due_s)
-        if self._position.pushed_samples:
+        if self._voice.has_begun:
             return concealment.fade_in(log_mel, self._frame_s), silence_s
-        return log_mel, silence_s + self._vocoder.latency_samples / self.hello.mel.rate_hz
+        return log_mel, silence_s + self._voice.latency_samples / self.hello.mel.rate_hz
 
     def _fill(self, gap: int, after: FloatArray, needed: int) -> FloatArray:
         """Frames for ``gap`` frames before a tile: a short gap's time is kept, of longer ones what the buffer needs."""
         is_pause = self.background.pause is not None
         if not is_pause and 0 < gap <= _MAX_INTERPOLATED_FRAMES and not self._was_skipped:
-            return self.background.interpolate(self._last_frame, after, gap)
+            return self.background.interpolate(self._voice.last_frame, after, gap)
         if not self._is_timed:
             needed = gap if is_pause else 0
         frames = max(0, min(gap, needed, _MAX_FILL_FRAMES))
@@ -287,30 +277,23 @@ class Decoder:
         if spoken <= 0:
             return None
         noise = self.background.frames(spoken)
-        self._position.leave_out(frames - spoken)
+        self._voice.position.leave_out(frames - spoken)
         self._went_on_to(end_frame)
         return Frames(noise, None, 0.0, spoken, is_pause=True, is_quiet=True)
 
     def speak(self, frames: Frames) -> Chunk:
         """Run the vocoder on the frames; return the samples that are now final."""
-        count = frames.log_mel.shape[1]
-        self._last_frame = frames.log_mel[:, -1]
-        self._position.push(count)
-        self._quiet_samples = self._quiet_samples + count * self.hello.mel.hop_samples if frames.is_quiet else 0
-        is_quiet = self._quiet_samples >= self._position.held_samples
-        chunk = self._position.emit(self._vocoder.push(frames.log_mel))
-        rate_hz = self.hello.mel.rate_hz
-        samples = self._splicer.push(chunk.samples, round(frames.splice_s * rate_hz), is_quiet)
-        self.pacer.spliced((samples.size - chunk.samples.size) / rate_hz)
-        return Chunk(samples, chunk.first_sample)
+        chunk, change_s = self._voice.speak(frames.log_mel, frames.is_quiet, frames.splice_s)
+        self.pacer.spliced(change_s)
+        return chunk
 
     def end(self, bye: Bye | None) -> None:
         """End the stream; without a bye it was cut off. The frames that are here can still be asked for."""
         self._is_ending = True
         if bye is not None:
             self._tiles.end(bye.tiles)
-            self._position.end_at(bye.samples)
+            self._voice.position.end_at(bye.samples)
 
     def flush(self) -> Chunk:
         """Return the vocoder's last samples; a stream with a bye ends at its last sample exactly."""
-        return self._position.emit(self._vocoder.flush())
+        return self._voice.flush()
