@@ -192,7 +192,9 @@ class _Listener:
             self._buffered_s += frames.silence_s + self._decoder.speak(frames).samples.size / self._rate_hz
             if self._is_live:
                 assert self._buffered_s <= self._most_s, f"{self._buffered_s:.1f} s of sound wait to be played"
-        assert len(self._decoder._tiles) <= 128 and len(self._decoder._voice.position._jumps) <= 128, "a queue without end"
+        assert len(self._decoder._tiles) <= 128 and len(self._decoder._voice.position._jumps) <= 128, (
+            "a queue without end"
+        )
 
 
 _MELS = {MelConfig(n_mels=rows) for _, rows in seeds.SIZES}

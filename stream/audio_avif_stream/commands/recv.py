@@ -7,8 +7,9 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import ssl
 
     from audio_avif_stream.receiving.receiver import Receiver
+    from audio_avif_stream.receiving.stage import Stage
     from audio_avif_stream.receiving.web_view import WebView
 
 PROGRAM = "audio-avif-recv"
@@ -164,66 +166,79 @@ def _run(options: argparse.Namespace) -> None:
     if options.list_devices:
         print_devices()
         return
+    with ExitStack() as stack:
+        if options.replay is None:
+            _receive(options, stack)
+        else:
+            _replay(options, stack)
 
+
+def _replay(options: argparse.Namespace, stack: ExitStack) -> None:
+    from audio_avif_stream.receiving.replay import replay, replay_clock
+
+    clock = replay_clock(options.replay_speed, options.output)
+    stack.enter_context(console.sigterm_interrupts())
+    stage, earlier_streams = _open_stage(options, stack, clock)
+    replay(options.replay, stage, clock, earlier_streams + 1)
+
+
+def _receive(options: argparse.Namespace, stack: ExitStack) -> None:
+    from audio_avif_stream.receiving.receiver import Receiver
+    from audio_avif_stream.receiving.stream_recording import Recorder
+    from audio_avif_stream.receiving.web_view import WebView
+    from audio_avif_stream.serving.security import server_context
+    from audio_avif_stream.telemetry.figures import RECEIVER
+    from audio_avif_stream.telemetry.prometheus import serve_metrics
+
+    tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
+    stage, earlier_streams = _open_stage(options, stack, time.monotonic)
+    recorder = stack.enter_context(Recorder(options.record))
+    web_view = None if options.web is None else WebView(recorder, options.web, options.resume_s)
+    stage = replace(stage, recorder=recorder if web_view is None else web_view)
+    receiver = Receiver(stage, options.once, earlier_streams)
+    if options.metrics is not None:
+        stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
+    if options.connect is not None:
+        listening = _listen_to_relays(receiver, options)
+    else:
+        listening = _listen_for_senders(receiver, options, tls, web_view)
+    asyncio.run(listening if stage.watch is None else stage.watch.beside(listening))
+
+
+def _open_stage(options: argparse.Namespace, stack: ExitStack, clock: Callable[[], float]) -> tuple[Stage, int]:
+    """Open what streams are played and kept on; also return how many streams have tiles in --save-tiles already."""
     from audio_avif.codec.playout import PlayoutConfig
     from audio_avif.vocoders.registry import load_vocoder
     from audio_avif_stream.receiving.outputs import open_output
-    from audio_avif_stream.receiving.receiver import Receiver
-    from audio_avif_stream.receiving.replay import replay, replay_clock
     from audio_avif_stream.receiving.saving import Saver
     from audio_avif_stream.receiving.stage import Stage
-    from audio_avif_stream.receiving.stream_recording import Recorder
-    from audio_avif_stream.receiving.web_view import WebView
     from audio_avif_stream.runtime.realtime import realtime_priority
-    from audio_avif_stream.serving.security import server_context
-    from audio_avif_stream.telemetry.figures import RECEIVER
     from audio_avif_stream.telemetry.live_line import JsonLines, LiveLine
-    from audio_avif_stream.telemetry.prometheus import serve_metrics
     from audio_avif_stream.telemetry.watch import open_watch
 
-    tls = None if options.tls_cert is None else server_context(options.tls_cert, options.tls_key)
     vocoder = load_vocoder(device=options.provider, name=options.vocoder)
-    playout = PlayoutConfig(options.buffer_ms / 1e3)
-    with ExitStack() as stack:
-        earlier_streams = stack.enter_context(_folder(options.save_tiles))
-        stats_json = stack.enter_context(JsonLines(options.stats_json))
-        recorder = stack.enter_context(Recorder(options.record))
-        watch = open_watch() if options.watch else None
-        live_line = watch or LiveLine(options.stats or options.watch)
-        replaying = None if options.replay is None else replay_clock(options.replay_speed, options.output)
-        clock = time.monotonic if replaying is None else replaying
-        if replaying is not None:
-            stack.enter_context(console.sigterm_interrupts())
-        saver = stack.enter_context(Saver(options.save, is_patient=replaying is not None))
-        if replaying is None:
-            stack.enter_context(realtime_priority())
-        output = open_output(options.output, device_choice(options, options.device), options.buffer_ms / 1e3, clock)
-        stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
-        web_view = None if options.web is None else WebView(recorder, options.web, options.resume_s)
-        stage = Stage(
-            vocoder,
-            output,
-            playout,
-            live_line,
-            stats_json,
-            options.save_tiles,
-            recorder if web_view is None else web_view,
-            limits=limits_of(options),
-            resume_s=options.resume_s,
-            saver=saver,
-            watch=watch,
-        )
-        if replaying is not None:
-            replay(options.replay, stage, replaying, earlier_streams + 1)
-            return
-        receiver = Receiver(stage, options.once, earlier_streams)
-        if options.metrics is not None:
-            stack.callback(serve_metrics(options.metrics, receiver.figures, RECEIVER))
-        if options.connect is not None:
-            listening = _listen_to_relays(receiver, options)
-        else:
-            listening = _listen_for_senders(receiver, options, tls, web_view)
-        asyncio.run(listening if watch is None else watch.beside(listening))
+    buffer_s = options.buffer_ms / 1e3
+    earlier_streams = stack.enter_context(_folder(options.save_tiles))
+    stats_json = stack.enter_context(JsonLines(options.stats_json))
+    watch = open_watch() if options.watch else None
+    saver = stack.enter_context(Saver(options.save, is_patient=options.replay is not None))
+    if options.replay is None:  # before the output starts its threads
+        stack.enter_context(realtime_priority())
+    output = open_output(options.output, device_choice(options, options.device), buffer_s, clock)
+    stack.push(lambda kind, *_: output.close(has_failed=kind is not None))
+    stage = Stage(
+        vocoder,
+        output,
+        PlayoutConfig(buffer_s),
+        watch or LiveLine(options.stats or options.watch),
+        stats_json,
+        options.save_tiles,
+        limits=limits_of(options),
+        resume_s=options.resume_s,
+        saver=saver,
+        watch=watch,
+    )
+    return stage, earlier_streams
 
 
 async def _listen_for_senders(
