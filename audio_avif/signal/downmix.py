@@ -21,6 +21,48 @@ _QUIET_RATIO = 0.01
 _SILENCE = 1e-10  # mean square, -100 dB
 
 
+class _Choice:
+    """Which channel is heard alone, by the powers of one window after the other."""
+
+    def __init__(self, channels: int, window_samples: int, rate_hz: int, name: str) -> None:
+        self.selected: int | None = None
+        """The channel that is heard alone; None for the mean of all."""
+        self._name = name
+        self._window_samples = window_samples
+        self._lasting_samples = round(_SELECT_S * rate_hz)
+        window_s = window_samples / rate_hz
+        self._keep_fast, self._keep_slow = (float(np.exp(-window_s / span_s)) for span_s in (_FAST_S, _SLOW_S))
+        self._fast: DoubleArray = np.zeros(channels + 1)
+        self._slow: DoubleArray = np.zeros(channels + 1)
+        self._weak_windows = 0
+
+    def push(self, powers: FloatArray) -> None:
+        """Take the powers ``[channels + 1]`` of a window, that of the mean last; choose for the next window."""
+        if not np.isfinite(powers).all():  # a broken driver; it would never be forgotten
+            return
+        self._fast += (1 - self._keep_fast) * (powers - self._fast)
+        self._slow += (1 - self._keep_slow) * (powers - self._slow)
+        strongest = int(self._fast[:-1].argmax())
+        loudest = self._fast[strongest]
+        if loudest < _SILENCE:
+            return
+        if self.selected is None:
+            is_in_sound = loudest > _QUIET_RATIO * self._slow[:-1].max()
+            is_weak = is_in_sound and _is_mean_weak(self._fast, _SELECT_RATIO)
+            self._weak_windows = self._weak_windows + 1 if is_weak else 0
+            is_lasting = self._weak_windows * self._window_samples >= self._lasting_samples
+            if is_weak and (is_lasting or _is_mean_weak(self._fast, _AT_ONCE_RATIO)):
+                self.selected = strongest
+                warn_once(
+                    f"{self._name}: the channels cancel each other, or all but one are nearly silent; "
+                    "the strongest channel alone is used while they do"
+                )
+        elif not _is_mean_weak(self._fast, _MEAN_RATIO) and not _is_mean_weak(self._slow, _MEAN_RATIO):
+            self.selected = None
+        elif loudest > _OTHER_RATIO * self._fast[self.selected]:
+            self.selected = strongest
+
+
 class Downmixer:
     """The mean of all channels, or the strongest channel alone while the mean is 7 dB weaker than that channel.
 
@@ -38,19 +80,14 @@ class Downmixer:
         if channels < 1:
             raise ValueError(f"there must be at least one channel, not {channels}")
         self._channels = channels
+        self._rate_hz = rate_hz
         self._name = name
         self._window_samples = max(1, round(_WINDOW_S * rate_hz))
-        window_s = self._window_samples / rate_hz
-        self._lasting_samples = round(_SELECT_S * rate_hz)
-        self._keep_fast, self._keep_slow = (float(np.exp(-window_s / span_s)) for span_s in (_FAST_S, _SLOW_S))
         self.reset()
 
     def reset(self) -> None:
         """Start a new signal with the mean of all channels."""
-        self._fast: DoubleArray = np.zeros(self._channels + 1)
-        self._slow: DoubleArray = np.zeros(self._channels + 1)
-        self._weak_windows = 0
-        self._selected: int | None = None
+        self._choice = _Choice(self._channels, self._window_samples, self._rate_hz, self._name)
         self._previous: int | None = None  # what the current window fades from
         self._window: FloatArray = np.zeros((0, self._channels + 1), np.float32)  # its channels and their mean
 
@@ -68,8 +105,8 @@ class Downmixer:
             end = min((number + 1) * self._window_samples - len(self._window), len(samples))
             self._mix(samples[at:end], mixed[at:end], at + len(self._window) - number * self._window_samples)
             if number < len(powers):
-                self._previous = self._selected
-                self._select(powers[number])
+                self._previous = self._choice.selected
+                self._choice.push(powers[number])
             at = end
         self._window = known[len(powers) * self._window_samples :].copy()
         return mixed
@@ -83,38 +120,13 @@ class Downmixer:
 
     def _mix(self, samples: FloatArray, mixed: FloatArray, first: int) -> None:
         """Replace the means ``mixed`` of samples that begin at ``first`` of the window where they are not wanted."""
-        if self._selected is None and self._previous is None:
+        selected = self._choice.selected
+        if selected is None and self._previous is None:
             return
         share = (np.arange(first, first + len(samples), dtype=np.float32) + np.float32(0.5)) / self._window_samples
         before = mixed if self._previous is None else samples[:, self._previous]
-        after = mixed if self._selected is None else samples[:, self._selected]
-        mixed[:] = before + share * (after - before) if self._previous != self._selected else after
-
-    def _select(self, powers: FloatArray) -> None:
-        """Choose what is heard in the next window."""
-        if not np.isfinite(powers).all():  # a broken driver; it would never be forgotten
-            return
-        self._fast += (1 - self._keep_fast) * (powers - self._fast)
-        self._slow += (1 - self._keep_slow) * (powers - self._slow)
-        strongest = int(self._fast[:-1].argmax())
-        loudest = self._fast[strongest]
-        if loudest < _SILENCE:
-            return
-        if self._selected is None:
-            is_in_sound = loudest > _QUIET_RATIO * self._slow[:-1].max()
-            is_weak = is_in_sound and _is_mean_weak(self._fast, _SELECT_RATIO)
-            self._weak_windows = self._weak_windows + 1 if is_weak else 0
-            is_lasting = self._weak_windows * self._window_samples >= self._lasting_samples
-            if is_weak and (is_lasting or _is_mean_weak(self._fast, _AT_ONCE_RATIO)):
-                self._selected = strongest
-                warn_once(
-                    f"{self._name}: the channels cancel each other, or all but one are nearly silent; "
-                    "the strongest channel alone is used while they do"
-                )
-        elif not _is_mean_weak(self._fast, _MEAN_RATIO) and not _is_mean_weak(self._slow, _MEAN_RATIO):
-            self._selected = None
-        elif loudest > _OTHER_RATIO * self._fast[self._selected]:
-            self._selected = strongest
+        after = mixed if selected is None else samples[:, selected]
+        mixed[:] = before + share * (after - before) if self._previous != selected else after
 
 
 def _is_mean_weak(powers: DoubleArray, ratio: float) -> bool:
