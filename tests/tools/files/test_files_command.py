@@ -11,7 +11,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +28,7 @@ from audio_avif.recording.codec import decode, encode
 from audio_avif.recording.segments import cut_parts
 from audio_avif.steps import logmel_to_image, wav_to_logmel
 from audio_avif.types import FloatArray
+from audio_avif.vocoders import onnx_model
 from audio_avif_tools.files import jobs as file_jobs
 from audio_avif_tools.files import spooling
 from audio_avif_tools.files.command import MODULES, SUBCOMMANDS, main
@@ -65,6 +66,14 @@ def wrong_usage(capsys: Capture, *arguments: object) -> str:
 
 def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _models_are_loaded_once() -> Iterator[None]:
+    """Each run of the command in this process would load the same model anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_model, "_open_session", cache(onnx_model._open_session))
+        yield
 
 
 @pytest.fixture
