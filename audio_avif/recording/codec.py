@@ -17,13 +17,8 @@ import numpy.typing as npt
 from audio_avif.config import RATE_HZ, MelConfig, whole_rate_hz
 from audio_avif.errors import FileError, ModelError
 from audio_avif.recording.grid import GridWriter
-from audio_avif.recording.layout import CELL_FRAMES as CELL_FRAMES
 from audio_avif.recording.layout import PictureInfo
-from audio_avif.recording.picture_encoder import FileConfig as FileConfig
-from audio_avif.recording.picture_encoder import PictureEncoder as PictureEncoder
-from audio_avif.recording.picture_encoder import encode_cell as encode_cell
-from audio_avif.recording.picture_encoder import max_seconds
-from audio_avif.recording.picture_encoder import write_picture as write_picture
+from audio_avif.recording.picture_encoder import FileConfig, PictureEncoder, encode_cell, max_seconds, write_picture
 from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.recording.segments import PartJoiner, cut_parts, speak_part
 from audio_avif.signal.samples import as_samples, float_scale, warn_of_scale

@@ -17,8 +17,9 @@ from audio_avif.edge import console
 from audio_avif.edge.sound_files import require_writable
 from audio_avif.errors import FileError
 from audio_avif.link.hello import Hello
-from audio_avif.recording.codec import CELL_FRAMES, FileConfig, PictureEncoder, encode_cell, write_picture
 from audio_avif.recording.grid import GridWriter, max_cells
+from audio_avif.recording.layout import CELL_FRAMES
+from audio_avif.recording.picture_encoder import FileConfig, PictureEncoder, encode_cell, write_picture
 from audio_avif.types import FloatArray
 from audio_avif_stream.runtime.realtime import normal_priority
 

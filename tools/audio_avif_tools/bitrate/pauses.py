@@ -88,6 +88,8 @@ def _run(options: argparse.Namespace) -> None:
     paths = sorted(options.clips.glob(options.match))[:: options.every]
     if not paths:
         raise FileError(f"there are no clips {options.match} in {options.clips}")
+    if len(paths) < 2:
+        raise FileError(f"babble needs the voices of other clips; {options.clips} has one clip {options.match}")
     vocoder = load_vocoder(device="cpu", name="embedded")
     clips = [read_audio(path) for path in paths]
     if options.plot is not None:

@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
         type=integers_in(0, 100),
         default=[35, 45, 52, 64],
         metavar="Q,Q",
-        help="AVIF qualities (default: 33,43,49,60,66)",
+        help="AVIF qualities (default: 35,45,52,64)",
     )
     parser.add_argument(
         "--workers",
