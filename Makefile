@@ -21,7 +21,8 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/python -m audio_avif_tools.demo $(if $(MIC),--mic) $(if $(QUALITY),--quality $(QUALITY))
 
 # Workers share the cores: threads of one that wait for each other would cost the others time.
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# Numba (of ViSQOL) would also give PyTorch as many threads in the same process: 20 times slower on busy cores.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 # Tests start hundreds of programs: each would compile its modules again if none were kept.
 TESTING := $(ONE_THREAD) PYTHONDONTWRITEBYTECODE=
 
