@@ -18,7 +18,7 @@ _PLACE_STEP_SAMPLES = 16
 _LAG_STEP_SAMPLES = 4
 _MAX_LAG_SAMPLES = 160  # the pitch period of a voice at 100 Hz
 _MIN_SHARE = 0.5  # of what is wanted; the rest follows at the next join
-_PRICE_OF_LESS = 0.1  # of difference, for leaving all to the next join
+_DEFERRAL_PENALTY = 0.1  # times the share of what is wanted that is left to the next join
 _MAX_DIFFERENCE = 0.2  # energy of the difference to that of both sides: a correlation of 0.8
 _BETWEEN_TRIES_SAMPLES = 1600
 _SILENCE = 1e-9
@@ -102,7 +102,7 @@ def _best_join(samples: FloatArray, wanted_samples: int, max_difference: float) 
         energy = (left**2).sum(axis=1) + (right**2).sum(axis=1) + _SILENCE
         difference = ((left - right) ** 2).sum(axis=1) / energy
         place = int(np.argmin(difference))
-        cost = difference[place] + _PRICE_OF_LESS * (wanted_samples - lag) / wanted_samples
+        cost = difference[place] + _DEFERRAL_PENALTY * (wanted_samples - lag) / wanted_samples
         if difference[place] <= max_difference and cost < least_cost:
             best, least_cost = (place * _PLACE_STEP_SAMPLES, lag), cost
     return best

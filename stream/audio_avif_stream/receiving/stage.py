@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StreamRecords:
-    """The tiles of one stream in a folder, its picture, and whoever watches its frames.
+    """The tiles of one stream in a folder, its picture, and the display of its frames.
 
     ``on_frames`` is called with all frames that are spoken, in the thread that speaks them.
     """

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _BLOCK_SAMPLES = 256
 _RING_S = 2.0
 _SILENT_BLOCK_S = 0.032
-_MAX_MISSING_SAMPLES = RATE_HZ // 50  # what is read later is processed and analysed later
+_MAX_MISSING_SAMPLES = RATE_HZ // 50  # so that little is left to process when a tile is complete
 _LOUD = 0.01  # -40 dB of full scale: below it and for so long, a gap is not heard
 _QUIET_S = 0.5
 _ZERO_WARNING = (
@@ -56,7 +56,8 @@ class Source(Protocol):
     def blocks(self, missing: Callable[[], int] = nothing_missing) -> AsyncIterator[Block]:
         """Yield the blocks, once. Raises FileError or DeviceError where the source fails.
 
-        ``missing()`` more samples will be of use: a source may hold back fewer of them, to wake the program less often.
+        ``missing()`` tells how many more samples the caller needs. A source may hold back fewer than that, so that it
+        wakes the program less often.
         """
         ...
 

@@ -1293,7 +1293,7 @@ var PLACE_STEP_SAMPLES = 16;
 var LAG_STEP_SAMPLES = 4;
 var MAX_LAG_SAMPLES = 160;
 var MIN_SHARE = 0.5;
-var PRICE_OF_LESS = 0.1;
+var DEFERRAL_PENALTY = 0.1;
 var MAX_DIFFERENCE = 0.2;
 var BETWEEN_TRIES_SAMPLES = 1600;
 var SILENCE = 1e-9;
@@ -1354,7 +1354,7 @@ function bestJoin(samples, wantedSamples, maxDifference) {
       const difference = differenceAt(samples, start, lag);
       if (difference < least) [place, least] = [start, difference];
     }
-    const cost = least + PRICE_OF_LESS * (wantedSamples - lag) / wantedSamples;
+    const cost = least + DEFERRAL_PENALTY * (wantedSamples - lag) / wantedSamples;
     if (least <= maxDifference && cost < leastCost) [best, leastCost] = [{ place, lag }, cost];
   }
   return best;

@@ -9,7 +9,7 @@ const PLACE_STEP_SAMPLES = 16;
 const LAG_STEP_SAMPLES = 4;
 const MAX_LAG_SAMPLES = 160; // the pitch period of a voice at 100 Hz
 const MIN_SHARE = 0.5;
-const PRICE_OF_LESS = 0.1;
+const DEFERRAL_PENALTY = 0.1;
 const MAX_DIFFERENCE = 0.2; // energy of the difference to that of both sides
 const BETWEEN_TRIES_SAMPLES = 1600;
 const SILENCE = 1e-9;
@@ -80,7 +80,7 @@ function bestJoin(samples: Float32Array, wantedSamples: number, maxDifference: n
       const difference = differenceAt(samples, start, lag);
       if (difference < least) [place, least] = [start, difference];
     }
-    const cost = least + (PRICE_OF_LESS * (wantedSamples - lag)) / wantedSamples;
+    const cost = least + (DEFERRAL_PENALTY * (wantedSamples - lag)) / wantedSamples;
     if (least <= maxDifference && cost < leastCost) [best, leastCost] = [{ place, lag }, cost];
   }
   return best;
