@@ -83,7 +83,10 @@ class MachineWatch:
         self._steadiness.reset()
 
     def push(self, spoken_s: float, took_s: float, delay_s: float, output: OutputState) -> None:
-        """Record a tile whose sound was made at ``spoken_s``, in ``took_s`` of work, ``delay_s`` after work could begin."""
+        """Record a tile whose sound was made at ``spoken_s``.
+
+        The work took ``took_s``, and its end was ``delay_s`` after it could begin.
+        """
         self._took_s.append(took_s)
         self._pacer.processing_s = median(self._took_s)
         self._steadiness.push(spoken_s, output.written_s, output.buffered_s, output.reserve_s, delay_s)

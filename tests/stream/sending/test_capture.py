@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_avif.edge.device_choice import DeviceChoice
 from audio_avif.edge.devices import Microphone
 from audio_avif.edge.sound_files import to_s16le
 from audio_avif.errors import FileError
-from audio_avif_stream.sending.capture import FileSource
+from audio_avif_stream.sending import capture
+from audio_avif_stream.sending.capture import FileSource, MicrophoneSource
 from support.speech import FloatArray, speech_like
 
 RATE_HZ = 16_000
@@ -96,3 +98,42 @@ def test_a_microphone_whose_channels_cancel_is_heard(channels: int, monkeypatch:
             heard.append(microphone.read()[0])
             assert waiting_samples <= heard[-1].size <= waiting_samples + 2 or len(heard) < 3
     assert np.concatenate(heard).std() == pytest.approx(voice.std(), rel=0.03)
+
+
+class CountingMicrophone:
+    """A microphone of a test, which holds as many samples as it was given."""
+
+    has_stopped = False
+    waiting_samples = 0
+
+    def read(self) -> tuple[FloatArray, float]:
+        samples, self.waiting_samples = np.ones(self.waiting_samples, np.float32), 0
+        return samples, 0.0
+
+
+@pytest.mark.parametrize(("missing", "size"), [(0, 80), (100, 160), (240, 240), (5000, 320)])
+def test_a_microphone_is_read_once_what_is_missing_is_here(
+    missing: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of 80 samples wake nobody until they add up to what the caller needs, 20 ms at most."""
+    microphone = CountingMicrophone()
+    keeper = SimpleNamespace(device=microphone, error=None, is_quiet=False)
+    monkeypatch.setattr(capture, "DeviceKeeper", lambda *_: keeper)
+    monkeypatch.setattr(capture, "DeviceThread", lambda _: SimpleNamespace(start=lambda: None))
+
+    async def sizes() -> list[int]:
+        source, read = MicrophoneSource(DeviceChoice()), []
+        blocks = source.blocks(lambda: missing)
+        microphone.waiting_samples = 320
+        await anext(blocks)  # the device joins
+        for _ in range(3):
+            block = asyncio.ensure_future(anext(blocks))
+            while not block.done():
+                microphone.waiting_samples += 80
+                source._on_data()
+                for _ in range(20):  # turns of the event loop, more than it takes to be woken
+                    await asyncio.sleep(0)
+            read.append(block.result().samples.size)
+        return read
+
+    assert asyncio.run(sizes()) == [size] * 3
