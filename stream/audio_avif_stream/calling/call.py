@@ -92,7 +92,8 @@ class Call:
 
     async def _play(self, room: str) -> None:
         try:
-            await listen_to(self.receiver, [replace(self._relay, path=f"/listen/{room}")], room, "the other end")
+            relay = replace(self._relay, path=f"/listen/{room}")
+            await listen_to(self.receiver, [relay], room, "the other end", has_been_connected=True)
         finally:
             self._end()
 

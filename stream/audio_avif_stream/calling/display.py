@@ -85,9 +85,12 @@ def text_of(figures: dict[str, Any]) -> str:
     """Two lines for the terminal, of at most 80 columns."""
     sent, heard = figures["sent"] or {}, figures["heard"] or {}
     delay = _ms(heard.get("delay_ms"))
-    state = "silent" if figures["is_silent"] else "open"
-    if sent and not sent["is_connected"]:
+    if not sent:
+        state = "connecting"
+    elif not sent["is_connected"]:
         state = "reconnecting"
+    else:
+        state = "silent" if figures["is_silent"] else "open"
     said_line = (
         f"said  {figures['said_level_db']:3.0f} dB {sent.get('codec_kbps', 0):4.1f} kbps "
         f"lost {sent.get('dropped_tiles', 0):3d} delay about {delay} ms network {_ms(sent.get('round_trip_ms'))} ms "

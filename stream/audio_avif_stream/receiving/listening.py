@@ -217,16 +217,23 @@ class RoomStreams:
             stream.line.put(replace(ping, receiver_ahead_us=ahead_us).to_bytes())
 
 
-async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: str, awaited: str | None = None) -> None:
+async def listen_to(
+    receiver: Receiver,
+    relays: Sequence[Address],
+    room_name: str,
+    awaited: str | None = None,
+    has_been_connected: bool = False,
+) -> None:
     """Play what is published in a room, connected to one of these relays, until the receiver is finished.
 
-    ``awaited`` names whoever has not come yet (default: someone to publish in the room).
+    ``awaited`` names whoever has not come yet (default: someone to publish in the room). Where another connection
+    ``has_been_connected`` to a relay already, a first attempt that fails is repeated like any other.
 
     Raises ConnectionFailed where none can be reached at first, or one refuses, and what made playing fail.
     """
     streams = RoomStreams(receiver)
     try:
-        await unless(receiver.finished, _keep_connected(streams, relays, room_name, awaited))
+        await unless(receiver.finished, _keep_connected(streams, relays, room_name, awaited, has_been_connected))
     finally:
         await receiver.close()
         streams.close()
@@ -235,16 +242,17 @@ async def listen_to(receiver: Receiver, relays: Sequence[Address], room_name: st
 
 
 async def _keep_connected(
-    streams: RoomStreams, relays: Sequence[Address], room_name: str, awaited: str | None = None
+    streams: RoomStreams, relays: Sequence[Address], room_name: str, awaited: str | None, has_been_connected: bool
 ) -> None:
     """Stay connected to one of the relays.
 
-    Raises ConnectionFailed where every relay fails at first, RefusedForGood where one refuses.
+    Raises ConnectionFailed where every relay fails before there has been a connection, RefusedForGood where one
+    refuses.
     """
     loop = asyncio.get_running_loop()
     backoff = Backoff(_MAX_BACKOFF_S, attempts=len(relays))
     turns = itertools.cycle(relays)
-    failures, has_been_connected = 0, False
+    failures = 0
     awaited = awaited or f"someone to publish in room {room_name}"
 
     async def attempt() -> tuple[Address, ClientConnection]:

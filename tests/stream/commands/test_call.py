@@ -16,7 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trustme
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
+from audio_avif.link.messages import SUBPROTOCOL, Welcome
 from audio_avif_stream.telemetry import figures
 from audio_avif_tools.network.proxy import relaying as impairing
 from audio_avif_tools.network.scenario import Scenario
@@ -122,6 +127,37 @@ def test_a_call_goes_on_after_a_broken_connection(tmp_path: Path, clips: tuple[P
         assert host.ended().code == 0
     assert host.err.count("(the other end is here)") == 1, "the stream began anew"
     assert json_lines(stats)[-1]["sent"]["reconnections"] == 1
+
+
+def test_a_relay_that_is_lost_before_one_listens_is_tried_again(tmp_path: Path, clips: tuple[Path, Path]) -> None:
+    """The connection that sends is there already, so the call has begun."""
+    publishing, listening = "/publish/call.1", "/listen/call.2"
+    asked: list[str] = []
+
+    def refuse(connection: ServerConnection, request: Request) -> Response | None:
+        asked.append(request.path)
+        return connection.respond(503, "") if asked.count(listening) == 1 else None
+
+    def serve_one(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):  # the call is over
+            if connection.request is not None and connection.request.path == publishing:
+                connection.recv()
+                connection.send(Welcome("griffin-lim", 0).to_bytes())
+            while True:
+                connection.recv()
+
+    with serve(
+        serve_one, "127.0.0.1", 0, process_request=refuse, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.socket.getsockname()[1]
+        options = ("--input", clips[0], "--output", tmp_path / "heard.wav", "--vocoder", "griffin-lim")
+        with running(CALL, "127.0.0.1", "--port", port, *options) as process:
+            wait_until(lambda: len(asked) >= 3 or process.popen.poll() is not None, "another attempt")
+            process.signal(signal.SIGINT)
+            assert process.ended().code == 0, process.err
+        server.shutdown()
+    assert asked[:3] == [publishing, listening, listening]
 
 
 def test_tls_and_a_token_protect_both_directions(tmp_path: Path, clips: tuple[Path, Path]) -> None:

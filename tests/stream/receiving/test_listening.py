@@ -235,7 +235,7 @@ def test_a_relay_that_lets_nobody_in_is_asked_less_and_less_often(monkeypatch: p
     monkeypatch.setattr(listening_module, "_listen", is_full)
     monkeypatch.setattr(asyncio, "sleep", wait)
     with pytest.raises(TimeoutError):
-        asyncio.run(listening_module._keep_connected(Mock(), [Address("127.0.0.1")], "talk"))
+        asyncio.run(listening_module._keep_connected(Mock(), [Address("127.0.0.1")], "talk", None, False))
     assert waits_s[0] < 0.2 and all(wait_s > 3 for wait_s in waits_s[7:])
 
 
