@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from audio_avif.codec.playout import Pacer
+from audio_avif.codec.playout import Pacer, Unsteadiness
 from audio_avif.link.jitter import recent_s
 
 _MEMORY_S = 5.0
@@ -14,41 +14,6 @@ _KNOWN_S = 1.0
 _MAX_SEEN = 512
 _OF_LATE = 9
 _WAKES_S = 0.001  # a thread that waits is woken so much later
-
-
-class Steadiness:
-    """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
-
-    ``unsteady_s`` is a sum: what the output cannot play until more is written, how much sooner than of late the output
-    was about to run dry, and how much longer than usual a tile's sound took to make. It is None in the first second.
-    """
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, float, float]] = deque(maxlen=_MAX_SEEN)
-        self.unsteady_s: float | None = None
-        self._began_s: float | None = None
-
-    def reset(self) -> None:
-        """Forget what was before a silence; the value stays until a second is known again."""
-        self._seen.clear()
-        self._began_s = None
-
-    def push(self, now_s: float, written_s: float, buffered_s: float, reserve_s: float, delay_s: float) -> None:
-        """Record a tile's sound that was made ``delay_s`` after the tile came.
-
-        So far ``written_s`` were written to the output, of which ``buffered_s`` are still waiting; of these the output
-        cannot play the last ``reserve_s`` until more is written.
-        """
-        self._seen.append((now_s, now_s + buffered_s - written_s, delay_s))
-        self._began_s = now_s if self._began_s is None else self._began_s
-        while self._seen[0][0] < now_s - recent_s(now_s - self._began_s):
-            self._seen.popleft()
-        ends_s = [end_s for _, end_s, _ in self._seen]
-        delays_s = [delay_s for _, _, delay_s in self._seen]
-        sooner_s = max(0.0, median(ends_s[-_OF_LATE:]) - min(ends_s))
-        unsteady_s = reserve_s + _WAKES_S + sooner_s + max(delays_s) - median(delays_s)
-        if now_s - self._began_s >= _KNOWN_S or (self.unsteady_s is not None and unsteady_s > self.unsteady_s):
-            self.unsteady_s = unsteady_s
 
 
 @dataclass(frozen=True)
@@ -63,6 +28,56 @@ class OutputState:
     buffered_s: float
     reserve_s: float
     device_s: float
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A tile: when its sound was made, when the output would have run dry, how long it took, and how late it came."""
+
+    at_s: float
+    dry_s: float
+    delay_s: float
+    late_s: float
+
+
+class Steadiness:
+    """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
+
+    A tile needs what the output cannot play until more is written, and besides: how much sooner than of late the output
+    was about to run dry, how much longer than usual the tile's sound took to make, and how late the tile came.
+    ``unsteady`` has the greatest of these, and the greatest sum of one tile; it is None in the first second.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[_Spoken] = deque(maxlen=_MAX_SEEN)
+        self.unsteady: Unsteadiness | None = None
+        self._began_s: float | None = None
+
+    def reset(self) -> None:
+        """Forget what was before a silence; the value stays until a second is known again."""
+        self._seen.clear()
+        self._began_s = None
+
+    def push(self, now_s: float, output: OutputState, delay_s: float, late_s: float) -> None:
+        """Record a tile that came ``late_s`` later than the earliest, and whose sound was made ``delay_s`` after it."""
+        dry_s = now_s + output.buffered_s - output.written_s
+        self._seen.append(_Spoken(now_s, dry_s, delay_s, late_s))
+        self._began_s = now_s if self._began_s is None else self._began_s
+        while self._seen[0].at_s < now_s - recent_s(now_s - self._began_s):
+            self._seen.popleft()
+        unsteady = self._judge(output.reserve_s + _WAKES_S)
+        is_known = now_s - self._began_s >= _KNOWN_S
+        if is_known or (self.unsteady is not None and unsteady.alone_s > self.unsteady.alone_s):
+            self.unsteady = unsteady
+
+    def _judge(self, least_s: float) -> Unsteadiness:
+        usual_dry_s = median(spoken.dry_s for spoken in list(self._seen)[-_OF_LATE:])
+        usual_delay_s = median(spoken.delay_s for spoken in self._seen)
+        sooner_s = [max(0.0, usual_dry_s - spoken.dry_s) for spoken in self._seen]
+        longer_s = [spoken.delay_s - usual_delay_s for spoken in self._seen]
+        late_s = [spoken.late_s for spoken in self._seen]
+        sums_s = map(sum, zip(sooner_s, longer_s, late_s, strict=True))
+        return Unsteadiness(least_s + max(sooner_s) + max(longer_s), least_s + max(sums_s) - max(late_s))
 
 
 class MachineWatch:
@@ -82,13 +97,14 @@ class MachineWatch:
         """Forget when the output was about to run dry: it was silent."""
         self._steadiness.reset()
 
-    def push(self, spoken_s: float, took_s: float, delay_s: float, output: OutputState) -> None:
+    def push(self, spoken_s: float, output: OutputState, took_s: float, delay_s: float, late_s: float) -> None:
         """Record a tile whose sound was made at ``spoken_s``.
 
-        The work took ``took_s``, and its end was ``delay_s`` after it could begin.
+        It came ``late_s`` later than the earliest. The work took ``took_s``, and its end was ``delay_s`` after it could
+        begin.
         """
         self._took_s.append(took_s)
         self._pacer.processing_s = median(self._took_s)
-        self._steadiness.push(spoken_s, output.written_s, output.buffered_s, output.reserve_s, delay_s)
-        if self._steadiness.unsteady_s is not None:
-            self._pacer.unsteady_s = self._steadiness.unsteady_s
+        self._steadiness.push(spoken_s, output, delay_s, late_s)
+        if self._steadiness.unsteady is not None:
+            self._pacer.unsteady = self._steadiness.unsteady

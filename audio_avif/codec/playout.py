@@ -14,7 +14,19 @@ _TOLERANCE_FRAMES = 0.75
 _TOLERANCE_BELOW_FRAMES = 0.375
 _TOLERANCE_IN_SPEECH_FRAMES = 1.25
 _TOLERANCE_OF_SPLICING_FRAMES = 0.2
-_MARGIN_FRAMES = 0.5
+_MARGIN_FRAMES = 0.3  # splicing keeps the buffer's depth to within 0.2 frames
+
+
+@dataclass(frozen=True)
+class Unsteadiness:
+    """How much sound must be waiting because this machine is not punctual.
+
+    ``alone_s`` makes concealment safe whenever it begins. ``beyond_latest_s`` is what any tile needed beyond the
+    lateness of the latest one: mostly less, since a tile is rarely late on the way and in this machine at once.
+    """
+
+    alone_s: float
+    beyond_latest_s: float
 
 
 @dataclass(frozen=True)
@@ -37,21 +49,21 @@ class PlayoutConfig:
         if not 0 <= self.min_s <= 10:
             raise ValueError(f"the playout buffer must be 0 to 10 s, not {self.min_s}")
 
-    def target_s(self, arrivals: ArrivalWatch, unsteady_s: float, frame_s: float) -> float:
+    def target_s(self, arrivals: ArrivalWatch, unsteady: Unsteadiness, frame_s: float) -> float:
         """How much sound to hold ready for tiles that come like this, on a machine that is so unsteady.
 
         It is what the latest arrival needs, but no more than makes 95 of 100 safe: one that is alone is concealed.
         """
         usual_s = min(arrivals.lateness_s, self.max_s) + self.conceal_at_s + frame_s
-        latest_s = arrivals.latest_s + min(unsteady_s, self.conceal_at_s) + _MARGIN_FRAMES * frame_s
+        latest_s = arrivals.latest_s + min(unsteady.beyond_latest_s, self.conceal_at_s) + _MARGIN_FRAMES * frame_s
         return max(self.min_s, min(usual_s, latest_s))
 
 
 class Pacer:
     """Keeps the playout buffer as deep as the arrivals require.
 
-    ``processing_s`` is how long this machine takes for a tile, ``unsteady_s`` how much sound it needs because it is not
-    punctual; the caller of the decoder measures and sets them.
+    ``processing_s`` is how long this machine takes for a tile, and ``unsteady`` how unpunctual it is; the caller of the
+    decoder measures and sets them.
     """
 
     def __init__(self, config: PlayoutConfig, tile_s: float, frame_s: float) -> None:
@@ -64,13 +76,13 @@ class Pacer:
         self._copies = 0  # that come with a tile
         self._shortened_s = self._lengthened_s = 0.0
         self.processing_s = 0.0
-        self.unsteady_s = config.conceal_at_s
+        self.unsteady = Unsteadiness(config.conceal_at_s, config.conceal_at_s)
 
     @property
     def target_s(self) -> float:
         """How much sound to hold ready against jitter, and until copies of lost tiles have come."""
         copies_s = min(self._copies * self._tile_s, self.config.max_s)
-        return self.config.target_s(self._arrivals, self.unsteady_s, self._frame_s) + copies_s
+        return self.config.target_s(self._arrivals, self.unsteady, self._frame_s) + copies_s
 
     @property
     def depth_s(self) -> float:
@@ -80,7 +92,7 @@ class Pacer:
     @property
     def urgent_s(self) -> float:
         """With less sound than this, concealment must be made, or it comes too late."""
-        return min(self.config.conceal_at_s, self.unsteady_s) + self.processing_s
+        return min(self.config.conceal_at_s, self.unsteady.alone_s) + self.processing_s
 
     @property
     def shortened_s(self) -> float:
@@ -107,9 +119,13 @@ class Pacer:
         """Forget earlier depths of the buffer: the sound was interrupted."""
         self._depth.reset()
 
+    def lateness_s(self, first_frame: int, at_s: float) -> float:
+        """How late a tile which begins at ``first_frame`` is at that time, compared with the earliest."""
+        return at_s - first_frame * self._frame_s - self._arrivals.base_s
+
     def due_s(self, first_frame: int, now_s: float) -> float:
         """How much sound should be waiting now that a tile which begins at ``first_frame`` is opened."""
-        return self.depth_s - (now_s - first_frame * self._frame_s - self._arrivals.base_s)
+        return self.depth_s - self.lateness_s(first_frame, now_s)
 
     def room_tiles(self, buffered_s: float) -> int:
         """How many tiles the buffer has room for, counting what can soon be shortened away."""

@@ -24,7 +24,7 @@ import pytest
 
 from audio_avif.codec import background, decoder
 from audio_avif.codec.decoder import Decoder
-from audio_avif.codec.playout import PlayoutConfig
+from audio_avif.codec.playout import PlayoutConfig, Unsteadiness
 from audio_avif.config import MelConfig
 from audio_avif.errors import TileError
 from audio_avif.link.messages import Bye
@@ -78,7 +78,7 @@ def open_decoder(vector: Json) -> Decoder:
     teller = FrameTeller(vector["latency_samples"] // HOP)
     opened = Decoder(hello_of(vector["tile_frames"]), teller, PlayoutConfig(**vector["playout"]))
     opened.pacer.processing_s = vector["processing_s"]
-    opened.pacer.unsteady_s = vector["unsteady_s"]
+    opened.pacer.unsteady = Unsteadiness(vector["unsteady_s"], vector["unsteady_s"])
     return opened
 
 

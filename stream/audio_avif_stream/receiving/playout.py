@@ -135,7 +135,8 @@ class Playout:
         if frames.tile is None:
             return
         received_s = self._take_received_s(frames.tile.sequence, started_s)
-        self._machine.push(spoken_s, spoken_s - started_s, spoken_s - max(received_s, free_s), before)
+        late_s = self.decoder.pacer.lateness_s(frames.tile.first_frame, received_s)
+        self._machine.push(spoken_s, before, spoken_s - started_s, spoken_s - max(received_s, free_s), late_s)
         if chunk.samples.size:
             waited_s = started_s - received_s
             durations_s = (waited_s, decoded_s - started_s, spoken_s - decoded_s, before.buffered_s, before.device_s)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
-from audio_avif.codec.machine_watch import Steadiness
+from audio_avif.codec.machine_watch import OutputState, Steadiness
+from support.paths import DATA
 
 TILE_S = 0.032
 WAKES_S = 0.001
@@ -26,24 +30,29 @@ def watched(
         if block_s:
             taken_s = taken_s // block_s * block_s
         written_s = 0.05 + number * TILE_S
-        watch.push(now_s, written_s, written_s - taken_s, reserve_s, 0.014 if number == slow else 0.004)
+        output = OutputState(written_s, written_s - taken_s, reserve_s, device_s=0.0)
+        watch.push(now_s, output, 0.014 if number == slow else 0.004, late_s=0.0)
     return watch
 
 
+def alone_s(watch: Steadiness) -> float | None:
+    return None if watch.unsteady is None else watch.unsteady.alone_s
+
+
 def test_nothing_is_said_within_the_first_second() -> None:
-    assert watched(30).unsteady_s is None
-    assert watched(40).unsteady_s == pytest.approx(WAKES_S)
-    assert watched(40, reserve_s=0.008).unsteady_s == pytest.approx(0.008 + WAKES_S)
+    assert alone_s(watched(30)) is None
+    assert alone_s(watched(40)) == pytest.approx(WAKES_S)
+    assert alone_s(watched(40, reserve_s=0.008)) == pytest.approx(0.008 + WAKES_S)
 
 
 def test_an_output_that_tells_only_whole_blocks_needs_half_of_one_more() -> None:
-    assert watched(100, block_s=0.01).unsteady_s == pytest.approx(WAKES_S + 0.005, abs=0.003)
+    assert alone_s(watched(100, block_s=0.01)) == pytest.approx(WAKES_S + 0.005, abs=0.003)
 
 
 @pytest.mark.parametrize("what", ["gap", "slow"])
 def test_a_gap_or_a_slow_tile_counts_at_once_and_for_ten_seconds(what: str) -> None:
     def needed_s(count: int) -> float | None:
-        return watched(count, gap=(700, 0.01)).unsteady_s if what == "gap" else watched(count, slow=700).unsteady_s
+        return alone_s(watched(count, gap=(700, 0.01))) if what == "gap" else alone_s(watched(count, slow=700))
 
     assert needed_s(700) == pytest.approx(WAKES_S)
     assert [needed_s(706), needed_s(1000)] == pytest.approx([WAKES_S + 0.01] * 2)
@@ -53,5 +62,18 @@ def test_a_gap_or_a_slow_tile_counts_at_once_and_for_ten_seconds(what: str) -> N
 def test_after_a_silence_the_value_stays_until_a_second_is_known() -> None:
     watch = watched(100, block_s=0.01)
     watch.reset()
-    watch.push(200.0, 0.0, 0.0, 0.0, 0.004)
-    assert watch.unsteady_s == pytest.approx(WAKES_S + 0.005, abs=0.003)
+    watch.push(200.0, OutputState(0.0, 0.0, 0.0, 0.0), 0.004, 0.0)
+    assert alone_s(watch) == pytest.approx(WAKES_S + 0.005, abs=0.003)
+
+
+@pytest.mark.parametrize("case", json.loads((DATA / "steadiness.json").read_text()), ids=lambda case: case["about"])
+def test_only_what_comes_together_is_added_to_the_lateness_of_the_latest_tile(case: dict[str, Any]) -> None:
+    watch = Steadiness()
+    for number in range(100):
+        now_s = number * TILE_S
+        sooner_s, longer_s, late_s = (case["tiles_ms"].get(str(number), [0, 0, 0])[i] / 1e3 for i in range(3))
+        output = OutputState(now_s, 0.05 - sooner_s, reserve_s=0.0, device_s=0.0)
+        watch.push(now_s, output, 0.004 + longer_s, late_s)
+    assert watch.unsteady is not None
+    assert watch.unsteady.alone_s - WAKES_S == pytest.approx(case["alone_ms"] / 1e3)
+    assert watch.unsteady.beyond_latest_s - WAKES_S == pytest.approx(case["beyond_latest_ms"] / 1e3)

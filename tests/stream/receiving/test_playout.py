@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audio_avif.codec.playout import PlayoutConfig
+from audio_avif.codec.playout import PlayoutConfig, Unsteadiness
 from audio_avif.config import TileConfig
 from audio_avif.link.packets import Bundle
 from audio_avif.still.tiles import from_pixels
@@ -14,8 +14,9 @@ from support.stage import FRAME_S, Stage, decoder_of, pause, tell_pixels, tile
 TILE_S = 8 * FRAME_S
 FIRST_S = 0.041
 """The buffer before this machine is known: time to make concealment, and a frame."""
-KNOWN_S = 0.033
-"""The buffer once the arrivals are known: half a frame instead."""
+MARGIN_S = 0.3 * FRAME_S
+KNOWN_S = 0.025 + MARGIN_S
+"""The buffer once the arrivals are known: a margin instead of the frame."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def test_on_a_quiet_path_the_buffer_is_what_was_asked(min_s: float) -> None:
 def known_of(unsteady_s: float, tile_frames: int = 8) -> Stage:
     """A receiver on a machine that is known to be so unsteady."""
     stage = Stage(decoder_of(tile_frames=tile_frames))
-    stage.decoder.pacer.unsteady_s = unsteady_s
+    stage.decoder.pacer.unsteady = Unsteadiness(unsteady_s, unsteady_s)
     return stage
 
 
@@ -57,7 +58,7 @@ def settled_s(stage: Stage, tile_frames: int, after_s: float) -> float:
 def test_the_buffer_is_as_deep_as_this_machine_needs(tile_frames: int, unsteady_s: float) -> None:
     stage = known_of(unsteady_s, tile_frames)
     stream(stage, [0.0] * round(8 / tile_frames / FRAME_S), tile_frames)
-    needed_s = min(unsteady_s, 0.025) + 0.008
+    needed_s = min(unsteady_s, 0.025) + MARGIN_S
     assert stage.decoder.pacer.target_s == pytest.approx(needed_s)
     assert settled_s(stage, tile_frames, 6.0) == pytest.approx(needed_s, abs=0.25 * FRAME_S)
     assert (stage.underruns, stage.decoder.background.concealed_frames) == (0, 0)
@@ -66,13 +67,13 @@ def test_the_buffer_is_as_deep_as_this_machine_needs(tile_frames: int, unsteady_
 def test_one_late_tile_deepens_the_buffer_at_once_and_for_ten_seconds() -> None:
     stage = known_of(0.0)
     stream(stage, [0.0] * 160)
-    assert stage.decoder.pacer.target_s == pytest.approx(0.008)
+    assert stage.decoder.pacer.target_s == pytest.approx(MARGIN_S)
     stream(stage, [0.04], first=160)
     assert stage.decoder.pacer.target_s == pytest.approx(FIRST_S)  # no more than 95 of 100 tiles need
     stream(stage, [0.0] * 70, first=161)
     assert stage.decoder.pacer.target_s == pytest.approx(FIRST_S)
     stream(stage, [0.0] * 20, first=231)
-    assert stage.decoder.pacer.target_s == pytest.approx(0.008)
+    assert stage.decoder.pacer.target_s == pytest.approx(MARGIN_S)
     assert stage.underruns == 0
 
 
@@ -161,7 +162,7 @@ def test_no_tile_is_changed_by_more_than_15_of_100_over_any_second() -> None:
 def test_two_hours_of_drifting_clocks(sender_ppm: int, speaker_ppm: int, unsteady_s: float, tile_frames: int) -> None:
     """The crystals of two sound cards differ: one side's sound runs faster than the other side plays it."""
     stage = Stage(decoder_of(tile_frames=tile_frames), speaker_ppm=speaker_ppm)
-    stage.decoder.pacer.unsteady_s = unsteady_s
+    stage.decoder.pacer.unsteady = Unsteadiness(unsteady_s, unsteady_s)
     second = 1 / (1 + sender_ppm * 1e-6)  # how long what the sender takes for one lasts
     tile_s = tile_frames * FRAME_S * second
     jitter_s = np.random.default_rng(4).uniform(0, 0.01, 1000)

@@ -1379,15 +1379,12 @@ var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_BELOW_FRAMES = 0.375;
 var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 var TOLERANCE_OF_SPLICING_FRAMES = 0.2;
-var MARGIN_FRAMES = 0.5;
+var MARGIN_FRAMES = 0.3;
 var RESERVE_S = 5e-3;
 var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Steadiness = class {
-  /**
-   * A sum: what the output cannot play until more is written, how much sooner than of late it was about to run dry, and
-   * how much longer than usual a tile's sound took. Null in the first second.
-   */
-  unsteadyS = null;
+  /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first second. */
+  unsteady = null;
   seen = [];
   beganS = null;
   /** Forget what was before a silence; the value stays until a second is known again. */
@@ -1395,18 +1392,30 @@ var Steadiness = class {
     this.seen = [];
     this.beganS = null;
   }
-  /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
-  push(nowS2, writtenS, bufferedS, delayS) {
+  /**
+   * Record a tile that came `lateS` later than the earliest, and whose sound was made `delayS` after it; of `writtenS` in
+   * all, `bufferedS` were waiting.
+   */
+  push(nowS2, writtenS, bufferedS, delayS, lateS) {
     this.beganS ??= nowS2;
     const earliestS = nowS2 - recentS(nowS2 - this.beganS);
-    this.seen.push({ nowS: nowS2, endS: nowS2 + bufferedS - writtenS, delayS });
+    this.seen.push({ nowS: nowS2, dryS: nowS2 + bufferedS - writtenS, delayS, lateS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
-    const ends = this.seen.map((each) => each.endS);
-    const delays = this.seen.map((each) => each.delayS);
-    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
-    const unsteadyS = RESERVE_S + soonerS + Math.max(...delays) - median(delays);
+    const unsteady = this.judge();
     const isKnown = nowS2 - this.beganS >= KNOWN_S;
-    if (isKnown || this.unsteadyS !== null && unsteadyS > this.unsteadyS) this.unsteadyS = unsteadyS;
+    if (isKnown || this.unsteady !== null && unsteady.aloneS > this.unsteady.aloneS) this.unsteady = unsteady;
+  }
+  judge() {
+    const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
+    const usualDelayS = median(this.seen.map((each) => each.delayS));
+    const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
+    const longerS = this.seen.map((each) => each.delayS - usualDelayS);
+    const lateS = this.seen.map((each) => each.lateS);
+    const sumsS = lateS.map((late, i) => late + soonerS[i] + longerS[i]);
+    return {
+      aloneS: RESERVE_S + Math.max(...soonerS) + Math.max(...longerS),
+      beyondLatestS: RESERVE_S + Math.max(...sumsS) - Math.max(...lateS)
+    };
   }
 };
 var Pacer = class {
@@ -1414,7 +1423,7 @@ var Pacer = class {
     this.config = config;
     this.tileS = tileS;
     this.frameS = frameS2;
-    this.unsteadyS = config.concealAtS;
+    this.unsteady = { aloneS: config.concealAtS, beyondLatestS: config.concealAtS };
     this.arrivals = new ArrivalWatch(frameS2);
     this.depth = new DepthWatch(tileS);
   }
@@ -1423,8 +1432,8 @@ var Pacer = class {
   frameS;
   /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
-  /** How much sound is needed because this machine is not punctual; the caller measures and sets it. */
-  unsteadyS;
+  /** How unpunctual this machine is; the caller measures and sets it. */
+  unsteady;
   arrivals;
   depth;
   stretcher = new FrameStretcher();
@@ -1436,7 +1445,8 @@ var Pacer = class {
   get targetS() {
     const { minS, maxS, concealAtS } = this.config;
     const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
-    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + MARGIN_FRAMES * this.frameS;
+    const beyondS = Math.min(this.unsteady.beyondLatestS, concealAtS) + MARGIN_FRAMES * this.frameS;
+    const latestS = this.arrivals.latestS + beyondS;
     const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
@@ -1446,7 +1456,7 @@ var Pacer = class {
   }
   /** With less sound than this, concealment must be made, or it comes too late. */
   get urgentS() {
-    return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
+    return Math.min(this.config.concealAtS, this.unsteady.aloneS) + this.processingS;
   }
   /** Sound left out to catch up. */
   get shortenedS() {
@@ -1469,9 +1479,13 @@ var Pacer = class {
   forgetDepths() {
     this.depth.reset();
   }
+  /** How late a tile is at that time, compared with the earliest. */
+  latenessS(firstFrame, atS) {
+    return atS - firstFrame * this.frameS - this.arrivals.baseS;
+  }
   /** How much sound should be waiting now that a tile which begins at `firstFrame` is opened. */
   dueS(firstFrame, nowS2) {
-    return this.depthS - (nowS2 - firstFrame * this.frameS - this.arrivals.baseS);
+    return this.depthS - this.latenessS(firstFrame, nowS2);
   }
   /** How many tiles the buffer has room for, with a surplus that can be caught up with soon. */
   roomTiles(bufferedS) {
@@ -2240,8 +2254,9 @@ var Room = class {
       this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
       const sorted = [...this.stream.processingS].sort((a, b) => a - b);
       decoder.pacer.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
-      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS);
-      decoder.pacer.unsteadyS = this.stream.steadiness.unsteadyS ?? decoder.pacer.unsteadyS;
+      const lateS = decoder.pacer.latenessS(tile.firstFrame, tile.receivedS);
+      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS, lateS);
+      decoder.pacer.unsteady = this.stream.steadiness.unsteady ?? decoder.pacer.unsteady;
     }
     this.spokenS = now;
   }

@@ -13,7 +13,7 @@ const TOLERANCE_FRAMES = 0.75;
 const TOLERANCE_BELOW_FRAMES = 0.375;
 const TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 const TOLERANCE_OF_SPLICING_FRAMES = 0.2;
-const MARGIN_FRAMES = 0.5;
+const MARGIN_FRAMES = 0.3; // splicing keeps the buffer's depth to within 0.2 frames
 const RESERVE_S = 0.005; // a worklet takes 128 samples at once, and a worker that waits is woken later
 
 /**
@@ -34,14 +34,19 @@ export interface PlayoutConfig {
 /** Browsers wake a worker later than an operating system wakes a thread, so concealment is made sooner than in Python. */
 export const BROWSER_PLAYOUT: PlayoutConfig = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 
-/** Finds how much sound must be waiting because this machine is not punctual, from the last `recentS`. */
+/** How much sound must be waiting because this machine is not punctual. */
+export interface Unsteadiness {
+  /** What makes concealment safe whenever it begins. */
+  aloneS: number;
+  /** What any tile needed beyond the lateness of the latest one. */
+  beyondLatestS: number;
+}
+
+/** Finds how unpunctual this machine is, from the tiles of the last `recentS`. */
 export class Steadiness {
-  /**
-   * A sum: what the output cannot play until more is written, how much sooner than of late it was about to run dry, and
-   * how much longer than usual a tile's sound took. Null in the first second.
-   */
-  unsteadyS: number | null = null;
-  private seen: { nowS: number; endS: number; delayS: number }[] = [];
+  /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first second. */
+  unsteady: Unsteadiness | null = null;
+  private seen: { nowS: number; dryS: number; delayS: number; lateS: number }[] = [];
   private beganS: number | null = null;
 
   /** Forget what was before a silence; the value stays until a second is known again. */
@@ -50,18 +55,31 @@ export class Steadiness {
     this.beganS = null;
   }
 
-  /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
-  push(nowS: number, writtenS: number, bufferedS: number, delayS: number): void {
+  /**
+   * Record a tile that came `lateS` later than the earliest, and whose sound was made `delayS` after it; of `writtenS` in
+   * all, `bufferedS` were waiting.
+   */
+  push(nowS: number, writtenS: number, bufferedS: number, delayS: number, lateS: number): void {
     this.beganS ??= nowS;
     const earliestS = nowS - recentS(nowS - this.beganS);
-    this.seen.push({ nowS, endS: nowS + bufferedS - writtenS, delayS });
+    this.seen.push({ nowS, dryS: nowS + bufferedS - writtenS, delayS, lateS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
-    const ends = this.seen.map((each) => each.endS);
-    const delays = this.seen.map((each) => each.delayS);
-    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
-    const unsteadyS = RESERVE_S + soonerS + Math.max(...delays) - median(delays);
+    const unsteady = this.judge();
     const isKnown = nowS - this.beganS >= KNOWN_S;
-    if (isKnown || (this.unsteadyS !== null && unsteadyS > this.unsteadyS)) this.unsteadyS = unsteadyS;
+    if (isKnown || (this.unsteady !== null && unsteady.aloneS > this.unsteady.aloneS)) this.unsteady = unsteady;
+  }
+
+  private judge(): Unsteadiness {
+    const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
+    const usualDelayS = median(this.seen.map((each) => each.delayS));
+    const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
+    const longerS = this.seen.map((each) => each.delayS - usualDelayS);
+    const lateS = this.seen.map((each) => each.lateS);
+    const sumsS = lateS.map((late, i) => late + soonerS[i] + longerS[i]);
+    return {
+      aloneS: RESERVE_S + Math.max(...soonerS) + Math.max(...longerS),
+      beyondLatestS: RESERVE_S + Math.max(...sumsS) - Math.max(...lateS),
+    };
   }
 }
 
@@ -69,8 +87,8 @@ export class Steadiness {
 export class Pacer {
   /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
-  /** How much sound is needed because this machine is not punctual; the caller measures and sets it. */
-  unsteadyS: number;
+  /** How unpunctual this machine is; the caller measures and sets it. */
+  unsteady: Unsteadiness;
   private readonly arrivals: ArrivalWatch;
   private readonly depth: DepthWatch;
   private readonly stretcher = new FrameStretcher();
@@ -84,7 +102,7 @@ export class Pacer {
     private readonly tileS: number,
     private readonly frameS: number,
   ) {
-    this.unsteadyS = config.concealAtS;
+    this.unsteady = { aloneS: config.concealAtS, beyondLatestS: config.concealAtS };
     this.arrivals = new ArrivalWatch(frameS);
     this.depth = new DepthWatch(tileS);
   }
@@ -93,7 +111,8 @@ export class Pacer {
   get targetS(): number {
     const { minS, maxS, concealAtS } = this.config;
     const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
-    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + MARGIN_FRAMES * this.frameS;
+    const beyondS = Math.min(this.unsteady.beyondLatestS, concealAtS) + MARGIN_FRAMES * this.frameS;
+    const latestS = this.arrivals.latestS + beyondS;
     const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
@@ -105,7 +124,7 @@ export class Pacer {
 
   /** With less sound than this, concealment must be made, or it comes too late. */
   get urgentS(): number {
-    return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
+    return Math.min(this.config.concealAtS, this.unsteady.aloneS) + this.processingS;
   }
 
   /** Sound left out to catch up. */
@@ -134,9 +153,14 @@ export class Pacer {
     this.depth.reset();
   }
 
+  /** How late a tile is at that time, compared with the earliest. */
+  latenessS(firstFrame: number, atS: number): number {
+    return atS - firstFrame * this.frameS - this.arrivals.baseS;
+  }
+
   /** How much sound should be waiting now that a tile which begins at `firstFrame` is opened. */
   dueS(firstFrame: number, nowS: number): number {
-    return this.depthS - (nowS - firstFrame * this.frameS - this.arrivals.baseS);
+    return this.depthS - this.latenessS(firstFrame, nowS);
   }
 
   /** How many tiles the buffer has room for, with a surplus that can be caught up with soon. */

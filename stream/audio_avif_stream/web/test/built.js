@@ -273,15 +273,12 @@ var TOLERANCE_FRAMES = 0.75;
 var TOLERANCE_BELOW_FRAMES = 0.375;
 var TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 var TOLERANCE_OF_SPLICING_FRAMES = 0.2;
-var MARGIN_FRAMES = 0.5;
+var MARGIN_FRAMES = 0.3;
 var RESERVE_S = 5e-3;
 var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Steadiness = class {
-  /**
-   * A sum: what the output cannot play until more is written, how much sooner than of late it was about to run dry, and
-   * how much longer than usual a tile's sound took. Null in the first second.
-   */
-  unsteadyS = null;
+  /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first second. */
+  unsteady = null;
   seen = [];
   beganS = null;
   /** Forget what was before a silence; the value stays until a second is known again. */
@@ -289,18 +286,30 @@ var Steadiness = class {
     this.seen = [];
     this.beganS = null;
   }
-  /** Record a tile's sound, made `delayS` after the tile came; of `writtenS` in all, `bufferedS` were waiting. */
-  push(nowS, writtenS, bufferedS, delayS) {
+  /**
+   * Record a tile that came `lateS` later than the earliest, and whose sound was made `delayS` after it; of `writtenS` in
+   * all, `bufferedS` were waiting.
+   */
+  push(nowS, writtenS, bufferedS, delayS, lateS) {
     this.beganS ??= nowS;
     const earliestS = nowS - recentS(nowS - this.beganS);
-    this.seen.push({ nowS, endS: nowS + bufferedS - writtenS, delayS });
+    this.seen.push({ nowS, dryS: nowS + bufferedS - writtenS, delayS, lateS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
-    const ends = this.seen.map((each) => each.endS);
-    const delays = this.seen.map((each) => each.delayS);
-    const soonerS = Math.max(0, median(ends.slice(-OF_LATE)) - Math.min(...ends));
-    const unsteadyS = RESERVE_S + soonerS + Math.max(...delays) - median(delays);
+    const unsteady = this.judge();
     const isKnown = nowS - this.beganS >= KNOWN_S;
-    if (isKnown || this.unsteadyS !== null && unsteadyS > this.unsteadyS) this.unsteadyS = unsteadyS;
+    if (isKnown || this.unsteady !== null && unsteady.aloneS > this.unsteady.aloneS) this.unsteady = unsteady;
+  }
+  judge() {
+    const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
+    const usualDelayS = median(this.seen.map((each) => each.delayS));
+    const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
+    const longerS = this.seen.map((each) => each.delayS - usualDelayS);
+    const lateS = this.seen.map((each) => each.lateS);
+    const sumsS = lateS.map((late, i) => late + soonerS[i] + longerS[i]);
+    return {
+      aloneS: RESERVE_S + Math.max(...soonerS) + Math.max(...longerS),
+      beyondLatestS: RESERVE_S + Math.max(...sumsS) - Math.max(...lateS)
+    };
   }
 };
 var Pacer = class {
@@ -308,7 +317,7 @@ var Pacer = class {
     this.config = config;
     this.tileS = tileS;
     this.frameS = frameS2;
-    this.unsteadyS = config.concealAtS;
+    this.unsteady = { aloneS: config.concealAtS, beyondLatestS: config.concealAtS };
     this.arrivals = new ArrivalWatch(frameS2);
     this.depth = new DepthWatch(tileS);
   }
@@ -317,8 +326,8 @@ var Pacer = class {
   frameS;
   /** Processing time of a tile on this machine; the caller of the decoder measures and sets it. */
   processingS = 0;
-  /** How much sound is needed because this machine is not punctual; the caller measures and sets it. */
-  unsteadyS;
+  /** How unpunctual this machine is; the caller measures and sets it. */
+  unsteady;
   arrivals;
   depth;
   stretcher = new FrameStretcher();
@@ -330,7 +339,8 @@ var Pacer = class {
   get targetS() {
     const { minS, maxS, concealAtS } = this.config;
     const usualS = Math.min(this.arrivals.latenessS, maxS) + concealAtS + this.frameS;
-    const latestS = this.arrivals.latestS + Math.min(this.unsteadyS, concealAtS) + MARGIN_FRAMES * this.frameS;
+    const beyondS = Math.min(this.unsteady.beyondLatestS, concealAtS) + MARGIN_FRAMES * this.frameS;
+    const latestS = this.arrivals.latestS + beyondS;
     const jitterS = Math.max(minS, Math.min(usualS, latestS));
     return jitterS + Math.min(this.copies * this.tileS, maxS);
   }
@@ -340,7 +350,7 @@ var Pacer = class {
   }
   /** With less sound than this, concealment must be made, or it comes too late. */
   get urgentS() {
-    return Math.min(this.config.concealAtS, this.unsteadyS) + this.processingS;
+    return Math.min(this.config.concealAtS, this.unsteady.aloneS) + this.processingS;
   }
   /** Sound left out to catch up. */
   get shortenedS() {
@@ -363,9 +373,13 @@ var Pacer = class {
   forgetDepths() {
     this.depth.reset();
   }
+  /** How late a tile is at that time, compared with the earliest. */
+  latenessS(firstFrame, atS) {
+    return atS - firstFrame * this.frameS - this.arrivals.baseS;
+  }
   /** How much sound should be waiting now that a tile which begins at `firstFrame` is opened. */
   dueS(firstFrame, nowS) {
-    return this.depthS - (nowS - firstFrame * this.frameS - this.arrivals.baseS);
+    return this.depthS - this.latenessS(firstFrame, nowS);
   }
   /** How many tiles the buffer has room for, with a surplus that can be caught up with soon. */
   roomTiles(bufferedS) {

@@ -36,7 +36,7 @@ function openDecoder(vector) {
   const tile = { frames: vector.tile_frames, log10_min: -5.5, log10_max: 1 };
   const decoder = new Decoder(USUAL_MEL, tile, new Counter(vector.latency_samples), playout);
   decoder.pacer.processingS = vector.processing_s;
-  decoder.pacer.unsteadyS = vector.unsteady_s;
+  decoder.pacer.unsteady = { aloneS: vector.unsteady_s, beyondLatestS: vector.unsteady_s };
   decoder.background.noise = steadyNoise;
   return { decoder, tile };
 }
