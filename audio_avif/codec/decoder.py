@@ -31,7 +31,6 @@ _REORDER_TILES = 8  # without a clock to say that a missing tile is late, this m
 _MAX_INTERPOLATED_FRAMES = 32  # half a second; over longer gaps it would be heard as a held tone
 _MAX_FILL_FRAMES = 128  # a gap that a peer claims is filled no further: the claim is only a number
 _FADE_LOG10_PER_S = 10.0
-_PAUSE_FRAMES = 2  # one at a time would run the vocoder twice as often, more would be in the way of what comes next
 _SPARE = 1.5  # a piece that is made up lasts so many times as long as making a tile's sound takes
 
 WARM_UP_TILES = 4
@@ -126,7 +125,7 @@ class Decoder:
         """With less sound than this waiting to be played, concealment or a pause's noise is due."""
         pacer = self.pacer
         if self.background.pause is not None and self._cut_off_s <= 0:
-            return max(pacer.depth_s - self._frame_s, pacer.urgent_s)
+            return max(pacer.depth_s - self._frame_s / 2, pacer.urgent_s)
         return pacer.urgent_s
 
     @property
@@ -262,9 +261,8 @@ class Decoder:
 
     def _piece_frames(self) -> int:
         """How many frames are concealed at once: few, but enough that a slow vocoder's sound stays ahead."""
-        least = 1 if self.background.pause is None else _PAUSE_FRAMES
         sustained = math.ceil(_SPARE * self.pacer.processing_s / self._frame_s)
-        return max(least, min(sustained, self.hello.tile.frames))
+        return max(1, min(sustained, self.hello.tile.frames))
 
     def _speak_pause(self) -> Frames | None:
         """Return all known frames of a pause, for a stream without a clock."""

@@ -13,7 +13,7 @@ _MEMORY_S = 5.0
 _KNOWN_S = 1.0
 _MAX_SEEN = 512
 _OF_LATE = 9
-_WAKES_S = 0.001  # a thread that waits is woken so much later
+_WAKES_S = 0.0025  # a thread that waits until concealment is due may be woken so much later
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,20 @@ class Steadiness:
         self._began_s = now_s if self._began_s is None else self._began_s
         while self._seen[0].at_s < now_s - recent_s(now_s - self._began_s):
             self._seen.popleft()
-        unsteady = self._judge(output.reserve_s + _WAKES_S)
+        unsteady = self._judge(output.reserve_s)
         is_known = now_s - self._began_s >= _KNOWN_S
         if is_known or (self.unsteady is not None and unsteady.alone_s > self.unsteady.alone_s):
             self.unsteady = unsteady
 
-    def _judge(self, least_s: float) -> Unsteadiness:
+    def _judge(self, reserve_s: float) -> Unsteadiness:
         usual_dry_s = median(spoken.dry_s for spoken in list(self._seen)[-_OF_LATE:])
         usual_delay_s = median(spoken.delay_s for spoken in self._seen)
         sooner_s = [max(0.0, usual_dry_s - spoken.dry_s) for spoken in self._seen]
         longer_s = [spoken.delay_s - usual_delay_s for spoken in self._seen]
         late_s = [spoken.late_s for spoken in self._seen]
         sums_s = map(sum, zip(sooner_s, longer_s, late_s, strict=True))
-        return Unsteadiness(least_s + max(sooner_s) + max(longer_s), least_s + max(sums_s) - max(late_s))
+        alone_s = reserve_s + _WAKES_S + max(sooner_s) + max(longer_s)
+        return Unsteadiness(alone_s, reserve_s + max(sums_s) - max(late_s))
 
 
 class MachineWatch:

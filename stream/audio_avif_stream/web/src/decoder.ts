@@ -16,7 +16,6 @@ import { SampleSplicer } from "./time_scaling.js";
 const MAX_INTERPOLATED_FRAMES = 32; // half a second; in longer gaps it would sound like a held tone
 const MAX_FILL_FRAMES = 128; // limit for gaps that a hostile peer claims
 const FADE_LOG10_PER_S = 10;
-const PAUSE_FRAMES = 2; // one at a time would run the vocoder twice as often, more would delay the next tile
 const SPARE = 1.5; // length of a piece of concealment relative to the processing time of a tile
 
 /** A vocoder with state: log-mel frames to samples. */
@@ -90,7 +89,7 @@ export class Decoder {
   /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS(): number {
     const { depthS, urgentS } = this.pacer;
-    return this.background.pause && this.cutOffS <= 0 ? Math.max(depthS - this.frameS, urgentS) : urgentS;
+    return this.background.pause && this.cutOffS <= 0 ? Math.max(depthS - this.frameS / 2, urgentS) : urgentS;
   }
 
   /** Whether no sound is made before the next packet, even if the buffer is empty. */
@@ -230,9 +229,8 @@ export class Decoder {
 
   /** Frames of concealment at once: few, but with a slow vocoder enough for its sound to stay ahead. */
   private pieceFrames(): number {
-    const least = this.background.pause ? PAUSE_FRAMES : 1;
     const sustained = Math.ceil((SPARE * this.pacer.processingS) / this.frameS);
-    return Math.max(least, Math.min(sustained, this.tile.frames));
+    return Math.max(1, Math.min(sustained, this.tile.frames));
   }
 
   /** The rest of the pause at the end of a stream. */

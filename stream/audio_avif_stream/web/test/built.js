@@ -1693,7 +1693,6 @@ var StreamPosition = class {
 var MAX_INTERPOLATED_FRAMES = 32;
 var MAX_FILL_FRAMES = 128;
 var FADE_LOG10_PER_S = 10;
-var PAUSE_FRAMES = 2;
 var SPARE = 1.5;
 var Decoder = class {
   constructor(mel, tile, vocoder, playout = BROWSER_PLAYOUT) {
@@ -1736,7 +1735,7 @@ var Decoder = class {
   /** With less sound than this in the buffer, concealment or a pause's noise must be made. */
   get urgentS() {
     const { depthS, urgentS } = this.pacer;
-    return this.background.pause && this.cutOffS <= 0 ? Math.max(depthS - this.frameS, urgentS) : urgentS;
+    return this.background.pause && this.cutOffS <= 0 ? Math.max(depthS - this.frameS / 2, urgentS) : urgentS;
   }
   /** Whether no sound is made before the next packet, even if the buffer is empty. */
   get isWaiting() {
@@ -1859,9 +1858,8 @@ var Decoder = class {
   }
   /** Frames of concealment at once: few, but with a slow vocoder enough for its sound to stay ahead. */
   pieceFrames() {
-    const least = this.background.pause ? PAUSE_FRAMES : 1;
     const sustained = Math.ceil(SPARE * this.pacer.processingS / this.frameS);
-    return Math.max(least, Math.min(sustained, this.tile.frames));
+    return Math.max(1, Math.min(sustained, this.tile.frames));
   }
   /** The rest of the pause at the end of a stream. */
   speakPause() {
