@@ -30,6 +30,13 @@ class Background:
         self.concealed_frames = 0
         self.noise_frames = 0
 
+    @property
+    def _floor(self) -> FloatArray:
+        """The background's levels ``[n_mels]``."""
+        if self.pause is None:
+            return self._tracker.floor
+        return noise_envelope(self.pause.levels, self._mel.n_mels, self._tile)
+
     def push(self, log_mel: FloatArray) -> None:
         """Take the frames ``[n_mels, frames]`` of a tile that is spoken; it ends the pause."""
         self._tracker.push(log_mel)
@@ -38,7 +45,7 @@ class Background:
 
     def is_quiet(self, log_mel: FloatArray) -> bool:
         """Whether frames ``[n_mels, frames]`` hold little more than the background."""
-        return bool(log_mel.mean(axis=0).max() < self._tracker.floor.mean() + _QUIET_LOG10)
+        return bool(log_mel.mean(axis=0).max() < self._floor.mean() + _QUIET_LOG10)
 
     def interpolate(self, before: FloatArray, after: FloatArray, frames: int) -> FloatArray:
         """Conceal a short gap by frames ``[n_mels, frames]`` that lead from one frame ``[n_mels]`` to another."""
@@ -49,10 +56,9 @@ class Background:
         """Make frames ``[n_mels, count]``: the pause's noise, or concealment."""
         if self.pause is not None:
             self.noise_frames += count
-            floor = noise_envelope(self.pause.levels, self._mel.n_mels, self._tile)
         else:
             self.concealed_frames += count
-            floor = self._tracker.floor
+        floor = self._floor
         fading = concealment.decay(self._fading_frame, floor, count, self._mel.frame_s)
         self._fading_frame = fading[:, -1]
         noise = self._noise.frames(floor, count)

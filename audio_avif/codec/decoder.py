@@ -211,13 +211,15 @@ class Decoder:
         if self._is_silent:
             frames, silence_s = self._after_silence(log_mel, due_s)
         else:
-            fill = self._fill(gap, log_mel[:, 0], round((due_s - buffered_s) / self._frame_s))
+            needed = round((due_s - buffered_s) / self._frame_s)
+            fill = self._fill(gap, log_mel[:, 0], needed)
             frames = log_mel
             if self._is_timed:
+                frames = log_mel[:, self._replaced_by_noise(log_mel, min(-gap, -needed)) :]
                 if gap or self._was_skipped:
                     self.pacer.forget_depths()
-                surplus_s = buffered_s + fill.shape[1] * self._frame_s - due_s
-                frames, splice_s = self.pacer.push_frames(self._voice.last_frame, log_mel, surplus_s, is_quiet)
+                surplus_s = buffered_s + (fill.shape[1] + frames.shape[1] - log_mel.shape[1]) * self._frame_s - due_s
+                frames, splice_s = self.pacer.push_frames(self._voice.last_frame, frames, surplus_s, is_quiet)
             frames, made_up = np.concatenate([fill, frames], axis=1), fill.shape[1]
         self._voice.position.leave_out(gap + log_mel.shape[1] - frames.shape[1])
         self.background.push(log_mel)
@@ -242,6 +244,13 @@ class Decoder:
             needed = gap if is_pause else 0
         frames = max(0, min(gap, needed, _MAX_FILL_FRAMES))
         return self.background.frames(frames) if frames else np.zeros((after.size, 0), np.float32)
+
+    def _replaced_by_noise(self, log_mel: FloatArray, most: int) -> int:
+        """Count a tile's first frames, ``most`` at most, that are no louder than the pause's noise spoken for them."""
+        if self.background.pause is None:
+            return 0
+        counts = range(min(most, log_mel.shape[1] - 1), 0, -1)
+        return next((count for count in counts if self.background.is_quiet(log_mel[:, :count])), 0)
 
     def _bridge(self) -> Frames | None:
         """Return concealment while nothing comes: background, over which the last sound decays; at last silence."""

@@ -91,8 +91,9 @@ class Pacer:
 
     @property
     def urgent_s(self) -> float:
-        """With less sound than this, concealment must be made, or it comes too late."""
-        return min(self.config.conceal_at_s, self.unsteady.alone_s) + self.processing_s
+        """With less sound than this, concealment must be made, or it comes too late; never before the latest tile."""
+        for_latest_s = self.unsteady.beyond_latest_s + _MARGIN_FRAMES * self._frame_s
+        return min(self.config.conceal_at_s, self.unsteady.alone_s, for_latest_s) + self.processing_s
 
     @property
     def shortened_s(self) -> float:

@@ -160,6 +160,9 @@ class Scenario:
     playout: PlayoutConfig = field(default_factory=PlayoutConfig)
 
 
+_WORD = [42, 40, 41, 43, 150, 170, 180, 185]  # pixels of a tile that begins quietly
+
+
 def tile(sequence: int, frames: int = 8, first_frame: int | None = None, is_damaged: bool = False) -> Json:
     """A tile of speech; every fourth one is as quiet as a gap between words."""
     first = sequence * frames if first_frame is None else first_frame
@@ -209,6 +212,8 @@ def scenarios() -> dict[str, Scenario]:
     dropped = [on_time(packet, 0.0 if packet["sequence"] < 10 else 5.0) for packet in plain[:20]]
     wide, narrow = tiles(range(60), 32), tiles(range(60), 5)
     pause_alone = [*tiles(range(6)), pause(6, 48)]
+    words = [*tiles(range(40)), pause(40, 320), pause(41, 344)]
+    words += [tile(42 + i, first_frame=368 + 8 * i) | {"pixels": _WORD} for i in range(3)]
     short_last = {**tile(14), "frames": 3, "pixels": [150, 160, 170]}
     return {
         "quiet_path": Scenario("every packet on time", [on_time(packet) for packet in plain], ends=False),
@@ -226,6 +231,11 @@ def scenarios() -> dict[str, Scenario]:
         ),
         "order": Scenario("tiles swapped, repeated and late", sorted(mixed, key=lambda arrival: arrival[0])),
         "pauses": Scenario("pauses, one of them lost", [on_time(packet) for packet in _pauses()]),
+        "word": Scenario(
+            "noise was spoken for the first, quiet frame of a tile that comes late after a pause",
+            [on_time(packet, 0.012 * (packet["sequence"] % 3 == 0)) for packet in words],
+            unsteady_s=0.004,
+        ),
         "pause_to_the_end": Scenario(
             "a pause after which nothing comes for long",
             [*map(on_time, pause_alone), (27.0, tile(7, first_frame=400))],

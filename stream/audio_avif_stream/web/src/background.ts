@@ -30,6 +30,11 @@ export class Background {
     this.fadingFrame = new Float32Array(mel.n_mels).fill(tile.log10_min);
   }
 
+  /** The background's levels. */
+  private get floor(): Frame {
+    return this.pause?.envelope ?? this.tracker.floor;
+  }
+
   /** Take the frames of a tile; it ends the pause. */
   push(logMel: Frame[]): void {
     this.tracker.push(logMel);
@@ -39,7 +44,7 @@ export class Background {
 
   /** Whether frames are close to the background. */
   isQuiet(logMel: Frame[]): boolean {
-    return Math.max(...logMel.map(mean)) < mean(this.tracker.floor) + QUIET_LOG10;
+    return Math.max(...logMel.map(mean)) < mean(this.floor) + QUIET_LOG10;
   }
 
   /** Conceal a short gap by frames that lead from one frame to another. */
@@ -52,7 +57,7 @@ export class Background {
   frames(count: number): Frame[] {
     if (this.pause) this.noiseFrames += count;
     else this.concealedFrames += count;
-    const floor = this.pause?.envelope ?? this.tracker.floor;
+    const floor = this.floor;
     const fading = concealment.decay(this.fadingFrame, floor, count, frameS(this.mel));
     this.fadingFrame = fading[count - 1];
     const frames = concealment.overNoise(fading, floor, this.noise.frames(floor, count));

@@ -189,11 +189,13 @@ export class Decoder {
 
   /** The frames that fill the gap before a tile, and its own, as many as the pace asks for. */
   private afterSound(logMel: Frame[], gap: number, dueS: number, bufferedS: number, isQuiet: boolean): Paced {
-    const fill = this.fill(gap, logMel[0], roundHalfToEven((dueS - bufferedS) / this.frameS));
+    const needed = roundHalfToEven((dueS - bufferedS) / this.frameS);
+    const fill = this.fill(gap, logMel[0], needed);
     if (this.isEnding) return { logMel: [...fill, ...logMel], silenceS: 0, spliceS: 0 };
+    const rest = logMel.slice(this.replacedByNoise(logMel, Math.min(-gap, -needed)));
     if (gap || this.wasSkipped) this.pacer.forgetDepths();
-    const surplusS = bufferedS + fill.length * this.frameS - dueS;
-    const { frames, spliceS } = this.pacer.pushFrames(this.lastFrame, logMel, surplusS, isQuiet);
+    const surplusS = bufferedS + (fill.length + rest.length - logMel.length) * this.frameS - dueS;
+    const { frames, spliceS } = this.pacer.pushFrames(this.lastFrame, rest, surplusS, isQuiet);
     return { logMel: [...fill, ...frames], silenceS: 0, spliceS };
   }
 
@@ -206,6 +208,15 @@ export class Decoder {
     const wanted = this.isEnding ? (pause ? gap : 0) : needed;
     const frames = Math.max(0, Math.min(gap, wanted, MAX_FILL_FRAMES));
     return frames ? this.background.frames(frames) : [];
+  }
+
+  /** How many of a tile's first frames, `most` at most, are no louder than the pause's noise spoken for them. */
+  private replacedByNoise(logMel: Frame[], most: number): number {
+    if (!this.background.pause) return 0;
+    for (let count = Math.min(most, logMel.length - 1); count > 0; count--) {
+      if (this.background.isQuiet(logMel.slice(0, count))) return count;
+    }
+    return 0;
   }
 
   /** A piece of background into which the last sound decays, while no packets come; later silence. */

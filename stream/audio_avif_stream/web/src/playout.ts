@@ -122,9 +122,10 @@ export class Pacer {
     return this.targetS + this.processingS;
   }
 
-  /** With less sound than this, concealment must be made, or it comes too late. */
+  /** With less sound than this, concealment must be made, or it comes too late; never before the latest tile. */
   get urgentS(): number {
-    return Math.min(this.config.concealAtS, this.unsteady.aloneS) + this.processingS;
+    const forLatestS = this.unsteady.beyondLatestS + MARGIN_FRAMES * this.frameS;
+    return Math.min(this.config.concealAtS, this.unsteady.aloneS, forLatestS) + this.processingS;
   }
 
   /** Sound left out to catch up. */

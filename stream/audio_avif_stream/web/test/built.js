@@ -348,9 +348,10 @@ var Pacer = class {
   get depthS() {
     return this.targetS + this.processingS;
   }
-  /** With less sound than this, concealment must be made, or it comes too late. */
+  /** With less sound than this, concealment must be made, or it comes too late; never before the latest tile. */
   get urgentS() {
-    return Math.min(this.config.concealAtS, this.unsteady.aloneS) + this.processingS;
+    const forLatestS = this.unsteady.beyondLatestS + MARGIN_FRAMES * this.frameS;
+    return Math.min(this.config.concealAtS, this.unsteady.aloneS, forLatestS) + this.processingS;
   }
   /** Sound left out to catch up. */
   get shortenedS() {
@@ -745,6 +746,10 @@ var Background = class {
   noise;
   tracker;
   fadingFrame;
+  /** The background's levels. */
+  get floor() {
+    return this.pause?.envelope ?? this.tracker.floor;
+  }
   /** Take the frames of a tile; it ends the pause. */
   push(logMel) {
     this.tracker.push(logMel);
@@ -753,7 +758,7 @@ var Background = class {
   }
   /** Whether frames are close to the background. */
   isQuiet(logMel) {
-    return Math.max(...logMel.map(mean)) < mean(this.tracker.floor) + QUIET_LOG102;
+    return Math.max(...logMel.map(mean)) < mean(this.floor) + QUIET_LOG102;
   }
   /** Conceal a short gap by frames that lead from one frame to another. */
   interpolate(before, after, count) {
@@ -764,7 +769,7 @@ var Background = class {
   frames(count) {
     if (this.pause) this.noiseFrames += count;
     else this.concealedFrames += count;
-    const floor = this.pause?.envelope ?? this.tracker.floor;
+    const floor = this.floor;
     const fading = decay(this.fadingFrame, floor, count, frameS(this.mel));
     this.fadingFrame = fading[count - 1];
     const frames = overNoise(fading, floor, this.noise.frames(floor, count));
@@ -1821,11 +1826,13 @@ var Decoder = class {
   }
   /** The frames that fill the gap before a tile, and its own, as many as the pace asks for. */
   afterSound(logMel, gap, dueS, bufferedS, isQuiet) {
-    const fill = this.fill(gap, logMel[0], roundHalfToEven((dueS - bufferedS) / this.frameS));
+    const needed = roundHalfToEven((dueS - bufferedS) / this.frameS);
+    const fill = this.fill(gap, logMel[0], needed);
     if (this.isEnding) return { logMel: [...fill, ...logMel], silenceS: 0, spliceS: 0 };
+    const rest = logMel.slice(this.replacedByNoise(logMel, Math.min(-gap, -needed)));
     if (gap || this.wasSkipped) this.pacer.forgetDepths();
-    const surplusS = bufferedS + fill.length * this.frameS - dueS;
-    const { frames, spliceS } = this.pacer.pushFrames(this.lastFrame, logMel, surplusS, isQuiet);
+    const surplusS = bufferedS + (fill.length + rest.length - logMel.length) * this.frameS - dueS;
+    const { frames, spliceS } = this.pacer.pushFrames(this.lastFrame, rest, surplusS, isQuiet);
     return { logMel: [...fill, ...frames], silenceS: 0, spliceS };
   }
   /** Frames for a gap before a tile: a short gap is filled, a longer one as far as the buffer needs. */
@@ -1837,6 +1844,14 @@ var Decoder = class {
     const wanted = this.isEnding ? pause ? gap : 0 : needed;
     const frames = Math.max(0, Math.min(gap, wanted, MAX_FILL_FRAMES));
     return frames ? this.background.frames(frames) : [];
+  }
+  /** How many of a tile's first frames, `most` at most, are no louder than the pause's noise spoken for them. */
+  replacedByNoise(logMel, most) {
+    if (!this.background.pause) return 0;
+    for (let count = Math.min(most, logMel.length - 1); count > 0; count--) {
+      if (this.background.isQuiet(logMel.slice(0, count))) return count;
+    }
+    return 0;
   }
   /** A piece of background into which the last sound decays, while no packets come; later silence. */
   bridge() {
