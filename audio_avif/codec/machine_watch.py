@@ -10,7 +10,7 @@ from audio_avif.codec.playout import Pacer, Unsteadiness
 from audio_avif.link.jitter import recent_s
 
 _MEMORY_S = 5.0
-_KNOWN_S = 1.0
+_KNOWN_S = 0.5
 _MAX_SEEN = 512
 _OF_LATE = 9
 _WAKES_S = 0.0025  # a thread that waits until concealment is due may be woken so much later
@@ -45,7 +45,7 @@ class Steadiness:
 
     A tile needs what the output cannot play until more is written, and besides: how much sooner than of late the output
     was about to run dry, how much longer than usual the tile's sound took to make, and how late the tile came.
-    ``unsteady`` has the greatest of these, and the greatest sum of one tile; it is None in the first second.
+    ``unsteady`` has the greatest of these, and the greatest sum of one tile; it is None in the first half second.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Steadiness:
         self._began_s: float | None = None
 
     def reset(self) -> None:
-        """Forget what was before a silence; the value stays until a second is known again."""
+        """Forget what was before a silence; the value stays until half a second is known again."""
         self._seen.clear()
         self._began_s = None
 

@@ -110,6 +110,7 @@ class TileQueue:
 _WINDOW_S = 10.0
 _FIRST_WINDOW_S = 1.0
 _WINDOW_TILES = 20  # fewer tell no 95th percentile
+_KNOWN_TILES = 10
 _LATER_PERCENT = 5
 # Of n latenesses spread evenly over a range, the greatest falls short of its end by more than 5/n once in e^5 times.
 _LATER_THAN_LATEST = 5.0
@@ -133,7 +134,7 @@ class ArrivalWatch:
 
     ``base_s`` is the smallest transit of the window, ``lateness_s`` the 95th percentile of the lateness, or the
     greatest while there are fewer than 20 arrivals; both are 0 before the first. ``latest_s`` is how late the next may
-    come: the greatest of n latenesses and 5/n of it, infinite while there are fewer than 20 arrivals.
+    come: the greatest of n latenesses and 5/n of it, infinite while there are fewer than 10 arrivals.
     """
 
     def __init__(self, frame_s: float) -> None:
@@ -169,7 +170,7 @@ class ArrivalWatch:
         self.base_s, counted, arrivals = self._transits_s[0], self._counted_s, len(self._arrivals)
         later = arrivals * _LATER_PERCENT // 100
         self.lateness_s = counted[max(0, len(counted) - 1 - later)] - self.base_s if counted else 0.0
-        is_known = counted and arrivals >= _WINDOW_TILES
+        is_known = counted and arrivals >= _KNOWN_TILES
         beyond = 1 + _LATER_THAN_LATEST / arrivals
         self.latest_s = (counted[-1] - self.base_s) * beyond if is_known else math.inf
 

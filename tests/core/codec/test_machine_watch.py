@@ -39,10 +39,10 @@ def alone_s(watch: Steadiness) -> float | None:
     return None if watch.unsteady is None else watch.unsteady.alone_s
 
 
-def test_nothing_is_said_within_the_first_second() -> None:
-    assert alone_s(watched(30)) is None
-    assert alone_s(watched(40)) == pytest.approx(WAKES_S)
-    assert alone_s(watched(40, reserve_s=0.008)) == pytest.approx(0.008 + WAKES_S)
+def test_nothing_is_said_within_the_first_half_second() -> None:
+    assert alone_s(watched(16)) is None
+    assert alone_s(watched(18)) == pytest.approx(WAKES_S)
+    assert alone_s(watched(18, reserve_s=0.008)) == pytest.approx(0.008 + WAKES_S)
 
 
 def test_an_output_that_tells_only_whole_blocks_needs_half_of_one_more() -> None:
@@ -59,7 +59,7 @@ def test_a_gap_or_a_slow_tile_counts_at_once_and_for_ten_seconds(what: str) -> N
     assert needed_s(1020) == pytest.approx(WAKES_S)
 
 
-def test_after_a_silence_the_value_stays_until_a_second_is_known() -> None:
+def test_after_a_silence_the_value_stays_until_half_a_second_is_known() -> None:
     watch = watched(100, block_s=0.01)
     watch.reset()
     watch.push(200.0, OutputState(0.0, 0.0, 0.0, 0.0), 0.004, 0.0)

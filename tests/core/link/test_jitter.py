@@ -220,7 +220,7 @@ def test_a_start_that_was_late_is_soon_forgotten(tile_frames: int) -> None:
 
 
 def test_of_few_tiles_the_latest_is_not_known() -> None:
-    assert watch_of(*[0.0] * 19).latest_s == math.inf
+    assert watch_of(*[0.0] * 9).latest_s == math.inf
     assert watch_of(*[0.0] * 10, 0.3, *[0.0] * 9).latest_s == pytest.approx(0.3 * (1 + 5 / 20))
 
 

@@ -1219,6 +1219,7 @@ var TileQueue = class {
 var WINDOW_S2 = 10;
 var FIRST_WINDOW_S = 1;
 var WINDOW_TILES = 20;
+var KNOWN_TILES = 10;
 var LATER_PERCENT = 5;
 var LATER_THAN_LATEST = 5;
 var MAX_TILES = 512;
@@ -1233,7 +1234,7 @@ var ArrivalWatch = class {
   frameS;
   baseS = 0;
   latenessS = 0;
-  /** How late the next tile may come: the greatest of n latenesses and 5/n of it; infinite below 20 arrivals. */
+  /** How late the next tile may come: the greatest of n latenesses and 5/n of it; infinite below 10 arrivals. */
   latestS = Infinity;
   beganS = null;
   transits = [];
@@ -1260,7 +1261,7 @@ var ArrivalWatch = class {
     counted.sort((a, b) => a - b);
     const later = Math.floor(this.transits.length * LATER_PERCENT / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
-    const isKnown = counted.length > 0 && this.transits.length >= WINDOW_TILES;
+    const isKnown = counted.length > 0 && this.transits.length >= KNOWN_TILES;
     const beyond = 1 + LATER_THAN_LATEST / this.transits.length;
     this.latestS = isKnown ? (counted[counted.length - 1] - this.baseS) * beyond : Infinity;
   }
@@ -1376,7 +1377,7 @@ function differenceAt(samples, start, lag) {
 
 // src/playout.ts
 var CATCH_UP_S = 0.3;
-var KNOWN_S = 1;
+var KNOWN_S = 0.5;
 var MAX_SEEN = 512;
 var OF_LATE = 9;
 var TOLERANCE_FRAMES = 0.75;
@@ -1387,11 +1388,11 @@ var MARGIN_FRAMES = 0.3;
 var RESERVE_S = 5e-3;
 var BROWSER_PLAYOUT = { minS: 0, maxS: 1, concealAtS: 0.035, maxConcealS: 1, fadeS: 0.5 };
 var Steadiness = class {
-  /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first second. */
+  /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first half second. */
   unsteady = null;
   seen = [];
   beganS = null;
-  /** Forget what was before a silence; the value stays until a second is known again. */
+  /** Forget what was before a silence; the value stays until half a second is known again. */
   reset() {
     this.seen = [];
     this.beganS = null;

@@ -119,6 +119,7 @@ export class TileQueue {
 const WINDOW_S = 10;
 const FIRST_WINDOW_S = 1;
 const WINDOW_TILES = 20;
+const KNOWN_TILES = 10;
 const LATER_PERCENT = 5;
 // Of n latenesses spread evenly over a range, the greatest falls short of its end by more than 5/n once in e^5 times.
 const LATER_THAN_LATEST = 5;
@@ -137,7 +138,7 @@ export function recentS(ageS: number): number {
 export class ArrivalWatch {
   baseS = 0;
   latenessS = 0;
-  /** How late the next tile may come: the greatest of n latenesses and 5/n of it; infinite below 20 arrivals. */
+  /** How late the next tile may come: the greatest of n latenesses and 5/n of it; infinite below 10 arrivals. */
   latestS = Infinity;
   private beganS: number | null = null;
   private transits: { nowS: number; transitS: number; counts: boolean }[] = [];
@@ -168,7 +169,7 @@ export class ArrivalWatch {
     counted.sort((a, b) => a - b);
     const later = Math.floor((this.transits.length * LATER_PERCENT) / 100);
     this.latenessS = counted.length ? counted[Math.max(0, counted.length - 1 - later)] - this.baseS : 0;
-    const isKnown = counted.length > 0 && this.transits.length >= WINDOW_TILES;
+    const isKnown = counted.length > 0 && this.transits.length >= KNOWN_TILES;
     const beyond = 1 + LATER_THAN_LATEST / this.transits.length;
     this.latestS = isKnown ? (counted[counted.length - 1] - this.baseS) * beyond : Infinity;
   }

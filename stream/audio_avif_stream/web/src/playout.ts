@@ -6,7 +6,7 @@ import { roundHalfToEven } from "./rounding.js";
 import { FrameStretcher } from "./time_scaling.js";
 
 const CATCH_UP_S = 0.3; // at 15 % faster, this surplus is gone in two seconds; a larger one is skipped
-const KNOWN_S = 1;
+const KNOWN_S = 0.5;
 const MAX_SEEN = 512;
 const OF_LATE = 9;
 const TOLERANCE_FRAMES = 0.75;
@@ -44,12 +44,12 @@ export interface Unsteadiness {
 
 /** Finds how unpunctual this machine is, from the tiles of the last `recentS`. */
 export class Steadiness {
-  /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first second. */
+  /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first half second. */
   unsteady: Unsteadiness | null = null;
   private seen: { nowS: number; dryS: number; delayS: number; lateS: number }[] = [];
   private beganS: number | null = null;
 
-  /** Forget what was before a silence; the value stays until a second is known again. */
+  /** Forget what was before a silence; the value stays until half a second is known again. */
   reset(): void {
     this.seen = [];
     this.beganS = null;
