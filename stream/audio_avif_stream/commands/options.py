@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from audio_avif_stream.client.connection import Host
 
 # What each choice of --latency stands for: a vocoder, and the least sound held ready in ms.
-LATENCIES = {"low": ("embedded-low", 0.0), "balanced": ("default", 0.0), "safe": ("default", 120.0)}
+LATENCIES = {"low": ("embedded-low", 0.0), "balanced": ("default", 0.0), "safe": ("embedded-high", 120.0)}
 
 _COUNT = console.integer_in(1, 2**31 - 1)
 
@@ -222,8 +222,8 @@ def hearing(latency: str) -> argparse.ArgumentParser:
     group.add_argument(
         "--vocoder",
         metavar="NAME|PATH",
-        help="embedded, embedded-low, griffin-lim, the name of an exported model, or an .onnx file "
-        "(default: embedded, or embedded-low with --latency low)",
+        help="embedded, embedded-low, embedded-high, griffin-lim, the name of an exported model, or an .onnx file "
+        "(default: embedded, embedded-low with --latency low, embedded-high with --latency safe)",
     )
     group.add_argument(
         "--provider", choices=("auto", "cpu", "cuda"), default="auto", help="ONNX Runtime provider (default: auto)"
@@ -232,8 +232,8 @@ def hearing(latency: str) -> argparse.ArgumentParser:
         "--latency",
         choices=LATENCIES,
         default=latency,
-        help="delay of the vocoder: low: 16 ms, less clear; balanced: 48 ms; safe: 48 ms and a jitter buffer of "
-        f"at least 120 ms (default: {latency})",
+        help="delay of the vocoder: low: 16 ms, less clear; balanced: 48 ms; safe: 144 ms, clearer, and a "
+        f"jitter buffer of at least 120 ms (default: {latency})",
     )
     group.add_argument(
         "--buffer-ms",

@@ -25,7 +25,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, float
     [
         ([], "default", 0.0),
         (["--latency", "low"], "embedded-low", 0.0),
-        (["--latency", "safe"], "default", 120.0),
+        (["--latency", "safe"], "embedded-high", 120.0),
         (["--latency", "low", "--vocoder", "griffin-lim"], "griffin-lim", 0.0),
         (["--latency", "low", "--buffer-ms", "35"], "embedded-low", 35.0),
     ],
@@ -61,4 +61,4 @@ def test_low_latency_is_the_fastest_vocoder_and_the_least_buffer() -> None:
         choice: open_stream(load_vocoder(device="cpu", name=name)).latency_samples / 16 + buffer_ms
         for choice, (name, buffer_ms) in options.LATENCIES.items()
     }
-    assert delays["low"] == 16 < delays["balanced"] == 48 < delays["safe"] == 48 + 120
+    assert delays["low"] == 16 < delays["balanced"] == 48 < delays["safe"] == 144 + 120
