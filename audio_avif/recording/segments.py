@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from audio_avif.types import FloatArray
+from audio_avif.vocoders.mel_consistency import ConsistentVocoder
 from audio_avif.vocoders.onnx_model import OnnxVocoder
-from audio_avif.vocoders.protocol import Vocoder
-from audio_avif.vocoders.streaming import ContextStream, StateStream
+from audio_avif.vocoders.protocol import Vocoder, VocoderStream
+from audio_avif.vocoders.streaming import ContextStream, StateStream, open_stream
 
 PART_FRAMES = 3750
 _SEARCH_FRAMES = 62
@@ -58,15 +59,21 @@ def speak_part(part: Part, vocoder: Vocoder) -> FloatArray:
 
 def speak(log_mel: FloatArray, vocoder: Vocoder) -> FloatArray:
     """Make ``[samples]`` of ``[n_mels, frames]`` as ``vocoder.synthesize`` does, in less memory."""
-    if not isinstance(vocoder, OnnxVocoder):
+    if not isinstance(vocoder, OnnxVocoder | ConsistentVocoder):
         return vocoder.synthesize(log_mel)
-    receptive_frames = vocoder.info.receptive_frames
-    if vocoder.has_state and not receptive_frames:
-        stream: StateStream | ContextStream = StateStream(vocoder)
-    else:
-        stream = ContextStream(vocoder, receptive_frames, receptive_frames)
+    stream = _open_whole(vocoder)
     calls = range(0, log_mel.shape[1], _CALL_FRAMES)
     return np.concatenate([*(stream.push(log_mel[:, at : at + _CALL_FRAMES]) for at in calls), stream.flush()])
+
+
+def _open_whole(vocoder: OnnxVocoder | ConsistentVocoder) -> VocoderStream:
+    """Start a stream whose sound is that of whole-signal synthesis."""
+    if isinstance(vocoder, ConsistentVocoder):
+        return open_stream(vocoder)
+    receptive_frames = vocoder.info.receptive_frames
+    if vocoder.has_state and not receptive_frames:
+        return StateStream(vocoder)
+    return ContextStream(vocoder, receptive_frames, receptive_frames)
 
 
 class PartJoiner:

@@ -18,7 +18,7 @@ from audio_avif.types import DoubleArray, FloatArray
 
 ComplexArray = npt.NDArray[np.complex128]
 
-_MAX_LOG10 = 5.0  # no speech comes near; keeps what a damaged picture may hold finite
+MAX_LOG10 = 5.0  # no speech comes near; keeps what a damaged picture may hold finite
 _REFINEMENTS = 5
 _OVERRELAXATION = 1.8  # steps of this power converge about twice as fast; 2 would no longer be sure to
 _ONSET_SHARE = 1e-4  # of a frame's magnitudes: far above the residue of silence, far below what overlap predicts
@@ -69,7 +69,7 @@ def magnitudes(log_mel: FloatArray, config: MelConfig) -> DoubleArray:
     if log_mel.ndim != 2 or log_mel.shape[0] != config.n_mels:
         raise ValueError(f"log_mel must be [{config.n_mels}, frames], not {list(log_mel.shape)}")
     floor = np.log10(config.floor)
-    bands = 10.0 ** np.clip(np.nan_to_num(log_mel.astype(np.float64), nan=floor), floor, _MAX_LOG10)
+    bands = 10.0 ** np.clip(np.nan_to_num(log_mel.astype(np.float64), nan=floor), floor, MAX_LOG10)
     return bins_of_bands(bands, mel_basis(config), pseudo_inverse(config), _band_shares(config))
 
 
@@ -89,13 +89,13 @@ def bins_of_bands(bands: DoubleArray, basis: DoubleArray, inverse: DoubleArray, 
 
 def _window_sum(grid: StftGrid, frames: int) -> DoubleArray:
     """The overlap-added squares of ``frames`` windows ``[(frames - 1) * hop_samples + n_fft]``, never near 0."""
-    power = _overlap_add(np.broadcast_to(hann(grid.n_fft) ** 2, (frames, grid.n_fft)), grid.hop_samples)
+    power = overlap_add(np.broadcast_to(hann(grid.n_fft) ** 2, (frames, grid.n_fft)), grid.hop_samples)
     bounded: DoubleArray = np.maximum(power, _MIN_WINDOW_SHARE * power.max())
     return bounded
 
 
 @lru_cache(maxsize=8)
-def _synthesis_window(config: MelConfig) -> DoubleArray:
+def synthesis_window(config: MelConfig) -> DoubleArray:
     """The window ``[n_fft]`` whose overlap-added product with the Hann window is one amid an endless row of frames."""
     overlap = config.n_fft // config.hop_samples
     power = _window_sum(config, 2 * overlap)[config.n_fft : config.n_fft + config.hop_samples]
@@ -128,7 +128,7 @@ def _with_magnitudes(spectra: ComplexArray, target: DoubleArray) -> ComplexArray
     return spectra * (target / np.sqrt(spectra.real**2 + spectra.imag**2))
 
 
-def _overlap_add(frames: DoubleArray, hop_samples: int) -> DoubleArray:
+def overlap_add(frames: DoubleArray, hop_samples: int) -> DoubleArray:
     """Add ``[frames, n_fft]`` at steps of ``hop_samples`` -> ``[frames * hop_samples + n_fft - hop_samples]``."""
     count, length = frames.shape
     overlap = -(-length // hop_samples)
@@ -140,7 +140,7 @@ def _overlap_add(frames: DoubleArray, hop_samples: int) -> DoubleArray:
     return hops.reshape(-1)[: (count - 1) * hop_samples + length]
 
 
-def _cut_frames(samples: DoubleArray, grid: StftGrid) -> DoubleArray:
+def cut_frames(samples: DoubleArray, grid: StftGrid) -> DoubleArray:
     """Cut samples into overlapping frames ``[frames, n_fft]``, a read-only view."""
     shape = ((samples.size - grid.n_fft) // grid.hop_samples + 1, grid.n_fft)
     (step,) = samples.strides
@@ -150,14 +150,14 @@ def _cut_frames(samples: DoubleArray, grid: StftGrid) -> DoubleArray:
 
 def stft(samples: DoubleArray, grid: StftGrid) -> ComplexArray:
     """The centred, zero-padded STFT ``[frames, n_fft // 2 + 1]`` of ``[frames * hop_samples]`` samples."""
-    frames = _cut_frames(np.pad(samples, grid.n_fft // 2), grid)[: samples.size // grid.hop_samples]
+    frames = cut_frames(np.pad(samples, grid.n_fft // 2), grid)[: samples.size // grid.hop_samples]
     return np.fft.rfft(frames * hann(grid.n_fft))
 
 
 def inverse_stft(spectra: ComplexArray, grid: StftGrid) -> DoubleArray:
     """The samples ``[frames * hop_samples]`` whose STFT comes nearest to ``spectra [frames, n_fft // 2 + 1]``."""
     frames = np.fft.irfft(spectra, grid.n_fft) * hann(grid.n_fft)
-    samples = _overlap_add(frames, grid.hop_samples) / _window_sum(grid, len(frames))
+    samples = overlap_add(frames, grid.hop_samples) / _window_sum(grid, len(frames))
     return np.pad(samples, (0, grid.hop_samples))[grid.n_fft // 2 :][: len(frames) * grid.hop_samples]
 
 
@@ -180,7 +180,7 @@ def fast_griffin_lim(
     return inverse_stft(spectra, grid)
 
 
-def _playable(samples: DoubleArray) -> FloatArray:
+def playable(samples: DoubleArray) -> FloatArray:
     return np.clip(samples, -1.0, 1.0).astype(np.float32)
 
 
@@ -257,7 +257,7 @@ class RtisiLa:
         samples = np.concatenate([np.zeros(0), *hops])
         skipped = min(self._skip_samples, samples.size)
         self._skip_samples -= skipped
-        return _playable(samples[skipped:])
+        return playable(samples[skipped:])
 
     def _settle_frame(self, target: DoubleArray) -> DoubleArray:
         """Take the newest frame's magnitudes, refine the active frames, settle the oldest; return the finished hop."""
@@ -279,12 +279,12 @@ class RtisiLa:
 
     def _analyse(self) -> ComplexArray:
         """The spectra ``[active frames, n_fft // 2 + 1]`` of what settled and active frames add up to."""
-        samples = self._settled + _overlap_add(self._active, self.mel.hop_samples)
-        return np.fft.rfft(_cut_frames(samples, self.mel) * hann(self.mel.n_fft))
+        samples = self._settled + overlap_add(self._active, self.mel.hop_samples)
+        return np.fft.rfft(cut_frames(samples, self.mel) * hann(self.mel.n_fft))
 
     def _resynthesize(self, spectra: ComplexArray, targets: DoubleArray) -> DoubleArray:
         """Windowed frames ``[frames, n_fft]`` with the phases of ``spectra`` and the magnitudes of ``targets``."""
-        return np.fft.irfft(_with_magnitudes(spectra, targets), self.mel.n_fft) * _synthesis_window(self.mel)
+        return np.fft.irfft(_with_magnitudes(spectra, targets), self.mel.n_fft) * synthesis_window(self.mel)
 
 
 class GriffinLim:
@@ -312,7 +312,7 @@ class GriffinLim:
         spectra = self._first_guess(log_mel) if initial_phase is None else np.exp(1j * np.transpose(initial_phase))
         if spectra.shape != target.shape:
             raise ValueError(f"initial_phase must be {list(target.T.shape)}, not {list(spectra.T.shape)}")
-        return _playable(fast_griffin_lim(target, spectra, self.mel, self._iterations, self._momentum))
+        return playable(fast_griffin_lim(target, spectra, self.mel, self._iterations, self._momentum))
 
     def _first_guess(self, log_mel: FloatArray) -> ComplexArray:
         stream = RtisiLa(self.mel)

@@ -10,9 +10,11 @@ import platformdirs
 
 from audio_avif.errors import ModelError
 from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif.vocoders.mel_consistency import ConsistentVocoder
 from audio_avif.vocoders.protocol import Vocoder
 
 DEFAULT = "embedded"
+HIGH = "embedded-high"  # the default one, corrected with lookahead
 DEVICES = ("auto", "cpu", "cuda")
 MODEL_SUFFIX = ".onnx"
 _FOLDER_VARIABLE = "AUDIO_AVIF_MODELS"
@@ -42,7 +44,7 @@ def model_path(name: str) -> Path | None:
 
 
 def load_vocoder(device: str | None = None, name: str = "default") -> Vocoder:
-    """Load a vocoder by its name or path: ``default``, ``griffin-lim``, an exported model, or an ``.onnx`` file.
+    """Load a vocoder: ``default``, ``embedded-high``, ``griffin-lim``, an exported model by name, or an ``.onnx`` file.
 
     ``device`` is ``cpu``, ``cuda``, or ``auto`` (as None is) for an NVIDIA device where there is one. Raises ModelError
     where there is no such vocoder, its file is damaged, or it cannot run on the device; ValueError for another device.
@@ -53,9 +55,11 @@ def load_vocoder(device: str | None = None, name: str = "default") -> Vocoder:
         return GriffinLim()
     if name == "default":
         name = DEFAULT
+    if name == HIGH and model_path(name) is None:
+        return ConsistentVocoder(load_vocoder(device, DEFAULT), name)
     path = Path(name) if name.endswith(MODEL_SUFFIX) else model_path(name)
     if path is None:
-        models = sorted({model.stem for folder in _folders() for model in folder.glob(f"*{MODEL_SUFFIX}")})
+        models = sorted({HIGH, *(model.stem for folder in _folders() for model in folder.glob(f"*{MODEL_SUFFIX}"))})
         raise ModelError(
             f"unknown vocoder {name!r}; available: {', '.join([GriffinLim.name, *models])}; "
             f"audio-avif-export {name} may add it, and a path that ends in {MODEL_SUFFIX} is loaded as it is"

@@ -11,6 +11,7 @@ import numpy as np
 
 from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import GriffinLim, RtisiLa
+from audio_avif.vocoders.mel_consistency import ConsistentStream, ConsistentVocoder
 from audio_avif.vocoders.onnx_model import OnnxVocoder
 from audio_avif.vocoders.protocol import Vocoder, VocoderStream
 
@@ -19,6 +20,8 @@ def open_stream(vocoder: Vocoder) -> VocoderStream:
     """Start a stream in the way that suits the vocoder. Raises TypeError for one that has none."""
     if isinstance(vocoder, GriffinLim):
         return RtisiLa(vocoder.mel)
+    if isinstance(vocoder, ConsistentVocoder):
+        return ConsistentStream(open_stream(vocoder.base), vocoder.mel)
     if isinstance(vocoder, OnnxVocoder):
         if vocoder.has_state:
             return StateStream(vocoder)

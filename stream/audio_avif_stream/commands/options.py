@@ -222,7 +222,7 @@ def hearing(latency: str) -> argparse.ArgumentParser:
     group.add_argument(
         "--vocoder",
         metavar="NAME|PATH",
-        help="embedded, embedded-low, griffin-lim, the name of an exported model, or an .onnx file "
+        help="embedded, embedded-low, embedded-high, griffin-lim, the name of an exported model, or an .onnx file "
         "(default: embedded, or embedded-low with --latency low)",
     )
     group.add_argument(

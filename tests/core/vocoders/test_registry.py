@@ -56,14 +56,14 @@ def test_the_default_is_the_embedded_model(folder: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones(folder: Path) -> None:
     (folder / "zoe.onnx").touch()
     (folder / "ada.onnx").touch()
-    known = "griffin-lim, ada, embedded, embedded-low, zoe"
+    known = "griffin-lim, ada, embedded, embedded-high, embedded-low, zoe"
     with pytest.raises(ModelError, match=f"unknown vocoder 'bob'; available: {known}; audio-avif-export bob"):
         registry.load_vocoder(name="bob")
 
 
 def test_a_folder_that_is_not_there_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_AVIF_MODELS", str(folder / "none"))
-    with pytest.raises(ModelError, match="available: griffin-lim, embedded, embedded-low;"):
+    with pytest.raises(ModelError, match="available: griffin-lim, embedded, embedded-high, embedded-low;"):
         registry.load_vocoder(name="bob")
 
 

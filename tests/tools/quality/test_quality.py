@@ -168,9 +168,10 @@ def test_clean_mel_is_the_vocoder_alone() -> None:
 
 def test_every_bundled_vocoder_is_scored_by_default() -> None:
     names = quality.default_vocoders()
-    assert names[0] == "griffin-lim" and "embedded" in names
+    assert names == ["griffin-lim", "embedded", "embedded-high", "embedded-low"]
     voice = Voice.of("embedded")
     assert voice.digest and voice.digest in voice.made_by
+    assert Voice.of("embedded-high").digest == voice.digest
     assert Voice.of("griffin-lim").made_by != voice.made_by
 
 

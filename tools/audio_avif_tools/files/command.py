@@ -36,6 +36,7 @@ MODULES = {
 """The module of each subcommand's ``main``, imported when it is called."""
 REPORT_QUALITIES = [70, 80, 85, 90, 95]
 PICTURE_QUALITY = 85
+VOCODER = "embedded-high"
 
 _DESCRIPTION = """\
 Encode recordings as AVIF pictures of sound, and decode them.
@@ -92,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         "if there is no such file)",
     )
     parser.add_argument(
-        "--vocoder", metavar="NAME|PATH", help="vocoder: embedded (default), griffin-lim, or an .onnx file"
+        "--vocoder",
+        metavar="NAME|PATH",
+        help="vocoder: embedded-high (default), embedded, griffin-lim, or an .onnx file",
     )
     parser.add_argument(
         "--workers",
@@ -175,7 +178,7 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
         parser.error("recordings become AVIF pictures: --output needs a name that ends in .avif, or a folder")
     if suffix != PICTURE_SUFFIX:
         settings = _settings(options, parser, REPORT_QUALITIES)
-        report_on(inputs.files, output, settings, options.vocoder or "default", options.workers)
+        report_on(inputs.files, output, settings, options.vocoder or VOCODER, options.workers)
         return
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several files need a folder as --output")
@@ -220,7 +223,7 @@ def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
             parser.error(str(error))
     elif options.range is not None or options.channels is not None or options.layout is not None:
         parser.error("pictures without metadata need --range MIN,MAX; other pictures need no options")
-    decode_all(_decodings(options.output, parser, inputs), info, options.vocoder or "default", options.workers)
+    decode_all(_decodings(options.output, parser, inputs), info, options.vocoder or VOCODER, options.workers)
 
 
 def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inputs) -> list[Decoding]:

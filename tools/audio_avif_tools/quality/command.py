@@ -33,14 +33,15 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def default_vocoders() -> list[str]:
-    """``griffin-lim`` and every model of the package."""
+    """``griffin-lim``, ``embedded-high`` and every model of the package."""
     from importlib import resources
 
     from audio_avif.vocoders.griffin_lim import GriffinLim
-    from audio_avif.vocoders.registry import MODEL_SUFFIX
+    from audio_avif.vocoders.registry import HIGH, MODEL_SUFFIX
 
     files = (entry.name for entry in resources.files("audio_avif_onnx.models").iterdir())
-    return [GriffinLim.name, *sorted(name.removesuffix(MODEL_SUFFIX) for name in files if name.endswith(MODEL_SUFFIX))]
+    models = {name.removesuffix(MODEL_SUFFIX) for name in files if name.endswith(MODEL_SUFFIX)}
+    return [GriffinLim.name, *sorted({HIGH, *models})]
 
 
 def choose_systems(options: argparse.Namespace) -> tuple[list[System], list[str]]:

@@ -26,6 +26,7 @@ from audio_avif.link.messages import wire_bytes
 from audio_avif.signal.features import log_mel
 from audio_avif.still.avif import AOM_OPTIONS
 from audio_avif.types import FloatArray
+from audio_avif.vocoders.mel_consistency import ConsistentVocoder
 from audio_avif.vocoders.protocol import Vocoder
 from audio_avif.vocoders.registry import MODEL_SUFFIX, load_vocoder, model_path
 from audio_avif.vocoders.streaming import open_stream
@@ -92,9 +93,10 @@ class Voice:
         source = vocoder.name if source == "default" else source
         if vocoder.mel != MelConfig():
             raise ModelError(f"vocoder {source} expects {vocoder.mel}, but the bench runs at {MelConfig()}")
+        if isinstance(vocoder, ConsistentVocoder):
+            return cls(vocoder.name, source, _file_digest(model_path(vocoder.base.name)))
         path = Path(source) if source.endswith(MODEL_SUFFIX) else model_path(source)
-        digest = "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-        return cls(vocoder.name if path is None else path.stem, source, digest)
+        return cls(vocoder.name if path is None else path.stem, source, _file_digest(path))
 
     @property
     def made_by(self) -> str:
@@ -106,6 +108,10 @@ class Voice:
     def latency_samples(self) -> int:
         """The delay of its sound behind the centre of a frame."""
         return open_stream(_vocoder(self.source)).latency_samples
+
+
+def _file_digest(path: Path | None) -> str:
+    return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:8]
 
 
 @lru_cache(maxsize=1)
