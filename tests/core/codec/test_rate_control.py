@@ -75,7 +75,7 @@ def test_any_content_keeps_below_the_rate_and_quality_rises_in_steps(kbps: float
     assert all(0 <= quality <= 100 for quality in qualities)
     assert max(after - before for before, after in pairwise(qualities)) <= MAX_STEP
     least = [len(tile_of(complexity)(0)) for complexity in complexities]
-    if max(least) <= 125 * kbps * TILE_S:  # or no quality could keep it
+    if max(least) <= 0.8 * 125 * kbps * TILE_S:  # or no quality could make good for the tiles before
         assert window_kbps(sizes).max() <= 1.05 * kbps
 
 
