@@ -102,14 +102,14 @@ def resampled(samples: FloatArray, rate_hz: float) -> FloatArray:
 def decode(picture: bytes, vocoder: Vocoder | None = None) -> tuple[FloatArray, int]:
     """Make sound of a picture: ``[samples]``, or ``[samples, channels]`` of several, float32 in -1..1, and its rate.
 
-    Without a vocoder the embedded one. Raises FileError where the bytes are no such picture, ModelError where the
+    The default vocoder is ``embedded-high``. Raises FileError where the bytes are no such picture, ModelError where the
     vocoder is for another mel.
     """
     reader = PictureReader(io.BytesIO(picture))
     if vocoder is None:
-        from audio_avif.vocoders.registry import load_vocoder
+        from audio_avif.vocoders.registry import HIGH, load_vocoder
 
-        vocoder = load_vocoder(device="cpu", name="default")
+        vocoder = load_vocoder(device="cpu", name=HIGH)
     require_fit(vocoder, reader.info.mel)
     joiner = PartJoiner(reader.info.mel.hop_samples)
     parts = [joiner.push(speak_part(part, vocoder), part.is_last) for part in cut_parts(reader.log_mels())]

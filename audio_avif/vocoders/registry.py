@@ -14,7 +14,8 @@ from audio_avif.vocoders.mel_consistency import ConsistentVocoder
 from audio_avif.vocoders.protocol import Vocoder
 
 DEFAULT = "embedded"
-HIGH = "embedded-high"  # the default one, corrected with lookahead
+HIGH = "embedded-high"
+"""The default of files: the default of streams, corrected with lookahead."""
 DEVICES = ("auto", "cpu", "cuda")
 MODEL_SUFFIX = ".onnx"
 _FOLDER_VARIABLE = "AUDIO_AVIF_MODELS"
