@@ -14,7 +14,7 @@ _TOLERANCE_FRAMES = 0.75
 _TOLERANCE_BELOW_FRAMES = 0.375
 _TOLERANCE_IN_SPEECH_FRAMES = 1.25
 _TOLERANCE_OF_SPLICING_FRAMES = 0.2
-_MARGIN_FRAMES = 0.3  # splicing keeps the buffer's depth to within 0.2 frames
+_MARGIN_FRAMES = 0.5  # for a tile that is later than all before
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from support.stage import FRAME_S, Stage, decoder_of, pause, tell_pixels, tile
 TILE_S = 8 * FRAME_S
 FIRST_S = 0.041
 """The buffer before this machine is known: time to make concealment, and a frame."""
-MARGIN_S = 0.3 * FRAME_S
+MARGIN_S = 0.5 * FRAME_S
 KNOWN_S = 0.025 + MARGIN_S
 """The buffer once the arrivals are known: a margin instead of the frame."""
 

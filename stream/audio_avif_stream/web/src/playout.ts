@@ -13,7 +13,7 @@ const TOLERANCE_FRAMES = 0.75;
 const TOLERANCE_BELOW_FRAMES = 0.375;
 const TOLERANCE_IN_SPEECH_FRAMES = 1.25;
 const TOLERANCE_OF_SPLICING_FRAMES = 0.2;
-const MARGIN_FRAMES = 0.3; // splicing keeps the buffer's depth to within 0.2 frames
+const MARGIN_FRAMES = 0.5; // for a tile that is later than all before
 const RESERVE_S = 0.005; // a worklet takes 128 samples at once, and a worker that waits is woken later
 
 /**
