@@ -35,6 +35,7 @@ from audio_avif.recording.layout import to_pixels
 from audio_avif.recording.picture_reader import PictureReader
 from audio_avif.still.tiles import from_pixels
 from audio_avif.vocoders.griffin_lim import GriffinLim
+from audio_avif.vocoders.registry import load_vocoder
 from audio_avif_stream.commands import recv
 from audio_avif_stream.receiving import saving
 from audio_avif_stream.receiving.outputs import open_output
@@ -451,8 +452,9 @@ def test_a_file_sent_at_once_is_kept_exactly_as_it_came(tmp_path: Path) -> None:
         ("2.5", str(tmp_path / "kept-2.avif")),
     ]
     first, second = np.split(read_wav(heard), 2)
+    embedded = load_vocoder(device="cpu", name="embedded")
     for path, wav in ((kept, first), (tmp_path / "kept-2.avif", second)):
-        audio, rate_hz = decode(path.read_bytes())
+        audio, rate_hz = decode(path.read_bytes(), embedded)
         assert (rate_hz, audio.size) == (RATE_HZ, wav.size)
         np.testing.assert_allclose(audio, wav, atol=2e-5), "to the rounding of the WAV file's 16 bits"
     with kept.open("rb") as file:
