@@ -22,6 +22,7 @@ from audio_avif_tools.shared.signals import CHIRP_SAMPLES, chirp_starts, chirp_t
 
 _SHORTEST_S, _LONGEST_S = 0.04, 1.5
 _POLL_S = 0.01
+_FIT_POLLS = 100
 
 
 class Recording:
@@ -31,7 +32,7 @@ class Recording:
         self._microphone = Microphone(device)
         self._parts: list[FloatArray] = []
         self._samples = 0
-        self._zero_s: list[float] = []
+        self._course: list[tuple[int, float]] = []  # how many samples there were, and when the newest was captured
 
     def start(self) -> None:
         """Start recording."""
@@ -43,14 +44,29 @@ class Recording:
         if samples.size:
             self._parts.append(samples)
             self._samples += samples.size
-            self._zero_s.append(time.monotonic() - age_s - self._samples / RATE_HZ)
+            self._course.append((self._samples, time.monotonic() - age_s))
 
     def close(self) -> tuple[FloatArray, float]:
         """Stop; return the samples and the time of sample 0."""
         self._microphone.close()
         if not self._parts:
             raise DeviceError("a microphone delivered no sound; choose another with --send-device or --record-device")
-        return np.concatenate(self._parts), float(np.median(self._zero_s))
+        counts, instants_s = zip(*self._course, strict=True)
+        return by_clock(np.concatenate(self._parts), counts, instants_s)
+
+
+def by_clock(samples: FloatArray, counts: Sequence[int], instants_s: Sequence[float]) -> tuple[FloatArray, float]:
+    """Resample a recording to 16 kHz by the clock of this process; return it and the time of its sample 0 in s.
+
+    Of the samples, ``counts`` had been captured at ``instants_s``. Two devices differ by up to some 100 ppm: over ten
+    minutes, the delay between their recordings would seem to drift by as many as 60 ms.
+    """
+    recorded_s = np.asarray(counts) / RATE_HZ
+    if len(counts) < _FIT_POLLS:  # too few to tell a speed
+        return samples, float(np.median(instants_s - recorded_s))
+    second_s, zero_s = np.polyfit(recorded_s, instants_s, 1)
+    places = np.arange(round(samples.size * second_s)) / second_s
+    return np.interp(places, np.arange(samples.size), samples).astype(np.float32), float(zero_s)
 
 
 @dataclass(frozen=True)
