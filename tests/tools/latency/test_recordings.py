@@ -30,5 +30,5 @@ def recorded(delay_s: float, ppm: float) -> tuple[FloatArray, float]:
 @pytest.mark.parametrize(("mouth_ppm", "ear_ppm"), [(0, 0), (240, -60), (-100, 300)])
 def test_devices_of_different_speeds_make_no_drift(mouth_ppm: float, ear_ppm: float) -> None:
     delays_ms = find_delays_ms(recorded(0.0, mouth_ppm), recorded(DELAY_S, ear_ppm), SECONDS, False)
-    assert delays_ms == pytest.approx([DELAY_S * 1e3] * len(delays_ms), abs=1.0)
+    assert delays_ms == pytest.approx([DELAY_S * 1e3] * len(delays_ms), abs=2.0)
     assert abs(drift_ms(delays_ms)) < 1.0
