@@ -22,7 +22,8 @@ from audio_avif_tools.shared.signals import CHIRP_SAMPLES, chirp_starts, chirp_t
 
 _SHORTEST_S, _LONGEST_S = 0.04, 1.5
 _POLL_S = 0.01
-_FIT_POLLS = 100
+_FIT_S = 20.0
+_FIT_PARTS = 20
 
 
 class Recording:
@@ -62,9 +63,13 @@ def by_clock(samples: FloatArray, counts: Sequence[int], instants_s: Sequence[fl
     minutes, the delay between their recordings would seem to drift by as many as 60 ms.
     """
     recorded_s = np.asarray(counts) / RATE_HZ
-    if len(counts) < _FIT_POLLS:  # too few to tell a speed
-        return samples, float(np.median(instants_s - recorded_s))
-    second_s, zero_s = np.polyfit(recorded_s, instants_s, 1)
+    began_s = instants_s - recorded_s
+    if recorded_s[-1] < _FIT_S:  # too short to tell a speed, or to drift
+        return samples, float(np.median(began_s))
+    parts = np.array_split(np.arange(recorded_s.size), _FIT_PARTS)
+    at_s, medians_s = ([np.median(each[part]) for part in parts] for each in (recorded_s, began_s))
+    gain, zero_s = np.polyfit(at_s, medians_s, 1)
+    second_s = 1 + gain
     places = np.arange(round(samples.size * second_s)) / second_s
     return np.interp(places, np.arange(samples.size), samples).astype(np.float32), float(zero_s)
 
