@@ -22,8 +22,6 @@ from audio_avif_tools.shared.signals import CHIRP_SAMPLES, chirp_starts, chirp_t
 
 _SHORTEST_S, _LONGEST_S = 0.04, 1.5
 _POLL_S = 0.01
-_FIT_S = 20.0
-_FIT_PARTS = 20
 
 
 class Recording:
@@ -33,7 +31,7 @@ class Recording:
         self._microphone = Microphone(device)
         self._parts: list[FloatArray] = []
         self._samples = 0
-        self._course: list[tuple[int, float]] = []  # how many samples there were, and when the newest was captured
+        self._zero_s: list[float] = []
 
     def start(self) -> None:
         """Start recording."""
@@ -45,33 +43,14 @@ class Recording:
         if samples.size:
             self._parts.append(samples)
             self._samples += samples.size
-            self._course.append((self._samples, time.monotonic() - age_s))
+            self._zero_s.append(time.monotonic() - age_s - self._samples / RATE_HZ)
 
     def close(self) -> tuple[FloatArray, float]:
         """Stop; return the samples and the time of sample 0."""
         self._microphone.close()
         if not self._parts:
             raise DeviceError("a microphone delivered no sound; choose another with --send-device or --record-device")
-        counts, instants_s = zip(*self._course, strict=True)
-        return by_clock(np.concatenate(self._parts), counts, instants_s)
-
-
-def by_clock(samples: FloatArray, counts: Sequence[int], instants_s: Sequence[float]) -> tuple[FloatArray, float]:
-    """Resample a recording to 16 kHz by the clock of this process; return it and the time of its sample 0 in s.
-
-    Of the samples, ``counts`` had been captured at ``instants_s``. Two devices differ by up to some 100 ppm: over ten
-    minutes, the delay between their recordings would seem to drift by as many as 60 ms.
-    """
-    recorded_s = np.asarray(counts) / RATE_HZ
-    began_s = instants_s - recorded_s
-    if recorded_s[-1] < _FIT_S:  # too short to tell a speed, or to drift
-        return samples, float(np.median(began_s))
-    parts = np.array_split(np.arange(recorded_s.size), _FIT_PARTS)
-    at_s, medians_s = ([np.median(each[part]) for part in parts] for each in (recorded_s, began_s))
-    gain, zero_s = np.polyfit(at_s, medians_s, 1)
-    second_s = 1 + gain
-    places = np.arange(round(samples.size * second_s)) / second_s
-    return np.interp(places, np.arange(samples.size), samples).astype(np.float32), float(zero_s)
+        return np.concatenate(self._parts), float(np.median(self._zero_s))
 
 
 @dataclass(frozen=True)
