@@ -68,7 +68,7 @@ def _codecs(sound: FloatArray, minutes: float) -> list[Codec]:
         ours = [*_AUDIO_AVIF, str(long), "--output", str(folder / "long.avif"), "--quality", "70"]
         codecs = [
             _codec(
-                "`audio-avif`, quality 70, `embedded`",
+                "`audio-avif`, quality 70, `embedded-high`",
                 long,
                 folder / "long.avif",
                 ours,

@@ -1398,13 +1398,13 @@ var Steadiness = class {
     this.beganS = null;
   }
   /**
-   * Record a tile that came `lateS` later than the earliest, and whose sound was made `delayS` after it; of `writtenS` in
-   * all, `bufferedS` were waiting.
+   * Record a tile that came `latenessS` later than the earliest, and whose sound was made `delayS` after it; of `writtenS`
+   * in all, `bufferedS` were waiting.
    */
-  push(nowS2, writtenS, bufferedS, delayS, lateS) {
+  push(nowS2, writtenS, bufferedS, delayS, latenessS) {
     this.beganS ??= nowS2;
     const earliestS = nowS2 - recentS(nowS2 - this.beganS);
-    this.seen.push({ nowS: nowS2, dryS: nowS2 + bufferedS - writtenS, delayS, lateS });
+    this.seen.push({ nowS: nowS2, dryS: nowS2 + bufferedS - writtenS, delayS, latenessS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const unsteady = this.judge();
     const isKnown = nowS2 - this.beganS >= KNOWN_S;
@@ -1414,12 +1414,12 @@ var Steadiness = class {
     const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
     const usualDelayS = median(this.seen.map((each) => each.delayS));
     const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
-    const longerS = this.seen.map((each) => each.delayS - usualDelayS);
-    const lateS = this.seen.map((each) => each.lateS);
-    const sumsS = lateS.map((late, i) => late + soonerS[i] + longerS[i]);
+    const extraS = this.seen.map((each) => each.delayS - usualDelayS);
+    const latenessS = this.seen.map((each) => each.latenessS);
+    const sumsS = latenessS.map((late, i) => late + soonerS[i] + extraS[i]);
     return {
-      aloneS: RESERVE_S + Math.max(...soonerS) + Math.max(...longerS),
-      beyondLatestS: RESERVE_S + Math.max(...sumsS) - Math.max(...lateS)
+      aloneS: RESERVE_S + Math.max(...soonerS) + Math.max(...extraS),
+      beyondLatestS: RESERVE_S + Math.max(...sumsS) - Math.max(...latenessS)
     };
   }
 };
@@ -2268,8 +2268,8 @@ var Room = class {
       this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
       const sorted = [...this.stream.processingS].sort((a, b) => a - b);
       decoder.pacer.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
-      const lateS = decoder.pacer.latenessS(tile.firstFrame, tile.receivedS);
-      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS, lateS);
+      const latenessS = decoder.pacer.latenessS(tile.firstFrame, tile.receivedS);
+      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS, latenessS);
       decoder.pacer.unsteady = this.stream.steadiness.unsteady ?? decoder.pacer.unsteady;
     }
     this.spokenS = now;

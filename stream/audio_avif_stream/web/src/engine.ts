@@ -243,8 +243,8 @@ class Room {
       this.stream.processingS = [...this.stream.processingS, tookS].slice(-PROCESSING_TILES);
       const sorted = [...this.stream.processingS].sort((a, b) => a - b);
       decoder.pacer.processingS = sorted[Math.floor((sorted.length - 1) * 0.95)];
-      const lateS = decoder.pacer.latenessS(tile.firstFrame, tile.receivedS);
-      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS, lateS);
+      const latenessS = decoder.pacer.latenessS(tile.firstFrame, tile.receivedS);
+      this.stream.steadiness.push(now, sink.writtenS, sink.bufferedS, tookS, latenessS);
       decoder.pacer.unsteady = this.stream.steadiness.unsteady ?? decoder.pacer.unsteady;
     }
     this.spokenS = now;

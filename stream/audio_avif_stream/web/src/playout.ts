@@ -46,7 +46,7 @@ export interface Unsteadiness {
 export class Steadiness {
   /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first half second. */
   unsteady: Unsteadiness | null = null;
-  private seen: { nowS: number; dryS: number; delayS: number; lateS: number }[] = [];
+  private seen: { nowS: number; dryS: number; delayS: number; latenessS: number }[] = [];
   private beganS: number | null = null;
 
   /** Forget what was before a silence; the value stays until half a second is known again. */
@@ -56,13 +56,13 @@ export class Steadiness {
   }
 
   /**
-   * Record a tile that came `lateS` later than the earliest, and whose sound was made `delayS` after it; of `writtenS` in
-   * all, `bufferedS` were waiting.
+   * Record a tile that came `latenessS` later than the earliest, and whose sound was made `delayS` after it; of `writtenS`
+   * in all, `bufferedS` were waiting.
    */
-  push(nowS: number, writtenS: number, bufferedS: number, delayS: number, lateS: number): void {
+  push(nowS: number, writtenS: number, bufferedS: number, delayS: number, latenessS: number): void {
     this.beganS ??= nowS;
     const earliestS = nowS - recentS(nowS - this.beganS);
-    this.seen.push({ nowS, dryS: nowS + bufferedS - writtenS, delayS, lateS });
+    this.seen.push({ nowS, dryS: nowS + bufferedS - writtenS, delayS, latenessS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const unsteady = this.judge();
     const isKnown = nowS - this.beganS >= KNOWN_S;
@@ -73,12 +73,12 @@ export class Steadiness {
     const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
     const usualDelayS = median(this.seen.map((each) => each.delayS));
     const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
-    const longerS = this.seen.map((each) => each.delayS - usualDelayS);
-    const lateS = this.seen.map((each) => each.lateS);
-    const sumsS = lateS.map((late, i) => late + soonerS[i] + longerS[i]);
+    const extraS = this.seen.map((each) => each.delayS - usualDelayS);
+    const latenessS = this.seen.map((each) => each.latenessS);
+    const sumsS = latenessS.map((late, i) => late + soonerS[i] + extraS[i]);
     return {
-      aloneS: RESERVE_S + Math.max(...soonerS) + Math.max(...longerS),
-      beyondLatestS: RESERVE_S + Math.max(...sumsS) - Math.max(...lateS),
+      aloneS: RESERVE_S + Math.max(...soonerS) + Math.max(...extraS),
+      beyondLatestS: RESERVE_S + Math.max(...sumsS) - Math.max(...latenessS),
     };
   }
 }

@@ -11,9 +11,9 @@ const CASES = JSON.parse(readFileSync(new URL("../../../../tests/data/steadiness
 function judged(tilesMs) {
   const watch = new Steadiness();
   for (let number = 0; number < 100; number++) {
-    const [soonerS, longerS, lateS] = (tilesMs[number] ?? [0, 0, 0]).map((ms) => ms / 1e3);
+    const [soonerS, extraS, latenessS] = (tilesMs[number] ?? [0, 0, 0]).map((ms) => ms / 1e3);
     const nowS = number * TILE_S;
-    watch.push(nowS, nowS, 0.05 - soonerS, 0.004 + longerS, lateS);
+    watch.push(nowS, nowS, 0.05 - soonerS, 0.004 + extraS, latenessS);
   }
   return watch.unsteady;
 }
