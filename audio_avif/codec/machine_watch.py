@@ -45,7 +45,7 @@ class Steadiness:
 
     A tile needs what the output cannot play until more is written, and besides: how much sooner than of late the output
     was about to run dry, how much longer than usual the tile's sound took to make, and how late the tile came.
-    ``unsteady`` has the greatest of these, and the greatest sum of one tile; it is None in the first half second.
+    ``unsteady`` is known after half a second: from the greatest of each cause, and from the greatest sum of one tile.
     """
 
     def __init__(self) -> None:

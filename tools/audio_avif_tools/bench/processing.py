@@ -105,7 +105,7 @@ def bench_receive(sound: FloatArray, models: Models) -> list[Row]:
     for name in ("embedded", "embedded-low"):
         vocoder = load_vocoder(device="cpu", name=name)
         ratio = float(np.median([_share(part, open_stream(vocoder), 8) / refed_share for refed_share in refed_shares]))
-        what = f"AVIF decoding and `{name}` against that with context, 8-frame tiles, ratio of times"
+        what = f"AVIF decoding and `{name}` against the HiFi-GAN with context, 8-frame tiles, ratio of times"
         rows.append(Row(what, f"{ratio:.3f}", "<= 0.10", ratio <= 0.10))
     return rows
 

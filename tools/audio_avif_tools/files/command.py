@@ -36,7 +36,6 @@ MODULES = {
 """The module of each subcommand's ``main``, imported when it is called."""
 REPORT_QUALITIES = [70, 80, 85, 90, 95]
 PICTURE_QUALITY = 85
-VOCODER = "embedded-high"
 
 _DESCRIPTION = """\
 Encode recordings as AVIF pictures of sound, and decode them.
@@ -166,6 +165,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs: Inputs) -> None:
     from audio_avif.edge.sound_files import WRITABLE
+    from audio_avif.vocoders.registry import HIGH
     from audio_avif_tools.files.jobs import encode_one, report_on
 
     output: Path | None = options.output
@@ -178,7 +178,7 @@ def _encode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
         parser.error("recordings become AVIF pictures: --output needs a name that ends in .avif, or a folder")
     if suffix != PICTURE_SUFFIX:
         settings = _settings(options, parser, REPORT_QUALITIES)
-        report_on(inputs.files, output, settings, options.vocoder or VOCODER, options.workers)
+        report_on(inputs.files, output, settings, options.vocoder or HIGH, options.workers)
         return
     if len(inputs.files) > 1 or inputs.come_from_a_folder:
         parser.error("several files need a folder as --output")
@@ -207,6 +207,7 @@ def _settings(options: argparse.Namespace, parser: argparse.ArgumentParser, qual
 
 def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs: Inputs) -> None:
     from audio_avif.recording.layout import PictureInfo
+    from audio_avif.vocoders.registry import HIGH
     from audio_avif_tools.files.jobs import decode_all
 
     given = [f"--{name}" for name in ("quality", "speed", "depth") if getattr(options, name) is not None]
@@ -223,7 +224,7 @@ def _decode(options: argparse.Namespace, parser: argparse.ArgumentParser, inputs
             parser.error(str(error))
     elif options.range is not None or options.channels is not None or options.layout is not None:
         parser.error("pictures without metadata need --range MIN,MAX; other pictures need no options")
-    decode_all(_decodings(options.output, parser, inputs), info, options.vocoder or VOCODER, options.workers)
+    decode_all(_decodings(options.output, parser, inputs), info, options.vocoder or HIGH, options.workers)
 
 
 def _decodings(output: Path | None, parser: argparse.ArgumentParser, inputs: Inputs) -> list[Decoding]:
