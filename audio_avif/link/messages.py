@@ -21,6 +21,9 @@ SUBPROTOCOL = "audio-avif.v2"
 DEFAULT_PORT = 8765
 MAX_MESSAGE_BYTES = 65_536
 
+UNFINISHED = "unfinished"
+"""The query parameter by which a listener that comes back names the session of which it has yet to hear the end."""
+
 # RFC 6455 leaves 4000-4999 to applications.
 CLOSE_PROTOCOL_ERROR = 4000
 CLOSE_UNSUPPORTED = 4001

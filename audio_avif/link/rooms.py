@@ -193,6 +193,7 @@ class _Stream:
     received: int = -1
     ping: Entry | None = None
     place: Place | None = None
+    bye: Entry | None = None
     recent: deque[Entry] = field(default_factory=lambda: deque(maxlen=_MAX_KEPT))
 
     @property
@@ -242,7 +243,8 @@ class Publication:
             return  # its sender was not told, and says the end again
         if isinstance(message, Bye):
             stream.tenure.has_bye = True
-            room.forward(room.entry(Kind.BYE, data, now_s), now_s)
+            stream.bye = room.entry(Kind.BYE, data, now_s)
+            room.forward(stream.bye, now_s)
         elif isinstance(message, Ping):
             stream.ping = room.entry(Kind.PING, data, now_s)
             room.forward(stream.ping, now_s)
@@ -316,10 +318,17 @@ class Room:
             self.forward(stream.first, now_s)
         return self.publication
 
-    def join(self, sink: Sink, now_s: float) -> None:
-        """Add a sink, and greet it with the stream that is here."""
+    def join(self, sink: Sink, now_s: float, unfinished: str = "") -> None:
+        """Add a sink, and greet it with the stream that is here.
+
+        ``unfinished`` is the session of which the sink has yet to hear the end: it is told an end that it missed.
+        """
         self.sinks[sink] = None
-        sink.greet(self.greeting(now_s))
+        stream = self._stream
+        if stream is not None and stream.bye is not None and stream.tenure.hello.session == unfinished:
+            sink.greet([stream.first, stream.bye])
+        else:
+            sink.greet(self.greeting(now_s))
 
     def leave(self, sink: Sink) -> None:
         """Remove a sink."""

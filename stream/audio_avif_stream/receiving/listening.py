@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
@@ -27,6 +28,7 @@ from audio_avif.link.messages import (
     CLOSE_TOO_MANY_MESSAGES,
     CLOSE_UNAUTHORIZED,
     CLOSE_UNKNOWN_ROOM,
+    UNFINISHED,
     Bye,
     Gap,
     Ping,
@@ -118,6 +120,13 @@ class RoomStreams:
         self._ended: _Stream | None = None
         self._complaints = Complaints()
         self._relay_ahead = ClockOffset()
+
+    @property
+    def unfinished(self) -> str:
+        """The session of which the end is still to come, "" where there is none."""
+        stream = self._stream
+        is_awaited = stream is not None and stream.session.judge(stream.hello) is Verdict.RESUME
+        return stream.hello.session if stream is not None and is_awaited else ""
 
     def reconnected(self) -> None:
         """Forget the clock of the relay before: this one has its own."""
@@ -257,7 +266,8 @@ async def _keep_connected(
 
     async def attempt() -> tuple[Address, ClientConnection]:
         relay = next(turns)
-        return relay, await connect(relay, _CONNECT_S)
+        query = f"?{urlencode({UNFINISHED: streams.unfinished})}" if streams.unfinished else ""
+        return relay, await connect(replace(relay, path=relay.path + query), _CONNECT_S)
 
     def on_failure(failure: ConnectionFailed, next_s: float) -> None:
         nonlocal failures

@@ -10,7 +10,7 @@ from websockets.frames import CloseCode
 from audio_avif.errors import PeerRefused, RemoteProtocolError
 from audio_avif.link.messages import CLOSE_TOO_MANY_MESSAGES, Ping, Pong
 from audio_avif.link.rooms import Listener, Room, Rooms
-from audio_avif_stream.relay.peers import RelayConnection, enter_room, framed
+from audio_avif_stream.relay.peers import RelayConnection, Visit, enter_room, framed
 from audio_avif_stream.serving.admission import Admission, address_of
 from audio_avif_stream.serving.connections import Connection
 from audio_avif_stream.serving.security import MessageAllowance
@@ -43,20 +43,20 @@ class Listeners:
         """How many have yet to take what was written to them."""
         return sum(listener.blocked_s is not None for listener in self.connected.values())
 
-    async def serve(self, line: Connection, name: str) -> None:
+    async def serve(self, line: Connection, visit: Visit) -> None:
         """Serve one listener. Raises PeerRefused or RemoteProtocolError for one that breaks the rules."""
         connection = line.connection
         assert isinstance(connection, RelayConnection)
         if len(self.connected) >= self._max_listeners:
             reason = f"the relay has {self._max_listeners} listeners already (--max-listeners); try again later"
             raise PeerRefused(CloseCode.TRY_AGAIN_LATER, reason)
-        room = enter_room(self._rooms, name, self._now_s())
+        room = enter_room(self._rooms, visit.room, self._now_s())
         self._admission.admit(connection)
         listener = Listener(connection.write, framed, self._rooms.traffic)
         connection.listen(listener, self._now_s)
         self.connected[connection] = listener
         try:
-            room.join(listener, self._now_s())
+            room.join(listener, self._now_s(), visit.unfinished)
             self._on_joined(room)
             await _answer_pings(line, listener)
         finally:

@@ -21,10 +21,14 @@ _KERNEL_BUFFER_BYTES = 8192  # some tiles; what is more waits where it can be dr
 
 @dataclass(frozen=True)
 class Visit:
-    """What a connection asks for; a refused one is told why once it is open."""
+    """What a connection asks for; a refused one is told why once it is open.
+
+    ``unfinished`` is the session of which a listener that comes back has yet to hear the end.
+    """
 
     role: Role
     room: str
+    unfinished: str = ""
     refusal: PeerRefused | None = None
 
 

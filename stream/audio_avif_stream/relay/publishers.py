@@ -15,7 +15,7 @@ from audio_avif.link.packets import MediaPacket
 from audio_avif.link.protocol import ReceiverProtocol
 from audio_avif.link.rooms import Publication, Rooms
 from audio_avif_stream.relay.nats_bridge import NatsBridge
-from audio_avif_stream.relay.peers import enter_room
+from audio_avif_stream.relay.peers import Visit, enter_room
 from audio_avif_stream.serving.admission import Admission, too_many_messages
 from audio_avif_stream.serving.connections import Closings, Connection, say
 from audio_avif_stream.serving.handshake import receive_hello, welcome
@@ -35,9 +35,9 @@ class Publishers:
         self._now_s = now_s
         self._closings = Closings()
 
-    async def serve(self, line: Connection, name: str) -> None:
+    async def serve(self, line: Connection, visit: Visit) -> None:
         """Serve one publisher. Raises PeerRefused or RemoteProtocolError for one that breaks the rules."""
-        limits, protocol = self._admission.limits, ReceiverProtocol()
+        limits, protocol, name = self._admission.limits, ReceiverProtocol(), visit.room
         hello, _ = await receive_hello(line, protocol, limits.handshake_s)
         if not hello.live:
             raise PeerRefused(CLOSE_UNSUPPORTED, "a relay carries live streams only; send without --no-realtime")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from audio_avif.errors import PeerRefused
-from audio_avif.link.messages import CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM
+from audio_avif.link.messages import CLOSE_UNAUTHORIZED, CLOSE_UNKNOWN_ROOM, UNFINISHED
 from audio_avif_stream.relay.peers import RelayConnection, Visit
 from audio_avif_stream.relay.room_tokens import Role, RoomTokens, has_key
 from audio_avif_stream.serving.admission import Admission, address_of
@@ -44,7 +44,7 @@ class RequestCheck:
     def check(self, connection: RelayConnection, request: Request) -> Response | None:
         """Return the answer to a request, or None where the connection may open; it then has its ``visit``."""
         self._admission.hear(connection)
-        path = request.path.partition("?")[0]
+        path, _, query = request.path.partition("?")
         prefix = next((prefix for prefix in _PATHS if path.startswith(prefix)), None)
         if prefix is None:
             return self._file(connection, path)
@@ -57,7 +57,7 @@ class RequestCheck:
             )
             reason = "This page comes from another server; allow it with the relay's --allow-origin.\n"
             return connection.respond(http.HTTPStatus.FORBIDDEN, reason)
-        connection.visit = self._visit(connection, _PATHS[prefix], path.removeprefix(prefix), request)
+        connection.visit = self._visit(connection, _PATHS[prefix], path.removeprefix(prefix), query, request)
         refusal = connection.visit.refusal
         if refusal is None or refusal.code != CLOSE_UNAUTHORIZED or origins:
             return None
@@ -66,19 +66,21 @@ class RequestCheck:
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
-    def _visit(self, connection: RelayConnection, role: Role, room: str, request: Request) -> Visit:
+    def _visit(self, connection: RelayConnection, role: Role, room: str, query: str, request: Request) -> Visit:
         keys = self.room_tokens.keys(room)
         if keys is None:
-            return Visit(role, room, PeerRefused(CLOSE_UNKNOWN_ROOM, f"this relay has no room {room[:64]!r}"))
+            return Visit(role, room, refusal=PeerRefused(CLOSE_UNKNOWN_ROOM, f"this relay has no room {room[:64]!r}"))
+        unfinished = parse_qs(query).get(UNFINISHED, [""])[0]
         token = keys.of(role)
         if token is None:
-            return Visit(role, room)
+            return Visit(role, room, unfinished)
         lines = request.headers.get_all("Sec-WebSocket-Protocol")
         subprotocols = [one.strip() for line in lines for one in line.split(",")]
         if not has_key(token, request.headers.get_all("Authorization"), subprotocols):
-            return Visit(role, room, PeerRefused(CLOSE_UNAUTHORIZED, f"room {room} requires a token to {role}"))
+            refusal = PeerRefused(CLOSE_UNAUTHORIZED, f"room {room} requires a token to {role}")
+            return Visit(role, room, refusal=refusal)
         self._admission.trust(connection)
-        return Visit(role, room)
+        return Visit(role, room, unfinished)
 
     def _is_allowed(self, origins: list[str], hosts: list[str]) -> bool:
         """Whether a web page of this origin may connect: one of this relay, or one that the options name."""

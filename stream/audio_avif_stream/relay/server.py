@@ -114,7 +114,7 @@ class Relay:
             if visit.refusal is not None:
                 raise visit.refusal
             group = self._publishers if visit.role == "publish" else self._listeners
-            await group.serve(line, visit.room)
+            await group.serve(line, visit)
 
     def _on_joined(self, room: Room) -> None:
         if self._bridge is not None:

@@ -109,9 +109,9 @@ class Stage:
             self.now_s += apart_s
             publication.take(tile(sequence), tile(sequence).to_bytes(), self.now_s)
 
-    def listen(self, way: Way | None = None) -> Way:
+    def listen(self, way: Way | None = None, unfinished: str = "") -> Way:
         way = way or Way()
-        self.room().join(way.listener, self.now_s)
+        self.room().join(way.listener, self.now_s, unfinished)
         return way
 
 
@@ -165,6 +165,18 @@ def test_after_the_bye_a_late_listener_waits_for_the_next_stream() -> None:
     assert late.heard == []
     stage.publish(a_hello("second"))
     assert late.heard == [a_hello("second").to_bytes()]
+
+
+def test_a_listener_that_missed_the_bye_of_its_stream_is_told_it() -> None:
+    stage, bye = Stage(), Bye(1, 2048).to_bytes()
+    publication = stage.publish(a_hello())
+    stage.tiles(publication, 0)
+    publication.take(Bye(1, 2048), bye, stage.now_s)
+    publication.leave(stage.now_s)
+    assert stage.listen(unfinished="first").heard == [a_hello().to_bytes() + bye]
+    assert stage.listen(unfinished="another").heard == []
+    stage.publish(a_hello("second"))
+    assert stage.listen(unfinished="first").heard == [a_hello("second").to_bytes()]
 
 
 def test_a_second_publisher_is_refused_until_the_first_is_gone_or_silent() -> None:

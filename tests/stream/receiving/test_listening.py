@@ -67,7 +67,7 @@ def relaying(*scripts: Script) -> Iterator[int]:
     waiting = list(scripts)
 
     def serve_one(connection: ServerConnection) -> None:
-        assert connection.request is not None and connection.request.path == "/listen/talk"
+        assert connection.request is not None and connection.request.path.partition("?")[0] == "/listen/talk"
         answering = threading.Thread(target=answer, args=(connection,), daemon=True)
         answering.start()
         if waiting:
@@ -121,6 +121,26 @@ def test_another_relay_says_the_last_second_again_and_nothing_is_played_twice(tm
     (final,) = finals(tmp_path)
     assert final["received_tiles"] == len(said.tiles) and final["reconnections"] == 1
     assert final["late_tiles"] == final["repeated_tiles"] == final["lost_tiles"] == 0
+
+
+def test_an_end_that_came_while_the_listener_was_away_is_heard_and_the_last_tiles_count_as_lost(tmp_path: Path) -> None:
+    said, asked = Said.of("one"), list[str]()
+
+    def first(connection: ServerConnection) -> None:
+        say(connection, said.hello, *said.tiles[:6])
+        connection.socket.shutdown(socket.SHUT_RDWR)
+
+    def second(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        asked.append(connection.request.path)
+        say(connection, said.hello, said.bye)
+
+    with relaying(first, second) as port, listening(tmp_path, [port], "--once") as process:
+        assert process.ended().code == 0
+        assert "did not come back" not in process.err
+    (final,) = finals(tmp_path)
+    assert asked == ["/listen/talk?unfinished=one"]
+    assert (final["received_tiles"], final["lost_tiles"]) == (6, len(said.tiles) - 6)
 
 
 def test_another_relay_goes_on_with_a_stream_that_is_a_day_old(tmp_path: Path) -> None:

@@ -134,6 +134,20 @@ def test_a_late_listener_gets_hello_and_last_second_at_once(usual: tuple[Process
         assert heard == (said if took_s < KEEP_S else said[len(said) - len(heard) :])
 
 
+def test_a_listener_that_was_away_when_its_stream_ended_is_told_the_end(usual: tuple[Process, int], room: str) -> None:
+    _, port = usual
+    with Speaker(port, room) as peer:
+        peer.greet()
+        with Ear(port, room) as ear:
+            session = Hello.parse(ear.hear()).session
+        peer.send(*peer.tiles, peer.bye)
+        assert peer.closed_with() == (1000, "")
+    with Ear(port, f"{room}?unfinished={session}") as back:
+        assert [message[0] for message in back.hear_until(Bye.TYPE)] == [Hello.TYPE, Bye.TYPE]
+    with Ear(port, f"{room}?unfinished=another") as other:
+        assert settle(other) == []
+
+
 def test_listeners_do_not_learn_the_name_with_which_a_publisher_comes_back(
     usual: tuple[Process, int], room: str
 ) -> None:

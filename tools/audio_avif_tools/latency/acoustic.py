@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from audio_avif.config import RATE_HZ
 from audio_avif.edge.devices import Microphone, Speaker
@@ -18,20 +19,53 @@ from audio_avif.errors import AudioAvifError, DeviceError
 from audio_avif.link.messages import DEFAULT_PORT
 from audio_avif.types import FloatArray
 from audio_avif_tools.shared.loopback import Program, StreamRecord, run_stream
-from audio_avif_tools.shared.signals import CHIRP_SAMPLES, chirp_starts, chirp_train, correlation, envelope
+from audio_avif_tools.shared.signals import CHIRP_SAMPLES, chirp, chirp_starts, chirp_train, correlation, envelope
 
 _SHORTEST_S, _LONGEST_S = 0.04, 1.5
 _POLL_S = 0.01
+_BLOCK_SAMPLES = RATE_HZ // 100
+_REACH_BLOCKS = 5  # devices whose rates differ by 160 parts per million are this far apart after five minutes
+_RATE_PARTS = 20
+_SHORTEST_WITH_RATE_S = 20.0  # the times of a shorter recording do not tell its rate to some parts per million
 
 
+@dataclass(frozen=True)
 class Recording:
-    """A microphone's recording, timed by the clock of this process."""
+    """Samples as a device counts them, and when each was recorded: its rate may differ a little from 16 kHz."""
+
+    samples: FloatArray
+    start_s: float
+    rate_hz: float = RATE_HZ
+
+    @classmethod
+    def timed(cls, samples: FloatArray, counts: Sequence[int], times_s: Sequence[float]) -> Recording:
+        """``times_s`` is when that many of the samples had been recorded."""
+        late_s = np.asarray(times_s) - np.asarray(counts) / RATE_HZ
+        if len(counts) < _RATE_PARTS or samples.size < _SHORTEST_WITH_RATE_S * RATE_HZ:
+            return cls(samples, float(np.median(late_s)))
+        middles = [float(np.mean(part)) for part in np.array_split(counts, _RATE_PARTS)]
+        medians_s = [float(np.median(part)) for part in np.array_split(late_s, _RATE_PARTS)]
+        later_per_sample_s, start_s = np.polyfit(middles, medians_s, 1)
+        return cls(samples, float(start_s), float(1 / (1 / RATE_HZ + later_per_sample_s)))
+
+    def time_s(self, sample: int) -> float:
+        """When a sample was recorded."""
+        return self.start_s + sample / self.rate_hz
+
+    def sample(self, time_s: float) -> int:
+        """The sample that was recorded then."""
+        return round((time_s - self.start_s) * self.rate_hz)
+
+
+class Recorder:
+    """Records from a microphone, by the clock of this process."""
 
     def __init__(self, device: str | None) -> None:
         self._microphone = Microphone(device)
         self._parts: list[FloatArray] = []
         self._samples = 0
-        self._zero_s: list[float] = []
+        self._counts: list[int] = []
+        self._times_s: list[float] = []
 
     def start(self) -> None:
         """Start recording."""
@@ -43,14 +77,15 @@ class Recording:
         if samples.size:
             self._parts.append(samples)
             self._samples += samples.size
-            self._zero_s.append(time.monotonic() - age_s - self._samples / RATE_HZ)
+            self._counts.append(self._samples)
+            self._times_s.append(time.monotonic() - age_s)
 
-    def close(self) -> tuple[FloatArray, float]:
-        """Stop; return the samples and the time of sample 0."""
+    def close(self) -> Recording:
+        """Stop; return what was recorded. Raises DeviceError where that is nothing."""
         self._microphone.close()
         if not self._parts:
             raise DeviceError("a microphone delivered no sound; choose another with --send-device or --record-device")
-        return np.concatenate(self._parts), float(np.median(self._zero_s))
+        return Recording.timed(np.concatenate(self._parts), self._counts, self._times_s)
 
 
 @dataclass(frozen=True)
@@ -75,19 +110,14 @@ class Loop:
         return self.record == self.send
 
 
-def record_chirps(
-    play: Sequence[str | None], record: Sequence[str | None], seconds: float
-) -> list[tuple[FloatArray, float]]:
-    """Play the chirps on all devices ``play`` at once and record from all devices ``record`` meanwhile.
-
-    Return the samples of each recording and the time of its first one in s. Raises DeviceError.
-    """
+def record_chirps(play: Sequence[str | None], record: Sequence[str | None], seconds: float) -> list[Recording]:
+    """Play the chirps on all devices ``play`` at once and record from all devices ``record``. Raises DeviceError."""
     signal = chirp_train(seconds)
-    recordings = [Recording(device) for device in record]
+    recorders = [Recorder(device) for device in record]
     with ExitStack() as stack:
         speakers = [stack.enter_context(Speaker(device)) for device in play]
-        for recording in recordings:
-            recording.start()
+        for recorder in recorders:
+            recorder.start()
         written = [0] * len(speakers)
         quiet_until_s = time.monotonic() + seconds + _LONGEST_S
         while time.monotonic() < quiet_until_s:
@@ -95,10 +125,10 @@ def record_chirps(
                 if speaker.buffered_s < 0.2 and written[number] < signal.size:
                     speaker.write(signal[written[number] : written[number] + RATE_HZ // 10])
                     written[number] += RATE_HZ // 10
-            for recording in recordings:
-                recording.poll()
+            for recorder in recorders:
+                recorder.poll()
             time.sleep(_POLL_S)
-    return [recording.close() for recording in recordings]
+    return [recorder.close() for recorder in recorders]
 
 
 class ChirpRun(threading.Thread):
@@ -108,7 +138,7 @@ class ChirpRun(threading.Thread):
         super().__init__(name="chirps", daemon=True)
         self.is_streaming = threading.Event()
         self.sender: Program | None = None
-        self.heard: list[tuple[FloatArray, float]] = []
+        self.heard: list[Recording] = []
         self.error: AudioAvifError | None = None
         self._loop = loop
 
@@ -166,40 +196,54 @@ def _device(name: str | None) -> list[str]:
     return [] if name is None else ["--device", name]
 
 
-def find_delays_ms(
-    mouth: tuple[FloatArray, float], ear: tuple[FloatArray, float], seconds: float, has_one_microphone: bool
-) -> list[float]:
-    """Return the delay of each chirp between two recordings, each given with the time of its first sample in s.
+def find_delays_ms(mouth: Recording, ear: Recording, seconds: float, has_one_microphone: bool) -> list[float]:
+    """Return the delay of each chirp between two recordings in ms.
 
     The codec keeps a chirp's envelope but not its phase, so the chirps are found by matched filter at the mouth, and by
     their envelope at the ear. Raises AudioAvifError where they are not found.
     """
-    (mouth_samples, mouth_s), (ear_samples, ear_s) = mouth, ear
-    played = int(np.argmax(correlation(chirp_train(seconds), mouth_samples)))
-    starts = [
-        played + start for start in chirp_starts(seconds) if played + start + 2 * CHIRP_SAMPLES < mouth_samples.size
-    ]
-    lead = round((mouth_s - ear_s) * RATE_HZ)  # a sound at mouth index k is at ear index k + lead, plus the delay
-    pattern, heard = envelope(mouth_samples), envelope(ear_samples)
+    starts = _find_chirps(mouth.samples, seconds)
+    pattern, heard = envelope(mouth.samples), envelope(ear.samples)
     low, high = round(_SHORTEST_S * RATE_HZ), round(_LONGEST_S * RATE_HZ)
     if has_one_microphone:  # exclude the chirps themselves from the search for their echo
         for start in starts:
             heard[max(0, start - CHIRP_SAMPLES) : start + 2 * CHIRP_SAMPLES] = 0
+    middle = mouth.samples.size // 2
+    lead = ear.sample(mouth.time_s(middle)) - middle
     whole = low + int(np.argmax(_match(pattern, heard, lead, low, high)))
     reach = round(0.15 * RATE_HZ)
     delays_ms = []
     for start in starts:
-        chirp_pattern = pattern[max(0, start - CHIRP_SAMPLES) : start + 2 * CHIRP_SAMPLES]
-        at = max(0, start - CHIRP_SAMPLES) + lead
+        begin = max(0, start - CHIRP_SAMPLES)
+        chirp_pattern = pattern[begin : start + 2 * CHIRP_SAMPLES]
+        at = ear.sample(mouth.time_s(begin))
         score = _match(chirp_pattern, heard, at, max(low, whole - reach), whole + reach)
         if score.size and score.max() > 0.5:
-            delays_ms.append((max(low, whole - reach) + int(np.argmax(score))) * 1e3 / RATE_HZ)
+            delays_ms.append((max(low, whole - reach) + int(np.argmax(score))) * 1e3 / ear.rate_hz)
     if len(delays_ms) < max(1, len(starts) // 2):
         raise AudioAvifError(
             f"only {len(delays_ms)} of {len(starts)} chirps came back; turn the volume up, or choose other devices "
             "with --play-device, --send-device, --receive-device and --record-device"
         )
     return delays_ms
+
+
+def _find_chirps(samples: FloatArray, seconds: float) -> list[int]:
+    """The starts of the chirps that were recorded whole, by a microphone whose rate may differ from the speaker's."""
+    likeness = np.abs(correlation(chirp(), samples))
+    blocks = likeness[: samples.size // _BLOCK_SAMPLES * _BLOCK_SAMPLES].reshape(-1, _BLOCK_SAMPLES).max(axis=1)
+    nearby = sliding_window_view(np.pad(blocks, _REACH_BLOCKS), 2 * _REACH_BLOCKS + 1).max(axis=1)
+    expected = np.asarray(chirp_starts(seconds)) // _BLOCK_SAMPLES
+    train = np.zeros(expected[-1] + 1, np.float32)
+    train[expected] = 1
+    played = int(np.argmax(correlation(train, nearby.astype(np.float32))))
+    reach = 2 * _REACH_BLOCKS * _BLOCK_SAMPLES
+    starts = []
+    for start in (played + expected) * _BLOCK_SAMPLES:
+        if start + 2 * CHIRP_SAMPLES < samples.size:
+            begin = max(0, start - reach)
+            starts.append(begin + int(np.argmax(likeness[begin : start + reach])))
+    return starts
 
 
 def _match(pattern: FloatArray, heard: FloatArray, at: int, low: int, high: int) -> npt.NDArray[np.float64]:

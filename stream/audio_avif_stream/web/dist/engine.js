@@ -639,7 +639,7 @@ async function whyRefused() {
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
 var Link = class {
-  /** A connection without messages for `silentS` is dead: the user must ping it. */
+  /** Asks for `url` before each attempt. A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(url, token, silentS, user, nowS2) {
     this.url = url;
     this.token = token;
@@ -709,7 +709,7 @@ var Link = class {
   connect() {
     this.stopTimers();
     const beganS = this.nowS();
-    const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
+    const socket = new WebSocket(this.url(), this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
     let wasOpen = false;
     this.socket = socket;
     this.hear();
@@ -795,13 +795,16 @@ var Connection = class {
   constructor(url, token, listener, nowS2) {
     this.listener = listener;
     this.nowS = nowS2;
-    this.link = new Link(url, token, SILENT_S, this, nowS2);
+    const query = () => this.unfinished ? `?unfinished=${encodeURIComponent(this.unfinished)}` : "";
+    this.link = new Link(() => url + query(), token, SILENT_S, this, nowS2);
   }
   listener;
   nowS;
   link;
   protocol = new ListenerProtocol();
   lastMessageS = 0;
+  /** The session of which the end is still to come, "" where there is none. */
+  unfinished = "";
   /** The server's clock minus `nowS`; null until known. */
   get serverAheadS() {
     return this.link.serverAheadS;
@@ -822,6 +825,8 @@ var Connection = class {
       if (!this.protocol.hello) this.onState("waiting", "");
       return;
     }
+    if (message.kind === "hello") this.unfinished = message.session;
+    if (message.kind === "bye") this.unfinished = "";
     if (message.kind !== "ping") this.lastMessageS = receivedS;
     this.listener.onMessage(message, receivedS);
   }

@@ -840,7 +840,7 @@ async function whyRefused() {
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
 var Link = class {
-  /** A connection without messages for `silentS` is dead: the user must ping it. */
+  /** Asks for `url` before each attempt. A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(url, token, silentS, user, nowS2) {
     this.url = url;
     this.token = token;
@@ -910,7 +910,7 @@ var Link = class {
   connect() {
     this.stopTimers();
     const beganS = this.nowS();
-    const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
+    const socket = new WebSocket(this.url(), this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
     let wasOpen = false;
     this.socket = socket;
     this.hear();
@@ -1000,7 +1000,7 @@ var Publisher = class {
     this.hello = hello;
     this.tell = tell2;
     this.nowS = nowS2;
-    this.link = new Link(url, token, SILENT_S, this, nowS2);
+    this.link = new Link(() => url, token, SILENT_S, this, nowS2);
   }
   hello;
   tell;

@@ -18,6 +18,8 @@ export class Connection {
   private readonly link: Link;
   private protocol = new ListenerProtocol();
   private lastMessageS = 0;
+  /** The session of which the end is still to come, "" where there is none. */
+  private unfinished = "";
 
   constructor(
     url: string,
@@ -25,7 +27,8 @@ export class Connection {
     private readonly listener: Listener,
     private readonly nowS: () => number,
   ) {
-    this.link = new Link(url, token, SILENT_S, this, nowS);
+    const query = (): string => (this.unfinished ? `?unfinished=${encodeURIComponent(this.unfinished)}` : "");
+    this.link = new Link(() => url + query(), token, SILENT_S, this, nowS);
   }
 
   /** The server's clock minus `nowS`; null until known. */
@@ -51,6 +54,8 @@ export class Connection {
       if (!this.protocol.hello) this.onState("waiting", ""); // a running stream's hello comes before any pong
       return;
     }
+    if (message.kind === "hello") this.unfinished = message.session;
+    if (message.kind === "bye") this.unfinished = "";
     if (message.kind !== "ping") this.lastMessageS = receivedS;
     this.listener.onMessage(message, receivedS);
   }

@@ -63,9 +63,9 @@ export class Link {
   private trips: { tripS: number; aheadS: number }[] = [];
   private readonly awake: AwakeClock;
 
-  /** A connection without messages for `silentS` is dead: the user must ping it. */
+  /** Asks for `url` before each attempt. A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(
-    private readonly url: string,
+    private readonly url: () => string,
     private readonly token: string,
     private readonly silentS: number,
     private readonly user: LinkUser,
@@ -124,7 +124,7 @@ export class Link {
   private connect(): void {
     this.stopTimers();
     const beganS = this.nowS();
-    const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
+    const socket = new WebSocket(this.url(), this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
     let wasOpen = false;
     this.socket = socket;
     this.hear();

@@ -33,7 +33,7 @@ export class Publisher {
     private readonly tell: (state: PublisherState, detail: string) => void,
     private readonly nowS: () => number,
   ) {
-    this.link = new Link(url, token, SILENT_S, this, nowS);
+    this.link = new Link(() => url, token, SILENT_S, this, nowS);
   }
 
   get roundTripS(): number | null {

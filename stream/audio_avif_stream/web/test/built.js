@@ -1444,7 +1444,7 @@ async function whyRefused() {
   return `The server is there but did not let this page connect: it may be full, or may not know the address ${self.location.origin} (behind a proxy it must be started with --allow-origin). Trying again \u2026`;
 }
 var Link = class {
-  /** A connection without messages for `silentS` is dead: the user must ping it. */
+  /** Asks for `url` before each attempt. A connection without messages for `silentS` is dead: the user must ping it. */
   constructor(url, token, silentS, user, nowS) {
     this.url = url;
     this.token = token;
@@ -1514,7 +1514,7 @@ var Link = class {
   connect() {
     this.stopTimers();
     const beganS = this.nowS();
-    const socket = new WebSocket(this.url, this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
+    const socket = new WebSocket(this.url(), this.token ? [SUBPROTOCOL, bearer(this.token)] : [SUBPROTOCOL]);
     let wasOpen = false;
     this.socket = socket;
     this.hear();
@@ -1600,13 +1600,16 @@ var Connection = class {
   constructor(url, token, listener, nowS) {
     this.listener = listener;
     this.nowS = nowS;
-    this.link = new Link(url, token, SILENT_S, this, nowS);
+    const query = () => this.unfinished ? `?unfinished=${encodeURIComponent(this.unfinished)}` : "";
+    this.link = new Link(() => url + query(), token, SILENT_S, this, nowS);
   }
   listener;
   nowS;
   link;
   protocol = new ListenerProtocol();
   lastMessageS = 0;
+  /** The session of which the end is still to come, "" where there is none. */
+  unfinished = "";
   /** The server's clock minus `nowS`; null until known. */
   get serverAheadS() {
     return this.link.serverAheadS;
@@ -1627,6 +1630,8 @@ var Connection = class {
       if (!this.protocol.hello) this.onState("waiting", "");
       return;
     }
+    if (message.kind === "hello") this.unfinished = message.session;
+    if (message.kind === "bye") this.unfinished = "";
     if (message.kind !== "ping") this.lastMessageS = receivedS;
     this.listener.onMessage(message, receivedS);
   }
@@ -2238,7 +2243,7 @@ var Publisher = class {
     this.hello = hello;
     this.tell = tell;
     this.nowS = nowS;
-    this.link = new Link(url, token, SILENT_S2, this, nowS);
+    this.link = new Link(() => url, token, SILENT_S2, this, nowS);
   }
   hello;
   tell;

@@ -16,7 +16,8 @@ class FakeSocket {
   bufferedAmount = 0;
   sent = [];
 
-  constructor() {
+  constructor(url) {
+    this.url = url;
     sockets.push(this);
   }
 
@@ -107,6 +108,21 @@ test("a listener is told at the first pong that nobody publishes", () => {
   assert.equal(latest(), "connecting");
   sockets[0].tell(PONG);
   assert.equal(latest(), "waiting");
+});
+
+test("a listener that comes back names the stream whose end it has yet to hear", () => {
+  listener();
+  sockets[0].open();
+  sockets[0].tell(bytes("hello"));
+  sockets[0].end(1006);
+  pass(1);
+  assert.equal(sockets[1].url, "ws://here/listen/demo?unfinished=0123456789abcdef");
+  sockets[1].open();
+  sockets[1].tell(bytes("hello"));
+  sockets[1].tell(bytes("bye"));
+  sockets[1].end(1006);
+  pass(2);
+  assert.equal(sockets[2].url, "ws://here/listen/demo");
 });
 
 test("a listener of a stream is not told that nobody publishes, until nothing comes", () => {
