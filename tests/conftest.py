@@ -4,6 +4,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +28,9 @@ settings.register_profile("dev", _UNHURRIED)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+_USUAL_S = 5  # of a slow test
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Look for no garbage while modules are imported, and never among what they hold: it stays, and there is much."""
@@ -39,6 +43,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run modules without slow tests first, then those with the most of them."""
-    slow = Counter(item.path for item in items for mark in item.iter_markers() if mark.name in ("slow", "device"))
-    items.sort(key=lambda item: (item.path in slow, -slow[item.path]))
+    """Run modules without slow tests first, then those that take longest, so that no worker is left with one of them."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        for mark in item.iter_markers():
+            if mark.name in ("slow", "device"):
+                seconds[item.path] += mark.kwargs.get("seconds", _USUAL_S)
+    items.sort(key=lambda item: (item.path in seconds, -seconds[item.path]))

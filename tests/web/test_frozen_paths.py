@@ -17,6 +17,7 @@ from support.stream_helpers import RECEIVER, SENDER, json_lines, running, speech
 from support.timing import best_of_attempts, in_time
 
 HEARD_AGAIN_S = 10.0
+FREEZES = pytest.mark.parametrize("for_s", [5.0, pytest.param(60.0, marks=pytest.mark.slow(seconds=70))])
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
@@ -39,7 +40,7 @@ def freeze(tab: Tab, proxy: Proxy, for_s: float) -> float:
 
 @in_chromium
 @pytest.mark.slow
-@pytest.mark.parametrize("for_s", [5.0, 60.0])
+@FREEZES
 @best_of_attempts
 def test_a_listening_page_hears_again_after_a_freeze(tmp_path: Path, for_s: float) -> None:
     said = write_wav(tmp_path / "said.wav", np.tile(speech(6.0), 30))
@@ -66,7 +67,7 @@ def test_a_listening_page_hears_again_after_a_freeze(tmp_path: Path, for_s: floa
 
 @in_chromium
 @pytest.mark.slow
-@pytest.mark.parametrize("for_s", [5.0, 60.0])
+@FREEZES
 @best_of_attempts
 def test_a_speaking_page_is_heard_again_after_a_freeze(tmp_path: Path, for_s: float) -> None:
     said = write_wav(tmp_path / "said.wav", speech(8.0))

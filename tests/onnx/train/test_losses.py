@@ -1,4 +1,4 @@
-"""The loudness loss: it hears what PESQ hears, and its gradient leads there."""
+"""The loudness loss hears what PESQ hears, that of intelligibility what STOI does, and their gradients lead there."""
 
 from __future__ import annotations
 
@@ -71,3 +71,23 @@ def test_its_gradient_leads_to_the_sound_wanted(sound: np.ndarray) -> None:
     step = found.grad / found.grad.abs().max()
     with torch.no_grad():
         assert min(heard(found - size * step, wanted).item() for size in (1e-4, 1e-3, 1e-2)) < 0.999 * before.item()
+
+
+def test_unintelligibility_ranks_sounds_as_stoi_does(sound: np.ndarray) -> None:
+    stoi = pytest.importorskip("pystoi").stoi
+    dull = np.convolve(sound, np.hanning(33) / 16, mode="same").astype(np.float32)
+    sounds = [sound, *(noisy(sound, share) for share in (0.03, 0.1, 0.3, 1.0)), dull]
+    lacks = [
+        float(losses.Unintelligibility(RATE_HZ)(torch.from_numpy(each)[None], torch.from_numpy(sound)[None]))
+        for each in sounds
+    ]
+    scores = [stoi(sound, each, RATE_HZ) for each in sounds]
+    assert np.argsort(lacks).tolist() == np.argsort(scores)[::-1].tolist()
+    assert lacks[0] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 2.0])
+def test_unintelligibility_has_a_finite_gradient_in_silence_and_in_short_sound(seconds: float) -> None:
+    silence = torch.zeros(1, round(seconds * RATE_HZ), requires_grad=True)
+    losses.Unintelligibility(RATE_HZ)(silence, torch.zeros_like(silence)).backward()
+    assert silence.grad is not None and bool(silence.grad.isfinite().all())

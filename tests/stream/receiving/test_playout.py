@@ -159,7 +159,9 @@ def test_no_tile_is_changed_by_more_than_15_of_100_over_any_second() -> None:
 @pytest.mark.parametrize(
     ("sender_ppm", "speaker_ppm"), [(300, 0), (-300, 0), (0, 300), (0, -300)], ids=lambda ppm: f"{ppm:+d}"
 )
-def test_an_hour_of_drifting_clocks(sender_ppm: int, speaker_ppm: int, unsteady_s: float, tile_frames: int) -> None:
+def test_half_an_hour_of_drifting_clocks(
+    sender_ppm: int, speaker_ppm: int, unsteady_s: float, tile_frames: int
+) -> None:
     """The crystals of two sound cards differ: one side's sound runs faster than the other side plays it."""
     stage = Stage(decoder_of(tile_frames=tile_frames), speaker_ppm=speaker_ppm)
     stage.decoder.pacer.unsteady = Unsteadiness(unsteady_s, unsteady_s)
@@ -170,7 +172,7 @@ def test_an_hour_of_drifting_clocks(sender_ppm: int, speaker_ppm: int, unsteady_
     for half in range(2):
         stage.heard.clear()
         stage.spoken.clear()
-        tiles = round(1800 / tile_s)
+        tiles = round(900 / tile_s)
         for number in range(half * tiles, (half + 1) * tiles):
             stage.arrive(tile(number, tile_frames), (number + 1) * tile_s + jitter_s[number % 1000])
         usual_s.append(tile_s + stage.decoder.pacer.target_s)
@@ -179,7 +181,7 @@ def test_an_hour_of_drifting_clocks(sender_ppm: int, speaker_ppm: int, unsteady_
     decoder = stage.decoder
     assert (stage.underruns, decoder.counts.skipped, decoder.background.concealed_frames) == (0, 0, 0)
     followed = decoder.pacer.shortened_s - decoder.pacer.lengthened_s
-    assert followed == pytest.approx((sender_ppm - speaker_ppm) * 1e-6 * 3600, abs=0.1)
+    assert followed == pytest.approx((sender_ppm - speaker_ppm) * 1e-6 * 1800, abs=0.1)
 
 
 # Pauses

@@ -12,6 +12,12 @@ _POWER_WEIGHT = 2.0
 _LOUDNESS_WINDOW = 512
 _PESQ_LEVEL = 2.7e8  # to which PESQ brings the power of speech between 325 and 3250 Hz, summed over bands
 _QUIETEST = 0.05  # sound below -60 dB of full scale is not made as loud as speech
+_OCTAVES_WINDOW_S = 0.0256
+_OCTAVES_LOWEST_HZ = 150
+_OCTAVES_BANDS = 15
+_ENVELOPE_FRAMES = 30
+_ENVELOPE_CLIP = 1 + 10 ** (15 / 20)  # envelopes are clipped at a distortion of -15 dB
+_ENVELOPE_QUIETEST = 0.01  # parts 40 dB below the loudest one of a row do not count
 
 
 def magnitude_loss(log_predicted: Tensor, log_target: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,6 +157,50 @@ def _ear_bands(hz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     number = torch.arange(len(hz))[:, None]
     bands = ((number > low) & (number < high)).float()
     return bands, (low + high) / 2 * hz[1], _bark(high * hz[1]) - _bark(low * hz[1])
+
+
+class Unintelligibility(nn.Module):
+    """One minus STOI (Taal et al. 2011) of two waveforms ``[batch, samples]``, averaged over rows.
+
+    The envelopes of 15 third-octave bands are correlated over 384 ms. Unlike the reference implementation it keeps the
+    sample rate, and drops quiet parts of 384 ms instead of quiet frames.
+    """
+
+    window: Tensor
+    bands: Tensor
+
+    def __init__(self, rate_hz: int) -> None:
+        super().__init__()
+        length = 2 * round(_OCTAVES_WINDOW_S * rate_hz / 2)
+        hz = torch.arange(length + 1) * (rate_hz / (2 * length))
+        centre_hz = _OCTAVES_LOWEST_HZ * 2 ** (torch.arange(_OCTAVES_BANDS) / 3)
+        inside = (hz[:, None] >= centre_hz * 2 ** (-1 / 6)) & (hz[:, None] < centre_hz * 2 ** (1 / 6))
+        self.register_buffer("window", torch.hann_window(length), persistent=False)
+        self.register_buffer("bands", inside.float(), persistent=False)
+
+    @without_autocast
+    def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+        found, wanted = self._envelopes(predicted.float()), self._envelopes(target.float())
+        norm = wanted.norm(dim=-1, keepdim=True)
+        found = found * norm / (found.norm(dim=-1, keepdim=True) + 1e-6)
+        found = torch.minimum(found, wanted * _ENVELOPE_CLIP)
+        level = norm.square().sum(dim=(2, 3)).sqrt()
+        counts = (level > _ENVELOPE_QUIETEST * level.amax(dim=1, keepdim=True)).float()
+        correlation = (_standardised(found) * _standardised(wanted)).sum(dim=-1).mean(dim=-1)
+        return ((1 - correlation) * counts).sum() / counts.sum().clamp(min=1)
+
+    def _envelopes(self, samples: Tensor) -> Tensor:
+        """``[batch, parts, bands, frames]``, 30 frames or all where there are fewer."""
+        length = len(self.window)
+        spectrum = torch.fft.rfft(samples.unfold(-1, length, length // 2) * self.window, n=2 * length)
+        power = spectrum.real.square() + spectrum.imag.square()
+        envelopes = (power @ self.bands + 1e-8).sqrt()
+        return envelopes.unfold(1, min(_ENVELOPE_FRAMES, envelopes.shape[1]), 1)
+
+
+def _standardised(envelopes: Tensor) -> Tensor:
+    centred = envelopes - envelopes.mean(dim=-1, keepdim=True)
+    return centred / (centred.norm(dim=-1, keepdim=True) + 1e-6)
 
 
 class PhaseRelations(nn.Module):

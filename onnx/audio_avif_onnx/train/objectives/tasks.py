@@ -38,6 +38,7 @@ from audio_avif_onnx.train.objectives.losses import (
     LoudnessDifference,
     MultiResolution,
     PhaseRelations,
+    Unintelligibility,
     magnitude_loss,
     phase_loss,
     weigh,
@@ -45,6 +46,7 @@ from audio_avif_onnx.train.objectives.losses import (
 
 _SPECTRUM_WEIGHT = 0.3
 _LOUDNESS_WEIGHT = 0.5
+_UNINTELLIGIBILITY_WEIGHT = 10.0
 _TRUE_START_SHARE = 0.8
 _DISCRIMINATOR_CHANNELS = 16
 _ADVERSARIAL_WEIGHT = 0.05
@@ -140,6 +142,7 @@ class WaveTask(_VocoderTask, _AudibleTask):
         super().__init__(config)
         self.resolutions = MultiResolution()
         self.loudness = LoudnessDifference(config.mel.rate_hz)
+        self.unintelligibility = Unintelligibility(config.mel.rate_hz)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by name; ``loss`` is the one to minimise."""
@@ -161,9 +164,10 @@ class WaveTask(_VocoderTask, _AudibleTask):
     def compare(self, produced: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """The losses of waveforms."""
         log_l1, power_l1 = self.resolutions(produced, wanted)
-        loudness = self.loudness(produced, wanted)
-        loss = weigh(log_l1, power_l1) + _LOUDNESS_WEIGHT * loudness
-        return {"loss": loss, "log": log_l1, "power": power_l1, "loudness": loudness}
+        loudness, unintelligibility = self.loudness(produced, wanted), self.unintelligibility(produced, wanted)
+        loss = weigh(log_l1, power_l1) + _LOUDNESS_WEIGHT * loudness + _UNINTELLIGIBILITY_WEIGHT * unintelligibility
+        parts = {"log": log_l1, "power": power_l1, "loudness": loudness, "unintelligibility": unintelligibility}
+        return {"loss": loss} | parts
 
     def produce(self, recursion: Callable[..., Tensor], samples: Tensor, conditions: Conditions) -> Tensor:
         """The samples that a recursion makes of every frame but the first, which serves as the past."""
