@@ -43,7 +43,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run modules without slow tests first, then those that take longest, so that no worker is left with one of them."""
+    """Run modules without slow tests first, then those that take longest, so that no worker ends alone with them."""
     seconds: Counter[Path] = Counter()
     for item in items:
         for mark in item.iter_markers():

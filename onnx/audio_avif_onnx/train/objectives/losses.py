@@ -180,6 +180,7 @@ class Unintelligibility(nn.Module):
 
     @without_autocast
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """The mean over parts, bands and rows."""
         found, wanted = self._envelopes(predicted.float()), self._envelopes(target.float())
         norm = wanted.norm(dim=-1, keepdim=True)
         found = found * norm / (found.norm(dim=-1, keepdim=True) + 1e-6)
@@ -187,20 +188,22 @@ class Unintelligibility(nn.Module):
         level = norm.square().sum(dim=(2, 3)).sqrt()
         counts = (level > _ENVELOPE_QUIETEST * level.amax(dim=1, keepdim=True)).float()
         correlation = (_standardised(found) * _standardised(wanted)).sum(dim=-1).mean(dim=-1)
-        return ((1 - correlation) * counts).sum() / counts.sum().clamp(min=1)
+        lack: Tensor = ((1 - correlation) * counts).sum() / counts.sum().clamp(min=1)
+        return lack
 
     def _envelopes(self, samples: Tensor) -> Tensor:
         """``[batch, parts, bands, frames]``, 30 frames or all where there are fewer."""
         length = len(self.window)
         spectrum = torch.fft.rfft(samples.unfold(-1, length, length // 2) * self.window, n=2 * length)
         power = spectrum.real.square() + spectrum.imag.square()
-        envelopes = (power @ self.bands + 1e-8).sqrt()
+        envelopes: Tensor = (power @ self.bands + 1e-8).sqrt()
         return envelopes.unfold(1, min(_ENVELOPE_FRAMES, envelopes.shape[1]), 1)
 
 
 def _standardised(envelopes: Tensor) -> Tensor:
     centred = envelopes - envelopes.mean(dim=-1, keepdim=True)
-    return centred / (centred.norm(dim=-1, keepdim=True) + 1e-6)
+    norm: Tensor = centred.norm(dim=-1, keepdim=True)
+    return centred / (norm + 1e-6)
 
 
 class PhaseRelations(nn.Module):
