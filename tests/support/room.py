@@ -58,7 +58,7 @@ class Room:
     def listen(self, connection: ServerConnection) -> None:
         """Serve one listener until it leaves."""
         assert connection.request is not None
-        if connection.request.path != "/listen/demo":
+        if connection.request.path.partition("?")[0] != "/listen/demo":
             connection.close(4006, "there is no such room")
             return
         offered = connection.request.headers.get("Sec-WebSocket-Protocol", "")
