@@ -28,7 +28,7 @@ settings.register_profile("dev", _UNHURRIED)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-_USUAL_S = 5  # of a slow test
+_USUAL_SLOW_TEST_S = 5
 
 
 @pytest.hookimpl(wrapper=True)
@@ -48,5 +48,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in item.iter_markers():
             if mark.name in ("slow", "device"):
-                seconds[item.path] += mark.kwargs.get("seconds", _USUAL_S)
+                seconds[item.path] += mark.kwargs.get("seconds", _USUAL_SLOW_TEST_S)
     items.sort(key=lambda item: (item.path in seconds, -seconds[item.path]))

@@ -125,8 +125,9 @@ class RoomStreams:
     def unfinished(self) -> str:
         """The session of which the end is still to come, "" where there is none."""
         stream = self._stream
-        is_awaited = stream is not None and stream.session.judge(stream.hello) is Verdict.RESUME
-        return stream.hello.session if stream is not None and is_awaited else ""
+        if stream is None or stream.session.judge(stream.hello) is not Verdict.RESUME:
+            return ""
+        return stream.hello.session
 
     def reconnected(self) -> None:
         """Forget the clock of the relay before: this one has its own."""
@@ -266,7 +267,8 @@ async def _keep_connected(
 
     async def attempt() -> tuple[Address, ClientConnection]:
         relay = next(turns)
-        query = f"?{urlencode({UNFINISHED: streams.unfinished})}" if streams.unfinished else ""
+        unfinished = streams.unfinished
+        query = f"?{urlencode({UNFINISHED: unfinished})}" if unfinished else ""
         return relay, await connect(replace(relay, path=relay.path + query), _CONNECT_S)
 
     def on_failure(failure: ConnectionFailed, next_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The loudness loss hears what PESQ hears, that of intelligibility what STOI does, and their gradients lead there."""
+"""The loudness loss ranks sounds as PESQ does, and the loss of intelligibility as STOI does."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ _POWER_WEIGHT = 2.0
 _LOUDNESS_WINDOW = 512
 _PESQ_LEVEL = 2.7e8  # to which PESQ brings the power of speech between 325 and 3250 Hz, summed over bands
 _QUIETEST = 0.05  # sound below -60 dB of full scale is not made as loud as speech
-_OCTAVES_WINDOW_S = 0.0256
-_OCTAVES_LOWEST_HZ = 150
-_OCTAVES_BANDS = 15
-_ENVELOPE_FRAMES = 30
-_ENVELOPE_CLIP = 1 + 10 ** (15 / 20)  # envelopes are clipped at a distortion of -15 dB
-_ENVELOPE_QUIETEST = 0.01  # parts 40 dB below the loudest one of a row do not count
+_STOI_WINDOW_S = 0.0256
+_STOI_LOWEST_HZ = 150
+_STOI_BANDS = 15
+_STOI_FRAMES = 30
+_STOI_CLIP = 1 + 10 ** (15 / 20)  # envelopes are clipped at a distortion of -15 dB
+_STOI_QUIETEST = 0.01  # parts 40 dB below the loudest one of a row do not count
 
 
 def magnitude_loss(log_predicted: Tensor, log_target: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,9 +171,9 @@ class Unintelligibility(nn.Module):
 
     def __init__(self, rate_hz: int) -> None:
         super().__init__()
-        length = 2 * round(_OCTAVES_WINDOW_S * rate_hz / 2)
+        length = 2 * round(_STOI_WINDOW_S * rate_hz / 2)
         hz = torch.arange(length + 1) * (rate_hz / (2 * length))
-        centre_hz = _OCTAVES_LOWEST_HZ * 2 ** (torch.arange(_OCTAVES_BANDS) / 3)
+        centre_hz = _STOI_LOWEST_HZ * 2 ** (torch.arange(_STOI_BANDS) / 3)
         inside = (hz[:, None] >= centre_hz * 2 ** (-1 / 6)) & (hz[:, None] < centre_hz * 2 ** (1 / 6))
         self.register_buffer("window", torch.hann_window(length), persistent=False)
         self.register_buffer("bands", inside.float(), persistent=False)
@@ -184,9 +184,9 @@ class Unintelligibility(nn.Module):
         found, wanted = self._envelopes(predicted.float()), self._envelopes(target.float())
         norm = wanted.norm(dim=-1, keepdim=True)
         found = found * norm / (found.norm(dim=-1, keepdim=True) + 1e-6)
-        found = torch.minimum(found, wanted * _ENVELOPE_CLIP)
+        found = torch.minimum(found, wanted * _STOI_CLIP)
         level = norm.square().sum(dim=(2, 3)).sqrt()
-        counts = (level > _ENVELOPE_QUIETEST * level.amax(dim=1, keepdim=True)).float()
+        counts = (level > _STOI_QUIETEST * level.amax(dim=1, keepdim=True)).float()
         correlation = (_standardised(found) * _standardised(wanted)).sum(dim=-1).mean(dim=-1)
         lack: Tensor = ((1 - correlation) * counts).sum() / counts.sum().clamp(min=1)
         return lack
@@ -197,7 +197,7 @@ class Unintelligibility(nn.Module):
         spectrum = torch.fft.rfft(samples.unfold(-1, length, length // 2) * self.window, n=2 * length)
         power = spectrum.real.square() + spectrum.imag.square()
         envelopes: Tensor = (power @ self.bands + 1e-8).sqrt()
-        return envelopes.unfold(1, min(_ENVELOPE_FRAMES, envelopes.shape[1]), 1)
+        return envelopes.unfold(1, min(_STOI_FRAMES, envelopes.shape[1]), 1)
 
 
 def _standardised(envelopes: Tensor) -> Tensor:
