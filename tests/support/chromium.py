@@ -37,6 +37,8 @@ FLAGS = [
 PATIENCE_S = 60.0
 STATUS = "document.getElementById('status').textContent"
 """The status line of the listening page and of the speaking page."""
+UNDRAWN = "document.querySelector('.picture').hidden = true"
+"""Keeps a page from drawing, which takes more of a processor than all else where there is no graphics card."""
 
 
 def chromium_path() -> str | None:

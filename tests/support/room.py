@@ -23,6 +23,8 @@ from audio_avif.link.packets import MediaPacket
 from audio_avif.types import FloatArray
 from audio_avif_stream.serving.web_pages import page
 
+NO_ROOM = (4006, "there is no such room")
+
 
 class Stream:
     """Sound as messages, each with the time at which it is sent."""
@@ -59,7 +61,7 @@ class Room:
         """Serve one listener until it leaves."""
         assert connection.request is not None
         if connection.request.path.partition("?")[0] != "/listen/demo":
-            connection.close(4006, "there is no such room")
+            connection.close(*NO_ROOM)
             return
         offered = connection.request.headers.get("Sec-WebSocket-Protocol", "")
         if self.token is not None and bearer(self.token) not in [each.strip() for each in offered.split(",")]:
@@ -121,12 +123,12 @@ def _now_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-def _answer(room: Room, connection: ServerConnection, request: Request) -> Response | None:
+def _answer(room: Room | None, connection: ServerConnection, request: Request) -> Response | None:
     if request.headers.get("Upgrade") is not None:
         refusal = connection.respond(HTTPStatus.FORBIDDEN, "another origin\n")
-        return refusal if room.is_closed_to_strangers else None
+        return refusal if room is not None and room.is_closed_to_strangers else None
     found = page(request.path)
-    body = None if found is None else room.rewrite(request.path, found.body)
+    body = None if found is None or room is None else room.rewrite(request.path, found.body)
     if found is None or body is None:
         status = HTTPStatus.OK if request.path == "/health" else HTTPStatus.NOT_FOUND
         return connection.respond(status, f"{status.phrase}\n")
@@ -137,24 +139,45 @@ def _answer(room: Room, connection: ServerConnection, request: Request) -> Respo
     return Response(found.status, "OK", headers, body)
 
 
+class Site:
+    """A server's address, and the room that is there."""
+
+    def __init__(self) -> None:
+        self.room: Room | None = None
+        self.server: Server = serve(
+            self._listen,
+            "127.0.0.1",
+            0,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            process_request=lambda connection, request: _answer(self.room, connection, request),
+            compression=None,
+        )
+
+    @contextmanager
+    def open_room(self) -> Iterator[Room]:
+        """A new room; at its end, pages are told that it is no more, and leave the next one alone."""
+        self.room = Room(f"http://127.0.0.1:{self.server.socket.getsockname()[1]}")
+        try:
+            yield self.room
+        finally:
+            room, self.room = self.room, None
+            room.drop(*NO_ROOM)
+
+    def _listen(self, connection: ServerConnection) -> None:
+        if self.room is None:
+            connection.close(*NO_ROOM)
+        else:
+            self.room.listen(connection)
+
+
 @contextmanager
-def open_room() -> Iterator[Room]:
+def open_site() -> Iterator[Site]:
     """The server, on a free port of loopback."""
-    rooms: list[Room] = []
-    server: Server = serve(
-        lambda connection: rooms[0].listen(connection),
-        "127.0.0.1",
-        0,
-        subprotocols=[Subprotocol(SUBPROTOCOL)],
-        process_request=lambda connection, request: _answer(rooms[0], connection, request),
-        compression=None,
-    )
-    rooms.append(Room(f"http://127.0.0.1:{server.socket.getsockname()[1]}"))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    site = Site()
+    thread = threading.Thread(target=site.server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield rooms[0]
+        yield site
     finally:
-        rooms[0].drop(1001)
-        server.shutdown()
+        site.server.shutdown()
         thread.join()

@@ -17,7 +17,7 @@ from audio_avif.link.messages import CLOSE_BUSY
 from audio_avif.metrics import stoi
 from audio_avif.types import FloatArray
 from support.calls import best_match, has_heard, hosting
-from support.chromium import Tab, chromium, heard_by, in_chromium, says
+from support.chromium import UNDRAWN, Tab, chromium, heard_by, in_chromium, says
 from support.relay import Speaker, port_of
 from support.stream_helpers import read_wav, running, speech, wait_until, write_wav
 
@@ -26,8 +26,6 @@ SETTLED_SAMPLES, SCORED_SAMPLES = 8_000, 3 * 16_000
 CALL = "document.getElementById('call').click()"
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 UNPROCESSED = "for (const id of ['echo', 'noise', 'gain']) document.getElementById(id).checked = false"
-
-UNDRAWN = "document.querySelector('.picture').hidden = true"  # two browsers share the machine
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from audio_avif_tools.network.proxy import Proxy, relaying
 from audio_avif_tools.network.scenario import Scenario
-from support.chromium import Tab, chromium, in_chromium, says
+from support.chromium import UNDRAWN, Tab, chromium, in_chromium, says
 from support.relay import port_of
 from support.stream_helpers import RECEIVER, SENDER, json_lines, running, speech, wait_until, write_wav
 from support.timing import best_of_attempts, in_time
@@ -50,7 +50,7 @@ def test_a_listening_page_hears_again_after_a_freeze(tmp_path: Path, for_s: floa
         running(SENDER, "--host", "127.0.0.1", "--port", port, "--room", "demo", "--input", said),
     ):
         tab.open(f"http://127.0.0.1:{proxy.port}/#room=demo")
-        tab.get("audioAvif.isRecorded = true")
+        tab.get(f"audioAvif.isRecorded = true; {UNDRAWN}")
         tab.get("document.getElementById('listen').click()")
         tab.wait_for("audioAvif.figures?.heardFrame > 50")
         back_ms = freeze(tab, proxy, for_s)
@@ -83,7 +83,7 @@ def test_a_speaking_page_is_heard_again_after_a_freeze(tmp_path: Path, for_s: fl
     ):
         receiver.wait_for("(listening to room demo")
         tab.open(f"http://127.0.0.1:{proxy.port}/speak.html#room=demo")
-        tab.get("audioAvif.isRecorded = true")
+        tab.get(f"audioAvif.isRecorded = true; {UNDRAWN}")
         tab.get("document.getElementById('speak').click()")
         says(tab, "On air in demo.")
         tab.wait_for("audioAvif.tiles.length > 20")

@@ -33,7 +33,7 @@ from audio_avif_stream.serving.web_pages import page
 from support.chromium import STATUS, Tab, chromium, heard_by, in_chromium, says
 from support.paths import MODELS, WEB
 from support.relay import port_of
-from support.room import FloatArray, Room, Stream, open_room
+from support.room import FloatArray, Room, Site, Stream, open_site
 from support.speech import speech_like
 from support.stream_helpers import (
     RECEIVER,
@@ -185,9 +185,23 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """One address for all rooms: from a known one, the browser loads and compiles its modules but once."""
+    with open_site() as found:
+        yield found
+
+
 @pytest.fixture
-def room() -> Iterator[Room]:
-    with open_room() as found:
+def room(site: Site) -> Iterator[Room]:
+    with site.open_room() as found:
+        yield found
+
+
+@pytest.fixture
+def unknown_room() -> Iterator[Room]:
+    """A room of which the browser has no file yet."""
+    with open_site() as site, site.open_room() as found:
         yield found
 
 
@@ -570,12 +584,12 @@ def without(name: str) -> Callable[[str, bytes], bytes | None]:
     ],
 )
 def test_without_a_vocoder_the_stream_is_watched(
-    tab: Tab, room: Room, rewrite: Callable[[str, bytes], bytes | None], sentence: str
+    tab: Tab, unknown_room: Room, rewrite: Callable[[str, bytes], bytes | None], sentence: str
 ) -> None:
-    room.rewrite = rewrite
-    open_page(tab, room)
-    listen(tab, room)
-    playing = Playing(room, Stream(speech(3.0)))
+    unknown_room.rewrite = rewrite
+    open_page(tab, unknown_room)
+    listen(tab, unknown_room)
+    playing = Playing(unknown_room, Stream(speech(3.0)))
     says(tab, sentence)
     tab.wait_for("audioAvif.figures?.receivedTiles > 10")
     assert canvas(tab).std() > 10

@@ -280,9 +280,12 @@ var Spectrogram = class {
   arrivals = [];
   heard = null;
   edge = 0;
+  /** The canvas has to be drawn once more though nothing moves. */
+  isStale = true;
   setLook(look) {
     this.look = look;
     this.colours = lookup(look.palette, look.isDark);
+    this.isStale = true;
     if (this.history) this.paint([...Array(HISTORY_FRAMES).keys()].map((i) => this.history.end - 1 - i));
   }
   begin(mel, tileFrames) {
@@ -298,6 +301,7 @@ var Spectrogram = class {
   end() {
     this.arrivals = [];
     this.heard = null;
+    this.isStale = true;
   }
   putTile(firstFrame, frames, width, pixels) {
     this.history?.putTile(firstFrame, frames, width, pixels);
@@ -332,7 +336,9 @@ var Spectrogram = class {
     if (!width || !height) return;
     const isResized = canvas.width !== width || canvas.height !== height;
     if (isResized) [canvas.width, canvas.height] = [width, height];
-    if (this.isPaused && !isResized) return;
+    const isAtRest = this.isPaused || !this.arrivals.length && !this.isStale;
+    if (isAtRest && !isResized) return;
+    this.isStale = false;
     const nowMs = performance.now();
     if (!this.isPaused) this.edge = this.edgeAt(nowMs);
     const pictureHeight = height - AXIS_PX * ratio;

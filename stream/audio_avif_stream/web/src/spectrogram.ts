@@ -31,6 +31,8 @@ export class Spectrogram {
   private arrivals: { atMs: number; aheadMs: number }[] = [];
   private heard: { frame: number; atMs: number } | null = null;
   private edge = 0;
+  /** The canvas has to be drawn once more though nothing moves. */
+  private isStale = true;
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -49,6 +51,7 @@ export class Spectrogram {
   setLook(look: Look): void {
     this.look = look;
     this.colours = lookup(look.palette, look.isDark);
+    this.isStale = true;
     if (this.history) this.paint([...Array(HISTORY_FRAMES).keys()].map((i) => this.history!.end - 1 - i));
   }
 
@@ -66,6 +69,7 @@ export class Spectrogram {
   end(): void {
     this.arrivals = [];
     this.heard = null;
+    this.isStale = true;
   }
 
   putTile(firstFrame: number, frames: number, width: number, pixels: Uint8Array): void {
@@ -106,7 +110,9 @@ export class Spectrogram {
     if (!width || !height) return;
     const isResized = canvas.width !== width || canvas.height !== height;
     if (isResized) [canvas.width, canvas.height] = [width, height];
-    if (this.isPaused && !isResized) return;
+    const isAtRest = this.isPaused || (!this.arrivals.length && !this.isStale);
+    if (isAtRest && !isResized) return;
+    this.isStale = false;
 
     const nowMs = performance.now();
     if (!this.isPaused) this.edge = this.edgeAt(nowMs);
