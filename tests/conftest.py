@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from audio_avif_tools.shared.virtual_sound_card import VirtualSoundCard
@@ -40,6 +41,19 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Stop what goes on counting lines in a test marked ``no_cover``: in each process of xdist, pytest-cov counts twice."""
+    counting = Coverage.current() if item.get_closest_marker("no_cover") else None
+    if counting is None:
+        return (yield)
+    counting.stop()
+    try:
+        return (yield)
+    finally:
+        counting.start()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 from audio_avif.link.messages import Ping, wire_bytes
 from audio_avif.link.packets import MediaPacket
+from audio_avif.types import FloatArray
 from audio_avif_stream.sending.capture import Source
 from audio_avif_stream.sending.outgoing import OutgoingStream
 
@@ -44,7 +45,7 @@ class Producer:
                 stream.sample_zero_s = arrived_s - captured.age_s - samples_after / encoder.mel.rate_hz
                 stream.trace.captured(samples_after, arrived_s, captured.age_s)
                 self._limit_rate(arrived_s)
-                for packet in await asyncio.to_thread(encoder.push, captured.samples):
+                for packet in await self._encode(captured.samples):
                     await self._enqueue(packet, arrived_s)
             for packet in await asyncio.to_thread(encoder.flush):
                 await self._enqueue(packet, loop.time())
@@ -52,6 +53,13 @@ class Producer:
             stopped.cancel()
             stream.captured_s = loop.time()
             stream.wake()
+
+    async def _encode(self, samples: FloatArray) -> list[MediaPacket]:
+        """Encode; in a thread where that takes long, because a tile becomes complete."""
+        encoder = self._stream.encoder
+        if samples.size < encoder.missing_samples:
+            return encoder.push(samples)
+        return await asyncio.to_thread(encoder.push, samples)
 
     def _limit_rate(self, now_s: float) -> None:
         """Give the encoder the rate that the path carries, less what carries its payloads."""
