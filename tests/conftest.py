@@ -45,7 +45,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Stop what goes on counting lines in a test marked ``no_cover``: in each process of xdist, pytest-cov counts twice."""
+    """Count no lines in a test marked ``no_cover``: in xdist's processes, pytest-cov stops only one of two counters."""
     counting = Coverage.current() if item.get_closest_marker("no_cover") else None
     if counting is None:
         return (yield)

@@ -141,7 +141,7 @@ var Microphone = class _Microphone {
     }
     const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 0 });
     const analyser = context.createAnalyser();
-    analyser.fftSize = 1024;
+    analyser.fftSize = 2048;
     source.connect(analyser);
     source.connect(node);
     const { port1, port2 } = new MessageChannel();
@@ -342,6 +342,7 @@ var History = class {
 
 // src/spectrogram.ts
 var EDGE_WINDOW_MS = 5e3;
+var REST_MS = 100;
 var MAX_SHOWN_S = 12;
 var MIN_SHOWN_S = 4;
 var PX_PER_S = 110;
@@ -355,10 +356,10 @@ var Spectrogram = class {
     this.stripContext = this.strip.getContext("2d");
     this.colours = lookup(look.palette, look.isDark);
     const step = () => {
-      this.draw();
-      requestAnimationFrame(step);
+      if (this.draw()) requestAnimationFrame(step);
+      else setTimeout(step, REST_MS);
     };
-    requestAnimationFrame(step);
+    step();
   }
   canvas;
   look;
@@ -422,15 +423,16 @@ var Spectrogram = class {
     const dt = this.frameMs;
     return Math.abs(error) > 64 ? target : this.edge + Math.max(0, error * Math.min(1, 8 / dt));
   }
+  /** Returns whether the picture moves. */
   draw() {
     const { canvas, context, history: history2 } = this;
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
-    if (!width || !height) return;
+    if (!width || !height) return false;
     const isResized = canvas.width !== width || canvas.height !== height;
     if (isResized) [canvas.width, canvas.height] = [width, height];
     const isAtRest = this.isPaused || !this.arrivals.length && !this.isStale;
-    if (isAtRest && !isResized) return;
+    if (isAtRest && !isResized) return false;
     this.isStale = false;
     const nowMs = performance.now();
     if (!this.isPaused) this.edge = this.edgeAt(nowMs);
@@ -438,7 +440,7 @@ var Spectrogram = class {
     context.clearRect(0, 0, width, height);
     context.fillStyle = hex(this.colours[0]);
     context.fillRect(0, 0, width, pictureHeight);
-    if (!history2) return;
+    if (!history2) return false;
     history2.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history2.takeChanges());
     const shownS = Math.min(Math.max(canvas.clientWidth / PX_PER_S, MIN_SHOWN_S), MAX_SHOWN_S);
@@ -458,6 +460,7 @@ var Spectrogram = class {
       this.drawSeconds(shown, xOf, ratio, pictureHeight);
       if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio, pictureHeight);
     }
+    return true;
   }
   /** Copy columns of the strip to the canvas; the strip is a ring. */
   copy(from, until, xOf, scale, height) {
@@ -524,6 +527,7 @@ function hex(colour) {
 // src/parts.ts
 var LABELLED_HZ = [100, 250, 500, 1e3, 2e3, 4e3, 7e3];
 var MIN_LEVEL_DB = -60;
+var METER_MS = 40;
 var METER_TEXT_MS = 2e3;
 var byId = (id) => document.getElementById(id);
 function say(sentence, isProblem = false) {
@@ -585,8 +589,7 @@ var milliseconds = (value, step = 1) => value === null ? "\u2013" : `${Math.roun
 function showLevels(analyser, id = "level") {
   const level = byId(id);
   let saidMs = 0;
-  const step = () => {
-    requestAnimationFrame(step);
+  const show = () => {
     const db = levelOf(analyser());
     level.firstElementChild.style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
@@ -594,7 +597,8 @@ function showLevels(analyser, id = "level") {
     level.setAttribute("aria-valuenow", db.toFixed(0));
     level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
-  step();
+  show();
+  setInterval(show, METER_MS);
 }
 function levelOf(analyser) {
   if (!analyser) return MIN_LEVEL_DB;
@@ -800,7 +804,7 @@ var Sound = class _Sound {
     void context.resume();
     const outlet = await openOutlet(context);
     const [analyser, gain] = [context.createAnalyser(), context.createGain()];
-    analyser.fftSize = 1024;
+    analyser.fftSize = 2048;
     outlet.node.connect(analyser).connect(gain).connect(context.destination);
     return new _Sound(context, outlet, analyser, gain);
   }

@@ -74,7 +74,7 @@ export class Microphone implements Capture {
     }
     const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 0 });
     const analyser = context.createAnalyser();
-    analyser.fftSize = 1024;
+    analyser.fftSize = 2048;
     source.connect(analyser);
     source.connect(node);
     const { port1, port2 } = new MessageChannel();

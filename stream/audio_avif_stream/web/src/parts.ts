@@ -9,6 +9,7 @@ import { Spectrogram } from "./spectrogram.js";
 
 const LABELLED_HZ = [100, 250, 500, 1000, 2000, 4000, 7000];
 const MIN_LEVEL_DB = -60;
+const METER_MS = 40; // no more than an analyser holds
 const METER_TEXT_MS = 2000;
 
 /** The element with this id, which exists; the caller names its type. */
@@ -95,8 +96,7 @@ export const milliseconds = (value: number | null, step = 1): string =>
 export function showLevels(analyser: () => AnalyserNode | null, id = "level"): void {
   const level = byId(id);
   let saidMs = 0;
-  const step = (): void => {
-    requestAnimationFrame(step);
+  const show = (): void => {
     const db = levelOf(analyser());
     (level.firstElementChild as HTMLElement).style.transform = `scaleX(${1 - db / MIN_LEVEL_DB})`;
     if (performance.now() - saidMs < METER_TEXT_MS) return;
@@ -104,7 +104,8 @@ export function showLevels(analyser: () => AnalyserNode | null, id = "level"): v
     level.setAttribute("aria-valuenow", db.toFixed(0));
     level.setAttribute("aria-valuetext", db <= MIN_LEVEL_DB ? "silent" : `${db.toFixed(0)} decibels`);
   };
-  step();
+  show();
+  setInterval(show, METER_MS);
 }
 
 function levelOf(analyser: AnalyserNode | null): number {

@@ -33,7 +33,7 @@ export class Sound {
     void context.resume();
     const outlet = await openOutlet(context);
     const [analyser, gain] = [context.createAnalyser(), context.createGain()];
-    analyser.fftSize = 1024;
+    analyser.fftSize = 2048;
     outlet.node.connect(analyser).connect(gain).connect(context.destination);
     return new Sound(context, outlet, analyser, gain);
   }

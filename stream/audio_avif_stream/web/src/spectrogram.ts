@@ -6,6 +6,7 @@ import { type MelConfig, frameS } from "./config.js";
 import { HISTORY_FRAMES, History, Kind } from "./history.js";
 
 const EDGE_WINDOW_MS = 5000;
+const REST_MS = 100; // between two looks at a picture that stands still
 const MAX_SHOWN_S = 12;
 const MIN_SHOWN_S = 4;
 const PX_PER_S = 110;
@@ -42,10 +43,10 @@ export class Spectrogram {
     this.stripContext = this.strip.getContext("2d")!;
     this.colours = lookup(look.palette, look.isDark);
     const step = (): void => {
-      this.draw();
-      requestAnimationFrame(step);
+      if (this.draw()) requestAnimationFrame(step);
+      else setTimeout(step, REST_MS);
     };
-    requestAnimationFrame(step);
+    step();
   }
 
   setLook(look: Look): void {
@@ -103,15 +104,16 @@ export class Spectrogram {
     return Math.abs(error) > 64 ? target : this.edge + Math.max(0, error * Math.min(1, 8 / dt));
   }
 
-  private draw(): void {
+  /** Returns whether the picture moves. */
+  private draw(): boolean {
     const { canvas, context, history } = this;
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
-    if (!width || !height) return;
+    if (!width || !height) return false;
     const isResized = canvas.width !== width || canvas.height !== height;
     if (isResized) [canvas.width, canvas.height] = [width, height];
     const isAtRest = this.isPaused || (!this.arrivals.length && !this.isStale);
-    if (isAtRest && !isResized) return;
+    if (isAtRest && !isResized) return false;
     this.isStale = false;
 
     const nowMs = performance.now();
@@ -120,7 +122,7 @@ export class Spectrogram {
     context.clearRect(0, 0, width, height);
     context.fillStyle = hex(this.colours[0]);
     context.fillRect(0, 0, width, pictureHeight);
-    if (!history) return;
+    if (!history) return false;
     history.fillPause(Math.ceil(this.edge) + this.tileFrames);
     this.paint(history.takeChanges());
 
@@ -141,6 +143,7 @@ export class Spectrogram {
       this.drawSeconds(shown, xOf, ratio, pictureHeight);
       if (heard !== null && this.arrivals.length) this.drawHeard(Math.min(xOf(heard), width), ratio, pictureHeight);
     }
+    return true;
   }
 
   /** Copy columns of the strip to the canvas; the strip is a ring. */
