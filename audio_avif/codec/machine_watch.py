@@ -32,10 +32,12 @@ class OutputState:
 
 @dataclass(frozen=True)
 class _Spoken:
-    """A tile: when its sound was made, when the output would have run dry, how long it took, and how late it came."""
+    """A tile: when its sound was made, when the output would have run dry and usually did then, how long the sound took,
+    and how late the tile came."""
 
     at_s: float
     dry_s: float
+    usual_dry_s: float
     delay_s: float
     late_s: float
 
@@ -43,8 +45,10 @@ class _Spoken:
 class Steadiness:
     """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
 
-    A tile needs what the output cannot play until more is written, and besides: how much sooner than of late the output
-    was about to run dry, how much longer than usual the tile's sound took to make, and how late the tile came.
+    A tile needs what the output cannot play until more is written, and besides: how much sooner than usual the output
+    was about to run dry, how much longer than usual the tile's sound took to make, and how late the tile came. Usual is
+    what was usual about the tile, or now if that is sooner: an output that plays all later from some time on, such as a
+    device that was opened again, says nothing about the tiles before.
     ``unsteady`` is known after half a second: from the greatest of each cause, and from the greatest sum of one tile.
     """
 
@@ -61,7 +65,8 @@ class Steadiness:
     def push(self, now_s: float, output: OutputState, delay_s: float, late_s: float) -> None:
         """Record a tile that came ``late_s`` later than the earliest, and whose sound was made ``delay_s`` after it."""
         dry_s = now_s + output.buffered_s - output.written_s
-        self._seen.append(_Spoken(now_s, dry_s, delay_s, late_s))
+        usual_dry_s = median([*(spoken.dry_s for spoken in list(self._seen)[1 - _OF_LATE :]), dry_s])
+        self._seen.append(_Spoken(now_s, dry_s, usual_dry_s, delay_s, late_s))
         self._began_s = now_s if self._began_s is None else self._began_s
         while self._seen[0].at_s < now_s - recent_s(now_s - self._began_s):
             self._seen.popleft()
@@ -71,9 +76,9 @@ class Steadiness:
             self.unsteady = unsteady
 
     def _judge(self, reserve_s: float) -> Unsteadiness:
-        usual_dry_s = median(spoken.dry_s for spoken in list(self._seen)[-_OF_LATE:])
+        usual_dry_s = self._seen[-1].usual_dry_s
         usual_delay_s = median(spoken.delay_s for spoken in self._seen)
-        sooner_s = [max(0.0, usual_dry_s - spoken.dry_s) for spoken in self._seen]
+        sooner_s = [max(0.0, min(usual_dry_s, spoken.usual_dry_s) - spoken.dry_s) for spoken in self._seen]
         longer_s = [spoken.delay_s - usual_delay_s for spoken in self._seen]
         late_s = [spoken.late_s for spoken in self._seen]
         sums_s = map(sum, zip(sooner_s, longer_s, late_s, strict=True))

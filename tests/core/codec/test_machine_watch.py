@@ -16,17 +16,23 @@ WAKES_S = 0.0025
 
 
 def watched(
-    count: int, *, block_s: float = 0.0, reserve_s: float = 0.0, gap: tuple[int, float] = (0, 0.0), slow: int = -1
+    count: int,
+    *,
+    block_s: float = 0.0,
+    reserve_s: float = 0.0,
+    slow: int = -1,
+    early: int = -1,
+    silence: tuple[int, float] = (0, 0.0),
 ) -> Steadiness:
     """A watch after so many tiles, each made in 4 ms, tile ``slow`` in 14 ms.
 
-    The output takes blocks, and needs ``reserve_s``; it played silence of ``gap[1]`` s before tile ``gap[0]``.
+    The output takes blocks, and needs ``reserve_s``. At tile ``early`` it has taken 10 ms more than it should have; it
+    played silence of ``silence[1]`` s before tile ``silence[0]``.
     """
-    watch, silence_s = Steadiness(), 0.0
+    watch = Steadiness()
     for number in range(count):
-        silence_s = gap[1] if number >= gap[0] else 0.0
         now_s = 100 + number * TILE_S
-        taken_s = now_s - 100 - silence_s
+        taken_s = now_s - 100 - (silence[1] if number >= silence[0] else 0.0) + (0.01 if number == early else 0.0)
         if block_s:
             taken_s = taken_s // block_s * block_s
         written_s = 0.05 + number * TILE_S
@@ -49,14 +55,19 @@ def test_an_output_that_tells_only_whole_blocks_needs_half_of_one_more() -> None
     assert alone_s(watched(100, block_s=0.01)) == pytest.approx(WAKES_S + 0.005, abs=0.003)
 
 
-@pytest.mark.parametrize("what", ["gap", "slow"])
-def test_a_gap_or_a_slow_tile_counts_at_once_and_for_ten_seconds(what: str) -> None:
+@pytest.mark.parametrize("what", ["early", "slow"])
+def test_an_output_that_takes_early_or_a_slow_tile_counts_at_once_and_for_ten_seconds(what: str) -> None:
     def needed_s(count: int) -> float | None:
-        return alone_s(watched(count, gap=(700, 0.01))) if what == "gap" else alone_s(watched(count, slow=700))
+        return alone_s(watched(count, **{what: 700}))
 
     assert needed_s(700) == pytest.approx(WAKES_S)
     assert [needed_s(706), needed_s(1000)] == pytest.approx([WAKES_S + 0.01] * 2)
     assert needed_s(1020) == pytest.approx(WAKES_S)
+
+
+def test_an_output_that_plays_later_from_now_on_needs_no_more() -> None:
+    """As a device does that was opened again: it takes nothing for a while, and has lost nothing."""
+    assert [alone_s(watched(count, silence=(700, 0.03))) for count in (701, 706, 1000)] == pytest.approx([WAKES_S] * 3)
 
 
 def test_after_a_silence_the_value_stays_until_half_a_second_is_known() -> None:

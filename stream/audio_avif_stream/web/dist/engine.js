@@ -1409,16 +1409,18 @@ var Steadiness = class {
   push(nowS2, writtenS, bufferedS, delayS, latenessS) {
     this.beganS ??= nowS2;
     const earliestS = nowS2 - recentS(nowS2 - this.beganS);
-    this.seen.push({ nowS: nowS2, dryS: nowS2 + bufferedS - writtenS, delayS, latenessS });
+    const dryS = nowS2 + bufferedS - writtenS;
+    const usualDryS = median([...this.seen.slice(1 - OF_LATE).map((each) => each.dryS), dryS]);
+    this.seen.push({ nowS: nowS2, dryS, usualDryS, delayS, latenessS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const unsteady = this.judge();
     const isKnown = nowS2 - this.beganS >= KNOWN_S;
     if (isKnown || this.unsteady !== null && unsteady.aloneS > this.unsteady.aloneS) this.unsteady = unsteady;
   }
   judge() {
-    const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
+    const usualDryS = this.seen.at(-1).usualDryS;
     const usualDelayS = median(this.seen.map((each) => each.delayS));
-    const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
+    const soonerS = this.seen.map((each) => Math.max(0, Math.min(usualDryS, each.usualDryS) - each.dryS));
     const extraS = this.seen.map((each) => each.delayS - usualDelayS);
     const latenessS = this.seen.map((each) => each.latenessS);
     const sumsS = latenessS.map((late, i) => late + soonerS[i] + extraS[i]);

@@ -46,7 +46,7 @@ export interface Unsteadiness {
 export class Steadiness {
   /** The greatest of what a tile needed for each cause, and the greatest sum of one tile. Null in the first half second. */
   unsteady: Unsteadiness | null = null;
-  private seen: { nowS: number; dryS: number; delayS: number; latenessS: number }[] = [];
+  private seen: { nowS: number; dryS: number; usualDryS: number; delayS: number; latenessS: number }[] = [];
   private beganS: number | null = null;
 
   /** Forget what was before a silence; the value stays until half a second is known again. */
@@ -62,7 +62,9 @@ export class Steadiness {
   push(nowS: number, writtenS: number, bufferedS: number, delayS: number, latenessS: number): void {
     this.beganS ??= nowS;
     const earliestS = nowS - recentS(nowS - this.beganS);
-    this.seen.push({ nowS, dryS: nowS + bufferedS - writtenS, delayS, latenessS });
+    const dryS = nowS + bufferedS - writtenS;
+    const usualDryS = median([...this.seen.slice(1 - OF_LATE).map((each) => each.dryS), dryS]);
+    this.seen.push({ nowS, dryS, usualDryS, delayS, latenessS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const unsteady = this.judge();
     const isKnown = nowS - this.beganS >= KNOWN_S;
@@ -70,9 +72,10 @@ export class Steadiness {
   }
 
   private judge(): Unsteadiness {
-    const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
+    const usualDryS = this.seen.at(-1)!.usualDryS;
     const usualDelayS = median(this.seen.map((each) => each.delayS));
-    const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
+    // An output that plays all later from some time on says nothing about the tiles before.
+    const soonerS = this.seen.map((each) => Math.max(0, Math.min(usualDryS, each.usualDryS) - each.dryS));
     const extraS = this.seen.map((each) => each.delayS - usualDelayS);
     const latenessS = this.seen.map((each) => each.latenessS);
     const sumsS = latenessS.map((late, i) => late + soonerS[i] + extraS[i]);

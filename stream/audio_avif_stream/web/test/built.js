@@ -294,16 +294,18 @@ var Steadiness = class {
   push(nowS, writtenS, bufferedS, delayS, latenessS) {
     this.beganS ??= nowS;
     const earliestS = nowS - recentS(nowS - this.beganS);
-    this.seen.push({ nowS, dryS: nowS + bufferedS - writtenS, delayS, latenessS });
+    const dryS = nowS + bufferedS - writtenS;
+    const usualDryS = median([...this.seen.slice(1 - OF_LATE).map((each) => each.dryS), dryS]);
+    this.seen.push({ nowS, dryS, usualDryS, delayS, latenessS });
     this.seen = this.seen.filter((each) => each.nowS >= earliestS).slice(-MAX_SEEN);
     const unsteady = this.judge();
     const isKnown = nowS - this.beganS >= KNOWN_S;
     if (isKnown || this.unsteady !== null && unsteady.aloneS > this.unsteady.aloneS) this.unsteady = unsteady;
   }
   judge() {
-    const usualDryS = median(this.seen.slice(-OF_LATE).map((each) => each.dryS));
+    const usualDryS = this.seen.at(-1).usualDryS;
     const usualDelayS = median(this.seen.map((each) => each.delayS));
-    const soonerS = this.seen.map((each) => Math.max(0, usualDryS - each.dryS));
+    const soonerS = this.seen.map((each) => Math.max(0, Math.min(usualDryS, each.usualDryS) - each.dryS));
     const extraS = this.seen.map((each) => each.delayS - usualDelayS);
     const latenessS = this.seen.map((each) => each.latenessS);
     const sumsS = latenessS.map((late, i) => late + soonerS[i] + extraS[i]);
