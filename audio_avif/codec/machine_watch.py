@@ -21,23 +21,25 @@ class OutputState:
     """The output before a tile's sound is written: ``written_s`` in all, ``buffered_s`` of it waiting.
 
     Of these it cannot play the last ``reserve_s`` until more is written; a sample is heard ``device_s`` after it leaves
-    the buffer.
+    the buffer. It lacked sound ``underruns`` times.
     """
 
     written_s: float
     buffered_s: float
     reserve_s: float
     device_s: float
+    underruns: int
 
 
 @dataclass(frozen=True)
 class _Spoken:
-    """A tile: when its sound was made, when the output would have run dry and usually did then, how long the sound took,
-    and how late the tile came."""
+    """A tile: when its sound was made, when the output would have run dry and usually did, how long it had been dry, how
+    long the sound took, and how late the tile came."""
 
     at_s: float
     dry_s: float
     usual_dry_s: float
+    silence_s: float
     delay_s: float
     late_s: float
 
@@ -46,9 +48,9 @@ class Steadiness:
     """Finds how much sound must be waiting because this machine is not punctual, from the last ``recent_s``.
 
     A tile needs what the output cannot play until more is written, and besides: how much sooner than usual the output
-    was about to run dry, how much longer than usual the tile's sound took to make, and how late the tile came. Usual is
-    what was usual about the tile, or now if that is sooner: an output that plays all later from some time on, such as a
-    device that was opened again, says nothing about the tiles before.
+    was about to run dry, or how long it had been dry; how much longer than usual the tile's sound took to make; and how
+    late the tile came. Usual is what was usual about the tile, or now if that is sooner: an output that plays all later
+    from some time on without having been dry, such as a device that was opened again, needs no more.
     ``unsteady`` is known after half a second: from the greatest of each cause, and from the greatest sum of one tile.
     """
 
@@ -56,6 +58,7 @@ class Steadiness:
         self._seen: deque[_Spoken] = deque(maxlen=_MAX_SEEN)
         self.unsteady: Unsteadiness | None = None
         self._began_s: float | None = None
+        self._underruns = 0
 
     def reset(self) -> None:
         """Forget what was before a silence; the value stays until half a second is known again."""
@@ -65,8 +68,10 @@ class Steadiness:
     def push(self, now_s: float, output: OutputState, delay_s: float, late_s: float) -> None:
         """Record a tile that came ``late_s`` later than the earliest, and whose sound was made ``delay_s`` after it."""
         dry_s = now_s + output.buffered_s - output.written_s
-        usual_dry_s = median([*(spoken.dry_s for spoken in list(self._seen)[1 - _OF_LATE :]), dry_s])
-        self._seen.append(_Spoken(now_s, dry_s, usual_dry_s, delay_s, late_s))
+        before_s = [spoken.dry_s for spoken in list(self._seen)[1 - _OF_LATE :]]
+        silence_s = dry_s - median(before_s) if before_s and output.underruns > self._underruns else 0.0
+        self._underruns = output.underruns
+        self._seen.append(_Spoken(now_s, dry_s, median([*before_s, dry_s]), silence_s, delay_s, late_s))
         self._began_s = now_s if self._began_s is None else self._began_s
         while self._seen[0].at_s < now_s - recent_s(now_s - self._began_s):
             self._seen.popleft()
@@ -78,7 +83,9 @@ class Steadiness:
     def _judge(self, reserve_s: float) -> Unsteadiness:
         usual_dry_s = self._seen[-1].usual_dry_s
         usual_delay_s = median(spoken.delay_s for spoken in self._seen)
-        sooner_s = [max(0.0, min(usual_dry_s, spoken.usual_dry_s) - spoken.dry_s) for spoken in self._seen]
+        sooner_s = [
+            max(0.0, min(usual_dry_s, spoken.usual_dry_s) - spoken.dry_s, spoken.silence_s) for spoken in self._seen
+        ]
         longer_s = [spoken.delay_s - usual_delay_s for spoken in self._seen]
         late_s = [spoken.late_s for spoken in self._seen]
         sums_s = map(sum, zip(sooner_s, longer_s, late_s, strict=True))

@@ -145,7 +145,8 @@ class Playout:
 
     def _output_state(self) -> OutputState:
         written_s = self.played_samples / self.decoder.hello.mel.rate_hz
-        return OutputState(written_s, self.output.buffered_s, self.output.reserve_s, self.output.device_latency_s)
+        output = self.output
+        return OutputState(written_s, output.buffered_s, output.reserve_s, output.device_latency_s, output.underruns)
 
     def _take_received_s(self, sequence: int, default_s: float) -> float:
         """When this tile was received; it and those before it are forgotten."""
