@@ -33,8 +33,8 @@ class OutputState:
 
 @dataclass(frozen=True)
 class _Spoken:
-    """A tile: when its sound was made, when the output would have run dry and usually did, how long it had been dry, how
-    long the sound took, and how late the tile came."""
+    """A tile: when its sound was made, when the output would have run dry and usually did, how long it had been dry,
+    how long the sound took, and how late the tile came."""
 
     at_s: float
     dry_s: float
