@@ -49,8 +49,8 @@ class Steadiness:
 
     A tile needs what the output cannot play until more is written, and besides: how much sooner than usual the output
     was about to run dry, or how long it had been dry; how much longer than usual the tile's sound took to make; and how
-    late the tile came. Usual is what was usual about the tile, or now if that is sooner: an output that plays all later
-    from some time on without having been dry, such as a device that was opened again, needs no more.
+    late the tile came. What is usual is the median of the tiles before it, or of the latest tiles if that is sooner. So
+    an output that begins to play later, as a device does that was opened again, adds nothing.
     ``unsteady`` is known after half a second: from the greatest of each cause, and from the greatest sum of one tile.
     """
 

@@ -194,6 +194,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def room(site: Site) -> Iterator[Room]:
+    """A room of the test's own."""
     with site.open_room() as found:
         yield found
 
