@@ -51,11 +51,12 @@ def test_rows_hold_figures_and_verdicts(tmp_path: Path) -> None:
     assert ours_ms < 8 < min(theirs_ms)
 
     page = tmp_path / "bench.md"
-    other = section_text([Row("something", "7", "< 5", False)], "A note.")
-    write_page({"Sending": section_text(rows), "Other": other}, "a clip", page)
-    assert "|something|7|< 5|**no**|" in page.read_text()
-    write_page({"Other": section_text([Row("something else", "8")])}, "a clip", page)
+    other = section_text([Row("something", "7", "< 5", False)], "Sound: another.", "A note.")
+    write_page({"Sending": section_text(rows, "Sound: a clip."), "Other": other}, page)
+    assert "|something|7|< 5|**no**|" in page.read_text() and "Sound: another. A note." in page.read_text()
+    write_page({"Other": section_text([Row("something else", "8")], "Sound: a third.")}, page)
     text = page.read_text()
+    assert "Sound: a clip." in text and "Sound: another." not in text
     assert "something|" not in text and "|something else|8|||" in text
     assert text.count("## ") == 2
     assert rows[0].cells().replace(" | ", "|")[2:-2] in text

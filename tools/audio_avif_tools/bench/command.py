@@ -48,25 +48,34 @@ class Bench:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page: its title, what is measured, and a note on what the rows hold."""
+    """A section of the page: its title, what is measured, a note, and whether it is measured with the user's clips."""
 
     title: str
     measure: Callable[[Bench], list[Row]]
     note: str = ""
+    takes_speech: bool = False
 
 
 SECTIONS = {
-    "sending": Section("Sending", lambda bench: [*bench_encode(bench.sound), *bench_resampling()]),
+    "sending": Section("Sending", lambda bench: [*bench_encode(bench.sound), *bench_resampling()], takes_speech=True),
     "receiving": Section(
-        "Receiving, one thread, share of real time", lambda bench: bench_receive(bench.sound, bench.models)
+        "Receiving, one thread, share of real time",
+        lambda bench: bench_receive(bench.sound, bench.models),
+        takes_speech=True,
     ),
-    "peers": Section("Beside Opus, in the same run", lambda bench: bench_peers(bench.sound)),
+    "peers": Section("Beside Opus, in the same run", lambda bench: bench_peers(bench.sound), takes_speech=True),
     "delay": Section("Mouth to ear", lambda bench: bench_delay(bench.options.acoustic_seconds), NOTE),
     "busy": Section("All cores busy", lambda bench: bench_busy(bench.options.acoustic_seconds), NOTE),
     "restart": Section("A restarted sound server", lambda bench: bench_restart()),
     "call": Section("A call", lambda bench: bench_call(bench.options.acoustic_seconds)),
-    "memory": Section("Memory", lambda bench: bench_memory(bench.models.streaming, bench.options.minutes, bench.sound)),
-    "files": Section("Files, all cores", lambda bench: bench_hour(bench.sound, bench.options.file_minutes)),
+    "memory": Section(
+        "Memory",
+        lambda bench: bench_memory(bench.models.streaming, bench.options.minutes, bench.sound),
+        takes_speech=True,
+    ),
+    "files": Section(
+        "Files, all cores", lambda bench: bench_hour(bench.sound, bench.options.file_minutes), takes_speech=True
+    ),
 }
 """Sections of the page by their names on the command line."""
 
@@ -77,7 +86,7 @@ def _run(options: argparse.Namespace) -> None:
 
     clips = clean_clips(options.corpus)[:8]
     sound = np.concatenate([read_audio(clip) for clip in clips]) if clips else np.resize(demo_clip(), 60 * RATE_HZ)
-    source = f"{len(clips)} clips of real speech" if clips else "the bundled synthetic clip"
+    speech = f"Sound: {len(clips)} clips of real speech." if clips else "Sound: the bundled synthetic clip."
     sections: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         bench = Bench(sound, export_speecht5_size(Path(name)), options)
@@ -86,11 +95,11 @@ def _run(options: argparse.Namespace) -> None:
         for section in map(SECTIONS.__getitem__, chosen):
             progress.update(task, description=section.title)
             rows = section.measure(bench)
-            sections[section.title] = section_text(rows, section.note)
+            sections[section.title] = section_text(rows, speech if section.takes_speech else "", section.note)
             progress.advance(task)
             for row in rows:
                 progress.console.print(row.cells(), markup=False)
-    write_page(sections, source, options.output)
+    write_page(sections, options.output)
     print(f"written to {options.output}")
 
 

@@ -29,18 +29,18 @@ class Row:
         return f"| {self.what} | {self.result} | {self.target} | {verdict} |"
 
 
-def section_text(rows: Sequence[Row], note: str = "") -> str:
-    """A section of the page, without its title."""
+def section_text(rows: Sequence[Row], *notes: str) -> str:
+    """A section of the page, without its title: when it was measured, the notes, and the rows."""
+    date = time.strftime("%Y-%m-%d", time.gmtime())
     table = ["| what | measured | target | met |", "|---|---|---|---|", *(row.cells() for row in rows)]
-    return "\n".join(["", *([paragraph(note), ""] if note else []), *table])
+    return "\n".join(["", paragraph(" ".join(filter(None, [f"Measured on {date}.", *notes]))), "", *table])
 
 
-def write_page(sections: dict[str, str], source: str, path: Path) -> None:
+def write_page(sections: dict[str, str], path: Path) -> None:
     """Write the sections by title; those of an earlier page that were not measured again stay."""
     earlier = read_block(path, COMMAND).split("\n## ")[1:]
     texts = {title: text.rstrip() for title, _, text in (section.partition("\n") for section in earlier)}
     texts |= sections
-    date = time.strftime("%Y-%m-%d", time.gmtime())
-    head = paragraph(f"Measured by `{COMMAND}` on {date}: {machine()}. Sound: {source}.")
+    head = paragraph(f"Measured by `{COMMAND}`: {machine()}.")
     lines = [head, *(f"\n## {title}\n{text}" for title, text in texts.items())]
     replace_block(path, COMMAND, "\n".join(lines), "Speed, delay and memory")
