@@ -90,8 +90,10 @@ class Admission:
     def listening_socket(self, host: str, port: int) -> socket.socket:
         """Return a bound socket whose connections are counted here. Raises OSError."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, _, _, address = found[0]
-        listening = _ListeningSocket(family, kind)
+        family, kind, protocol, _, address = found[0]
+        # asyncio sets TCP_NODELAY only where a socket names its protocol. Without it, a tile that follows another message
+        # waits up to 40 ms for the acknowledgement of that one (RFC 896).
+        listening = _ListeningSocket(family, kind, protocol)
         listening.on_accept = self._accept
         try:
             if os.name == "posix":  # elsewhere it lets others take the port
