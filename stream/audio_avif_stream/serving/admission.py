@@ -91,8 +91,8 @@ class Admission:
         """Return a bound socket whose connections are counted here. Raises OSError."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        # asyncio sets TCP_NODELAY only where a socket names its protocol. Without it, a tile that follows another message
-        # waits up to 40 ms for the acknowledgement of that one (RFC 896).
+        # asyncio sets TCP_NODELAY only where a socket names its protocol. Without it, a tile that follows another
+        # message waits up to 40 ms for the acknowledgement of that one (RFC 896).
         listening = _ListeningSocket(family, kind, protocol)
         listening.on_accept = self._accept
         try:
