@@ -358,7 +358,7 @@ def test_publishers_and_listeners_come_by_tls(tmp_path: Path, room: str, tls: Tl
             assert receiver.ended().code == 0
     final, summary = json_lines(stats)[-1], json_lines(sent)[-1]
     assert final["received_tiles"] == summary["sent_tiles"]
-    # All that was said is heard, but for what a busy machine leaves out, in whole milliseconds, to be in time again.
+    # A busy machine leaves some sound out to be in time again; the figures tell how much, in whole milliseconds.
     left_out_s = (final["shortened_ms"] + 1) / 1e3 + 0.128 * (final["skipped_tiles"] + final["lost_tiles"])
     assert read_wav(heard).size >= (2.0 - left_out_s) * RATE_HZ
 
