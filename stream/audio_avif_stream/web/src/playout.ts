@@ -74,7 +74,7 @@ export class Steadiness {
   private judge(): Unsteadiness {
     const usualDryS = this.seen.at(-1)!.usualDryS;
     const usualDelayS = median(this.seen.map((each) => each.delayS));
-    // So an output that begins to play later adds nothing.
+    // The sooner of what was usual then and what is usual now: an output that begins to play later adds nothing.
     const soonerS = this.seen.map((each) => Math.max(0, Math.min(usualDryS, each.usualDryS) - each.dryS));
     const extraS = this.seen.map((each) => each.delayS - usualDelayS);
     const latenessS = this.seen.map((each) => each.latenessS);
