@@ -209,9 +209,7 @@ def unknown_room() -> Iterator[Room]:
 PRESS = "document.getElementById('listen').click()"
 
 
-def open_page(
-    tab: Tab, room: Room, fragment: str = "room=demo", is_heard: bool = True, is_seen: bool = True
-) -> None:
+def open_page(tab: Tab, room: Room, fragment: str = "room=demo", is_heard: bool = True, is_seen: bool = True) -> None:
     """A page as a visitor of the link finds it; without sound it is ready sooner, and unseen it takes less to run."""
     tab.size(1280, 860)
     tab.prefer(prefers_color_scheme="light")
