@@ -27,7 +27,8 @@ from audio_avif.types import FloatArray
 from audio_avif.vocoders.griffin_lim import GriffinLim
 from audio_avif.vocoders.registry import load_vocoder
 from audio_avif_tools.analyze import stages
-from audio_avif_tools.analyze.command import Recording, main
+from audio_avif_tools.analyze.command import main
+from audio_avif_tools.analyze.results import Recording
 from audio_avif_tools.analyze.stages import (
     AVIF,
     CLEAN,
@@ -246,6 +247,27 @@ def test_table_files_and_plot_tell_the_same(talk: Path, tmp_path: Path, capsys: 
     assert [float(line["stoi"]) for line in lines[:10]] == [row["stoi"] for row in tables["mean"]]
     with Image.open(out / "analyze.png") as plot:
         assert plot.width > 800 and len(set(plot.convert("L").tobytes())) > 10
+
+
+def test_a_page_holds_cells_and_tiles_and_keeps_what_people_wrote(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "docs" / "loss.md"
+    command = [str(talk), "--vocoder", "griffin-lim", "--page", str(page)]
+    for options in (["--quality", "60"], ["--quality", "50", "--tile-frames", "8"]):
+        assert main([*command, *options]) == 0
+    page.write_text(page.read_text().replace("# Loss of each stage", "# By people"))
+    assert main([*command, "--quality", "70"]) == 0
+    told = capsys.readouterr().out
+    text = page.read_text()
+    assert text.startswith("# By people") and "--quality 60" not in text and str(tmp_path) not in text
+    assert "    audio-avif analyze RECORDINGS --quality 70 --vocoder griffin-lim --page docs/" in text
+    assert "--quality 50 --tile-frames 8" in text
+    for name in ("loss.png", "loss-tiles.png"):
+        assert f"(images/{name})" in text and (page.parent / "images" / name).stat().st_size > 5_000
+    cells = [row.split("|")[1:-1] for row in text.splitlines() if row.startswith("|clean mel|griffin-lim|")]
+    assert len(cells) == 2 and all(score in told for score in cells[0][2:])
+    assert "\n> Of PESQ-WB, the 80 mel bands cost" in text
 
 
 def test_without_scores_and_matplotlib_the_rest_stands(

@@ -3,77 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audio_avif import __version__
 from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES, RATE_HZ
 from audio_avif.edge import console
-from audio_avif.errors import AudioAvifError, FileError
+from audio_avif_tools.analyze.results import PROGRAM, Recording, Result, cells, write_page, write_results
+from audio_avif_tools.shared.pages import page_path
 
 if TYPE_CHECKING:
     from audio_avif.metrics import Score
-    from audio_avif.types import FloatArray
     from audio_avif_tools.analyze.stages import PictureStage, Row, Split
 
-PROGRAM = "audio-avif analyze"
-_BLOCK_SAMPLES = 10 * RATE_HZ
 _LATENT_BITS = (16, 8, 7, 6, 5, 4, 3, 2)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file to analyze, and its excerpts as (start, length) in samples at 16 kHz."""
-
-    path: Path
-    samples: int
-    spans: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, path: Path) -> Recording:
-        """Measure a file's length. Raises FileError where it cannot be read or is empty."""
-        from audio_avif.edge.sound_files import read_blocks
-        from audio_avif_tools.shared.fidelity import excerpts_of
-
-        samples = sum(block.size for block in read_blocks(path, _BLOCK_SAMPLES))
-        if not samples:
-            raise FileError(f"{path} is empty")
-        return cls(path, samples, tuple(excerpts_of(samples)))
-
-    @property
-    def seconds(self) -> float:
-        """The length of the whole file."""
-        return self.samples / RATE_HZ
-
-    def note(self) -> str | None:
-        """A note where only excerpts are used; empty otherwise."""
-        if len(self.spans) == 1:
-            return None
-        return (
-            f"{self.path} lasts {self.seconds:.0f} s; analyzed are {len(self.spans)} evenly spaced excerpts of "
-            f"{self.spans[0][1] / RATE_HZ:g} s"
-        )
-
-    def excerpts(self) -> list[FloatArray]:
-        """Read the excerpts ``[samples]``, mono at 16 kHz, clipped to -1..1 for the scores."""
-        from audio_avif_tools.shared.fidelity import cut
-
-        return [channels.mean(axis=0).clip(-1, 1) for channels in cut(self.path, self.spans)]
-
-
-@dataclass(frozen=True)
-class Result:
-    """The means over all recordings and the rows of each, in the order of the recordings."""
-
-    recordings: tuple[Recording, ...]
-    tables: tuple[tuple[Row, ...], ...]
-    mean: tuple[Row, ...]
-    split: Split | None
-    notes: tuple[str, ...]
 
 
 def measure(
@@ -156,61 +101,6 @@ def print_table(result: Result, measures: Sequence[Score]) -> None:
     Console(soft_wrap=True).print(table)
 
 
-def cells(row: Row, measures: Sequence[Score]) -> list[str]:
-    """Rate and scores as text, with a dash for missing ones."""
-    figures = [(row.kbps, 1)] if row.kbps else [(math.nan, 1)]
-    figures += [(row.scores.get(score.key, math.nan), score.decimals) for score in measures]
-    return [f"{value:.{decimals}f}" if math.isfinite(value) else "-" for value, decimals in figures]
-
-
-def write_results(result: Result, measures: Sequence[Score], settings: dict[str, Any], folder: Path) -> None:
-    """Write analyze.csv and analyze.json, and analyze.png where matplotlib is installed. Raises FileError."""
-    import csv
-    import json
-
-    from audio_avif.edge.sound_files import replacing
-    from audio_avif_tools.analyze.plot import draw
-    from audio_avif_tools.shared.machine import machine
-
-    keys = [score.key for score in measures]
-    tables = [("mean", result.mean)]
-    tables += [(str(recording.path), rows) for recording, rows in zip(result.recordings, result.tables, strict=True)]
-    with replacing(folder / "analyze.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["recording", "picture", "voice", "kbps", *keys])
-        for name, rows in tables:
-            for row in rows:
-                writer.writerow([name, row.picture, row.voice, *map(_known, (row.kbps, *map(row.scores.get, keys)))])
-    content = {
-        "settings": settings,
-        "machine": machine(),
-        "notes": result.notes,
-        "recordings": [
-            {"path": str(recording.path), "seconds": recording.seconds, "excerpts": len(recording.spans)}
-            for recording in result.recordings
-        ],
-        "tables": {name: [_row(row, keys) for row in rows] for name, rows in tables},
-    }
-    with replacing(folder / "analyze.json") as part:
-        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    if result.split is not None:
-        try:
-            draw(result.mean, result.split, folder / "analyze.png")
-        except AudioAvifError as error:
-            if isinstance(error, FileError):
-                raise
-            print(f"{PROGRAM}: no plot: {error}", file=sys.stderr)
-
-
-def _row(row: Row, keys: Sequence[str]) -> dict[str, Any]:
-    scores = {key: _known(row.scores.get(key)) for key in keys}
-    return {"picture": row.picture, "voice": row.voice, "kbps": row.kbps, **scores}
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 4)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -242,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for analyze.csv, analyze.json and the plot analyze.png"
+    )
+    parser.add_argument(
+        "--page",
+        type=page_path,
+        metavar="FILE.md",
+        help="also write table and conclusions into this page, and the plot into images/ beside it",
     )
     latent = parser.add_argument_group(
         "a mel autoencoder, compared with the picture", "diffusers' AutoencoderKL, as in AudioLDM and AudioLDM2"
@@ -299,9 +195,22 @@ def _analyze(options: argparse.Namespace, recordings: Sequence[Recording]) -> No
     print_table(result, list(MEASURES.values()))
     print("\n" + "\n".join(result.notes))
     if options.output is not None:
-        settings = {name: value for name, value in vars(options).items() if name not in ("inputs", "output")}
+        settings = {name: value for name, value in vars(options).items() if name not in ("inputs", "output", "page")}
         write_results(result, list(MEASURES.values()), settings, options.output)
         print(f"written to {options.output}")
+    if options.page is not None:
+        write_page(result, list(MEASURES.values()), _words(options), options.page)
+        print(f"written to {options.page}")
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    """What of the command line decides the figures, without the folder of a file."""
+    words = ["--quality", str(options.quality)]
+    words += ["--tile-frames", str(options.tile_frames)] if options.tile_frames is not None else []
+    words += ["--vocoder", Path(options.vocoder).name] if options.vocoder != "embedded" else []
+    if options.vae is not None:
+        words += ["--vae", Path(options.vae).name, "--vae-mel", options.vae_mel, "--vae-bits", str(options.vae_bits)]
+    return words
 
 
 def _pictures(options: argparse.Namespace) -> list[PictureStage]:

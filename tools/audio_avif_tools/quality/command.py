@@ -15,6 +15,7 @@ from audio_avif.config import MAX_TILE_FRAMES, MIN_TILE_FRAMES
 from audio_avif.edge import console
 from audio_avif.errors import FileError
 from audio_avif_tools.shared.arguments import integers_in, processors
+from audio_avif_tools.shared.pages import page_path
 
 if TYPE_CHECKING:
     from audio_avif_tools.quality.jobs import ClipChoice, Job
@@ -137,12 +138,6 @@ def _lists(options: argparse.Namespace) -> list[tuple[str, list[int]]]:
     return [("tile-frames", options.tile_frames), ("qualities", options.qualities)]
 
 
-def _page(text: str) -> Path:
-    if not text.endswith(".md"):
-        raise argparse.ArgumentTypeError("--page writes Markdown and needs a name that ends in .md")
-    return Path(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -190,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--page",
-        type=_page,
+        type=page_path,
         metavar="FILE.md",
         help="also write the page to this file, and its pictures into images/ beside it",
     )

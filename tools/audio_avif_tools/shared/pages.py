@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import re
@@ -23,6 +24,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def paragraph(text: str) -> str:
     """Prose in lines of at most 100 columns."""
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def page_path(text: str) -> Path:
+    """The argument of an option that names a page."""
+    if not text.endswith(".md"):
+        raise argparse.ArgumentTypeError("a page is Markdown and needs a name that ends in .md")
+    return Path(text)
 
 
 def read_block(page: Path, command: str) -> str:
